@@ -1,0 +1,46 @@
+r"""The whole method on a laptop CPU, offline, in about fifteen minutes.
+
+python -m cot_rm.main --config configs/tiny.py
+python -m cot_rm.main --config configs/tiny.py --config.control=sft   # and the control of RL
+python -m cot_rm.main --config configs/tiny.py:smoke                  # the same in two minutes
+
+Makes a world of coloured shapes with four task families, trains a small Qwen2.5-VL on reference
+judgements, improves it by GRPO on pairs that have none, and scores both on held-out pairs.
+"""
+from configs import base
+
+
+def get_config(size="full"):
+  c = base.get_config()
+  c.stages = ("world", "sft", "rl", "control:sft", "eval")
+  c.grammar = "brief"
+  c.buckets.tokens = (64, 128, 256)
+  c.buckets.patches = (72, 144)
+  c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
+  c.mesh.shape = dict(data=1, fsdp=1, tensor=1)
+  c.world.shapes = dict(side=84, objects=(1, 2))
+
+  c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
+  c.sft.steps, c.sft.rows = 2500, 8
+  c.sft.eval_every = c.sft.save_every = 500
+  c.sft.optim = dict(lr=1e-3, warmup=50, decay=0.5)
+
+  c.rl.data = "world/data"
+  c.rl.steps, c.rl.questions, c.rl.train_questions = 120, 48, 16
+  c.rl.sampling.max_tokens = 96
+  c.rl.settings.kl = 0.0
+  c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 40
+  c.rl.optim = dict(lr=1e-4, warmup=10, decay=0.5)
+
+  c.eval.data = "world/data"
+  c.eval.rows, c.eval.max_tokens = 64, 96
+  if size == "smoke":
+    c.world.sizes = dict(references=64, train=64, check=8, heldout=16)
+    c.world.corpus = 400
+    c.sft.steps = c.sft.eval_every = c.sft.save_every = 10
+    c.rl.steps = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
+    c.rl.questions = c.rl.train_questions = 8
+    c.eval.pairs = c.eval.blank_pairs = 16
+    c.eval.check_pairs = 8
+  return c

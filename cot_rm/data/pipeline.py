@@ -1,0 +1,107 @@
+"""From a data set to what a step eats: shuffled, this host's share, packed, resumable; by grain.
+
+Every iterator here has get_state() and set_state(state); a state is a small JSON-able dict. A new
+iterator with the same arguments, given a state, goes on with exactly what would have followed.
+"""
+import grain
+
+
+def questions(source, *, seed, batch, epochs=None, process_index=0, process_count=1):
+  """An iterator of lists of `batch` Examples, shuffled anew in each epoch.
+
+  source: a sequence of Examples (len and index), such as a store.Split or a list.
+  epochs: None goes on for ever. With a number the last list may be shorter.
+  Hosts get disjoint shares of equal size: of an epoch at most process_count - 1 examples are left
+  out, others each time. Raises ValueError where a host would get nothing.
+  """
+  shared = _share(source, seed, epochs, process_index, process_count)
+  # Few are read ahead: a question may hold a whole video.
+  ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
+  return iter(shared.batch(batch, batch_fn=list).to_iter_dataset(ahead))
+
+
+def batches(source, encode, *, seed, rows, tokens, patches, epochs=None, process_index=0,
+            process_count=1, threads=4, read_ahead=64):
+  """An iterator of packed batches: lists of at most `rows` rows, each a list of packing.Items.
+
+  encode: Example -> packing.Item; it runs in grain's threads, so it must not depend on call order.
+  tokens, patches: what a row may hold. Items go, in order, into the first row with room for them;
+  one that fits in none starts the next batch, so that nothing is lost, repeated or cut. On several
+  hosts use epochs=None: the hosts' shares may pack into different numbers of batches.
+  threads, read_ahead: how many encode at once, and how many Items wait in memory.
+  Raises ValueError naming the example that does not fit into an empty row. The rest as `questions`.
+  """
+  shared = _share(source, seed, epochs, process_index, process_count)
+  ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=read_ahead)
+  return iter(FirstFit(shared.map(encode).to_iter_dataset(ahead), rows, tokens, patches))
+
+
+def _share(source, seed, epochs, process_index, process_count):
+  each = len(source) // process_count
+  if not each:
+    raise ValueError(f"{len(source)} examples cannot be shared by {process_count} processes")
+  shuffled = grain.MapDataset.source(source).shuffle(seed=seed)
+  return shuffled[process_index:each * process_count:process_count].repeat(epochs)
+
+
+class FirstFit(grain.IterDataset):
+  """Packs a stream of packing.Items into batches; see `batches`."""
+
+  def __init__(self, parent, rows, tokens, patches):
+    super().__init__(parent)
+    self._limits = (rows, tokens, patches)
+
+  def __iter__(self):
+    return _FirstFitIterator(iter(self._parent), *self._limits)
+
+
+class _FirstFitIterator(grain.DatasetIterator):
+
+  def __init__(self, parent, rows, tokens, patches):
+    super().__init__(parent)
+    self._rows, self._tokens, self._patches = rows, tokens, patches
+    self._left_over = None  # the item that did not fit into the last batch
+    self._before = None  # the parent's state before that item: where a resumed run reads on
+
+  def __next__(self):
+    batch, used = [], []
+    while True:
+      if self._left_over is not None:
+        item, self._left_over = self._left_over, None
+      else:
+        self._before = self._parent.get_state()
+        try:
+          item = next(self._parent)
+        except StopIteration:
+          if not batch:
+            raise
+          return batch
+      size = self._size(item)
+      at = next((at for at, (tokens, patches) in enumerate(used)
+                 if tokens + size[0] <= self._tokens and patches + size[1] <= self._patches), None)
+      if at is not None:
+        batch[at].append(item)
+        used[at] = (used[at][0] + size[0], used[at][1] + size[1])
+      elif len(batch) < self._rows:
+        batch.append([item])
+        used.append(size)
+      else:
+        self._left_over = item
+        return batch
+
+  def get_state(self):
+    return self._before if self._left_over is not None else self._parent.get_state()
+
+  def set_state(self, state):
+    self._left_over = None
+    self._parent.set_state(state)
+
+  def _size(self, item):
+    tokens, patches = len(item.prompt.tokens) + len(item.answer), len(item.prompt.patches)
+    for what, size, limit, knob in (("tokens of prompt and answer", tokens, self._tokens, "tokens"),
+                                    ("patches", patches, self._patches, "patches")):
+      if size > limit:
+        raise ValueError(
+            f"example {item.prompt.id!r}: {size:,} {what} > {limit:,} in a row; raise "
+            f"config.data.{knob} or lower config.data.max_pixels")
+    return tokens, patches

@@ -1,0 +1,251 @@
+"""Ask the model: messages or examples in, completions and verdicts out. The trunk of every stage
+that wants a judgement, and the public face of the package.
+"""
+import dataclasses
+import zlib
+
+import jax
+import numpy as np
+from flax import nnx
+
+from cot_rm import checkpoint, models, prompts, sharding
+from cot_rm.data import packing
+from cot_rm.models import logprobs
+from cot_rm.sampler import engine, sampling
+from cot_rm.schema import Completion, Encoded, Example, Verdict
+
+# The verdict's two digits: their log-probabilities are recorded at every step.
+DIGITS = ("1", "2")
+BUCKETS = packing.Buckets(tokens=(512, 1024, 2048, 4096, 8192), patches=(1024, 2048, 4096, 8192, 16384))
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+  """What the model made of one example in one order: its completions, and each one's verdict."""
+  example: Example
+  prompt: Encoded
+  completions: tuple[Completion, ...]
+  verdicts: tuple[Verdict, ...]
+
+
+class Judge:
+  """A model, its processor and an engine. Weights may be exchanged: `judge.using(params)`."""
+
+  def __init__(self, opened, graphdef, processor, *, buckets, rows, mesh, rules):
+    """
+    Args:
+      opened: checkpoint.Opened, what the model was loaded from; its parameters are used.
+      graphdef: of the model.
+      processor: messages to schema.Encoded.
+      buckets: packing.Buckets, the shapes that prompts may have.
+      rows: prompts in one call of the engine.
+      mesh, rules: where arrays live.
+    """
+    self.opened, self.graphdef, self.params = opened, graphdef, opened.params
+    self.processor, self.buckets, self.rows = processor, buckets, rows
+    self.mesh, self.rules = mesh, rules
+    self.digits = tuple(processor.encode(digit)[-1] for digit in DIGITS)
+    self.engine = engine.Engine(
+        graphdef, stop_ids=processor.stop_ids, banned_ids=processor.banned_ids,
+        watched_ids=self.digits)
+    self._logps = logprobs.make(graphdef)
+
+  def using(self, params):
+    """The same judge, and its compiled programs, with other weights."""
+    other = object.__new__(Judge)
+    other.__dict__.update(self.__dict__, params=params)
+    return other
+
+  def logps(self, messages, text):
+    """f32[T]: log-probability of each token of `text` as the answer to `messages`."""
+    prompt = self.processor(messages, id="messages")
+    answer = np.asarray(self.processor.encode(text), np.int32)
+    if not len(answer):
+      raise ValueError("judge.logps: the text is empty")
+    batch = packing.pack([[packing.Item(prompt, answer)]], self.buckets, rows=1)
+    with sharding.use(self.mesh, self.rules):
+      logps_BT = self._logps(self.params, batch)
+    first = len(prompt.tokens)
+    return np.asarray(logps_BT)[0, first:first + len(answer)]
+
+  def complete(self, chats, *, n=1, temperature=0.0, top_p=1.0, top_k=0, max_tokens=64, seed=0):
+    """Samples n answers to each chat.
+
+    Args:
+      chats: a list of chats; a chat is a list of messages as transformers and OpenAI clients write
+        them, with parts of type text, image and video.
+      n: answers per chat; the chat and its pictures are computed once.
+      temperature, top_p, top_k, max_tokens: see sampling.Sampling. Temperature 0 is greedy.
+      seed: of the sampling. An answer depends on the weights, its chat, the seed and its place among
+        the n.
+
+    Returns:
+      A list of n Completions for each chat.
+    """
+    encoded = [self.processor(chat, id=str(i)) for i, chat in enumerate(chats)]
+    how = sampling.Sampling(temperature, top_p, top_k, max_tokens)
+    return self.sample(encoded, n=n, how=how, seed=seed)
+
+  def sample(self, encoded, *, n, how, seed, progress=None):
+    """`complete` for prompts that are encoded; `progress(count)` is called after each batch."""
+    if n < 1:
+      raise ValueError(f"n is {n}; it must be 1 or more")
+    # Prompts of one length go together: a batch is as long as its longest.
+    order = sorted(range(len(encoded)), key=lambda i: (
+        self.buckets.patch_count(encoded[i].id, len(encoded[i].patches)),
+        self.buckets.length(encoded[i].id, len(encoded[i].tokens))))
+    out = [None] * len(encoded)
+    for at in range(0, len(order), self.rows):
+      part = order[at:at + self.rows]
+      batch = packing.prompts([encoded[i] for i in part], self.buckets, rows=self.rows)
+      with sharding.use(self.mesh, self.rules):
+        groups = self.engine(
+            self.params, batch, [encoded[i].next_position for i in part],
+            [fingerprint(encoded[i], seed) for i in part], n=n, sampling=how)
+      for i, group in zip(part, groups, strict=True):
+        out[i] = [self._completion(sample) for sample in group]
+      if progress:
+        progress(len(part))
+    return out
+
+  def _completion(self, sample):
+    return Completion(text=self.processor.decode(sample.tokens), tokens=sample.tokens,
+                      logps=sample.logps, finish=sample.finish, watched=sample.watched)
+
+  def judge(self, examples, *, grammar, n, how, seed, progress=None):
+    """One Judgement an example, in the order in which its candidates stand.
+
+    Raises:
+      ValueError: an example that its grammar, its pictures or the buckets cannot take, by name.
+    """
+    words = prompts.get(grammar)
+    encoded = [self.processor(words.render(e), id=e.id) for e in examples]
+    groups = self.sample(encoded, n=n, how=how, seed=seed, progress=progress)
+    return [self._judgement(e, prompt, group, words)
+            for e, prompt, group in zip(examples, encoded, groups, strict=True)]
+
+  def both(self, examples, *, grammar, n, how, seed, progress=None):
+    """`judge` of the examples as given, and of the same with their candidates exchanged."""
+    asked = self.judge([*examples, *(e.swapped() for e in examples)], grammar=grammar, n=n,
+                       how=how, seed=seed, progress=progress)
+    return asked[:len(examples)], asked[len(examples):]
+
+  def _judgement(self, example, prompt, group, words):
+    verdicts = []
+    for completion in group:
+      verdict = words.parse(completion.text, example.task)
+      if verdict.answer is not None:
+        verdict = dataclasses.replace(
+            verdict, probability=self._probability(completion, verdict))
+      verdicts.append(verdict)
+    return Judgement(example, prompt, tuple(group), tuple(verdicts))
+
+  def _probability(self, completion, verdict):
+    """P(verdict.answer) at the token that holds the verdict's digit, the two digits sharing 1."""
+    t = self._token_at(completion, verdict.span[0])
+    first, second = completion.watched[t]
+    return float(1 / (1 + np.exp((second - first) * (1 if verdict.answer == 1 else -1))))
+
+  def _token_at(self, completion, place):
+    """Which token of the completion wrote the character at `place`."""
+    low, high = 0, len(completion.tokens)
+    while low < high:  # the fewest tokens whose text goes past `place`
+      middle = (low + high) // 2
+      if len(self.processor.decode(completion.tokens[:middle])) > place:
+        high = middle
+      else:
+        low = middle + 1
+    return low - 1
+
+  def compare(self, examples, *, grammar="r1_reward", votes=1, both_orders=True, temperature=0.0,
+              top_p=1.0, top_k=0, max_tokens=1024, seed=0):
+    """A Verdict for each example.
+
+    Args:
+      examples: list of schema.Example.
+      grammar: of prompts.PROMPTS.
+      votes: judgements per order; more than one wants a temperature.
+      both_orders: ask again with the candidates exchanged.
+      temperature, top_p, top_k, max_tokens, seed: as in `complete`.
+
+    Returns:
+      Verdicts, each about the example as given. `answer` is the majority of all parsable votes, a
+      tie decided by `probability`; `probability` is P(answer), the mean over votes of each order,
+      then over orders; `consistent` says whether both orders name the same candidate.
+    """
+    how = sampling.Sampling(temperature, top_p, top_k, max_tokens)
+    ask = self.both if both_orders else lambda some, **k: (self.judge(some, **k), [None] * len(some))
+    first, second = ask(examples, grammar=grammar, n=votes, how=how, seed=seed)
+    return [combine(a, b) for a, b in zip(first, second, strict=True)]
+
+
+def load(path, *, dtype="float32", mesh=None, rules=None, processor=None, buckets=None, rows=8,
+         remat=False):
+  """Opens a judge.
+
+  Args:
+    path: a Hugging Face folder, a hub id, or a model folder that a stage wrote.
+    dtype: of the parameters and the matrix products.
+    mesh, rules: where arrays live: a mesh and {logical axis: mesh axes}. One device when None.
+    processor: dict of min_pixels, max_pixels, fps, max_frames, mrope, over what the folder says.
+    buckets: packing.Buckets, the shapes that prompts may have.
+    rows: prompts in one call of the sampler.
+    remat: a train step computes activations again instead of keeping them.
+
+  Raises:
+    FileNotFoundError: no such folder, or a file is missing from it.
+    ValueError: its tensors or its tokenizer do not fit its config.json; all are named.
+  """
+  mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
+  rules = {} if rules is None else rules
+  opened = checkpoint.open_model(path, mesh=mesh, rules=rules, dtype=dtype)
+  family = models.get(opened.family)
+  graphdef, _ = nnx.split(nnx.eval_shape(lambda: family.Model(
+      opened.config, rngs=nnx.Rngs(0), dtype=dtype, remat=remat)))
+  return Judge(opened, graphdef, family.Processor.load(opened.folder, **(processor or {})),
+               buckets=BUCKETS if buckets is None else buckets, rows=rows, mesh=mesh, rules=rules)
+
+
+def combine(as_given, swapped=None):
+  """The Verdict of an example from its Judgement, and that of the other order where there is one."""
+  sides = [_side(as_given.verdicts, False)]
+  if swapped is not None:
+    sides.append(_side(swapped.verdicts, True))
+  counts = tuple(int(sum(count)) for count in zip(*(side[0] for side in sides), strict=True))
+  known = [p for _, p, _ in sides if p is not None]
+  p_first = float(np.mean(known)) if known else None
+  if p_first is None:
+    answer = None
+  elif counts[0] != counts[1]:
+    answer = 1 if counts[0] > counts[1] else 2
+  else:
+    answer = 1 if p_first >= 0.5 else 2
+  answers = [side[2] for side in sides]
+  consistent = None if swapped is None else None not in answers and len(set(answers)) == 1
+  # The reasoning shown is one that ends in the answer, of the order as given where there is one.
+  shown = next((v for v in as_given.verdicts if v.answer == answer), as_given.verdicts[0])
+  return dataclasses.replace(
+      shown, answer=answer, consistent=consistent, votes=counts,
+      probability=None if answer is None else p_first if answer == 1 else 1 - p_first)
+
+
+def _side(verdicts, swapped):
+  """(votes for 1, for 2, unparsable), P(1) and the majority of one order, as the example stands."""
+  answers = [v.answer for v in verdicts]
+  ones, twos = answers.count(1), answers.count(2)
+  firsts = [v.probability if v.answer == 1 else 1 - v.probability
+            for v in verdicts if v.answer is not None]
+  p = float(np.mean(firsts)) if firsts else None
+  if swapped:
+    ones, twos, p = twos, ones, None if p is None else 1 - p
+  if p is None:
+    majority = None
+  else:
+    majority = 1 if ones > twos or (ones == twos and p >= 0.5) else 2
+  return (ones, twos, answers.count(None)), p, majority
+
+
+def fingerprint(encoded, seed):
+  """u32 of a prompt's content and a seed: what its randomness hangs on."""
+  code = zlib.crc32(encoded.tokens.tobytes(), seed & 0xFFFFFFFF)
+  return zlib.crc32(encoded.patches.tobytes(), code)

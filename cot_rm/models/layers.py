@@ -1,0 +1,146 @@
+"""The layers that model families share: projections, norms, rotary positions, attention.
+
+B batch, T query positions, S key positions, N heads, K kv heads, R = N / K, H head size, Q prompts,
+G samples per prompt (B = Q * G), D width, F mlp width, L layers.
+
+A stack of layers is one module whose weights have a leading axis "layers"; `scan` runs it.
+"""
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from cot_rm.sharding import constrain
+
+# Low enough to vanish in a softmax; finite, so that a row with nothing to look at is not NaN.
+MASKED = -1e30
+
+
+def param(rngs, shape, axes, layers, scale):
+  """A normal weight of standard deviation `scale`, stacked `layers` times."""
+  if layers is not None:
+    shape, axes = (layers, *shape), ("layers", *axes)
+  return nnx.Param(scale * jax.random.normal(rngs.params(), shape), axes=axes)
+
+
+def constant(shape, axes, layers, value):
+  """A parameter that starts at one value, stacked `layers` times."""
+  if layers is not None:
+    shape, axes = (layers, *shape), ("layers", *axes)
+  return nnx.Param(jnp.full(shape, value, jnp.float32), axes=axes)
+
+
+class Linear(nnx.Module):
+  """y = x @ weight.T + bias. The weight lies as in a checkpoint: [out, in]."""
+
+  def __init__(self, axes, d_out, d_in, *, rngs, layers=None, bias=False, scale=1.0):
+    self.weight = param(rngs, (d_out, d_in), axes, layers, scale * d_in ** -0.5)
+    self.bias = constant((d_out,), axes[:1], layers, 0.0) if bias else None
+
+  def __call__(self, x):
+    y = jnp.einsum("...i,oi->...o", x, self.weight[...].astype(x.dtype))
+    return y if self.bias is None else y + _like(self.bias, y)
+
+
+class RMSNorm(nnx.Module):
+  """x / rms(x) * weight, the mean square in float32 (arXiv:1910.07467)."""
+
+  def __init__(self, width, *, eps, layers=None):
+    self.weight = constant((width,), ("embed",), layers, 1.0)
+    self.eps = eps
+
+  def __call__(self, x):
+    x32 = x.astype(jnp.float32)
+    normed = x32 * jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + self.eps)
+    return _like(self.weight, x) * normed.astype(x.dtype)
+
+
+class SwiGlu(nnx.Module):
+  """down(silu(gate(x)) * up(x)) (arXiv:2002.05202)."""
+
+  def __init__(self, width, mlp, *, rngs, layers, bias, out_scale):
+    up = dict(rngs=rngs, layers=layers, bias=bias)
+    self.gate_proj = Linear(("mlp", "embed"), mlp, width, **up)
+    self.up_proj = Linear(("mlp", "embed"), mlp, width, **up)
+    self.down_proj = Linear(("embed", "mlp"), width, mlp, scale=out_scale, **up)
+
+  def __call__(self, x_BTD):
+    h_BTF = jax.nn.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)
+    return self.down_proj(constrain(h_BTF, "batch", "length", "mlp"))
+
+
+def _like(variable, x):
+  """A vector parameter as an array that broadcasts against x by rank."""
+  w = variable[...].astype(x.dtype)
+  return w.reshape((1,) * (x.ndim - 1) + w.shape)
+
+
+def rotate(x_BTNH, cos_BTH, sin_BTH):
+  """Rotary positions, the half-split form: pairs are (h, h + H / 2) (arXiv:2104.09864)."""
+  low, high = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
+  turned = jnp.concatenate([-high, low], axis=-1)
+  x = x_BTNH.astype(jnp.float32) * cos_BTH[:, :, None] + turned * sin_BTH[:, :, None]
+  return x.astype(x_BTNH.dtype)
+
+
+def _scores(q_BTNH, k_BSKH):
+  """f32[B, K, R, T, S]: scaled products of each query with the keys of its kv head."""
+  B, T, N, H = q_BTNH.shape
+  q_BTKRH = q_BTNH.reshape(B, T, k_BSKH.shape[2], -1, H)
+  return jnp.einsum("BTKRH,BSKH->BKRTS", q_BTKRH, k_BSKH,
+                    preferred_element_type=jnp.float32) * H ** -0.5
+
+
+def _mix(p_BKRTS, v_BSKH):
+  o_BTKRH = jnp.einsum("BKRTS,BSKH->BTKRH", p_BKRTS.astype(v_BSKH.dtype), v_BSKH)
+  return o_BTKRH.reshape(*o_BTKRH.shape[:2], -1)
+
+
+def attention(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
+  """Grouped-query attention; softmax in float32. Returns [B, T, N * H].
+
+  A query whose mask is empty gets the mean of the values: finite, and of no meaning.
+  """
+  s_BKRTS = jnp.where(mask_BTS[:, None, None], _scores(q_BTNH, k_BSKH), MASKED)
+  return _mix(jax.nn.softmax(s_BKRTS, axis=-1), v_BSKH)
+
+
+def shared_attention(q_BTNH, shared_QSKH, mask_QS, own_BSKH, mask_BTS):
+  """Attention over the keys of a group's prompt, held once per group, and each sample's own keys.
+
+  Args:
+    q_BTNH: queries; rows of one group are neighbours (B = Q * G).
+    shared_QSKH: (keys, values) of the prompt.
+    mask_QS: which prompt positions count.
+    own_BSKH: (keys, values) of the sample.
+    mask_BTS: which of its own positions each query sees.
+
+  Returns:
+    [B, T, N * H]; equal to `attention` over both parts laid end to end.
+  """
+  B, T, N, H = q_BTNH.shape
+  Q, S, K, _ = shared_QSKH[0].shape
+  # The group's queries stand beside one another in time, so that one product serves them all.
+  grouped = q_BTNH.reshape(Q, -1, N, H)
+  s_shared = jnp.where(mask_QS[:, None, None, None], _scores(grouped, shared_QSKH[0]), MASKED)
+  R = N // K
+  s_shared = s_shared.reshape(Q, K, R, B // Q, T, S).transpose(0, 3, 1, 2, 4, 5)
+  s_own = jnp.where(mask_BTS[:, None, None], _scores(q_BTNH, own_BSKH[0]), MASKED)
+  p = jax.nn.softmax(jnp.concatenate([s_shared.reshape(B, K, R, T, S), s_own], -1), axis=-1)
+  p_shared = p[..., :S].reshape(Q, B // Q, K, R, T, S).transpose(0, 2, 3, 1, 4, 5)
+  mixed = _mix(p_shared.reshape(Q, K, R, -1, S), shared_QSKH[1]).reshape(B, T, -1)
+  return mixed + _mix(p[..., S:], own_BSKH[1])
+
+
+def scan(stack, x, body, per_layer=None, *, remat=False):
+  """Runs `x, out = body(layer, x, slice of per_layer)` over a stacked module's layers.
+
+  Returns the last x and the outs, stacked. With remat a layer's activations are computed again in
+  the backward pass instead of kept.
+  """
+  graphdef, state = nnx.split(stack)
+
+  def step(x, slices):
+    layer_state, extra = slices
+    return body(nnx.merge(graphdef, layer_state), x, extra)
+
+  return jax.lax.scan(jax.checkpoint(step) if remat else step, x, (state, per_layer))

@@ -1,0 +1,6 @@
+"""The Qwen2.5-VL family: its face is what models/__init__.py promises of a family."""
+from cot_rm.models.qwen2_5_vl.config import PRESETS, Config, VisionConfig, from_hf, to_hf
+from cot_rm.models.qwen2_5_vl.hf_keys import HF_KEYS
+from cot_rm.models.qwen2_5_vl.model import Model
+
+__all__ = ["HF_KEYS", "PRESETS", "Config", "Model", "VisionConfig", "from_hf", "to_hf"]

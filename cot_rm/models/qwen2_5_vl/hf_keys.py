@@ -1,0 +1,28 @@
+"""What the parameters are called in Hugging Face checkpoints of Qwen2.5-VL."""
+from cot_rm.models import hf
+
+
+def _patch_embed(config):
+  """The kernel of the convolution, which is a matrix here."""
+  c = config.vision
+  return (c.hidden_size, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size)
+
+
+HF_KEYS = hf.Keys(
+    prefixes={
+        "visual.blocks.": "visual.blocks.{layer}.",
+        "visual.merger.fc1.": "visual.merger.mlp.0.",
+        "visual.merger.fc2.": "visual.merger.mlp.2.",
+        "visual.": "visual.",
+        "layers.": "model.layers.{layer}.",
+        "embed_tokens.": "model.embed_tokens.",
+        "norm.": "model.norm.",
+        "lm_head.": "lm_head.",
+    },
+    aliases={  # transformers 5 names them so in memory
+        "model.visual.": "visual.",
+        "model.language_model.": "model.",
+    },
+    shapes={"visual.patch_embed.proj.weight": _patch_embed},
+    tied="lm_head.weight",
+)

@@ -1,0 +1,103 @@
+"""The vision tower: patches to visual tokens, with attention in windows and in whole frames.
+
+R rows of pictures, P patches, C numbers in a patch, D width, N heads, H head size, M merged tokens.
+"""
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from cot_rm.models import layers
+from cot_rm.sharding import constrain
+
+
+class Attention(nnx.Module):
+  def __init__(self, c, *, rngs):
+    stacked = dict(rngs=rngs, layers=c.depth, bias=True)
+    self.qkv = layers.Linear(("heads", "embed"), 3 * c.hidden_size, c.hidden_size, **stacked)
+    self.proj = layers.Linear(("embed", "heads"), c.hidden_size, c.hidden_size,
+                              scale=(2 * c.depth) ** -0.5, **stacked)
+    self.num_heads = c.num_heads
+
+  def __call__(self, x_RPD, rope, mask_RPP):
+    R, P, D = x_RPD.shape
+    qkv = self.qkv(x_RPD).reshape(R, P, 3, self.num_heads, -1)
+    q_RPNH, k_RPNH, v_RPNH = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    q_RPNH, k_RPNH = layers.rotate(q_RPNH, *rope), layers.rotate(k_RPNH, *rope)
+    return self.proj(layers.attention(q_RPNH, k_RPNH, v_RPNH, mask_RPP))
+
+
+class Block(nnx.Module):
+  """All blocks of the tower, stacked."""
+
+  def __init__(self, c, *, rngs):
+    self.norm1 = layers.RMSNorm(c.hidden_size, eps=c.rms_norm_eps, layers=c.depth)
+    self.norm2 = layers.RMSNorm(c.hidden_size, eps=c.rms_norm_eps, layers=c.depth)
+    self.attn = Attention(c, rngs=rngs)
+    self.mlp = layers.SwiGlu(c.hidden_size, c.intermediate_size, rngs=rngs, layers=c.depth,
+                             bias=True, out_scale=(2 * c.depth) ** -0.5)
+
+  def __call__(self, x_RPD, rope, mask_RPP):
+    x_RPD = x_RPD + self.attn(self.norm1(x_RPD), rope, mask_RPP)
+    return x_RPD + self.mlp(self.norm2(x_RPD))
+
+
+class PatchEmbed(nnx.Module):
+  """A convolution whose kernel is as large as its stride: one matrix product."""
+
+  def __init__(self, c, *, rngs):
+    self.proj = layers.Linear(("embed", "patch"), c.hidden_size, c.patch_numbers, rngs=rngs)
+
+  def __call__(self, patches_RPC):
+    return self.proj(patches_RPC)
+
+
+class Merger(nnx.Module):
+  """merge_size ** 2 neighbouring patches to one visual token of the decoder's width."""
+
+  def __init__(self, c, *, rngs):
+    width = c.hidden_size * c.merge_size ** 2
+    self.ln_q = layers.RMSNorm(c.hidden_size, eps=c.rms_norm_eps)
+    self.fc1 = layers.Linear(("mlp", "embed"), width, width, rngs=rngs, bias=True)
+    self.fc2 = layers.Linear(("embed", "mlp"), c.out_hidden_size, width, rngs=rngs, bias=True)
+    self.width = width
+
+  def __call__(self, x_RPD):
+    x_RMF = self.ln_q(x_RPD).reshape(x_RPD.shape[0], -1, self.width)
+    return self.fc2(jax.nn.gelu(self.fc1(x_RMF), approximate=False))
+
+
+def rope(hw_RP2, head_dim):
+  """(cos, sin) f32[R, P, H] of 2-D rotary positions: half the pairs turn by row, half by column."""
+  inverse = 1e4 ** -(np.arange(0, head_dim // 2, 2, dtype=np.float32) / (head_dim // 2))
+  angles = hw_RP2[..., None].astype(jnp.float32) * inverse.reshape(1, 1, 1, -1)
+  angles = angles.reshape(*hw_RP2.shape[:2], -1)
+  angles = jnp.concatenate([angles, angles], axis=-1)
+  return jnp.cos(angles), jnp.sin(angles)
+
+
+class Vision(nnx.Module):
+  """The tower. Patches come, and tokens leave, in the order that the processor gave them."""
+
+  def __init__(self, c, *, rngs):
+    self.config = c
+    self.patch_embed = PatchEmbed(c, rngs=rngs)
+    self.blocks = Block(c, rngs=rngs)
+    self.merger = Merger(c, rngs=rngs)
+
+  def __call__(self, pictures, *, dtype, remat=False):
+    """schema.Pictures to [R, M, out_hidden_size], M = P / merge_size ** 2."""
+    c = self.config
+    turn = rope(pictures.hw, c.head_dim)
+    full_L = np.isin(np.arange(c.depth), c.full_attention_blocks)
+
+    def body(block, x_RPD, full):
+      segments_RP = jnp.where(full, pictures.frames, pictures.windows)
+      mask_RPP = segments_RP[:, :, None] == segments_RP[:, None, :]
+      return block(x_RPD, turn, mask_RPP), None
+
+    with jax.named_scope("vision"):
+      x_RPD = self.patch_embed(pictures.patches.astype(dtype))
+      x_RPD = constrain(x_RPD, "batch", "length", None)
+      x_RPD, _ = layers.scan(self.blocks, x_RPD, body, full_L, remat=remat)
+      return self.merger(x_RPD)

@@ -1,0 +1,76 @@
+"""Mesh, logical axes, and the rules that map one onto the other.
+
+Parameters carry logical axis names (`nnx.Param(w_DF, axes=("embed", "mlp"))`). A rule table, chosen
+in the config, maps each name to mesh axes. One model has two: train_rules and sample_rules.
+"""
+import contextlib
+import contextvars
+import math
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+_scope = contextvars.ContextVar("sharding_scope", default=None)
+
+
+def make_mesh(shape, devices=None):
+  """A mesh from {axis: size}; one size may be -1 and takes the devices that are left."""
+  devices = jax.devices() if devices is None else devices
+  sizes = dict(shape)
+  known = math.prod(size for size in sizes.values() if size != -1)
+  for axis, size in sizes.items():
+    if size == -1:
+      sizes[axis] = len(devices) // known
+  if math.prod(sizes.values()) != len(devices):
+    raise ValueError(f"mesh {sizes} has {math.prod(sizes.values())} places for {len(devices)} "
+                     f"devices; change config.mesh.shape")
+  return jax.make_mesh(tuple(sizes.values()), tuple(sizes), devices=devices,
+                       axis_types=(jax.sharding.AxisType.Auto,) * len(sizes))
+
+
+def spec(axes, rules):
+  """PartitionSpec of logical axes under a rule table; an axis without a rule is replicated."""
+  return P(*(rules.get(axis) for axis in axes))
+
+
+def axes_of(variable):
+  """Logical axes of an nnx variable; () where none were given."""
+  return variable.get_metadata().get("axes", ())
+
+
+def of(tree, mesh, rules):
+  """The tree with a NamedSharding in place of every array; what has no logical axes is replicated."""
+  def one(x):
+    if isinstance(x, nnx.Variable):
+      return x.replace(NamedSharding(mesh, spec(axes_of(x), rules)))
+    return NamedSharding(mesh, P())
+  return jax.tree.map(one, tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
+
+
+@contextlib.contextmanager
+def use(mesh, rules):
+  """The one ambient context: inside it, `constrain` means something."""
+  token = _scope.set((mesh, rules))
+  try:
+    with jax.set_mesh(mesh):
+      yield
+  finally:
+    _scope.reset(token)
+
+
+def constrain(x, *axes):
+  """Pins activation `x` to its logical axes; a no-op outside `use`."""
+  if (scope := _scope.get()) is None:
+    return x
+  mesh, rules = scope
+  return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(axes, rules)))
+
+
+def put(batch, mesh, rules):
+  """Host arrays, each this process's share, to global arrays with the first dimension over "batch"."""
+  layout = NamedSharding(mesh, spec(("batch",), rules))
+  return jax.tree.map(
+      lambda x: jax.make_array_from_process_local_data(layout, np.asarray(x)), batch)

@@ -1,0 +1,93 @@
+"""Supervised fine-tuning: the cold start on reference judgements, and every later one.
+
+Named "control" it is the control of RL: more of the same from the same start, for the same minutes.
+"""
+import functools
+import json
+import time
+
+import numpy as np
+from absl import logging
+
+from cot_rm import checkpoint, judge, metrics, optim, prompts, sharding, stages, train
+from cot_rm.algorithms import sft
+from cot_rm.benchmarks import pairs
+from cot_rm.data import packing, pipeline, shapes_text, sources
+from cot_rm.sampler import sampling
+
+
+def run(config, workdir, name):
+  """Trains on prompts and their reference judgements; the loss counts the judgement only."""
+  if name == "control" and config.control != "sft":
+    return False
+  folder, knobs = workdir / name, config.more if name == "control" else config[name]
+  mesh = sharding.make_mesh(config.mesh.shape.to_dict())
+  rules = config.mesh.train_rules.to_dict()
+  buckets = packing.Buckets(**config.buckets)
+  policy = judge.load(
+      stages.find(workdir, knobs.start), mesh=mesh, rules=rules, buckets=buckets,
+      rows=config.eval.rows, processor=config.processor.to_dict(), **config.model)
+  grammar = prompts.get(config.grammar)
+
+  steps = knobs.steps or _steps_in_the_minutes_of(workdir, knobs.minutes_of)
+  tx, rate = optim.make(steps=steps, **knobs.optim)
+  state, shardings = train.init_state(policy.params, tx, mesh, rules)
+  objective = functools.partial(sft.loss, settings=sft.Config())
+  step = train.make_step(policy.graphdef, objective, tx, shardings)
+
+  def encode(example):
+    if not example.reasoning:
+      raise ValueError(f"example {example.id!r} has no reasoning to learn from")
+    prompt = policy.processor(grammar.render(example), id=example.id)
+    answer = [*policy.processor.encode(example.reasoning), policy.processor.end_of_turn]
+    return packing.Item(prompt, np.asarray(answer, np.int32))
+
+  data = pipeline.batches(
+      sources.open(stages.find(workdir, knobs.data), knobs.split), encode, seed=config.seed,
+      rows=knobs.rows, tokens=max(buckets.tokens), patches=max(buckets.patches))
+  check = sources.first(sources.open(stages.find(workdir, config.eval.data), config.eval.check),
+                        config.eval.check_pairs)
+  how = sampling.Sampling(max_tokens=config.eval.max_tokens)
+
+  checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
+  seconds = 0.0
+  if restored := checkpoints.restore_latest(state):
+    at, state, extra = restored
+    data.set_state(extra["data"])
+    seconds = extra["seconds"]
+    logging.info("%s: goes on from step %d", name, at)
+
+  first = int(state.step)
+  with metrics.Writer(folder) as writer, metrics.bar(name, total=steps, done=first) as bar:
+    for i in range(first, steps):
+      began = time.monotonic()
+      batch = packing.pack(next(data), buckets, rows=knobs.rows)
+      with sharding.use(mesh, rules):
+        state, out = step(state, sharding.put(batch, mesh, rules))
+      train.check(out, i)
+      seconds += time.monotonic() - began
+      out = {**out, "train/lr": rate(i), "train/tokens": (batch.segments > 0).sum(),
+             "time/step": time.monotonic() - began}
+      writer.write(i + 1, out)
+      bar.advance(loss=out["train/loss"])
+      last = i + 1 == steps
+      if last or (i + 1) % knobs.eval_every == 0:
+        found = pairs.evaluate(policy.using(state.params), check, grammar=config.grammar, how=how,
+                               fidelity=shapes_text.fidelity)
+        writer.write(i + 1, pairs.flat("check", found))
+        logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
+      if last or (i + 1) % knobs.save_every == 0:
+        checkpoints.save(i + 1, state, {"data": data.get_state(), "seconds": seconds})
+    checkpoints.wait()
+
+  checkpoint.save_model(
+      folder / "model", state.params, family=policy.opened.family, config=policy.opened.config,
+      processor_files=policy.opened.folder)
+  (folder / "training.json").write_text(json.dumps({"steps": steps, "seconds": seconds}))
+
+
+def _steps_in_the_minutes_of(workdir, other):
+  """How many of the first SFT's steps fit into the seconds that stage `other` trained for."""
+  seconds = json.loads((workdir / other / "training.json").read_text())["seconds"]
+  before = json.loads((workdir / "sft" / "training.json").read_text())
+  return max(int(seconds * before["steps"] / before["seconds"]), 1)

@@ -1,0 +1,49 @@
+"""Packaging. The folder kernels/ installs as cot_rm.kernels; see cot_rm/kernels/__init__.py."""
+import setuptools
+
+setuptools.setup(
+    name="cot_rm",
+    version="0.1.0",
+    description="A multimodal chain-of-thought reward model in JAX and Flax NNX",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[
+        *setuptools.find_packages(include=["cot_rm", "cot_rm.*"], exclude=["cot_rm.kernels"]),
+        "cot_rm.kernels",
+    ],
+    package_dir={"cot_rm.kernels": "kernels"},
+    package_data={"cot_rm": ["*.j2"], "cot_rm.prompts": ["texts/*"]},
+    install_requires=[
+        "absl-py",
+        "etils[epath]",
+        "flax",
+        "grain",
+        "huggingface_hub",
+        "jax>=0.10.2",
+        "jinja2",
+        "matplotlib",
+        "ml-collections",
+        "ml_dtypes",
+        "numpy",
+        "openai",
+        "optax",
+        "orbax-checkpoint",
+        "pillow",
+        "rich",
+        "safetensors",
+        "sentencepiece",
+        "tensorboardX",
+        "tensorflow-datasets",
+        "tokenizers",
+        "transformers>=5.10.1",  # older ones trip over a folder named kernels
+    ],
+    extras_require={
+        "tpu": ["jax[tpu]"],
+        "cuda": ["jax[cuda13]"],
+        "video": ["av"],
+        "serve": ["starlette", "uvicorn"],
+        "notebooks": ["jupyterlab"],
+        "bench": ["torch==2.13.0", "psutil"],
+        "test": ["pytest", "hypothesis", "ruff", "torch==2.13.0", "av"],
+    },
+)

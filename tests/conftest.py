@@ -1,0 +1,30 @@
+"""Every test runs on 8 fake CPU devices, from a bare clone or from an install."""
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+  os.environ["XLA_FLAGS"] = (
+      os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a network
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")  # broadcasting is written out
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def pytest_addoption(parser):
+  parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config, items):
+  slow = config.getoption("--slow") or os.environ.get("CI") == "true"
+  for item in items:
+    if "slow" in item.keywords and not slow:
+      item.add_marker(pytest.mark.skip(reason="slow: run with --slow, or set CI=true"))
+    if "tpu" in item.keywords and os.environ["JAX_PLATFORMS"] != "tpu":
+      item.add_marker(pytest.mark.skip(reason="needs a TPU: run with JAX_PLATFORMS=tpu"))

@@ -1,0 +1,245 @@
+"""Examples in JSON Lines files."""
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cot_rm import schema
+from cot_rm.data import jsonl
+
+PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+
+
+def png(pixels=PIXELS):
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, format="PNG")
+  return buffer.getvalue()
+
+
+def encoded(pixels=PIXELS):
+  return base64.b64encode(png(pixels)).decode()
+
+
+def decoded(source):
+  return np.asarray(Image.open(io.BytesIO(source)).convert("RGB"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+  (tmp_path / "a.png").write_bytes(png())
+  (tmp_path / "b.png").write_bytes(png(PIXELS[::-1].copy()))
+  (tmp_path / "clip").mkdir()
+  return tmp_path
+
+
+def good(**changed):
+  record = {"id": "u-1", "task": "image_understanding", "question": "How many?",
+            "media": [{"kind": "image", "path": "a.png"}], "responses": ["two", "three"], "gold": 1}
+  return {key: value for key, value in {**record, **changed}.items() if value is not ...}
+
+
+def read(folder, *records):
+  path = folder / "data.jsonl"
+  path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+  return list(jsonl.read(path))
+
+
+def test_a_record_becomes_an_example_with_paths_beside_the_file(folder):
+  (example,) = read(folder, good(source="mine", attempts=2, reasoning="r", extra={"k": [1]}))
+  assert example == schema.Example(
+      "u-1", "mine", "image_understanding", "How many?",
+      (schema.Media("image", str(folder / "a.png")),), ("two", "three"), 1, "r", 2, {"k": [1]})
+
+
+def test_what_may_be_left_out_may_be_null(folder):
+  (left, null) = read(folder, good(gold=...), good(gold=None, reasoning=None, extra=None))
+  assert left == null and left.gold is None and left.source == ""
+
+
+def test_strings_stand_for_paths_and_data_urls(folder):
+  url = f"data:image/png;base64,{encoded()}"
+  pair = good(task="image_generation", media=["a.png", url], responses=...)
+  (example,) = read(folder, pair)
+  assert [media.kind for media in example.media] == ["image", "image"]
+  assert [media.source for media in example.media] == [str(folder / "a.png"), url]
+
+
+def test_images_stand_for_media_that_are_all_pictures(folder):
+  record = good(media=..., images=["a.png", {"base64": encoded()}], task="video_understanding")
+  (example,) = read(folder, record)
+  assert example.media == (schema.Media("image", str(folder / "a.png")),
+                           schema.Media("image", png()))
+
+
+def test_a_string_for_a_video_task_is_a_video(folder):
+  record = good(task="video_generation", media=["clip", {"path": "clip", "fps": 4}], responses=[])
+  (example,) = read(folder, record)
+  assert example.media == (schema.Media("video", str(folder / "clip")),
+                           schema.Media("video", str(folder / "clip"), 4))
+
+
+def test_frames_are_paths_base64_or_data_urls(folder):
+  url = f"data:image/png;base64,{encoded()}"
+  frames = ["a.png", encoded(), url, {"path": "b.png"}, {"base64": encoded()}]
+  (example,) = read(folder, good(media=[{"kind": "video", "frames": frames, "fps": 2}]))
+  (video,) = example.media
+  assert video.source == (str(folder / "a.png"), png(), url, str(folder / "b.png"), png())
+  assert video.fps == 2
+
+
+def test_blank_lines_and_a_byte_order_mark_are_passed_over(folder):
+  path = folder / "data.jsonl"
+  path.write_bytes(b"\xef\xbb\xbf" + json.dumps(good()).encode() + b"\n\n  \n")
+  assert len(list(jsonl.read(path))) == 1
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"id": ...}, "field 'id' is missing"),
+    ({"id": 7}, "field 'id': a string is due, not int"),
+    ({"id": " "}, "field 'id': the text is empty"),
+    ({"task": ...}, "field 'task' is missing"),
+    ({"task": "image_generaton"}, "field 'task': unknown task .*did you mean 'image_generation'"),
+    ({"question": None}, "field 'question': a string is due, not null"),
+    ({"question": ["q"]}, "field 'question': a string is due, not list"),
+    ({"responses": ...}, "field 'responses': two responses are due; got 0"),
+    ({"responses": ["one"]}, "field 'responses': two responses are due; got 1"),
+    ({"responses": ["1", "2", "3"]}, "field 'responses': two responses are due; got 3"),
+    ({"responses": "ab"}, "field 'responses': a list is due, not str"),
+    ({"responses": ["two", ""]}, r"field 'responses\[1\]': the response is empty"),
+    ({"responses": [3, "two"]}, r"field 'responses\[0\]': a string is due, not int"),
+    ({"gold": 0}, "field 'gold': 1 or 2 is due, not 0"),
+    ({"gold": "1"}, "field 'gold': a whole number is due, not str"),
+    ({"gold": True}, "field 'gold': a whole number is due, not bool"),
+    ({"attempts": -1}, "field 'attempts': a count is due"),
+    ({"reasoning": 1}, "field 'reasoning': a string is due"),
+    ({"extra": []}, "field 'extra': an object is due, not list"),
+    ({"respones": []}, "unknown key 'respones'; did you mean 'responses'"),
+    ({"media": ...}, "one of the fields 'media' and 'images' is due"),
+    ({"images": []}, "one of the fields 'media' and 'images' is due"),
+    ({"media": "a.png"}, "field 'media': a list is due, not str"),
+    ({"media": [7]}, r"field 'media\[0\]': an object or a string is due, not int"),
+    ({"media": ["no.png"]}, r"field 'media\[0\].path': no such file: .*no.png"),
+    ({"media": ["https://a/b.png"]}, r"field 'media\[0\].path': .*download https://a/b.png first"),
+    ({"media": [{"kind": "audio", "path": "a.png"}]}, r"field 'media\[0\].kind': .*not 'audio'"),
+    ({"media": [{"kind": "image"}]}, r"field 'media\[0\]': one of 'path' and 'base64'"),
+    ({"media": [{"path": "a.png", "base64": "QQ=="}]}, r"field 'media\[0\]': one of 'path'"),
+    ({"media": [{"path": 7}]}, r"field 'media\[0\].path': a path is due, not int"),
+    ({"media": [{"base64": "?"}]}, r"field 'media\[0\].base64': not base64"),
+    ({"media": [{"base64": ""}]}, r"field 'media\[0\].base64': base64 is due"),
+    ({"media": ["data:image/png,abcd"]}, r"field 'media\[0\]': a data URL"),
+    ({"media": [{"pth": "a.png"}]}, r"field 'media\[0\]': unknown key 'pth'; did you mean 'path'"),
+    ({"media": [{"kind": "image", "path": "a.png", "fps": 2}]}, "unknown key 'fps'"),
+    ({"media": [{"kind": "video", "path": "clip", "fps": 0}]}, r"'media\[0\].fps': a number above"),
+    ({"media": [{"kind": "video", "path": "clip", "frames": []}]}, "one of 'path' and 'frames'"),
+    ({"media": [{"kind": "video", "frames": []}]}, r"'media\[0\].frames': a list of at least one"),
+    ({"media": [{"kind": "video", "frames": ["a.png", "x.png"]}]},
+     r"'media\[0\].frames\[1\].path': no such file: .*x.png"),
+    ({"task": "image_generation", "responses": []}, "field 'media': .*two media; got 1"),
+    ({"task": "image_generation", "media": ["a.png", "b.png"]},
+     "field 'responses': .*takes no responses; got 2"),
+])
+def test_a_bad_record_is_named_by_file_line_and_field(folder, changed, message):
+  with pytest.raises(ValueError, match=rf"data\.jsonl, line 2.*{message}"):
+    read(folder, good(), good(**changed))
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    (b"{\"id\": ", "line 1: not JSON: .* at column"),
+    (b"[1]", "line 1: an object is due, not list"),
+    (b"\"\xff\"", "line 1: not UTF-8")])
+def test_a_line_that_is_no_record_is_named(folder, line, message):
+  path = folder / "bad.jsonl"
+  path.write_bytes(line + b"\n")
+  with pytest.raises(ValueError, match=message):
+    list(jsonl.read(path))
+
+
+def test_a_missing_file_is_an_error_before_the_first_record(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no such JSONL file: .*gone.jsonl"):
+    jsonl.read(tmp_path / "gone.jsonl")
+
+
+def test_records_before_a_bad_one_are_read(folder):
+  path = folder / "data.jsonl"
+  path.write_text(json.dumps(good()) + "\nnot json\n", encoding="utf-8")
+  examples = jsonl.read(path)
+  assert next(examples).id == "u-1"
+  with pytest.raises(ValueError, match="line 2"):
+    next(examples)
+
+
+def test_what_is_written_is_read_back_equal(folder):
+  examples = [
+      schema.Example("ü-1", "s", "image_understanding", "q {x}\n", (
+          schema.Media("image", str(folder / "a.png")), schema.Media("image", png())),
+          ("<answer>2</answer>", "b"), 2, "<think>r</think>", 0, {"swapped": True, "é": [1.5]}),
+      schema.Example("g-1", "", "video_generation", "c", (
+          schema.Media("video", str(folder / "clip"), 2.5),
+          schema.Media("video", (png(), str(folder / "b.png")), 4.0))),
+      schema.Example("t-1", "s", "image_understanding", "no picture", (), ("a", "b")),
+  ]
+  path = folder / "out.jsonl"
+  assert jsonl.write(path, examples) == 3
+  assert list(jsonl.read(path)) == examples
+  assert json.loads(path.read_text(encoding="utf-8").splitlines()[0])["media"][0] == {
+      "kind": "image", "path": "a.png"}
+  assert not list(folder.glob("*.part"))
+
+
+def test_a_path_elsewhere_is_written_whole(folder):
+  (folder / "lists").mkdir()
+  path = folder / "lists" / "out.jsonl"
+  jsonl.write(path, [schema.Example("t", "s", "image_understanding", "q", (
+      schema.Media("image", folder / "a.png"),), ("a", "b"))])
+  (example,) = jsonl.read(path)
+  assert example.media[0].source == str(folder / "a.png")
+
+
+@pytest.mark.parametrize("source", [
+    PIXELS, Image.fromarray(PIXELS), f"data:image/png;base64,{encoded()}", png()],
+    ids=["array", "pil", "data_url", "bytes"])
+def test_a_picture_in_memory_keeps_its_pixels(folder, source):
+  path = folder / "out.jsonl"
+  jsonl.write(path, [schema.Example("t", "s", "image_understanding", "q", (
+      schema.Media("image", source),), ("a", "b"))])
+  (example,) = jsonl.read(path)
+  np.testing.assert_array_equal(decoded(example.media[0].source), PIXELS)
+
+
+def test_a_video_in_memory_keeps_its_frames_and_rate(folder):
+  video = np.stack([PIXELS, PIXELS[::-1]])
+  path = folder / "out.jsonl"
+  jsonl.write(path, [schema.Example("t", "s", "video_understanding", "q", (
+      schema.Media("video", video, 3.0),), ("a", "b"))])
+  (example,) = jsonl.read(path)
+  np.testing.assert_array_equal([decoded(frame) for frame in example.media[0].source], video)
+  assert example.media[0].fps == 3.0
+
+
+def test_a_cmyk_picture_can_be_written():
+  picture = Image.fromarray(PIXELS).convert("CMYK")
+  record = jsonl.record(schema.Example("t", "s", "image_understanding", "q", (
+      schema.Media("image", picture),), ("a", "b")))
+  assert decoded(base64.b64decode(record["media"][0]["base64"])).shape == PIXELS.shape
+
+
+@pytest.mark.parametrize(("media", "message"), [
+    (schema.Media("image", PIXELS.astype(np.float32)), "'t': a picture is u8.*float32"),
+    (schema.Media("image", 7), "'t': a picture cannot be written from int"),
+    (schema.Media("video", 7), "'t': a video cannot be written from int")])
+def test_media_that_cannot_be_written_name_the_example(media, message):
+  with pytest.raises(ValueError, match=message):
+    jsonl.record(schema.Example("t", "s", "image_understanding", "q", (media,), ("a", "b")))
+
+
+def test_an_interrupted_write_leaves_the_file_as_it_was(folder):
+  path = folder / "out.jsonl"
+  fine = schema.Example("t", "s", "image_understanding", "q", (), ("a", "b"))
+  jsonl.write(path, [fine])
+  bad = schema.Example("x", "s", "image_understanding", "q", (), ("a", "b"), extra={"k": {1, 2}})
+  with pytest.raises(ValueError, match="'x': a field is not JSON"):
+    jsonl.write(path, [fine, bad])
+  assert [example.id for example in jsonl.read(path)] == ["t"]

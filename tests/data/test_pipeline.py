@@ -1,0 +1,147 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from cot_rm import schema
+from cot_rm.data import packing, pipeline, shapes, store
+
+IDS = list(range(23))  # any sequence will do for a source
+
+
+def _item(number):
+  """An item of 4 + number % 5 tokens in all and 4 patches if its number is odd."""
+  count = 2 + number % 5
+  visual = np.full(count, -1, np.int32)
+  visual[0] = 0 if number % 2 else -1
+  prompt = schema.Encoded(
+      id=str(number), tokens=np.full(count, number, np.int32),
+      positions=np.zeros((count, 3), np.int32), visual=visual,
+      next_position=count, patches=np.zeros((4 * (number % 2), 6), np.float32),
+      hw=np.zeros((4 * (number % 2), 2), np.int32), windows=np.ones(4 * (number % 2), np.int32),
+      frames=np.ones(4 * (number % 2), np.int32))
+  return packing.Item(prompt=prompt, answer=np.zeros(2, np.int32))
+
+
+def _batches(source=tuple(IDS), **changes):
+  settings = {"seed": 0, "rows": 3, "tokens": 12, "patches": 8} | changes
+  return pipeline.batches(source, _item, **settings)
+
+
+def _ids(batch):
+  return [[int(item.prompt.id) for item in row] for row in batch]
+
+
+def test_an_epoch_has_every_question_once_in_another_order():
+  lists = list(pipeline.questions(IDS, seed=0, batch=5, epochs=2))
+  flat = list(itertools.chain(*lists))
+  assert [len(one) for one in lists] == [5] * 9 + [1]
+  assert sorted(flat[:23]) == sorted(flat[23:]) == IDS
+  assert flat[:23] != flat[23:] and flat[:23] != IDS
+
+
+def test_the_order_follows_from_the_seed():
+  first, same, other = (list(pipeline.questions(IDS, seed=seed, batch=5, epochs=1))
+                        for seed in (0, 0, 1))
+  assert first == same != other
+
+
+def test_hosts_get_disjoint_shares_of_equal_size():
+  shares = [list(itertools.chain(*pipeline.questions(
+      IDS, seed=0, batch=2, epochs=1, process_index=index, process_count=4))) for index in range(4)]
+  assert [len(share) for share in shares] == [5] * 4
+  assert len({*itertools.chain(*shares)}) == 20
+
+
+def test_the_examples_left_out_differ_from_epoch_to_epoch():
+  epochs = 12
+  shares = [list(itertools.chain(*pipeline.questions(
+      IDS, seed=0, batch=1, epochs=epochs, process_index=index, process_count=4)))
+            for index in range(4)]
+  assert {*itertools.chain(*shares)} == {*IDS}
+
+
+def test_too_few_examples_for_the_hosts_raise():
+  with pytest.raises(ValueError, match="3 examples cannot be shared by 4 processes"):
+    pipeline.questions(IDS[:3], seed=0, batch=1, process_count=4)
+
+
+@pytest.mark.parametrize("taken", [0, 1, 7])
+def test_questions_go_on_exactly_where_they_were(taken):
+  make = lambda: pipeline.questions(IDS, seed=3, batch=4, process_index=1, process_count=2)
+  iterator = make()
+  for _ in range(taken):
+    next(iterator)
+  state = json.loads(json.dumps(iterator.get_state()))
+  expected = [next(iterator) for _ in range(9)]
+  resumed = make()
+  resumed.set_state(state)
+  assert [next(resumed) for _ in range(9)] == expected
+
+
+def test_batches_hold_every_example_once_and_keep_the_limits():
+  batches = list(_batches(epochs=1))
+  assert sorted(itertools.chain(*itertools.chain(*map(_ids, batches)))) == IDS
+  for batch in batches:
+    assert 1 <= len(batch) <= 3
+    for row in batch:
+      assert row
+      assert sum(len(item.prompt.tokens) + len(item.answer) for item in row) <= 12
+      assert sum(len(item.prompt.patches) for item in row) <= 8
+
+
+def test_packing_is_first_fit():
+  order = list(itertools.chain(*pipeline.questions(IDS, seed=0, batch=1, epochs=1)))
+  expected, batch, used = [], [], []
+  for number in order:
+    tokens, patches = 4 + number % 5, 4 * (number % 2)
+    for at, (had_tokens, had_patches) in enumerate(used):
+      if had_tokens + tokens <= 12 and had_patches + patches <= 8:
+        batch[at].append(number)
+        used[at] = (had_tokens + tokens, had_patches + patches)
+        break
+    else:
+      if len(batch) == 3:
+        expected.append(batch)
+        batch, used = [], []
+      batch.append([number])
+      used.append((tokens, patches))
+  assert [_ids(batch) for batch in _batches(epochs=1)] == [*expected, batch]
+
+
+@pytest.mark.parametrize("taken", range(7))
+def test_batches_go_on_without_losing_or_repeating_an_example(taken):
+  iterator = _batches(seed=5, epochs=3)
+  for _ in range(taken):
+    next(iterator)
+  state = json.loads(json.dumps(iterator.get_state()))
+  expected = [_ids(batch) for batch in iterator]
+  resumed = _batches(seed=5, epochs=3)
+  next(resumed)  # whatever it held before is forgotten
+  resumed.set_state(state)
+  assert [_ids(batch) for batch in resumed] == expected
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"tokens": 7}, r"example '\d+': 8 tokens of prompt and answer > 7 in a row; raise "
+                    r"config.data.tokens"),
+    ({"patches": 3}, r"example '\d+': 4 patches > 3 in a row; raise config.data.patches"),
+])
+def test_an_example_longer_than_a_row_names_itself_and_the_knob(changes, message):
+  with pytest.raises(ValueError, match=message):
+    list(_batches(epochs=1, **changes))
+
+
+def test_batches_are_what_packing_takes():
+  batch = next(_batches())
+  packed = packing.pack(batch, packing.Buckets(tokens=(12,), patches=(8,)), rows=3)
+  assert packed.tokens.shape == (3, 12)
+  assert {*np.unique(packed.tokens)} - {0} == {*itertools.chain(*_ids(batch))} - {0}
+
+
+def test_a_stored_split_is_a_source(tmp_path):
+  store.write(tmp_path / "set", {"train": shapes.examples(shapes.World(), "train", count=8)})
+  lists = list(pipeline.questions(store.open(tmp_path / "set", "train"), seed=0, batch=4, epochs=1))
+  assert {one.id for one in itertools.chain(*lists)} == {
+      f"shapes-train-0-{index}" for index in range(8)}

@@ -1,0 +1,79 @@
+"""Prompt texts, filled places and the turn they make."""
+import hashlib
+
+import pytest
+
+from cot_rm import schema
+from cot_rm.prompts import template
+
+# sha256 of the published texts, taken when they were copied.
+TEXTS = {
+    "direct_image_generation":
+        "0fd2f5c43a06516503fde3e64ffc98fff6f3a8815b5eac8dc5f0d81cee686614",
+    "direct_image_understanding":
+        "a24f75c806344bc64aec2082d487ec5c5a701de995502209f70c5d81f23f490a",
+    "direct_video_generation":
+        "24c9a1143f7fe8a0f0d36216fd9b629c592588280ffa1f937cc6bf6bd3dd82d9",
+    "direct_video_understanding":
+        "97f1d4ff315cef1133cf09f144ae357986e5ab43ba7170854cbb19e8cb8e842e",
+    "r1_reward":
+        "5593ecd7d4d7ec962076e313f8b061a91e39e1b68f6517afb4278a3bbdc89245",
+    "think_image_generation":
+        "342f6a4bd0efdae0ca754259d78404e534aae5f1c5527dd47f6062028305e3ff",
+    "think_image_understanding":
+        "3db599f6bd5efb58bc76d4a7bd8be6344ebf46806e270a9393688cc316aa3b86",
+    "think_video_generation":
+        "f45197425b810d08e0067579cfd59e105a1f9bf8e5850ba879c638080cadc61e",
+    "think_video_understanding":
+        "916801bab0c1b1259bf23bc4836b210d677ed5d3558106699881f81722506c10",
+}
+PICTURE = schema.Media("image", "a.png")
+VIDEO = schema.Media("video", "a.mp4", 2.0)
+
+
+def example(task="image_understanding", media=(PICTURE,), responses=("red", "blue")):
+  return schema.Example("e-1", "test", task, "What colour?", media, responses)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_prompt_text_is_the_published_one_byte_for_byte(name):
+  assert hashlib.sha256(template.text(name).encode()).hexdigest() == TEXTS[name]
+
+
+def test_trailing_spaces_of_the_published_text_are_there():
+  assert template.text("r1_reward").count("  \n") == 5
+
+
+def test_only_the_named_places_are_filled():
+  assert template.fill("{a} {b} {c} {} {0} {{a}}", {"a": "x", "b": "y"}) == "x y {c} {} {0} {x}"
+
+
+def test_a_value_is_never_filled_itself():
+  values = {"a": "{b} {a} \\1 \\g<0> {", "b": "{a}"}
+  assert template.fill("{a}|{b}", values) == "{b} {a} \\1 \\g<0> {|{a}"
+
+
+def test_media_come_first_and_keep_their_order_and_rate():
+  messages = template.messages(example(media=(PICTURE, VIDEO)), "hello")
+  assert messages == [{"role": "user", "content": [
+      {"type": "image", "image": "a.png"}, {"type": "video", "video": "a.mp4", "fps": 2.0},
+      {"type": "text", "text": "hello"}]}]
+
+
+@pytest.mark.parametrize(("bad", "message"), [
+    (example(responses=("red", " \n")), "'e-1': response 2 is empty"),
+    (example(responses=("red",)), "'e-1': .*two responses; got 1"),
+    (example(responses=("a", "b", "c")), "'e-1': .*two responses; got 3"),
+    (example(task="audio"), "'e-1': unknown task 'audio'"),
+    (example("image_generation", (PICTURE,), ()), "'e-1': .*two media of kind 'image'; got image"),
+    (example("image_generation", (), ()), "'e-1': .*got none"),
+    (example("video_generation", (VIDEO, PICTURE), ()), "'e-1': .*'video'; got video, image"),
+    (example("video_generation", (VIDEO, VIDEO)), "'e-1': .*takes no responses; got 2"),
+])
+def test_an_example_that_cannot_be_judged_is_named(bad, message):
+  with pytest.raises(ValueError, match=message):
+    template.check(bad)
+
+
+def test_a_pair_of_texts_without_a_picture_can_be_judged():
+  template.check(example(media=()))

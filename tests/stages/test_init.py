@@ -1,0 +1,25 @@
+"""The table of stages, and how a stage finds what an earlier one left."""
+import pytest
+
+from cot_rm import stages
+
+
+def test_an_unknown_stage_fails_with_a_suggestion():
+  with pytest.raises(ValueError, match="unknown stage 'evl'; did you mean 'eval'"):
+    stages.get("evl")
+
+
+@pytest.mark.parametrize("name", stages.STAGES)
+def test_every_stage_has_a_run(name):
+  assert callable(stages.get(name).run)
+
+
+def test_a_stage_is_found_in_the_run_before_anywhere_else(tmp_path):
+  (tmp_path / "sft").mkdir()
+  assert stages.find(tmp_path, "sft") == tmp_path / "sft"
+  assert stages.find(tmp_path, "org/name") == "org/name"
+
+
+def test_a_stage_that_was_told_nothing_says_so(tmp_path):
+  with pytest.raises(ValueError, match="`start`"):
+    stages.find(tmp_path, "")

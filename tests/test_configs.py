@@ -1,0 +1,161 @@
+"""Every config loads, every section fits its function, and a misspelt knob is an error."""
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from cot_rm import main, stages
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+
+STAGE = "read knob by knob in stages/"
+TABLE = "a table, not arguments"
+# What each section of base.py is: the keyword arguments of a function, or one of the two above.
+SECTIONS = {
+    "mesh": STAGE,
+    "mesh.shape": TABLE,
+    "mesh.train_rules": TABLE,
+    "mesh.sample_rules": TABLE,
+    "model": "cot_rm.judge.load",
+    "processor": "cot_rm.models.qwen2_5_vl.processor.Processor.load",
+    "buckets": "cot_rm.data.packing.Buckets",
+    "world": STAGE,
+    "world.shapes": "cot_rm.data.shapes.World",
+    "world.sizes": TABLE,
+    "port": STAGE,
+    "sft": STAGE,
+    "sft.optim": "cot_rm.optim.make",
+    "more": STAGE,
+    "more.optim": "cot_rm.optim.make",
+    "rl": STAGE,
+    "rl.settings": "cot_rm.algorithms.grpo.Config",
+    "rl.rewards": TABLE,
+    "rl.sampling": "cot_rm.sampler.sampling.Sampling",
+    "rl.optim": "cot_rm.optim.make",
+    "eval": STAGE,
+    "judge": STAGE,
+}
+
+
+def load(name, *argument):
+  return importlib.import_module(f"configs.{name}").get_config(*argument)
+
+
+def sections(config, path=""):
+  """(dotted name, section) of a config's sections; those inside of a function's arguments are its."""
+  for name, value in config.items():
+    if isinstance(value, ConfigDict):
+      yield path + name, value
+      if SECTIONS.get(path + name) == STAGE:
+        yield from sections(value, f"{path}{name}.")
+
+
+def resolve(dotted):
+  """The object of a dotted name, a method of a class included."""
+  module, names = dotted, []
+  while True:
+    try:
+      found = importlib.import_module(module)
+      break
+    except ModuleNotFoundError as error:
+      if not module.startswith(f"{error.name}") or "." not in module:
+        raise
+      module, _, name = module.rpartition(".")
+      names.insert(0, name)
+  for name in names:
+    found = getattr(found, name)
+  return found
+
+
+def misfits(config):
+  """The knobs of a config that nothing takes."""
+  base, bad = dict(sections(load("base"))), []
+  for path, section in sections(config):
+    row = SECTIONS.get(path)
+    if row is None:
+      bad.append(f"config.{path} has no row in SECTIONS")
+    elif row == STAGE:
+      bad += [f"config.{path}.{knob} is not in base.py"
+              for knob in section if path not in base or knob not in base[path]]
+    elif row != TABLE:
+      try:
+        inspect.signature(resolve(row)).bind_partial(**section)
+      except TypeError as error:
+        bad.append(f"config.{path} does not fit {row}: {error}")
+  return bad + [f"config.{knob} is not in base.py" for knob in config if knob not in load("base")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_loads_and_its_sections_fit(name):
+  bad = misfits(load(name))
+  assert not bad, "\n".join(bad)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stages_of_a_config_are_known(name):
+  assert set(main.entries(load(name).stages).values()) <= set(stages.STAGES)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "base"])
+def test_a_config_says_how_it_is_run(name):
+  assert f"--config configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
+
+
+def test_a_small_tiny_is_the_same_experiment():
+  small = load("tiny", "smoke")
+  assert not misfits(small)
+  assert small.stages == load("tiny").stages
+
+
+def test_no_function_of_a_section_takes_everything():
+  loose = [row for row in {row for row in SECTIONS.values() if row not in (STAGE, TABLE)}
+           if any(p.kind is p.VAR_KEYWORD for p in inspect.signature(resolve(row)).parameters.values())]
+  assert not loose
+
+
+def test_every_row_is_a_section_of_base():
+  stale = sorted(set(SECTIONS) - {path for path, _ in sections(load("base"))})
+  assert not stale, stale
+
+
+def test_a_misspelt_knob_in_a_config_file_is_found():
+  config = load("base")
+  config.sft.stepz = 3
+  config.sft.optim.learning_rate = 1e-3
+  config.sed = 1
+  bad = "\n".join(misfits(config))
+  assert "config.sft.stepz" in bad and "learning_rate" in bad and "config.sed" in bad
+
+
+def test_every_knob_is_read():
+  words = set()
+  for path in [*(ROOT / "cot_rm" / "stages").glob("*.py"), ROOT / "cot_rm" / "main.py"]:
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Attribute):
+        words.add(node.attr)
+      elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        words.add(node.value)
+  base = load("base")
+  knobs = [(name, name) for name in base if not isinstance(base[name], ConfigDict)]
+  knobs += [(knob, f"{path}.{knob}") for path, section in sections(base)
+            if SECTIONS.get(path) == STAGE for knob in section]
+  unread = [f"config.{path}" for knob, path in knobs if knob not in words]
+  assert not unread, unread
+
+
+@pytest.mark.parametrize("flag, hint", [
+    ("--config.sed=1", 'the config has no \'sed\'. Did you mean "seed"'),
+    ("--config.sft.optim.lrr=1", 'the config has no \'lrr\'. Did you mean "lr"'),
+])
+def test_an_unknown_knob_fails_with_a_suggestion(flag, hint):
+  done = subprocess.run(
+      [sys.executable, "-m", "cot_rm.main", "--config", "configs/tiny.py", flag], cwd=ROOT,
+      capture_output=True, text=True, check=False)
+  assert done.returncode == 1
+  assert hint in done.stderr and "Traceback" not in done.stderr

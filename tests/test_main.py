@@ -1,0 +1,201 @@
+"""The program: stages in order, each once; what was run is written down."""
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from absl import logging
+from etils import epath
+from ml_collections import ConfigDict
+
+from cot_rm import main, stages
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """Puts two stages into the table that only note that they were run; returns the notes."""
+  notes = []
+
+  def stage(name, result):
+    def run(config, workdir, folder):
+      (workdir / folder).mkdir(parents=True, exist_ok=True)
+      notes.append((name, folder, config.seed))
+      if isinstance(result, Exception):
+        raise result
+      return result
+    module = types.ModuleType(f"fake_{name}")
+    module.run = run
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(stages.STAGES, name, module.__name__)
+
+  stage("learn", {"accuracy": 0.5})
+  stage("score", None)
+  stage("break", RuntimeError("the power went out"))
+  stage("again", False)
+  return notes
+
+
+@pytest.fixture
+def said(monkeypatch):
+  lines = []
+  monkeypatch.setattr(logging, "info", lambda text, *args: lines.append(text % args))
+  return lines
+
+
+def config(*names, **knobs):
+  return ConfigDict({
+      "stages": names, "seed": 0, "compile_cache": "", "control": "", "optim": {"lr": 1e-3}} | knobs)
+
+
+def run(workdir, settings):
+  main.run(settings, epath.Path(workdir), command=["main", "--config", "x.py"])
+
+
+def test_stages_run_in_order_and_are_marked_done(tmp_path, calls, said):
+  run(tmp_path, config("learn", "score"))
+  assert calls == [("learn", "learn", 0), ("score", "score", 0)]
+  done = json.loads((tmp_path / "learn" / "done.json").read_text())
+  assert done.pop("seconds") >= 0
+  assert done == {"stage": "learn", "figures": {"accuracy": 0.5}}
+  assert any(line.startswith("learn took 0 s: accuracy 0.500") for line in said)
+
+
+def test_a_stage_that_is_done_is_skipped_and_says_what_it_found(tmp_path, calls, said):
+  run(tmp_path, config("learn"))
+  run(tmp_path, config("learn", "score"))
+  assert [name for name, *_ in calls] == ["learn", "score"]
+  assert "learn was done before, in 0 s: accuracy 0.500" in said
+
+
+def test_a_stage_that_broke_is_run_again(tmp_path, calls):
+  for _ in range(2):
+    with pytest.raises(RuntimeError, match="the power went out"):
+      run(tmp_path, config("learn", "break", "score"))
+  assert [name for name, *_ in calls] == ["learn", "break", "break"]
+
+
+def test_a_stage_that_returns_false_runs_every_time(tmp_path, calls):
+  run(tmp_path, config("again"))
+  run(tmp_path, config("again"))
+  assert len(calls) == 2
+
+
+def test_one_stage_can_run_twice_in_two_folders(tmp_path, calls):
+  run(tmp_path, config("learn", "more:learn"))
+  assert [(name, folder) for name, folder, _ in calls] == [("learn", "learn"), ("learn", "more")]
+  assert (tmp_path / "more" / "done.json").exists()
+
+
+def test_two_stages_in_one_folder_are_refused(tmp_path, calls):
+  with pytest.raises(ValueError, match="'again:learn'"):
+    run(tmp_path, config("learn", "learn"))
+
+
+def test_an_unknown_stage_fails_before_anything_is_run_or_written(tmp_path, calls):
+  with pytest.raises(ValueError, match="did you mean 'learn'"):
+    run(tmp_path / "run", config("score", "lern"))
+  assert not calls and not (tmp_path / "run").exists()
+
+
+def test_stages_may_come_as_one_text_with_commas():
+  assert main.entries(("sft,more:sft", "rl")) == {"sft": "sft", "more": "sft", "rl": "rl"}
+  assert main.entries("sft, rl") == {"sft": "sft", "rl": "rl"}
+
+
+def test_another_config_in_a_begun_workdir_names_the_knobs(tmp_path, calls):
+  run(tmp_path, config("learn"))
+  with pytest.raises(ValueError, match="another --workdir") as error:
+    run(tmp_path, config("learn", seed=1, optim={"lr": 2e-3}, new=3))
+  assert "config.seed: 0 -> 1\n" in str(error.value)
+  assert "config.optim.lr: 0.001 -> 0.002\n" in str(error.value)
+  assert "config.new: absent -> 3\n" in str(error.value)
+  assert len(calls) == 1
+
+
+def test_a_workdir_in_which_nothing_has_begun_takes_another_config(tmp_path, calls):
+  path = tmp_path / "config.json"
+  path.write_text(json.dumps({"config": {"stages": ["learn"], "seed": 7}, "runs": []}))
+  run(tmp_path, config("learn"))
+  assert json.loads(path.read_text())["config"]["seed"] == 0
+
+
+def test_what_was_run_is_written_down(tmp_path, calls):
+  run(tmp_path, config("learn"))
+  run(tmp_path, config("learn"))
+  kept = json.loads((tmp_path / "config.json").read_text())
+  assert kept["config"] == {"stages": ["learn"], "seed": 0, "compile_cache": "", "control": "",
+                            "optim": {"lr": 1e-3}}
+  assert len(kept["runs"]) == 2
+  last = kept["runs"][-1]
+  assert last["command"] == ["main", "--config", "x.py"]
+  assert {"jax", "flax", "transformers"} <= last["versions"].keys()
+  assert last["devices"].startswith("8 ")
+
+
+def test_the_commit_says_whether_files_differ_from_it(tmp_path, monkeypatch):
+  monkeypatch.setattr(main, "ROOT", tmp_path)
+  assert main.commit() is None
+  git = lambda *words: subprocess.run(
+      ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True,
+      capture_output=True)
+  git("init")
+  assert main.commit() is None  # no commit yet
+  git("commit", "--allow-empty", "-m", "first")
+  clean = main.commit()
+  assert len(clean) == 40
+  (tmp_path / "new.txt").write_text("x")
+  assert main.commit() == clean + "+"
+
+
+@pytest.mark.parametrize("file, folder", [
+    ("configs/tiny.py", "runs/tiny"), ("/a/b/rl.py:smoke", "runs/rl-smoke"),
+    ("tiny.py:a/b,c", "runs/tiny-a-b-c")])
+def test_the_default_workdir_is_named_after_the_config(file, folder):
+  assert main.default_workdir(file) == folder
+
+
+@pytest.mark.parametrize("env, arguments", [
+    ({}, None),
+    ({"COORDINATOR_ADDRESS": "a:1"}, ("a:1", None, None)),
+    ({"COORDINATOR_ADDRESS": "a:1", "NUM_PROCESSES": "4", "PROCESS_ID": "2"}, ("a:1", 4, 2))])
+def test_the_environment_says_whether_there_are_other_processes(monkeypatch, env, arguments):
+  found = []
+  monkeypatch.setattr(main.jax.distributed, "initialize", lambda *args: found.append(args))
+  for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID"):
+    monkeypatch.delenv(name, raising=False)
+  for name, value in env.items():
+    monkeypatch.setenv(name, value)
+  main.connect()
+  assert found == ([] if arguments is None else [arguments])
+
+
+def program(cwd, *flags):
+  code = ("import sys, types; from cot_rm import main, stages; m = types.ModuleType('m'); "
+          "m.run = lambda c, w, n: {'lr': c.optim.lr}; sys.modules['m'] = m; "
+          "stages.STAGES['m'] = 'm'; main.start()")
+  return subprocess.run([sys.executable, "-c", code, *flags], cwd=cwd, capture_output=True,
+                        text=True, check=False, env={**main.os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_the_program_from_its_flags_to_its_folder(tmp_path):
+  (tmp_path / "x.py").write_text(
+      "from ml_collections import ConfigDict\n"
+      "def get_config():\n"
+      "  return ConfigDict(dict(stages=('m',), seed=0, compile_cache='', optim=dict(lr=0.5)))\n")
+  done = program(tmp_path, "--config", "x.py", "--config.optim.lr=0.25")
+  assert done.returncode == 0, done.stderr
+  assert "m took 0 s: lr 0.250" in done.stderr
+  kept = json.loads((tmp_path / "runs" / "x" / "config.json").read_text())
+  assert kept["config"]["optim"]["lr"] == 0.25
+  assert "--config.optim.lr=0.25" in kept["runs"][0]["command"]
+
+
+def test_a_missing_config_is_asked_for(tmp_path):
+  done = program(tmp_path)
+  assert done.returncode == 1
+  assert "which experiment? For example: --config configs/tiny.py" in done.stdout + done.stderr
+  assert "Traceback" not in done.stderr
