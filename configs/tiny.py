@@ -7,6 +7,7 @@ python -m cot_rm.main --config configs/tiny.py:smoke                  # the same
 Makes a world of coloured shapes with four task families, trains a small Qwen2.5-VL on reference
 judgements, improves it by GRPO on pairs that have none, and scores both on held-out pairs.
 """
+
 from configs import base
 
 
@@ -14,27 +15,27 @@ def get_config(size="full"):
   c = base.get_config()
   c.stages = ("world", "sft", "rl", "control:sft", "eval")
   c.grammar = "brief"
-  c.buckets.tokens = (64, 128, 256)
-  c.buckets.patches = (72, 144)
+  c.buckets.tokens = (64, 96, 112, 128)
+  c.buckets.patches = (72,)
   c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
   c.mesh.shape = dict(data=1, fsdp=1, tensor=1)
   c.world.shapes = dict(side=84, objects=(1, 2))
 
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
-  c.sft.steps, c.sft.rows = 2500, 8
+  c.sft.steps, c.sft.rows = 1600, 16
   c.sft.eval_every = c.sft.save_every = 500
   c.sft.optim = dict(lr=1e-3, warmup=50, decay=0.5)
 
   c.rl.data = "world/data"
   c.rl.steps, c.rl.questions, c.rl.train_questions = 120, 48, 16
-  c.rl.sampling.max_tokens = 96
+  c.rl.sampling.max_tokens = 64
   c.rl.settings.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 40
   c.rl.optim = dict(lr=1e-4, warmup=10, decay=0.5)
 
   c.eval.data = "world/data"
-  c.eval.rows, c.eval.max_tokens = 64, 96
+  c.eval.rows, c.eval.max_tokens = 64, 64
   if size == "smoke":
     c.world.sizes = dict(references=64, train=64, check=8, heldout=16)
     c.world.corpus = 400

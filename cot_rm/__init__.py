@@ -3,14 +3,15 @@
 The public names load their modules when they are first used: importing the package is quick, and
 starts no JAX backend.
 """
+
 import importlib
 
 _HOMES = {
-    "load": "cot_rm.judge",
-    "Completion": "cot_rm.schema",
-    "Example": "cot_rm.schema",
-    "Media": "cot_rm.schema",
-    "Verdict": "cot_rm.schema",
+  "load": "cot_rm.judge",
+  "Completion": "cot_rm.schema",
+  "Example": "cot_rm.schema",
+  "Media": "cot_rm.schema",
+  "Verdict": "cot_rm.schema",
 }
 __all__ = sorted(_HOMES)
 

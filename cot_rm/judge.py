@@ -1,6 +1,7 @@
 """Ask the model: messages or examples in, completions and verdicts out. The trunk of every stage
 that wants a judgement, and the public face of the package.
 """
+
 import dataclasses
 import zlib
 
@@ -16,12 +17,15 @@ from cot_rm.schema import Completion, Encoded, Example, Verdict
 
 # The verdict's two digits: their log-probabilities are recorded at every step.
 DIGITS = ("1", "2")
-BUCKETS = packing.Buckets(tokens=(512, 1024, 2048, 4096, 8192), patches=(1024, 2048, 4096, 8192, 16384))
+BUCKETS = packing.Buckets(
+  tokens=(512, 1024, 2048, 4096, 8192), patches=(1024, 2048, 4096, 8192, 16384)
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
   """What the model made of one example in one order: its completions, and each one's verdict."""
+
   example: Example
   prompt: Encoded
   completions: tuple[Completion, ...]
@@ -46,8 +50,11 @@ class Judge:
     self.mesh, self.rules = mesh, rules
     self.digits = tuple(processor.encode(digit)[-1] for digit in DIGITS)
     self.engine = engine.Engine(
-        graphdef, stop_ids=processor.stop_ids, banned_ids=processor.banned_ids,
-        watched_ids=self.digits)
+      graphdef,
+      stop_ids=processor.stop_ids,
+      banned_ids=processor.banned_ids,
+      watched_ids=self.digits,
+    )
     self._logps = logprobs.make(graphdef)
 
   def using(self, params):
@@ -66,7 +73,7 @@ class Judge:
     with sharding.use(self.mesh, self.rules):
       logps_BT = self._logps(self.params, batch)
     first = len(prompt.tokens)
-    return np.asarray(logps_BT)[0, first:first + len(answer)]
+    return np.asarray(logps_BT)[0, first : first + len(answer)]
 
   def complete(self, chats, *, n=1, temperature=0.0, top_p=1.0, top_k=0, max_tokens=64, seed=0):
     """Samples n answers to each chat.
@@ -91,17 +98,26 @@ class Judge:
     if n < 1:
       raise ValueError(f"n is {n}; it must be 1 or more")
     # Prompts of one length go together: a batch is as long as its longest.
-    order = sorted(range(len(encoded)), key=lambda i: (
+    order = sorted(
+      range(len(encoded)),
+      key=lambda i: (
         self.buckets.patch_count(encoded[i].id, len(encoded[i].patches)),
-        self.buckets.length(encoded[i].id, len(encoded[i].tokens))))
+        self.buckets.length(encoded[i].id, len(encoded[i].tokens)),
+      ),
+    )
     out = [None] * len(encoded)
     for at in range(0, len(order), self.rows):
-      part = order[at:at + self.rows]
+      part = order[at : at + self.rows]
       batch = packing.prompts([encoded[i] for i in part], self.buckets, rows=self.rows)
       with sharding.use(self.mesh, self.rules):
         groups = self.engine(
-            self.params, batch, [encoded[i].next_position for i in part],
-            [fingerprint(encoded[i], seed) for i in part], n=n, sampling=how)
+          self.params,
+          batch,
+          [encoded[i].next_position for i in part],
+          [fingerprint(encoded[i], seed) for i in part],
+          n=n,
+          sampling=how,
+        )
       for i, group in zip(part, groups, strict=True):
         out[i] = [self._completion(sample) for sample in group]
       if progress:
@@ -109,8 +125,13 @@ class Judge:
     return out
 
   def _completion(self, sample):
-    return Completion(text=self.processor.decode(sample.tokens), tokens=sample.tokens,
-                      logps=sample.logps, finish=sample.finish, watched=sample.watched)
+    return Completion(
+      text=self.processor.decode(sample.tokens),
+      tokens=sample.tokens,
+      logps=sample.logps,
+      finish=sample.finish,
+      watched=sample.watched,
+    )
 
   def judge(self, examples, *, grammar, n, how, seed, progress=None):
     """One Judgement an example, in the order in which its candidates stand.
@@ -121,22 +142,29 @@ class Judge:
     words = prompts.get(grammar)
     encoded = [self.processor(words.render(e), id=e.id) for e in examples]
     groups = self.sample(encoded, n=n, how=how, seed=seed, progress=progress)
-    return [self._judgement(e, prompt, group, words)
-            for e, prompt, group in zip(examples, encoded, groups, strict=True)]
+    return [
+      self._judgement(e, prompt, group, words)
+      for e, prompt, group in zip(examples, encoded, groups, strict=True)
+    ]
 
   def both(self, examples, *, grammar, n, how, seed, progress=None):
     """`judge` of the examples as given, and of the same with their candidates exchanged."""
-    asked = self.judge([*examples, *(e.swapped() for e in examples)], grammar=grammar, n=n,
-                       how=how, seed=seed, progress=progress)
-    return asked[:len(examples)], asked[len(examples):]
+    asked = self.judge(
+      [*examples, *(e.swapped() for e in examples)],
+      grammar=grammar,
+      n=n,
+      how=how,
+      seed=seed,
+      progress=progress,
+    )
+    return asked[: len(examples)], asked[len(examples) :]
 
   def _judgement(self, example, prompt, group, words):
     verdicts = []
     for completion in group:
       verdict = words.parse(completion.text, example.task)
       if verdict.answer is not None:
-        verdict = dataclasses.replace(
-            verdict, probability=self._probability(completion, verdict))
+        verdict = dataclasses.replace(verdict, probability=self._probability(completion, verdict))
       verdicts.append(verdict)
     return Judgement(example, prompt, tuple(group), tuple(verdicts))
 
@@ -157,8 +185,19 @@ class Judge:
         low = middle + 1
     return low - 1
 
-  def compare(self, examples, *, grammar="r1_reward", votes=1, both_orders=True, temperature=0.0,
-              top_p=1.0, top_k=0, max_tokens=1024, seed=0):
+  def compare(
+    self,
+    examples,
+    *,
+    grammar="r1_reward",
+    votes=1,
+    both_orders=True,
+    temperature=0.0,
+    top_p=1.0,
+    top_k=0,
+    max_tokens=1024,
+    seed=0,
+  ):
     """A Verdict for each example.
 
     Args:
@@ -174,13 +213,16 @@ class Judge:
       then over orders; `consistent` says whether both orders name the same candidate.
     """
     how = sampling.Sampling(temperature, top_p, top_k, max_tokens)
-    ask = self.both if both_orders else lambda some, **k: (self.judge(some, **k), [None] * len(some))
+    ask = (
+      self.both if both_orders else lambda some, **k: (self.judge(some, **k), [None] * len(some))
+    )
     first, second = ask(examples, grammar=grammar, n=votes, how=how, seed=seed)
     return [combine(a, b) for a, b in zip(first, second, strict=True)]
 
 
-def load(path, *, dtype="float32", mesh=None, rules=None, processor=None, buckets=None, rows=8,
-         remat=False):
+def load(
+  path, *, dtype="float32", mesh=None, rules=None, processor=None, buckets=None, rows=8, remat=False
+):
   """Opens a judge.
 
   Args:
@@ -200,10 +242,18 @@ def load(path, *, dtype="float32", mesh=None, rules=None, processor=None, bucket
   rules = {} if rules is None else rules
   opened = checkpoint.open_model(path, mesh=mesh, rules=rules, dtype=dtype)
   family = models.get(opened.family)
-  graphdef, _ = nnx.split(nnx.eval_shape(lambda: family.Model(
-      opened.config, rngs=nnx.Rngs(0), dtype=dtype, remat=remat)))
-  return Judge(opened, graphdef, family.Processor.load(opened.folder, **(processor or {})),
-               buckets=BUCKETS if buckets is None else buckets, rows=rows, mesh=mesh, rules=rules)
+  graphdef, _ = nnx.split(
+    nnx.eval_shape(lambda: family.Model(opened.config, rngs=nnx.Rngs(0), dtype=dtype, remat=remat))
+  )
+  return Judge(
+    opened,
+    graphdef,
+    family.Processor.load(opened.folder, **(processor or {})),
+    buckets=BUCKETS if buckets is None else buckets,
+    rows=rows,
+    mesh=mesh,
+    rules=rules,
+  )
 
 
 def combine(as_given, swapped=None):
@@ -225,16 +275,21 @@ def combine(as_given, swapped=None):
   # The reasoning shown is one that ends in the answer, of the order as given where there is one.
   shown = next((v for v in as_given.verdicts if v.answer == answer), as_given.verdicts[0])
   return dataclasses.replace(
-      shown, answer=answer, consistent=consistent, votes=counts,
-      probability=None if answer is None else p_first if answer == 1 else 1 - p_first)
+    shown,
+    answer=answer,
+    consistent=consistent,
+    votes=counts,
+    probability=None if answer is None else p_first if answer == 1 else 1 - p_first,
+  )
 
 
 def _side(verdicts, swapped):
   """(votes for 1, for 2, unparsable), P(1) and the majority of one order, as the example stands."""
   answers = [v.answer for v in verdicts]
   ones, twos = answers.count(1), answers.count(2)
-  firsts = [v.probability if v.answer == 1 else 1 - v.probability
-            for v in verdicts if v.answer is not None]
+  firsts = [
+    v.probability if v.answer == 1 else 1 - v.probability for v in verdicts if v.answer is not None
+  ]
   p = float(np.mean(firsts)) if firsts else None
   if swapped:
     ones, twos, p = twos, ones, None if p is None else 1 - p

@@ -1,4 +1,5 @@
 """The program: python -m cot_rm.main --config FILE [--config.any.knob=value] [--workdir DIR]."""
+
 import datetime
 import importlib.metadata
 import importlib.util
@@ -20,13 +21,15 @@ from ml_collections import config_flags
 from cot_rm import metrics, stages
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "The experiment, a file of configs/.", lock_config=True)
+  "config", None, "The experiment, a file of configs/.", lock_config=True
+)
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Everything this run writes goes here; runs/<name of the config> when absent.")
+  "workdir", None, "Everything this run writes goes here; runs/<name of the config> when absent."
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "numpy")
-# Knobs that say which part of a run to do or where to keep compiled programs: no result hangs on them.
+# Knobs that say what more to do, or where compiled programs are kept: what is there stays as it is.
 FREE = ("stages", "compile_cache", "control")
 
 
@@ -36,12 +39,15 @@ def parse(argv):
     return app.parse_flags_with_usage(argv)
   except AttributeError as error:
     # ml_collections: a KeyError's text, quoted twice, with its suggestion on a second line.
-    found = re.fullmatch(r"[\"']*(\w+)[\"']*(?:\\n|\n)?(Did you mean .*?)?[\"']*",
-                         str(error).replace("\\'", "'"))
+    found = re.fullmatch(
+      r"[\"']*(\w+)[\"']*(?:\\n|\n)?(Did you mean .*?)?[\"']*", str(error).replace("\\'", "'")
+    )
     if not found:
       raise
     knob, hint = found.groups()
-    flag = next((a for a in argv if re.search(rf"^--config\..*\b{knob}\b", a)), f"--config...{knob}")
+    flag = next(
+      (a for a in argv if re.search(rf"^--config\..*\b{knob}\b", a)), f"--config...{knob}"
+    )
     sys.stderr.write(f"{flag}: the config has no {knob!r}. {hint or ''}\n".replace(" \n", "\n"))
     sys.exit(1)
 
@@ -57,21 +63,24 @@ def main(argv):
   config = _CONFIG.value
   if config.compile_cache:
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(config.compile_cache))
-  workdir = _WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS["config"]))
+  workdir = _WORKDIR.value or default_workdir(
+    config_flags.get_config_filename(flags.FLAGS["config"])
+  )
   run(config, epath.Path(workdir), command=sys.argv)
 
 
 def connect():
   """Joins the other processes of the run, where the environment speaks of others.
 
-  Any cluster: COORDINATOR_ADDRESS, and NUM_PROCESSES and PROCESS_ID where jax cannot find them. On a
-  TPU host jax knows all by itself.
+  Any cluster: COORDINATOR_ADDRESS, and NUM_PROCESSES and PROCESS_ID where jax cannot find them. On
+  a TPU host jax knows all by itself.
   """
   env = os.environ
   if "COORDINATOR_ADDRESS" in env:
     number = lambda name: int(env[name]) if name in env else None
     jax.distributed.initialize(
-        env["COORDINATOR_ADDRESS"], number("NUM_PROCESSES"), number("PROCESS_ID"))
+      env["COORDINATOR_ADDRESS"], number("NUM_PROCESSES"), number("PROCESS_ID")
+    )
   elif _tpu_host():
     jax.distributed.initialize()
 
@@ -84,7 +93,7 @@ def _tpu_host():
 
 
 def default_workdir(config_file):
-  """"configs/tiny.py" -> "runs/tiny", "configs/tiny.py:smoke" -> "runs/tiny-smoke"."""
+  """The run of a config: configs/tiny.py -> runs/tiny, configs/tiny.py:smoke -> runs/tiny-smoke."""
   path, _, argument = config_file.partition(":")
   name = pathlib.PurePath(path).stem
   return f"runs/{name}-{re.sub(r'[^A-Za-z0-9_.]+', '-', argument)}" if argument else f"runs/{name}"
@@ -100,18 +109,22 @@ def run(config, workdir, *, command):
       stages were made with another config.
   """
   plan = entries(config.stages)
-  modules = {name: stages.get(stage) for name, stage in plan.items()}  # a typo fails here, not later
+  modules = {
+    name: stages.get(stage) for name, stage in plan.items()
+  }  # a typo fails here, not later
   first = jax.process_index() == 0
   if first:
     record(config, workdir, command)
-  logging.info("%s: %s on %d %s", workdir, ", ".join(plan), jax.device_count(),
-               jax.devices()[0].device_kind)
+  logging.info(
+    "%s: %s on %d %s", workdir, ", ".join(plan), jax.device_count(), jax.devices()[0].device_kind
+  )
   for i, (name, module) in enumerate(modules.items()):
     done = workdir / name / "done.json"
     if _from_first(done.exists()):
       was = json.loads(done.read_text())
-      logging.info("%s was done before, in %s%s", name, metrics.clock(was["seconds"]),
-                   headline(was["figures"]))
+      logging.info(
+        "%s was done before, in %s%s", name, metrics.clock(was["seconds"]), headline(was["figures"])
+      )
       continue
     logging.info("stage %d of %d: %s", i + 1, len(plan), name)
     with metrics.timer() as timer:
@@ -130,8 +143,10 @@ def entries(names):
   for entry in ",".join([names] if isinstance(names, str) else names).split(","):
     folder, _, stage = entry.strip().partition(":")
     if folder in plan:
-      raise ValueError(f"config.stages: two stages would write into {folder!r}; "
-                       f"name a folder for one of them, as in 'again:{stage or folder}'")
+      raise ValueError(
+        f"config.stages: two stages would write into {folder!r}; "
+        f"name a folder for one of them, as in 'again:{stage or folder}'"
+      )
     plan[folder] = stage or folder
   return plan
 
@@ -150,10 +165,13 @@ def record(config, workdir, command):
     changes = difference(old["config"], resolved)
     if changes and any((workdir / name).exists() for name in entries(old["config"]["stages"])):
       raise ValueError(
-          f"{workdir} was begun with another config:\n  " + "\n  ".join(changes) +
-          "\nuse another --workdir, or remove this one")
+        f"{workdir} was begun with another config:\n  "
+        + "\n  ".join(changes)
+        + "\nuse another --workdir, or remove this one"
+      )
     runs = old["runs"]
-  runs.append({
+  runs.append(
+    {
       "command": list(command),
       "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
       "commit": commit(),
@@ -161,13 +179,14 @@ def record(config, workdir, command):
       "versions": {name: importlib.metadata.version(name) for name in NOTED},
       "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
       "processes": jax.process_count(),
-  })
+    }
+  )
   workdir.mkdir(parents=True, exist_ok=True)
   write_json(path, {"config": resolved, "runs": runs})
 
 
 def difference(old, new):
-  """["config.optim.lr: 0.001 -> 0.002", ...]: the knobs in which two resolved configs differ."""
+  """The knobs in which two resolved configs differ: ["config.optim.lr: 0.001 -> 0.002", ...]."""
   absent = object()
   before, after = dict(_leaves(old, "config")), dict(_leaves(new, "config"))
   show = lambda value: "absent" if value is absent else json.dumps(value)
@@ -192,7 +211,8 @@ def commit():
   if not (ROOT / ".git").exists():
     return None
   git = lambda *words: subprocess.run(
-      ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
+    ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
+  )
   head = git("rev-parse", "HEAD")
   if head.returncode:  # no git, or no commit yet
     return None
@@ -208,7 +228,7 @@ def write_json(path, value):
 
 
 def headline(figures):
-  """": accuracy 0.853, n 1000" of a stage's figures; nothing of none."""
+  """A stage's figures for the end of a line: ": accuracy 0.853, n 1000"; nothing of none."""
   if not figures:
     return ""
   return ": " + ", ".join(f"{name} {metrics.cell(value)}" for name, value in figures.items())

@@ -1,4 +1,5 @@
 """What a run tells the world while it runs: metrics on disk, progress bars, tables, timers."""
+
 import contextlib
 import dataclasses
 import json
@@ -108,13 +109,13 @@ class Bar:
     self._first, self._progress = done, None
     if console.is_terminal and jax.process_index() == 0:
       self._progress = rich.progress.Progress(
-          rich.progress.TextColumn("{task.description:<12}"),
-          rich.progress.BarColumn(),
-          rich.progress.MofNCompleteColumn(),
-          rich.progress.TimeElapsedColumn(),
-          rich.progress.TimeRemainingColumn(),
-          rich.progress.TextColumn("{task.fields[values]}"),
-          console=console,
+        rich.progress.TextColumn("{task.description:<12}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TimeRemainingColumn(),
+        rich.progress.TextColumn("{task.fields[values]}"),
+        console=console,
       )
       self._task = self._progress.add_task(description, total=total, completed=done, values="")
 
@@ -134,9 +135,20 @@ class Bar:
     self._logged = time.monotonic()
     seconds = self._logged - self._started
     rate = (self._done - self._first) / max(seconds, 1e-9)
-    left = f", {clock((self._total - self._done) / rate)} left" if rate > 0 else ""
-    logging.info("%s %d/%d in %s%s  %s", self._description, self._done, self._total,
-                 clock(seconds), left, self._shown())
+    left = (
+      f", {clock((self._total - self._done) / rate)} left"
+      if rate > 0 and self._done < self._total
+      else ""
+    )
+    logging.info(
+      "%s %d/%d in %s%s  %s",
+      self._description,
+      self._done,
+      self._total,
+      clock(seconds),
+      left,
+      self._shown(),
+    )
 
   def __enter__(self):
     if self._progress is not None:
@@ -214,6 +226,7 @@ def clock(seconds):
 @dataclasses.dataclass
 class Timer:
   """How long the block under `timer()` took, in seconds; known after it."""
+
   seconds: float = 0.0
 
 

@@ -1,4 +1,5 @@
 """Optimizers: the schedule, the chain, and which parameters move."""
+
 import re
 
 import jax
@@ -18,15 +19,29 @@ def schedule(*, lr, steps, warmup, decay, final):
   """
   falling = max(int(decay * steps), 1)
   level = max(steps - falling, warmup + 1)
-  return optax.join_schedules([
+  return optax.join_schedules(
+    [
       optax.linear_schedule(0.0, lr, max(warmup, 1)),
       optax.constant_schedule(lr),
       optax.cosine_decay_schedule(lr, falling, alpha=final),
-  ], [warmup, level])
+    ],
+    [warmup, level],
+  )
 
 
-def make(*, lr, steps, warmup=50, decay=0.5, final=0.0, clip=1.0, weight_decay=0.0, b1=0.9, b2=0.98,
-         frozen=()):
+def make(
+  *,
+  lr,
+  steps,
+  warmup=50,
+  decay=0.5,
+  final=0.0,
+  clip=1.0,
+  weight_decay=0.0,
+  b1=0.9,
+  b2=0.98,
+  frozen=(),
+):
   """AdamW under a global-norm clip.
 
   Args:
@@ -41,16 +56,17 @@ def make(*, lr, steps, warmup=50, decay=0.5, final=0.0, clip=1.0, weight_decay=0
   """
   rate = schedule(lr=lr, steps=steps, warmup=warmup, decay=decay, final=final)
   chain = optax.chain(
-      optax.clip_by_global_norm(clip),
-      optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay))
+    optax.clip_by_global_norm(clip), optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay)
+  )
   if frozen:
     chain = optax.partition(
-        {"train": chain, "freeze": optax.set_to_zero()}, lambda params: labels(params, frozen))
+      {"train": chain, "freeze": optax.set_to_zero()}, lambda params: labels(params, frozen)
+    )
   return chain, rate
 
 
 def labels(params, frozen):
-  """"freeze" or "train" for every parameter. Raises ValueError on a pattern that matches nothing."""
+  """ "freeze" or "train" for every parameter. Raises ValueError on a pattern that matches nothing."""
   used = set()
 
   def label(path, variable):
@@ -61,7 +77,8 @@ def labels(params, frozen):
     return variable.replace(value) if isinstance(variable, nnx.Variable) else value
 
   tree = jax.tree_util.tree_map_with_path(
-      label, params, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    label, params, is_leaf=lambda x: isinstance(x, nnx.Variable)
+  )
   if unused := set(frozen) - used:
     raise ValueError(f"config.optim.frozen: {sorted(unused)} match no parameter")
   return tree

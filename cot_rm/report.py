@@ -1,4 +1,5 @@
 """The run's page: one HTML file with its figures, curves, and samples with their pictures."""
+
 import base64
 import io
 import json
@@ -14,23 +15,31 @@ from cot_rm import metrics
 
 # The figures of a stage in the order in which they are read. (name, head, what it is, kind)
 FIGURES = (
-    ("accuracy", "Accuracy", "share of right verdicts, mean of both orders", "share"),
-    ("first_slot_accuracy", "First slot", "accuracy where the better one stands first", "share"),
-    ("order_consistency", "Consistent", "share of pairs on whose orders it agrees", "share"),
-    ("parse_rate", "Parsed", "share of answers inside the grammar", "share"),
-    ("accuracy_parsed", "Of parsed", "accuracy among the parsed answers", "share"),
-    ("fidelity", "Fidelity", "share of what it says of the scene that is true", "share"),
-    ("blank_accuracy", "Blank", "accuracy where the pictures are blank: near a half", "share"),
-    ("blank_accuracy_parsed", "Blank parsed", "the same among the parsed answers", "share"),
-    ("cut", "Cut", "share of answers that reached the limit of tokens", "share"),
-    ("mean_length", "Tokens", "mean length of an answer", "number"),
-    ("n", "n", "pairs asked", "number"),
-    ("steps", "Steps", "training steps", "number"),
-    ("seconds", "Time", "training time", "time"),
+  ("accuracy", "Accuracy", "share of right verdicts, mean of both orders", "share"),
+  ("first_slot_accuracy", "First slot", "accuracy where the better one stands first", "share"),
+  ("order_consistency", "Consistent", "share of pairs on whose orders it agrees", "share"),
+  ("parse_rate", "Parsed", "share of answers inside the grammar", "share"),
+  ("accuracy_parsed", "Of parsed", "accuracy among the parsed answers", "share"),
+  ("fidelity", "Fidelity", "share of what it says of the scene that is true", "share"),
+  ("blank_accuracy", "Blank", "accuracy where the pictures are blank: near a half", "share"),
+  ("blank_accuracy_parsed", "Blank parsed", "the same among the parsed answers", "share"),
+  ("cut", "Cut", "share of answers that reached the limit of tokens", "share"),
+  ("mean_length", "Tokens", "mean length of an answer", "number"),
+  ("n", "n", "pairs asked", "number"),
+  ("steps", "Steps", "training steps", "number"),
+  ("seconds", "Time", "training time", "time"),
 )
 # Curves that stand first; the others follow in the order of their names.
-LEADING = ("check/accuracy", "reward/total", "reward/accuracy", "train/loss", "train/kl",
-           "check/order_consistency", "check/fidelity", "rl/mean_length")
+LEADING = (
+  "check/accuracy",
+  "reward/total",
+  "reward/accuracy",
+  "train/loss",
+  "train/kl",
+  "check/order_consistency",
+  "check/fidelity",
+  "rl/mean_length",
+)
 SHOWN = 9  # curves of a stage that stand open; the rest unfolds
 SAMPLES = 12  # samples of a stage
 FAINT, LINE = "#a9b8d6", "#2f5fb3"
@@ -54,21 +63,35 @@ def write(workdir, summary):
   record = workdir / "config.json"
   run = json.loads(record.read_text()) if record.exists() else None
   order = _order(workdir, run)
-  page = jinja2.Environment(
+  page = (
+    jinja2.Environment(
       loader=jinja2.FileSystemLoader(str(epath.Path(__file__).parent)),
-      autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-  ).get_template("report.html.j2").render(
+      autoescape=True,
+      undefined=jinja2.StrictUndefined,
+      trim_blocks=True,
+      lstrip_blocks=True,
+    )
+    .get_template("report.html.j2")
+    .render(
       title=workdir.name,
       facts=_facts(run),
       table=_table(summary),
       families=[family.replace("_", " ") for family in families],
-      by_family=[(name, [_shown(figures["families"].get(family), "share") for family in families])
-                 for name, figures in summary.items()],
-      curves=[(folder.name, _curves(folder / "metrics.jsonl")) for folder in order
-              if (folder / "metrics.jsonl").exists()],
+      by_family=[
+        (name, [_shown(figures["families"].get(family), "share") for family in families])
+        for name, figures in summary.items()
+      ],
+      curves=[
+        (folder.name, _curves(folder / "metrics.jsonl"))
+        for folder in order
+        if (folder / "metrics.jsonl").exists()
+      ],
       shown=SHOWN,
-      samples=[(name, step, [_card(record) for record in records])
-               for name, step, records in _samples(order)],
+      samples=[
+        (name, step, [_card(record) for record in records])
+        for name, step, records in _samples(order)
+      ],
+    )
   )
   path = workdir / "report.html"
   path.write_text(page)
@@ -89,20 +112,29 @@ def _facts(run):
   if not run:
     return []
   last = run["runs"][-1]
-  return [("Command", " ".join(last["command"])), ("Started", last["time"]),
-          ("Commit", last["commit"] or "-"), ("Devices", last["devices"]),
-          ("Versions", ", ".join(f"{k} {v}" for k, v in last["versions"].items()))]
+  return [
+    ("Command", " ".join(last["command"])),
+    ("Started", last["time"]),
+    ("Commit", last["commit"] or "-"),
+    ("Devices", last["devices"]),
+    ("Versions", ", ".join(f"{k} {v}" for k, v in last["versions"].items())),
+  ]
 
 
 def _table(summary):
-  """Heads [(head, what it is)] and rows [(stage, cells)]: known figures first, then what else is."""
+  """Heads [(head, what it is)] and rows [(stage, cells)]: the known figures first."""
   known = {name for name, *_ in FIGURES} | {"families"}
   present = dict.fromkeys(name for figures in summary.values() for name in figures)
   columns = [row for row in FIGURES if row[0] in present]
-  columns += [(name, name.replace("_", " ").capitalize(), name, "number")
-              for name in present if name not in known]
-  rows = [(stage, [_shown(figures.get(name), kind) for name, _, _, kind in columns])
-          for stage, figures in summary.items()]
+  columns += [
+    (name, name.replace("_", " ").capitalize(), name, "number")
+    for name in present
+    if name not in known
+  ]
+  rows = [
+    (stage, [_shown(figures.get(name), kind) for name, _, _, kind in columns])
+    for stage, figures in summary.items()
+  ]
   return {"heads": [(head, meaning) for _, head, meaning, _ in columns], "rows": rows}
 
 
@@ -170,8 +202,9 @@ def _card(record):
   media = [item if isinstance(item, list) else [item] for item in record["media"]]
   for url in (url for frames in media for url in frames):
     if not url.startswith("data:image/"):
-      raise ValueError(f"sample {record['id']!r}: media must be data URLs of pictures, "
-                       f"not {url[:40]!r}")
+      raise ValueError(
+        f"sample {record['id']!r}: media must be data URLs of pictures, not {url[:40]!r}"
+      )
   if record["answer"] is None:
     verdict = "unparsable"
   elif record["gold"] is None:
@@ -180,11 +213,11 @@ def _card(record):
     verdict = "right" if record["answer"] == record["gold"] else "wrong"
   notes = {True: "reasoning true to the scene", False: "reasoning not true to the scene", None: ""}
   return {
-      **record,
-      "note": notes.get(record["reasoning_ok"], record["reasoning_ok"]),
-      "media": media,
-      "task_words": record["task"].replace("_", " "),
-      "generation": record["task"].endswith("generation"),
-      "verdict": verdict,
-      "rewards": [(name, metrics.cell(value)) for name, value in record["rewards"].items()],
+    **record,
+    "note": notes.get(record["reasoning_ok"], record["reasoning_ok"]),
+    "media": media,
+    "task_words": record["task"].replace("_", " "),
+    "generation": record["task"].endswith("generation"),
+    "verdict": verdict,
+    "rewards": [(name, metrics.cell(value)) for name, value in record["rewards"].items()],
   }

@@ -2,6 +2,7 @@
 
 B sequences, T tokens, R rows of pictures (one per prompt), P patches, C numbers in a patch.
 """
+
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ class Media:
   source of an image: a path, encoded bytes, a data URL or a PIL image. Source of a video: a folder
   of pictures, an .npy file, a video file, a tuple of image sources, or u8[frames, height, width, 3].
   """
+
   kind: str  # "image" or "video"
   source: Any
   fps: float | None = None  # frames per second of the frames as given; None where the file says
@@ -27,11 +29,14 @@ class Media:
 @dataclasses.dataclass(frozen=True)
 class Example:
   """One question put to the judge, its two candidates, and which one people preferred, if known."""
+
   id: str
   source: str  # the data set it came from
   task: str  # one of TASKS
   question: str  # the question; for generation tasks the caption
-  media: tuple[Media, ...] = ()  # generation: candidate 1, candidate 2. Understanding: the reference
+  media: tuple[
+    Media, ...
+  ] = ()  # generation: candidate 1, candidate 2. Understanding: the reference
   responses: tuple[str, ...] = ()  # understanding: answer 1, answer 2. Generation: empty
   gold: int | None = None  # 1 or 2
   reasoning: str | None = None  # a reference judgement, whole: reasoning and verdict
@@ -46,28 +51,32 @@ class Example:
   def swapped(self):
     """The same question in the other order. Its reference judgement, tied to an order, is dropped."""
     return dataclasses.replace(
-        self,
-        media=self.media[::-1] if self.generation else self.media,
-        responses=self.responses[::-1],
-        gold=None if self.gold is None else 3 - self.gold,
-        reasoning=None,
-        extra={**self.extra, "swapped": not self.extra.get("swapped", False)},
+      self,
+      media=self.media[::-1] if self.generation else self.media,
+      responses=self.responses[::-1],
+      gold=None if self.gold is None else 3 - self.gold,
+      reasoning=None,
+      extra={**self.extra, "swapped": not self.extra.get("swapped", False)},
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
   """One sampled answer. `logps` are of the model itself: before temperature, top-p and top-k."""
+
   text: str
   tokens: np.ndarray  # i32[T], the end-of-turn token included where there is one
   logps: np.ndarray  # f32[T]
   finish: str  # "stop": it ended its turn; "length": it was cut at max_tokens
-  watched: np.ndarray | None = None  # f32[T, W]: log-probabilities of the watched tokens at each step
+  watched: np.ndarray | None = (
+    None  # f32[T, W]: log-probabilities of the watched tokens at each step
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
   """What a judgement says. `answer` is None where the text is outside its grammar."""
+
   answer: int | None  # 1, 2 or None
   reasoning: str = ""
   scores: tuple[tuple[str, float, float], ...] = ()  # (dimension, score of 1, score of 2)
@@ -86,6 +95,7 @@ class Encoded:
   Patches stand in window order, picture after picture. `visual` points from a token to a merged
   patch (merge_size ** 2 consecutive patches make one).
   """
+
   id: str
   tokens: np.ndarray  # i32[T]
   positions: np.ndarray  # i32[T, 3]: M-RoPE's time, height, width
@@ -101,6 +111,7 @@ class Encoded:
 @dataclasses.dataclass(frozen=True)
 class Pictures:
   """The pictures of R prompts, padded. Segment 0 is padding."""
+
   patches: jax.Array  # f32[R, P, C]
   hw: jax.Array  # i32[R, P, 2]
   windows: jax.Array  # i32[R, P]: segment ids of the window layers
@@ -115,6 +126,7 @@ class Batch:
   B is a multiple of R: row b reads the pictures of row b // (B // R), so that a group of samples
   shares the pictures of its question.
   """
+
   tokens: jax.Array  # i32[B, T]
   positions: jax.Array  # i32[B, T, 3]
   segments: jax.Array  # i32[B, T]: which packed sequence, from 1; 0 is padding

@@ -3,6 +3,7 @@
 Parameters carry logical axis names (`nnx.Param(w_DF, axes=("embed", "mlp"))`). A rule table, chosen
 in the config, maps each name to mesh axes. One model has two: train_rules and sample_rules.
 """
+
 import contextlib
 import contextvars
 import math
@@ -25,10 +26,16 @@ def make_mesh(shape, devices=None):
     if size == -1:
       sizes[axis] = len(devices) // known
   if math.prod(sizes.values()) != len(devices):
-    raise ValueError(f"mesh {sizes} has {math.prod(sizes.values())} places for {len(devices)} "
-                     f"devices; change config.mesh.shape")
-  return jax.make_mesh(tuple(sizes.values()), tuple(sizes), devices=devices,
-                       axis_types=(jax.sharding.AxisType.Auto,) * len(sizes))
+    raise ValueError(
+      f"mesh {sizes} has {math.prod(sizes.values())} places for {len(devices)} "
+      f"devices; change config.mesh.shape"
+    )
+  return jax.make_mesh(
+    tuple(sizes.values()),
+    tuple(sizes),
+    devices=devices,
+    axis_types=(jax.sharding.AxisType.Auto,) * len(sizes),
+  )
 
 
 def spec(axes, rules):
@@ -43,10 +50,12 @@ def axes_of(variable):
 
 def of(tree, mesh, rules):
   """The tree with a NamedSharding in place of every array; what has no logical axes is replicated."""
+
   def one(x):
     if isinstance(x, nnx.Variable):
       return x.replace(NamedSharding(mesh, spec(axes_of(x), rules)))
     return NamedSharding(mesh, P())
+
   return jax.tree.map(one, tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
 
@@ -73,4 +82,5 @@ def put(batch, mesh, rules):
   """Host arrays, each this process's share, to global arrays with the first dimension over "batch"."""
   layout = NamedSharding(mesh, spec(("batch",), rules))
   return jax.tree.map(
-      lambda x: jax.make_array_from_process_local_data(layout, np.asarray(x)), batch)
+    lambda x: jax.make_array_from_process_local_data(layout, np.asarray(x)), batch
+  )

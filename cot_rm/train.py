@@ -2,6 +2,7 @@
 
 B sequences, T tokens.
 """
+
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +47,7 @@ def make_step(graphdef, loss_fn, tx, shardings):
     tx: an optax transformation.
     shardings: of the state, from `init_state`.
   """
+
   def step(state, batch):
     def loss(params):
       return loss_fn(logprobs.of(nnx.merge(graphdef, params), batch), batch)
@@ -69,5 +71,6 @@ def check(metrics, step):
   for name in ("train/loss", "train/grad_norm"):
     if not jnp.isfinite(metrics[name]):
       raise FloatingPointError(
-          f"step {step}: {name} is {float(metrics[name])}; the step was not taken and the last "
-          f"checkpoint is sound. Lower config.optim.lr or config.optim.clip")
+        f"step {step}: {name} is {float(metrics[name])}; the step was not taken and the last "
+        f"checkpoint is sound. Lower config.optim.lr or config.optim.clip"
+      )

@@ -2,6 +2,7 @@
 
 B batch, T time, D width, V vocabulary, N = B * T tokens, C chunk of the vocabulary.
 """
+
 import functools
 
 import jax

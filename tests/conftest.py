@@ -1,4 +1,5 @@
 """Every test runs on 8 fake CPU devices, from a bare clone or from an install."""
+
 import os
 import sys
 from pathlib import Path
@@ -6,7 +7,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
   os.environ["XLA_FLAGS"] = (
-      os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+  ).strip()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may need a network
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,3 +30,26 @@ def pytest_collection_modifyitems(config, items):
       item.add_marker(pytest.mark.skip(reason="slow: run with --slow, or set CI=true"))
     if "tpu" in item.keywords and os.environ["JAX_PLATFORMS"] != "tpu":
       item.add_marker(pytest.mark.skip(reason="needs a TPU: run with JAX_PLATFORMS=tpu"))
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+  """A model folder as the world stage writes one: random weights, the world's own tokenizer."""
+  import dataclasses
+
+  from flax import nnx
+
+  from cot_rm import checkpoint
+  from cot_rm.data import shapes
+  from cot_rm.models import qwen2_5_vl, tiny_tokenizer
+
+  root, world = tmp_path_factory.mktemp("tiny"), shapes.World()
+  ids = tiny_tokenizer.train(
+    shapes.corpus(world, 300), root / "tokenizer", vocab_size=512, phrases=shapes.phrases(world)
+  )
+  config = dataclasses.replace(qwen2_5_vl.PRESETS["tiny"], **ids)
+  params = nnx.state(qwen2_5_vl.Model(config, rngs=nnx.Rngs(0)))
+  checkpoint.save_model(
+    root / "model", params, family="qwen2_5_vl", config=config, processor_files=root / "tokenizer"
+  )
+  return root / "model"

@@ -1,4 +1,5 @@
 """The program: stages in order, each once; what was run is written down."""
+
 import json
 import subprocess
 import sys
@@ -27,6 +28,7 @@ def calls(monkeypatch):
       if isinstance(result, Exception):
         raise result
       return result
+
     module = types.ModuleType(f"fake_{name}")
     module.run = run
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -47,8 +49,8 @@ def said(monkeypatch):
 
 
 def config(*names, **knobs):
-  return ConfigDict({
-      "stages": names, "seed": 0, "compile_cache": "", "control": "", "optim": {"lr": 1e-3}} | knobs)
+  plain = {"stages": names, "seed": 0, "compile_cache": "", "control": "", "optim": {"lr": 1e-3}}
+  return ConfigDict(plain | knobs)
 
 
 def run(workdir, settings):
@@ -127,8 +129,13 @@ def test_what_was_run_is_written_down(tmp_path, calls):
   run(tmp_path, config("learn"))
   run(tmp_path, config("learn"))
   kept = json.loads((tmp_path / "config.json").read_text())
-  assert kept["config"] == {"stages": ["learn"], "seed": 0, "compile_cache": "", "control": "",
-                            "optim": {"lr": 1e-3}}
+  assert kept["config"] == {
+    "stages": ["learn"],
+    "seed": 0,
+    "compile_cache": "",
+    "control": "",
+    "optim": {"lr": 1e-3},
+  }
   assert len(kept["runs"]) == 2
   last = kept["runs"][-1]
   assert last["command"] == ["main", "--config", "x.py"]
@@ -140,8 +147,10 @@ def test_the_commit_says_whether_files_differ_from_it(tmp_path, monkeypatch):
   monkeypatch.setattr(main, "ROOT", tmp_path)
   assert main.commit() is None
   git = lambda *words: subprocess.run(
-      ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True,
-      capture_output=True)
+    ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words],
+    check=True,
+    capture_output=True,
+  )
   git("init")
   assert main.commit() is None  # no commit yet
   git("commit", "--allow-empty", "-m", "first")
@@ -151,17 +160,26 @@ def test_the_commit_says_whether_files_differ_from_it(tmp_path, monkeypatch):
   assert main.commit() == clean + "+"
 
 
-@pytest.mark.parametrize("file, folder", [
-    ("configs/tiny.py", "runs/tiny"), ("/a/b/rl.py:smoke", "runs/rl-smoke"),
-    ("tiny.py:a/b,c", "runs/tiny-a-b-c")])
+@pytest.mark.parametrize(
+  "file, folder",
+  [
+    ("configs/tiny.py", "runs/tiny"),
+    ("/a/b/rl.py:smoke", "runs/rl-smoke"),
+    ("tiny.py:a/b,c", "runs/tiny-a-b-c"),
+  ],
+)
 def test_the_default_workdir_is_named_after_the_config(file, folder):
   assert main.default_workdir(file) == folder
 
 
-@pytest.mark.parametrize("env, arguments", [
+@pytest.mark.parametrize(
+  "env, arguments",
+  [
     ({}, None),
     ({"COORDINATOR_ADDRESS": "a:1"}, ("a:1", None, None)),
-    ({"COORDINATOR_ADDRESS": "a:1", "NUM_PROCESSES": "4", "PROCESS_ID": "2"}, ("a:1", 4, 2))])
+    ({"COORDINATOR_ADDRESS": "a:1", "NUM_PROCESSES": "4", "PROCESS_ID": "2"}, ("a:1", 4, 2)),
+  ],
+)
 def test_the_environment_says_whether_there_are_other_processes(monkeypatch, env, arguments):
   found = []
   monkeypatch.setattr(main.jax.distributed, "initialize", lambda *args: found.append(args))
@@ -174,18 +192,27 @@ def test_the_environment_says_whether_there_are_other_processes(monkeypatch, env
 
 
 def program(cwd, *flags):
-  code = ("import sys, types; from cot_rm import main, stages; m = types.ModuleType('m'); "
-          "m.run = lambda c, w, n: {'lr': c.optim.lr}; sys.modules['m'] = m; "
-          "stages.STAGES['m'] = 'm'; main.start()")
-  return subprocess.run([sys.executable, "-c", code, *flags], cwd=cwd, capture_output=True,
-                        text=True, check=False, env={**main.os.environ, "PYTHONPATH": str(ROOT)})
+  code = (
+    "import sys, types; from cot_rm import main, stages; m = types.ModuleType('m'); "
+    "m.run = lambda c, w, n: {'lr': c.optim.lr}; sys.modules['m'] = m; "
+    "stages.STAGES['m'] = 'm'; main.start()"
+  )
+  return subprocess.run(
+    [sys.executable, "-c", code, *flags],
+    cwd=cwd,
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**main.os.environ, "PYTHONPATH": str(ROOT)},
+  )
 
 
 def test_the_program_from_its_flags_to_its_folder(tmp_path):
   (tmp_path / "x.py").write_text(
-      "from ml_collections import ConfigDict\n"
-      "def get_config():\n"
-      "  return ConfigDict(dict(stages=('m',), seed=0, compile_cache='', optim=dict(lr=0.5)))\n")
+    "from ml_collections import ConfigDict\n"
+    "def get_config():\n"
+    "  return ConfigDict(dict(stages=('m',), seed=0, compile_cache='', optim=dict(lr=0.5)))\n"
+  )
   done = program(tmp_path, "--config", "x.py", "--config.optim.lr=0.25")
   assert done.returncode == 0, done.stderr
   assert "m took 0 s: lr 0.250" in done.stderr

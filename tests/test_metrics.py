@@ -1,4 +1,5 @@
 """Metrics survive a kill and a resume; bars and tables say what is true."""
+
 import io
 import json
 import math
@@ -35,8 +36,8 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
   (path,) = (tmp_path / "tb").glob("*tfevents*")
   data, found, at = path.read_bytes(), [], 0
   while at < len(data):  # a record: u64 length, u32 crc, the event, u32 crc
-    size = int.from_bytes(data[at:at + 8], "little")
-    event = event_pb2.Event.FromString(data[at + 12:at + 12 + size])
+    size = int.from_bytes(data[at : at + 8], "little")
+    event = event_pb2.Event.FromString(data[at + 12 : at + 12 + size])
     found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
     at += 16 + size
   assert found == [("train/loss", 5, 0.25)]
@@ -69,7 +70,9 @@ def test_two_writes_at_one_step_are_both_kept(tmp_path):
     writer.write(1, {"train/loss": 1.0})
     writer.write(1, {"check/accuracy": 0.5})
   assert metrics.read(tmp_path / "metrics.jsonl") == {
-      "train/loss": ([1], [1.0]), "check/accuracy": ([1], [0.5])}
+    "train/loss": ([1], [1.0]),
+    "check/accuracy": ([1], [0.5]),
+  }
 
 
 def test_samples_stand_in_a_file_of_their_step(tmp_path):
@@ -102,25 +105,37 @@ def test_a_bar_without_a_terminal_logs_at_most_every_ten_seconds(monkeypatch):
 
 
 def test_a_table_has_a_column_a_stage_and_a_line_a_figure(capsys):
-  metrics.table("Held out [x]", {
+  metrics.table(
+    "Held out [x]",
+    {
       "sft": {"accuracy": 0.75, "families": {"video_generation": 0.5}, "n": 1000},
-      "rl": {"accuracy": 0.85, "seconds": 12.0}})
+      "rl": {"accuracy": 0.85, "seconds": 12.0},
+    },
+  )
   shown = capsys.readouterr().out
   assert shown.startswith("Held out [x]")
-  assert [[text.strip() for text in line.split("│")[1:4]] for line in shown.splitlines()
-          if "│" in line] == [
-      ["accuracy", "0.750", "0.850"], ["video generation", "0.500", "-"], ["n", "1000", "-"],
-      ["seconds", "-", "12.0"]]
+  assert [
+    [text.strip() for text in line.split("│")[1:4]] for line in shown.splitlines() if "│" in line
+  ] == [
+    ["accuracy", "0.750", "0.850"],
+    ["video generation", "0.500", "-"],
+    ["n", "1000", "-"],
+    ["seconds", "-", "12.0"],
+  ]
 
 
-@pytest.mark.parametrize("seconds, text", [
-    (0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min"), (7800, "2 h 10 min")])
+@pytest.mark.parametrize(
+  "seconds, text",
+  [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min"), (7800, "2 h 10 min")],
+)
 def test_clock(seconds, text):
   assert metrics.clock(seconds) == text
 
 
-@pytest.mark.parametrize("value, text", [
-    (None, "-"), (math.nan, "-"), (0.85312, "0.853"), (41.26, "41.3"), (1000, "1000"), ("a", "a")])
+@pytest.mark.parametrize(
+  "value, text",
+  [(None, "-"), (math.nan, "-"), (0.85312, "0.853"), (41.26, "41.3"), (1000, "1000"), ("a", "a")],
+)
 def test_cell(value, text):
   assert metrics.cell(value) == text
 

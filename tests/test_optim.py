@@ -1,4 +1,5 @@
 """The schedule, and which parameters move."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,5 @@
 """The page holds what the run made, loads nothing, and shows model text as text."""
+
 import base64
 import io
 import json
@@ -11,10 +12,16 @@ import pytest
 from cot_rm import metrics, report
 
 FIGURES = {
-    "accuracy": 0.8531, "first_slot_accuracy": 0.86, "order_consistency": 0.9, "parse_rate": 1.0,
-    "mean_length": 41.5, "n": 1000, "seconds": 185.0,
-    "families": {"image_generation": 0.91, "video_generation": 0.55},
-    "blank_accuracy": 0.52, "new_figure": 0.25,
+  "accuracy": 0.8531,
+  "first_slot_accuracy": 0.86,
+  "order_consistency": 0.9,
+  "parse_rate": 1.0,
+  "mean_length": 41.5,
+  "n": 1000,
+  "seconds": 185.0,
+  "families": {"image_generation": 0.91, "video_generation": 0.55},
+  "blank_accuracy": 0.52,
+  "new_figure": 0.25,
 }
 
 
@@ -26,15 +33,23 @@ def picture(color):
 
 def record(**changes):
   return {
-      "id": "vl-1", "task": "image_understanding", "question": "How many?",
-      "responses": ["two", "three"], "gold": 1, "text": "<answer>Answer 1 is better</answer>",
-      "answer": 1, "rewards": {"accuracy": 1.0}, "reasoning_ok": True, "media": [picture("red")],
+    "id": "vl-1",
+    "task": "image_understanding",
+    "question": "How many?",
+    "responses": ["two", "three"],
+    "gold": 1,
+    "text": "<answer>Answer 1 is better</answer>",
+    "answer": 1,
+    "rewards": {"accuracy": 1.0},
+    "reasoning_ok": True,
+    "media": [picture("red")],
   } | changes
 
 
 @pytest.fixture
 def page(tmp_path):
   """Writes a run of one stage and returns `page(records) -> html`."""
+
   def write(*records):
     with metrics.Writer(tmp_path / "rl") as writer:
       for step in range(1, 60):
@@ -43,13 +58,27 @@ def page(tmp_path):
     path = report.write(tmp_path, {"rl": FIGURES})
     assert path == tmp_path / "report.html"
     return path.read_text()
+
   return write
 
 
 def test_the_table_shows_every_figure_of_a_stage(page):
   html = page()
-  for text in ("85.3 %", "86.0 %", "90.0 %", "100.0 %", "41.5", "1000", "3 min 05 s", "91.0 %",
-               "55.0 %", "52.0 %", "New figure", "0.250", "video generation"):
+  for text in (
+    "85.3 %",
+    "86.0 %",
+    "90.0 %",
+    "100.0 %",
+    "41.5",
+    "1000",
+    "3 min 05 s",
+    "91.0 %",
+    "55.0 %",
+    "52.0 %",
+    "New figure",
+    "0.250",
+    "video generation",
+  ):
     assert text in html, text
 
 
@@ -82,7 +111,11 @@ def test_a_source_that_is_no_picture_is_refused(page):
 def test_verdicts_are_coloured_by_the_gold_answer(page):
   html = page(record(), record(answer=2), record(answer=None), record(gold=None))
   assert re.findall(r'<article class="card (\w+)"', html) == [
-      "right", "wrong", "unparsable", "unknown"]
+    "right",
+    "wrong",
+    "unparsable",
+    "unknown",
+  ]
 
 
 def test_every_frame_of_a_video_is_shown(page):
@@ -106,3 +139,15 @@ def test_a_run_that_has_only_a_summary_has_a_page(tmp_path):
 def test_the_running_mean_keeps_a_level_curve_level():
   np.testing.assert_allclose(report.smooth(np.full(40, 2.5), window=7), 2.5)
   assert abs(report.smooth(np.array([1.0, -1.0] * 50), window=10)[20:80]).max() < 0.01
+
+
+@pytest.mark.parametrize(
+  "found, note",
+  [
+    (True, "reasoning true to the scene"),
+    (False, "not true to the scene"),
+    ("two answers", "two answers"),
+  ],
+)
+def test_what_is_known_of_the_reasoning_stands_under_the_sample(page, found, note):
+  assert note in page(record(reasoning_ok=found)).rpartition("</pre>")[2]

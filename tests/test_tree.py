@@ -1,4 +1,5 @@
-"""The shape of the code base, checked: floors, doors, cycles, mirrored tests, and what must never be."""
+"""The shape of the code base, checked: floors, doors, mirrored tests, what must never be."""
+
 import ast
 import sys
 from pathlib import Path
@@ -9,51 +10,62 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 420  # lines of a file
 
 FLOORS = (  # bottom first: a unit imports only units on floors below it
-    {"kernels"},
-    {"schema", "sharding"},
-    {"models", "prompts", "metrics"},
-    {"data", "sampler", "algorithms", "rewards", "benchmarks", "checkpoint", "optim", "chat",
-     "report"},
-    {"judge", "train"},
-    {"stages"},
-    {"main"},
+  {"kernels"},
+  {"schema", "sharding"},
+  {"models", "prompts", "metrics"},
+  {
+    "data",
+    "sampler",
+    "algorithms",
+    "rewards",
+    "benchmarks",
+    "checkpoint",
+    "optim",
+    "chat",
+    "report",
+  },
+  {"judge", "train"},
+  {"stages"},
+  {"main"},
 )
 FLOOR = {unit: i for i, floor in enumerate(FLOORS) for unit in floor}
 
 ANYWHERE = {"PIL", "absl", "cot_rm", "etils", "flax", "jax", "ml_dtypes", "numpy"}
 DOORS = {  # any other dependency enters through the units named here, and no other
-    "array_record": {"data"},
-    "av": {"models"},
-    "grain": {"data"},
-    "huggingface_hub": {"models"},
-    "jinja2": {"report"},
-    "kernels": set(),  # Hugging Face's name; ours is cot_rm.kernels
-    "matplotlib": {"report"},
-    "ml_collections": {"main"},
-    "openai": {"chat"},
-    "optax": {"optim", "train"},
-    "orbax": {"checkpoint"},
-    "rich": {"metrics"},
-    "safetensors": {"models"},
-    "sentencepiece": {"models"},
-    "starlette": {"stages/serve.py"},
-    "tensorboardX": {"metrics"},
-    "tensorflow_datasets": {"data"},
-    "tokenizers": {"models"},
-    "torch": set(),  # tests and benches only
-    "transformers": {"models"},
-    "uvicorn": {"stages/serve.py"},
+  "array_record": {"data"},
+  "av": {"models"},
+  "grain": {"data"},
+  "huggingface_hub": {"models"},
+  "jinja2": {"report"},
+  "kernels": set(),  # Hugging Face's name; ours is cot_rm.kernels
+  "matplotlib": {"report"},
+  "ml_collections": {"main"},
+  "openai": {"chat"},
+  "optax": {"optim", "train"},
+  "orbax": {"checkpoint"},
+  "rich": {"metrics"},
+  "safetensors": {"models"},
+  "sentencepiece": {"models"},
+  "starlette": {"stages/serve.py"},
+  "tensorboardX": {"metrics"},
+  "tensorflow_datasets": {"data"},
+  "tokenizers": {"models"},
+  "torch": set(),  # tests and benches only
+  "transformers": {"models"},
+  "uvicorn": {"stages/serve.py"},
 }
 
 SOURCES = {  # module name: path
-    **{f"cot_rm.kernels.{path.stem}": path for path in sorted((ROOT / "kernels").glob("*.py"))},
-    **{".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-       for path in sorted((ROOT / "cot_rm").rglob("*.py"))},
+  **{f"cot_rm.kernels.{path.stem}": path for path in sorted((ROOT / "kernels").glob("*.py"))},
+  **{
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "cot_rm").rglob("*.py"))
+  },
 }
 
 
 def unit(module):
-  """"cot_rm.data.shapes" -> "data"; the package itself has none."""
+  """The unit of a module: "cot_rm.data.shapes" -> "data"; the package itself has none."""
   return module.split(".")[1] if "." in module else None
 
 
@@ -99,16 +111,24 @@ def test_a_unit_imports_only_floors_below_it():
 
 
 def test_kernels_know_jax_and_nothing_of_ours():
-  bad = [f"{module} imports {name}" for module, path in SOURCES.items()
-         if path.parent == ROOT / "kernels" for name in imports(path)
-         if name.startswith("cot_rm") and not name.startswith("cot_rm.kernels.")]
+  bad = [
+    f"{module} imports {name}"
+    for module, path in SOURCES.items()
+    if path.parent == ROOT / "kernels"
+    for name in imports(path)
+    if name.startswith("cot_rm") and not name.startswith("cot_rm.kernels.")
+  ]
   assert not bad, show(bad)
 
 
 def test_a_stage_imports_no_other_stage():
-  bad = [f"{module} imports {name}" for module, path in SOURCES.items()
-         if unit(module) == "stages" for name in imports(path)
-         if name.startswith("cot_rm.stages.") and module_of(name) != "cot_rm.stages"]
+  bad = [
+    f"{module} imports {name}"
+    for module, path in SOURCES.items()
+    if unit(module) == "stages"
+    for name in imports(path)
+    if name.startswith("cot_rm.stages.") and module_of(name) != "cot_rm.stages"
+  ]
   assert not bad, show(bad)
 
 
@@ -127,13 +147,15 @@ def test_each_dependency_enters_by_its_door():
 
 
 def test_there_is_no_import_cycle():
-  edges = {module: {m for m in map(module_of, imports(path)) if m and m != module}
-           for module, path in SOURCES.items()}
+  edges = {
+    module: {m for m in map(module_of, imports(path)) if m and m != module}
+    for module, path in SOURCES.items()
+  }
   done, trail = set(), []
 
   def visit(module):
     if module in trail:
-      pytest.fail(" -> ".join([*trail[trail.index(module):], module]))
+      pytest.fail(" -> ".join([*trail[trail.index(module) :], module]))
     if module not in done:
       trail.append(module)
       for other in sorted(edges[module]):
@@ -151,8 +173,10 @@ def test_every_source_file_has_its_test():
     folders = relative.parts[:-1] if relative.parts[0] == "kernels" else relative.parts[1:-1]
     name = path.stem
     if name == "__init__":  # one that only lists names has nothing to test
-      if not any(isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-                 for node in tree(path).body):
+      if not any(
+        isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        for node in tree(path).body
+      ):
         continue
       name = "init"
     test = ROOT.joinpath("tests", *folders, f"test_{name}.py")
@@ -163,8 +187,9 @@ def test_every_source_file_has_its_test():
 
 def test_the_kernels_folder_is_no_package():
   assert not (ROOT / "kernels" / "__init__.py").exists()
-  assert not [path for path in (ROOT / "kernels").iterdir()
-              if path.is_dir() and path.name != "__pycache__"]
+  assert not [
+    path for path in (ROOT / "kernels").iterdir() if path.is_dir() and path.name != "__pycache__"
+  ]
   assert not list((ROOT / "tests").rglob("__init__.py"))
 
 

@@ -3,9 +3,10 @@
 A module has `Config`, `loss(logps_BT, batch, settings) -> (scalar, metrics)` and, if it learns from
 rewards, `advantages(rewards_QG, settings) -> advantages_QG`.
 """
+
 from cot_rm.algorithms import grpo, sft
 
 ALGORITHMS = {
-    "sft": sft,
-    "grpo": grpo,
+  "sft": sft,
+  "grpo": grpo,
 }

@@ -2,6 +2,7 @@
 
 Q questions, G samples of each, B = Q * G sequences, T tokens.
 """
+
 import dataclasses
 
 import jax
@@ -29,8 +30,10 @@ def advantages(rewards_QG, settings):
   """
   rewards_QG = np.asarray(rewards_QG, np.float32)
   if rewards_QG.shape[1] < 2:
-    raise ValueError(f"a group of {rewards_QG.shape[1]} teaches nothing: GRPO compares the samples "
-                     f"of one question; raise config.rl.group to 2 or more")
+    raise ValueError(
+      f"a group of {rewards_QG.shape[1]} teaches nothing: GRPO compares the samples "
+      f"of one question; raise config.rl.group to 2 or more"
+    )
   known_QG = ~np.isnan(rewards_QG)
   count_Q1 = known_QG.sum(1, keepdims=True)
   filled_QG = np.where(known_QG, rewards_QG, 0.0)
@@ -49,9 +52,9 @@ def loss(logps_BT, batch, settings):
   clipped_BT = jnp.clip(ratio_BT, 1 - settings.clip, 1 + settings.clip)
   loss_BT = -jnp.minimum(ratio_BT * batch.advantages, clipped_BT * batch.advantages)
   metrics = {
-      "train/clip_fraction": masked.mean(ratio_BT != clipped_BT, batch.mask),
-      "train/ratio_max": jnp.where(batch.mask > 0, ratio_BT, 0.0).max(),
-      "train/entropy_sampled": -masked.mean(jax.lax.stop_gradient(logps_BT), batch.mask),
+    "train/clip_fraction": masked.mean(ratio_BT != clipped_BT, batch.mask),
+    "train/ratio_max": jnp.where(batch.mask > 0, ratio_BT, 0.0).max(),
+    "train/entropy_sampled": -masked.mean(jax.lax.stop_gradient(logps_BT), batch.mask),
   }
   if batch.ref_logps is not None:
     kl_BT = k3(logps_BT, batch.ref_logps, settings.kl_clamp)

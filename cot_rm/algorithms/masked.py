@@ -1,4 +1,5 @@
 """Means over the tokens that count. B sequences, T tokens."""
+
 import jax.numpy as jnp
 
 

@@ -1,4 +1,5 @@
 """Next-token cross-entropy on the answer: -log p(y_t | x, y_<t). B sequences, T tokens."""
+
 import dataclasses
 
 from cot_rm.algorithms import masked

@@ -3,8 +3,9 @@
 A benchmark has `examples(root)` and `score(...)`; `pairs` scores any set of examples with a gold
 answer, asked in both orders.
 """
+
 from cot_rm.benchmarks import pairs
 
 BENCHMARKS = {
-    "pairs": pairs,
+  "pairs": pairs,
 }

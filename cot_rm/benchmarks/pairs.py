@@ -1,4 +1,5 @@
 """Accuracy on preference pairs, each asked in both orders."""
+
 import numpy as np
 
 
@@ -22,6 +23,7 @@ def score(judgements, swapped, *, fidelity=None):
       cut: share of completions that reached the limit of tokens.
       fidelity: mean over completions, where it was asked for.
       families: accuracy by task.
+      accuracy_pictures: mean over the families without video, where there is one.
       n: pairs.
 
   Raises:
@@ -37,26 +39,30 @@ def score(judgements, swapped, *, fidelity=None):
   right = np.array([answer == j.example.gold for answer, j in zip(answers, both, strict=True)])
   parsed = np.array([answer is not None for answer in answers])
   first = np.array([j.example.gold == 1 for j in both])
-  one, two = answers[:len(judgements)], answers[len(judgements):]
-  consistent = [a is not None and b is not None and a == 3 - b
-                for a, b in zip(one, two, strict=True)]
+  one, two = answers[: len(judgements)], answers[len(judgements) :]
+  consistent = [
+    a is not None and b is not None and a == 3 - b for a, b in zip(one, two, strict=True)
+  ]
   tasks = np.array([j.example.task for j in both])
   out = {
-      "accuracy": right.mean(),
-      "first_slot_accuracy": right[first].mean() if first.any() else float("nan"),
-      "order_consistency": np.mean(consistent),
-      "parse_rate": parsed.mean(),
-      "accuracy_parsed": right[parsed].mean() if parsed.any() else 0.0,
-      "mean_length": np.mean([len(j.completions[0].tokens) for j in both]),
-      "cut": np.mean([j.completions[0].finish == "length" for j in both]),
+    "accuracy": right.mean(),
+    "first_slot_accuracy": right[first].mean() if first.any() else float("nan"),
+    "order_consistency": np.mean(consistent),
+    "parse_rate": parsed.mean(),
+    "accuracy_parsed": right[parsed].mean() if parsed.any() else 0.0,
+    "mean_length": np.mean([len(j.completions[0].tokens) for j in both]),
+    "cut": np.mean([j.completions[0].finish == "length" for j in both]),
   }
   if fidelity is not None:
     values = [fidelity(j.completions[0].text, j.example) for j in both]
     if known := [value for value in values if value is not None]:
       out["fidelity"] = np.mean(known)
   out = {name: round(float(value), 6) for name, value in out.items()}
-  out["families"] = {str(task): round(float(right[tasks == task].mean()), 6)
-                     for task in np.unique(tasks)}
+  out["families"] = {
+    str(task): round(float(right[tasks == task].mean()), 6) for task in np.unique(tasks)
+  }
+  if still := [value for task, value in out["families"].items() if task.startswith("image")]:
+    out["accuracy_pictures"] = round(float(np.mean(still)), 6)
   return {**out, "n": len(judgements)}
 
 
@@ -74,7 +80,12 @@ def flat(prefix, figures):
 
 def line(figures):
   """The figures that are read first, on one line."""
-  shown = {"accuracy": "accuracy", "order_consistency": "consistent", "parse_rate": "parsed",
-           "fidelity": "faithful"}
+  shown = {
+    "accuracy": "accuracy",
+    "accuracy_pictures": "pictures",
+    "order_consistency": "consistent",
+    "parse_rate": "parsed",
+    "fidelity": "faithful",
+  }
   parts = [f"{text} {100 * figures[name]:.1f} %" for name, text in shown.items() if name in figures]
   return ", ".join([*parts, f"{figures['mean_length']:.0f} tokens", f"{figures['n']} pairs"])

@@ -11,6 +11,7 @@ A picture is {"kind": "image", "path" or "base64": ...}, a video {"kind": "video
 path, for pictures and frames also a data URL, for frames also bare base64. "images": [...] stands
 for media that are all pictures. Paths are relative to the file.
 """
+
 import base64
 import binascii
 import difflib
@@ -24,8 +25,19 @@ from PIL import Image
 
 from cot_rm import schema
 
-_KEYS = ("id", "source", "task", "question", "media", "images", "responses", "gold", "reasoning",
-         "attempts", "extra")
+_KEYS = (
+  "id",
+  "source",
+  "task",
+  "question",
+  "media",
+  "images",
+  "responses",
+  "gold",
+  "reasoning",
+  "attempts",
+  "extra",
+)
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")  # png jpeg gif webp bmp
 
 
@@ -50,19 +62,23 @@ def example(record, folder=".", where="record"):
   _known(record, _KEYS, where, hint="put what is your own under 'extra'")
   task = _field(record, "task", str, where)
   if task not in schema.TASKS:
-    _fail(where, "task", f"unknown task {task!r}{_near(task, schema.TASKS)} "
-          f"Known: {', '.join(schema.TASKS)}")
+    _fail(
+      where,
+      "task",
+      f"unknown task {task!r}{_near(task, schema.TASKS)} Known: {', '.join(schema.TASKS)}",
+    )
   out = schema.Example(
-      id=_text(record, "id", where),
-      source=_field(record, "source", str, where, ""),
-      task=task,
-      question=_text(record, "question", where),
-      media=_media(record, task, pathlib.Path(folder), where),
-      responses=tuple(_field(record, "responses", list, where, [])),
-      gold=_field(record, "gold", int, where, None),
-      reasoning=_field(record, "reasoning", str, where, None),
-      attempts=_field(record, "attempts", int, where, None),
-      extra=_field(record, "extra", dict, where, {}))
+    id=_text(record, "id", where),
+    source=_field(record, "source", str, where, ""),
+    task=task,
+    question=_text(record, "question", where),
+    media=_media(record, task, pathlib.Path(folder), where),
+    responses=tuple(_field(record, "responses", list, where, [])),
+    gold=_field(record, "gold", int, where, None),
+    reasoning=_field(record, "reasoning", str, where, None),
+    attempts=_field(record, "attempts", int, where, None),
+    extra=_field(record, "extra", dict, where, {}),
+  )
   if out.gold not in (None, 1, 2):
     _fail(where, "gold", f"1 or 2 is due, not {out.gold}")
   if out.attempts is not None and out.attempts < 0:
@@ -80,14 +96,21 @@ def record(example, folder=None):
   base64: bytes as they are, PIL images and arrays (u8[height, width, 3]; videos with frames before)
   as PNG. Raises ValueError, naming the example, on what cannot be written.
   """
-  out = {"id": example.id, "source": example.source, "task": example.task,
-         "question": example.question,
-         "media": [_written(media, folder, f"example {example.id!r}") for media in example.media],
-         "responses": list(example.responses), "gold": example.gold,
-         "reasoning": example.reasoning, "attempts": example.attempts,
-         "extra": dict(example.extra)}
-  return {key: value for key, value in out.items()
-          if key == "media" or value not in (None, [], {}, "")}
+  out = {
+    "id": example.id,
+    "source": example.source,
+    "task": example.task,
+    "question": example.question,
+    "media": [_written(media, folder, f"example {example.id!r}") for media in example.media],
+    "responses": list(example.responses),
+    "gold": example.gold,
+    "reasoning": example.reasoning,
+    "attempts": example.attempts,
+    "extra": dict(example.extra),
+  }
+  return {
+    key: value for key, value in out.items() if key == "media" or value not in (None, [], {}, "")
+  }
 
 
 def write(path, examples):
@@ -129,11 +152,13 @@ def _media(record, task, folder, where):
     raise ValueError(f"{where}: one of the fields 'media' and 'images' is due")
   if "images" in record:
     items = _field(record, "images", list, where)
-    return tuple(_medium(item, "image", folder, where, f"images[{i}]")
-                 for i, item in enumerate(items))
+    return tuple(
+      _medium(item, "image", folder, where, f"images[{i}]") for i, item in enumerate(items)
+    )
   items = _field(record, "media", list, where)
-  return tuple(_medium(item, task.split("_")[0], folder, where, f"media[{i}]")
-               for i, item in enumerate(items))
+  return tuple(
+    _medium(item, task.split("_")[0], folder, where, f"media[{i}]") for i, item in enumerate(items)
+  )
 
 
 def _medium(item, kind, folder, where, field):
@@ -158,9 +183,13 @@ def _medium(item, kind, folder, where, field):
     return schema.Media("video", _path(item["path"], folder, where, f"{field}.path"), fps)
   if not isinstance(item["frames"], list) or not item["frames"]:
     _fail(where, f"{field}.frames", "a list of at least one frame is due")
-  return schema.Media("video", tuple(
-      _frame(frame, folder, where, f"{field}.frames[{i}]")
-      for i, frame in enumerate(item["frames"])), fps)
+  return schema.Media(
+    "video",
+    tuple(
+      _frame(frame, folder, where, f"{field}.frames[{i}]") for i, frame in enumerate(item["frames"])
+    ),
+    fps,
+  )
 
 
 def _frame(frame, folder, where, field):
@@ -218,8 +247,11 @@ def _decoded(value, where, field):
 def _check_responses(out, where):
   if out.generation:
     if out.responses:
-      _fail(where, "responses", f"{out.task} compares its media and takes no responses; "
-            f"got {len(out.responses)}")
+      _fail(
+        where,
+        "responses",
+        f"{out.task} compares its media and takes no responses; got {len(out.responses)}",
+      )
     return
   if len(out.responses) != 2:
     _fail(where, "responses", f"two responses are due; got {len(out.responses)}")
@@ -253,8 +285,10 @@ def _known(item, keys, where, field="", hint=""):
   for key in item:
     if key not in keys:
       inside = f", field {field!r}" if field else ""
-      raise ValueError(f"{where}{inside}: unknown key {key!r}{_near(key, keys)} "
-                       f"Known: {', '.join(keys)}{f'; {hint}' if hint else ''}")
+      raise ValueError(
+        f"{where}{inside}: unknown key {key!r}{_near(key, keys)} "
+        f"Known: {', '.join(keys)}{f'; {hint}' if hint else ''}"
+      )
 
 
 def _written(media, folder, where):
@@ -266,8 +300,11 @@ def _written(media, folder, where):
     return {"kind": "video", **_stored(media.source, folder, where), **fps}
   if not isinstance(media.source, tuple | list | np.ndarray):
     raise ValueError(f"{where}: a video cannot be written from {_kind(media.source)}")
-  return {"kind": "video", "frames": [_stored(frame, folder, where) for frame in media.source],
-          **fps}
+  return {
+    "kind": "video",
+    "frames": [_stored(frame, folder, where) for frame in media.source],
+    **fps,
+  }
 
 
 def _stored(source, folder, where):
@@ -281,8 +318,9 @@ def _stored(source, folder, where):
     return {"path": path}
   if isinstance(source, np.ndarray):
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[-1] != 3:
-      raise ValueError(f"{where}: a picture is u8[height, width, 3], not "
-                       f"{source.dtype}{list(source.shape)}")
+      raise ValueError(
+        f"{where}: a picture is u8[height, width, 3], not {source.dtype}{list(source.shape)}"
+      )
     source = Image.fromarray(source)
   if isinstance(source, Image.Image):
     buffer = io.BytesIO()

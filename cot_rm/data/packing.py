@@ -2,6 +2,7 @@
 
 B rows, T tokens, R rows of pictures, P patches.
 """
+
 import dataclasses
 
 import numpy as np
@@ -12,6 +13,7 @@ from cot_rm.schema import Batch, Encoded, Pictures
 @dataclasses.dataclass(frozen=True)
 class Buckets:
   """The shapes that batches may have: each row is padded to the smallest that holds it."""
+
   tokens: tuple[int, ...]  # lengths of a row
   patches: tuple[int, ...]  # patches of a row's pictures; 0 is always allowed
 
@@ -21,25 +23,29 @@ class Buckets:
     return len(self.tokens) * (len(set(self.patches) | {0}))
 
   def length(self, item_id, count):
-    return _fit(count, self.tokens, f"example {item_id!r}: {count:,} tokens",
-                "config.buckets.tokens")
+    return _fit(
+      count, self.tokens, f"example {item_id!r}: {count:,} tokens", "config.buckets.tokens"
+    )
 
   def patch_count(self, item_id, count):
-    return _fit(count, (0, *self.patches), f"example {item_id!r}: {count:,} patches",
-                "config.buckets.patches")
+    return _fit(
+      count, (0, *self.patches), f"example {item_id!r}: {count:,} patches", "config.buckets.patches"
+    )
 
 
 def _fit(count, sizes, what, knob):
   for size in sorted(sizes):
     if count <= size:
       return size
-  raise ValueError(f"{what} > {max(sizes):,}, the largest bucket; raise {knob} or lower "
-                   f"config.data.max_pixels")
+  raise ValueError(
+    f"{what} > {max(sizes):,}, the largest bucket; raise {knob} or lower config.data.max_pixels"
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
   """A prompt and one answer to it."""
+
   prompt: Encoded
   answer: np.ndarray  # i32[T], the end-of-turn token included
   logps: np.ndarray | None = None  # f32[T], of the policy that sampled it
@@ -51,15 +57,18 @@ def check_pictures(prompt):
   tokens = np.sort(prompt.visual[prompt.visual >= 0])
   merged, rest = divmod(len(prompt.patches), 4)
   if rest or not np.array_equal(tokens, np.arange(merged)):
-    raise ValueError(f"example {prompt.id!r}: {len(tokens)} picture tokens for {merged} merged "
-                     f"patches: they must match one to one")
+    raise ValueError(
+      f"example {prompt.id!r}: {len(tokens)} picture tokens for {merged} merged "
+      f"patches: they must match one to one"
+    )
 
 
 def prompts(encoded, buckets, *, rows):
   """Prompts, padded on the right, as a Batch of `rows` rows; rows without a prompt are padding."""
   _check_rows(len(encoded), rows)
-  return _batch([[Item(e, np.zeros(0, np.int32))] for e in encoded], [[e] for e in encoded],
-                buckets, rows, rows)
+  return _batch(
+    [[Item(e, np.zeros(0, np.int32))] for e in encoded], [[e] for e in encoded], buckets, rows, rows
+  )
 
 
 def pack(packed, buckets, *, rows):
@@ -78,8 +87,7 @@ def groups(grouped, buckets, *, rows):
   if len(sizes) != 1:
     raise ValueError(f"groups of different sizes {sorted(sizes)} in one batch")
   flat = [[item] for group in grouped for item in group]
-  return _batch(flat, [[group[0].prompt] for group in grouped], buckets,
-                rows * sizes.pop(), rows)
+  return _batch(flat, [[group[0].prompt] for group in grouped], buckets, rows * sizes.pop(), rows)
 
 
 def _check_rows(count, rows):
@@ -92,13 +100,14 @@ def _batch(packed, pictured, buckets, rows, picture_rows):
   longest = max(packed, key=_tokens)
   length = buckets.length(longest[0].prompt.id, _tokens(longest))
   out = dict(
-      tokens=np.zeros((rows, length), np.int32),
-      positions=np.zeros((rows, length, 3), np.int32),
-      segments=np.zeros((rows, length), np.int32),
-      visual=np.full((rows, length), -1, np.int32),
-      mask=np.zeros((rows, length), np.float32),
-      old_logps=np.zeros((rows, length), np.float32),
-      advantages=np.zeros((rows, length), np.float32))
+    tokens=np.zeros((rows, length), np.int32),
+    positions=np.zeros((rows, length, 3), np.int32),
+    segments=np.zeros((rows, length), np.int32),
+    visual=np.full((rows, length), -1, np.int32),
+    mask=np.zeros((rows, length), np.float32),
+    old_logps=np.zeros((rows, length), np.float32),
+    advantages=np.zeros((rows, length), np.float32),
+  )
   for b, row in enumerate(packed):
     _fill_text({name: array[b] for name, array in out.items()}, row)
   return Batch(pictures=_pictures(pictured, buckets, picture_rows), **out)
@@ -135,10 +144,11 @@ def _pictures(pictured, buckets, rows):
     return None
   numbers = max(prompt.patches.shape[1] for row in pictured for prompt in row)
   out = Pictures(
-      patches=np.zeros((rows, size, numbers), np.float32),
-      hw=np.zeros((rows, size, 2), np.int32),
-      windows=np.zeros((rows, size), np.int32),
-      frames=np.zeros((rows, size), np.int32))
+    patches=np.zeros((rows, size, numbers), np.float32),
+    hw=np.zeros((rows, size, 2), np.int32),
+    windows=np.zeros((rows, size), np.int32),
+    frames=np.zeros((rows, size), np.int32),
+  )
   for r, row in enumerate(pictured):
     at = 0
     for prompt in row:

@@ -3,6 +3,7 @@
 Every iterator here has get_state() and set_state(state); a state is a small JSON-able dict. A new
 iterator with the same arguments, given a state, goes on with exactly what would have followed.
 """
+
 import grain
 
 
@@ -20,8 +21,20 @@ def questions(source, *, seed, batch, epochs=None, process_index=0, process_coun
   return iter(shared.batch(batch, batch_fn=list).to_iter_dataset(ahead))
 
 
-def batches(source, encode, *, seed, rows, tokens, patches, epochs=None, process_index=0,
-            process_count=1, threads=4, read_ahead=64):
+def batches(
+  source,
+  encode,
+  *,
+  seed,
+  rows,
+  tokens,
+  patches,
+  epochs=None,
+  process_index=0,
+  process_count=1,
+  threads=4,
+  read_ahead=64,
+):
   """An iterator of packed batches: lists of at most `rows` rows, each a list of packing.Items.
 
   encode: Example -> packing.Item; it runs in grain's threads, so it must not depend on call order.
@@ -41,7 +54,7 @@ def _share(source, seed, epochs, process_index, process_count):
   if not each:
     raise ValueError(f"{len(source)} examples cannot be shared by {process_count} processes")
   shuffled = grain.MapDataset.source(source).shuffle(seed=seed)
-  return shuffled[process_index:each * process_count:process_count].repeat(epochs)
+  return shuffled[process_index : each * process_count : process_count].repeat(epochs)
 
 
 class FirstFit(grain.IterDataset):
@@ -56,7 +69,6 @@ class FirstFit(grain.IterDataset):
 
 
 class _FirstFitIterator(grain.DatasetIterator):
-
   def __init__(self, parent, rows, tokens, patches):
     super().__init__(parent)
     self._rows, self._tokens, self._patches = rows, tokens, patches
@@ -77,8 +89,14 @@ class _FirstFitIterator(grain.DatasetIterator):
             raise
           return batch
       size = self._size(item)
-      at = next((at for at, (tokens, patches) in enumerate(used)
-                 if tokens + size[0] <= self._tokens and patches + size[1] <= self._patches), None)
+      at = next(
+        (
+          at
+          for at, (tokens, patches) in enumerate(used)
+          if tokens + size[0] <= self._tokens and patches + size[1] <= self._patches
+        ),
+        None,
+      )
       if at is not None:
         batch[at].append(item)
         used[at] = (used[at][0] + size[0], used[at][1] + size[1])
@@ -98,10 +116,13 @@ class _FirstFitIterator(grain.DatasetIterator):
 
   def _size(self, item):
     tokens, patches = len(item.prompt.tokens) + len(item.answer), len(item.prompt.patches)
-    for what, size, limit, knob in (("tokens of prompt and answer", tokens, self._tokens, "tokens"),
-                                    ("patches", patches, self._patches, "patches")):
+    for what, size, limit, knob in (
+      ("tokens of prompt and answer", tokens, self._tokens, "tokens"),
+      ("patches", patches, self._patches, "patches"),
+    ):
       if size > limit:
         raise ValueError(
-            f"example {item.prompt.id!r}: {size:,} {what} > {limit:,} in a row; raise "
-            f"config.data.{knob} or lower config.data.max_pixels")
+          f"example {item.prompt.id!r}: {size:,} {what} > {limit:,} in a row; raise "
+          f"config.data.{knob} or lower config.data.max_pixels"
+        )
     return tokens, patches

@@ -1,4 +1,5 @@
 """A judgement as a record that people read: in a run's samples/ and on its report's page."""
+
 import base64
 import io
 
@@ -16,10 +17,16 @@ def record(example, completion, verdict, rewards):
     rewards: {name: number}.
   """
   return {
-      "id": example.id, "task": example.task, "question": example.question,
-      "responses": list(example.responses), "gold": example.gold, "text": completion.text,
-      "answer": verdict.answer, "rewards": {n: round(float(r), 4) for n, r in rewards.items()},
-      "reasoning_ok": verdict.error or "", "media": [_urls(m, example.id) for m in example.media],
+    "id": example.id,
+    "task": example.task,
+    "question": example.question,
+    "responses": list(example.responses),
+    "gold": example.gold,
+    "text": completion.text,
+    "answer": verdict.answer,
+    "rewards": {n: round(float(r), 4) for n, r in rewards.items()},
+    "reasoning_ok": verdict.error or "",
+    "media": [_urls(m, example.id) for m in example.media],
   }
 
 

@@ -4,6 +4,7 @@ Example i of a split is a pure function of (seed, split, i). Splits cannot leak 
 exact look of an object (shape, shade, size) belongs to one split, so no picture, and no frame of a
 video, can occur in two.
 """
+
 import dataclasses
 import io
 import itertools
@@ -21,6 +22,7 @@ FPS = 2.0
 @dataclasses.dataclass(frozen=True)
 class World:
   """The knobs of the world. The last four are the weights of the families."""
+
   side: int = 84  # pixels a side of a picture: 56, 84 or 112, whole cells
   objects: tuple[int, int] = (1, 2)  # fewest and most in a picture; the hard split has one more
   frames: int = 4  # of a video
@@ -37,8 +39,10 @@ class World:
     least, most = self.objects
     cells = (self.side // shapes_scenes.CELL) ** 2
     if not 1 <= least <= most <= cells - 2:  # the hard split adds one, an edit may add another
-      raise ValueError(f"world.objects {self.objects} must rise, from 1 to {cells - 2} at most "
-                       f"in pictures of {self.side} pixels")
+      raise ValueError(
+        f"world.objects {self.objects} must rise, from 1 to {cells - 2} at most "
+        f"in pictures of {self.side} pixels"
+      )
     if self.frames < 2:
       raise ValueError(f"world.frames is {self.frames}; a video needs at least 2")
     if min(self.weights) < 0 or not sum(self.weights):
@@ -64,12 +68,23 @@ def example(world, split, index, *, seed=0):
   plan = shapes_scenes.plan(world, split, index, seed)
   side = world.side if plan.task.startswith("image") else world.frame_side
   drawn = [draw(picture, side) for picture in plan.scene["pictures"]]
-  media = tuple(schema.Media("image", frames[0]) if plan.task.startswith("image")
-                else schema.Media("video", frames, FPS) for frames in drawn)
+  media = tuple(
+    schema.Media("image", frames[0])
+    if plan.task.startswith("image")
+    else schema.Media("video", frames, FPS)
+    for frames in drawn
+  )
   return schema.Example(
-      id=f"shapes-{split}-{seed}-{index}", source="shapes", task=plan.task, question=plan.question,
-      media=media, responses=plan.responses, gold=plan.gold, reasoning=plan.reasoning,
-      extra={"scene": plan.scene})
+    id=f"shapes-{split}-{seed}-{index}",
+    source="shapes",
+    task=plan.task,
+    question=plan.question,
+    media=media,
+    responses=plan.responses,
+    gold=plan.gold,
+    reasoning=plan.reasoning,
+    extra={"scene": plan.scene},
+  )
 
 
 def phrases(world):
@@ -80,15 +95,23 @@ def phrases(world):
   """
   prompt = {"Caption:", "Question:", "\nAnswer 1:", "\nAnswer 2:"}
   tasks = [task for task, weight in zip(schema.TASKS, world.weights, strict=True) if weight]
-  return sorted(prompt | {piece.rstrip() if piece.rstrip() in prompt else piece
-                          for piece in shapes_text.phrases(tasks)})
+  return sorted(
+    prompt
+    | {
+      piece.rstrip() if piece.rstrip() in prompt else piece for piece in shapes_text.phrases(tasks)
+    }
+  )
 
 
 def corpus(world, count, *, seed=0):
   """Texts to train a tokenizer on: prompt and judgement of the first `count` of the train split."""
   for one in examples(world, "train", seed=seed, count=count):
-    yield from (part["text"] for message in brief.render(one) for part in message["content"]
-                if part["type"] == "text")
+    yield from (
+      part["text"]
+      for message in brief.render(one)
+      for part in message["content"]
+      if part["type"] == "text"
+    )
     yield one.reasoning
 
 
@@ -121,15 +144,19 @@ def _shape(pen, shape, x, y, radius, rgb):
 
 def blank(example):
   """The same example with nothing in its pictures but their background."""
+
   def wiped(source):
     with Image.open(io.BytesIO(source)) as image:
       out = io.BytesIO()
       Image.new("RGB", image.size, image.getpixel((0, 0))).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
-  media = tuple(dataclasses.replace(
-      one, source=wiped(one.source) if one.kind == "image" else tuple(map(wiped, one.source)))
-                for one in example.media)
+  media = tuple(
+    dataclasses.replace(
+      one, source=wiped(one.source) if one.kind == "image" else tuple(map(wiped, one.source))
+    )
+    for one in example.media
+  )
   return dataclasses.replace(example, media=media)
 
 
@@ -137,10 +164,17 @@ def sheet(examples, *, zoom=2):
   """A picture to look at: one line per example, its pictures beside its texts."""
   rows = []
   for one in examples:
-    frames = [source for media in one.media
-              for source in ((media.source,) if media.kind == "image" else media.source)]
-    lines = [f"{one.id}  gold {one.gold}", one.question, *one.responses,
-             *(one.reasoning or "").split("\n")[1:2]]
+    frames = [
+      source
+      for media in one.media
+      for source in ((media.source,) if media.kind == "image" else media.source)
+    ]
+    lines = [
+      f"{one.id}  gold {one.gold}",
+      one.question,
+      *one.responses,
+      *(one.reasoning or "").split("\n")[1:2],
+    ]
     rows.append(([Image.open(io.BytesIO(source)) for source in frames], "\n".join(lines)))
   heights = [zoom * max(image.height for image in images) + 8 for images, _ in rows]
   left = max(sum(zoom * image.width + 8 for image in images) for images, _ in rows)

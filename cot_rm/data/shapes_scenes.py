@@ -4,6 +4,7 @@ A scene is plain JSON: `pictures` (a background and objects; an object has a col
 stands or moves, its exact rgb and radius, and a track: its centre in pixels in each frame, None
 where it is not there), `kind`, `asked` (the things of the caption) and `truth` (the right answer).
 """
+
 import dataclasses
 import itertools
 import zlib
@@ -16,8 +17,13 @@ from cot_rm.data import shapes_text
 CELL = 28  # pixels a side; one visual token of a model with patches of 14 merged 2 by 2
 # Of 8 parts that an object's look may fall in, those of each split; its place here seeds the split.
 SPLITS = {"train": (0, 1, 2, 3), "heldout": (4, 5), "hard": (6,), "check": (7,)}
-RGB = {"red": (220, 35, 35), "yellow": (240, 200, 25), "green": (35, 160, 55),
-       "blue": (40, 85, 225), "purple": (165, 45, 190)}
+RGB = {
+  "red": (220, 35, 35),
+  "yellow": (240, 200, 25),
+  "green": (35, 160, 55),
+  "blue": (40, 85, 225),
+  "purple": (165, 45, 190),
+}
 SHADE = 10  # a shade differs from its colour by at most this in each channel
 RADII = (10, 11, 12)
 PAIRS = tuple(itertools.product(shapes_text.COLOURS, shapes_text.SHAPES))
@@ -27,6 +33,7 @@ OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """An example before it is drawn."""
+
   task: str
   question: str
   responses: tuple[str, ...]
@@ -64,8 +71,8 @@ class _Hand:
     """Shade and size of an object, drawn until they fall in this split's parts."""
     span = 2 * SHADE + 1
     while True:
-      code, radius = divmod(int(self.rng.integers(span ** 3 * len(RADII))), len(RADII))
-      rgb = [base + code // span ** at % span - SHADE for at, base in enumerate(RGB[colour])]
+      code, radius = divmod(int(self.rng.integers(span**3 * len(RADII))), len(RADII))
+      rgb = [base + code // span**at % span - SHADE for at, base in enumerate(RGB[colour])]
       look = f"{shape} {rgb} {RADII[radius]}"
       if zlib.crc32(look.encode()) % 8 in self._parts:
         return rgb, RADII[radius]
@@ -105,16 +112,24 @@ def _understanding(hand, task):
   said = [f"{shapes_text.HEDGE} {one}" if hand.chance(0.2) else one for one in (truth, wrong)]
   responses = tuple(said if gold == 1 else said[::-1])
   reasoning = shapes_text.understanding(
-      task, things, truth, responses, verb=hand.pick(shapes_text.VERBS),
-      conclusion=hand.pick(shapes_text.CONCLUSIONS))
+    task,
+    things,
+    truth,
+    responses,
+    verb=hand.pick(shapes_text.VERBS),
+    conclusion=hand.pick(shapes_text.CONCLUSIONS),
+  )
   scene = _scene(kind, [picture], truth=truth)
   return Plan(task, question, responses, gold, scene, reasoning)
 
 
 def _scene(kind, pictures, *, asked=(), truth=None):
-  return {"kind": kind, "pictures": pictures, "truth": truth,
-          "asked": [{"colour": thing.colour, "shape": thing.shape, "how": thing.how}
-                    for thing in asked]}
+  return {
+    "kind": kind,
+    "pictures": pictures,
+    "truth": truth,
+    "asked": [{"colour": thing.colour, "shape": thing.shape, "how": thing.how} for thing in asked],
+  }
 
 
 def _things(hand, count, *, allowed=lambda colour, shape: True):
@@ -145,7 +160,7 @@ def _edit(hand, things):
   if kind == "extra":
     return things + _things(hand, 1)
   if kind == "missing":
-    return things[:at] + things[at + 1:]
+    return things[:at] + things[at + 1 :]
   things = list(things)
   if kind == "swap":
     one, two = things[at], things[with_]
@@ -175,9 +190,10 @@ def _event(hand):
 
 def _unlike(hand):
   """Two things that differ in shape and in colour."""
-  one, = _things(hand, 1)
-  return one, *_things(hand, 1, allowed=lambda colour, shape: colour != one.colour
-                       and shape != one.shape)
+  (one,) = _things(hand, 1)
+  return one, *_things(
+    hand, 1, allowed=lambda colour, shape: colour != one.colour and shape != one.shape
+  )
 
 
 def _in_order(things):
@@ -233,8 +249,13 @@ def _count_question(hand):
   counted = _things(hand, right, allowed=lambda *pair: pair[field] == word)
   rest = _things(hand, total - right, allowed=lambda *pair: pair[field] != word)
   question = f"How many {word} shapes are there?" if field == 0 else f"How many {word}s are there?"
-  return ("count", question, _sorted(counted + rest), shapes_text.NUMBERS[right],
-          shapes_text.NUMBERS[wrong])
+  return (
+    "count",
+    question,
+    _sorted(counted + rest),
+    shapes_text.NUMBERS[right],
+    shapes_text.NUMBERS[wrong],
+  )
 
 
 def _side_question(hand):
@@ -242,8 +263,7 @@ def _side_question(hand):
   things = _things(hand, hand.count(least=2))
   truth, wrong = ("yes", "no") if hand.chance(0.5) else ("no", "yes")
   hows = (near, far) if truth == "yes" else (far, near)
-  question = (f"Is the {shapes_text.name(things[0])} {relation} the "
-              f"{shapes_text.name(things[1])}?")
+  question = f"Is the {shapes_text.name(things[0])} {relation} the {shapes_text.name(things[1])}?"
   things[:2] = [thing._replace(how=how) for thing, how in zip(things[:2], hows, strict=True)]
   return "side", question, _sorted(things), truth, wrong
 
@@ -260,10 +280,20 @@ def _video_question(hand):
     wrong = OPPOSITE[truth] if hand.hard else _another(hand, shapes_text.DIRECTIONS, truth)
     return kind, f"Which way does the {mover.shape} move?", things, truth, wrong
   if kind == "colour":
-    return (kind, "What colour is the shape that moves?", things, mover.colour,
-            _another(hand, shapes_text.COLOURS, mover.colour))
-  return (kind, "What shape moves?", things, mover.shape,
-          _another(hand, shapes_text.SHAPES, mover.shape))
+    return (
+      kind,
+      "What colour is the shape that moves?",
+      things,
+      mover.colour,
+      _another(hand, shapes_text.COLOURS, mover.colour),
+    )
+  return (
+    kind,
+    "What shape moves?",
+    things,
+    mover.shape,
+    _another(hand, shapes_text.SHAPES, mover.shape),
+  )
 
 
 def _placed(hand, things):
@@ -276,8 +306,9 @@ def _placed(hand, things):
   taken = {}
   for thing in sorted(things, key=lambda thing: not thing.how):  # those that are bound come first
     axis, line = lines.get(thing.how, (0, None))
-    taken[thing] = next(cell for cell in cells
-                        if cell not in taken.values() and line in (None, cell[axis]))
+    taken[thing] = next(
+      cell for cell in cells if cell not in taken.values() and line in (None, cell[axis])
+    )
   return _picture(hand, [(thing, [taken[thing]]) for thing in things])
 
 
@@ -287,12 +318,14 @@ def _filmed(hand, things):
   cells = hand.several([divmod(at, last + 1) for at in range((last + 1) ** 2)], 2)
   if things[0].how == shapes_text.ORDER[0]:
     late = frames // 2
-    return _picture(hand, [(things[0], [cells[0]] * frames),
-                           (things[1], [None] * late + [cells[1]] * (frames - late))])
+    return _picture(
+      hand,
+      [(things[0], [cells[0]] * frames), (things[1], [None] * late + [cells[1]] * (frames - late))],
+    )
   lane, other = hand.several(range(last + 1), 2)
   # It starts and stops gently: most of the way is made between the middle frames.
   steps = [at / (frames - 1) for at in range(frames)]
-  steps = [last * step ** 3 * (step * (6 * step - 15) + 10) for step in steps]
+  steps = [last * step**3 * (step * (6 * step - 15) + 10) for step in steps]
   way = things[0].how.removeprefix("moves ")
   steps = steps if way in ("right", "down") else steps[::-1]
   across = way in ("left", "right")
@@ -310,11 +343,22 @@ def _picture(hand, tracks):
     rgb, radius = hand.look(thing.shape, thing.colour)
     room = CELL // 2 - 1 - radius
     dx, dy = (int(offset) for offset in hand.rng.integers(-room, room + 1, 2))
-    objects.append({
-        "colour": thing.colour, "shape": thing.shape, "how": thing.how, "rgb": rgb,
+    objects.append(
+      {
+        "colour": thing.colour,
+        "shape": thing.shape,
+        "how": thing.how,
+        "rgb": rgb,
         "radius": radius,
-        "track": [None if cell is None else [round((cell[1] + 0.5) * CELL) + dx,
-                                             round((cell[0] + 0.5) * CELL) + dy]
-                  for cell in track]})
-  return {"background": [int(level) for level in hand.rng.integers(245, 256, 3)],
-          "objects": objects}
+        "track": [
+          None
+          if cell is None
+          else [round((cell[1] + 0.5) * CELL) + dx, round((cell[0] + 0.5) * CELL) + dy]
+          for cell in track
+        ],
+      }
+    )
+  return {
+    "background": [int(level) for level in hand.rng.integers(245, 256, 3)],
+    "objects": objects,
+  }

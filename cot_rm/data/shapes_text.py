@@ -3,6 +3,7 @@
 `reasoning` writes a judgement from what is to be seen; `described` reads one back; `fidelity` holds
 what was read against the scene. All three work from the templates below, and so do `phrases`.
 """
+
 import itertools
 import re
 from typing import NamedTuple
@@ -23,28 +24,43 @@ VERBS = ("shows", "has", "contains")
 CONCLUSIONS = ("The answer is", "So the answer is")
 MEDIUM = {"image": "Image", "video": "Video"}
 DIMENSIONS = {
-    "image_generation": ("Semantic consistency", "Authenticity"),
-    "video_generation": ("Semantic consistency", "Temporal coherence"),
-    "image_understanding": ("Correctness", "Clarity"),
-    "video_understanding": ("Correctness", "Clarity"),
+  "image_generation": ("Semantic consistency", "Authenticity"),
+  "video_generation": ("Semantic consistency", "Temporal coherence"),
+  "image_understanding": ("Correctness", "Clarity"),
+  "video_understanding": ("Correctness", "Clarity"),
 }
 
 # Scores come after the description: they then follow from words that are already there.
 _OPENING_GENERATION = "{noun} 1 {verb}{seen1}. {noun} 2 {verb}{seen2}"
 _OPENING_UNDERSTANDING = (
-    "The {medium} {verb}{seen1}. {conclusion}{truth}. Answer 1{answer1}, Answer 2{answer2}")
+  "The {medium} {verb}{seen1}. {conclusion}{truth}. Answer 1{answer1}, Answer 2{answer2}"
+)
 _FRAME = (
-    "<think>\n{opening}.\n"
-    "1. {first}: {noun} 1 ({a1}/10); {noun} 2 ({a2}/10)\n"
-    "2. {second}: {noun} 1 ({b1}/10); {noun} 2 ({b2}/10)\n"
-    "Total score:\n{noun} 1: {a1}+{b1}={t1}\n{noun} 2: {a2}+{b2}={t2}\n"
-    "</think>\n<answer>{noun} {choice} is better</answer>")
-_SLOTS = ("seen1", "seen2", "truth", "answer1", "answer2", "a1", "a2", "b1", "b2", "t1", "t2",
-          "choice")
+  "<think>\n{opening}.\n"
+  "1. {first}: {noun} 1 ({a1}/10); {noun} 2 ({a2}/10)\n"
+  "2. {second}: {noun} 1 ({b1}/10); {noun} 2 ({b2}/10)\n"
+  "Total score:\n{noun} 1: {a1}+{b1}={t1}\n{noun} 2: {a2}+{b2}={t2}\n"
+  "</think>\n<answer>{noun} {choice} is better</answer>"
+)
+_SLOTS = (
+  "seen1",
+  "seen2",
+  "truth",
+  "answer1",
+  "answer2",
+  "a1",
+  "a2",
+  "b1",
+  "b2",
+  "t1",
+  "t2",
+  "choice",
+)
 
 
 class Thing(NamedTuple):
   """An object as words have it."""
+
   colour: str
   shape: str
   how: str = ""  # one of HOWS, or "" where the question does not ask
@@ -52,6 +68,7 @@ class Thing(NamedTuple):
 
 class Seen(NamedTuple):
   """What a judgement says of one picture or video."""
+
   things: tuple[Thing, ...]
   marks: tuple[bool, ...]  # "correct" after each thing; empty where the task marks answers instead
   absent: tuple[Thing, ...]  # what it says is not there; `how` is ""
@@ -59,18 +76,19 @@ class Seen(NamedTuple):
 
 class Described(NamedTuple):
   """A judgement, read back."""
+
   seen: tuple[Seen, ...]  # generation: of candidates 1 and 2. Understanding: of the reference
   truth: str = ""  # understanding: the answer that it comes to
   answers: tuple[tuple[str, bool], ...] = ()  # understanding: each answer as quoted, and its mark
 
 
 def name(thing):
-  """"blue star moves left"."""
+  """ "blue star moves left"."""
   return " ".join(filter(None, thing))
 
 
 def caption(things):
-  """"a blue star and a yellow triangle"."""
+  """ "a blue star and a yellow triangle"."""
   return " and ".join(f"a {name(thing)}" for thing in things)
 
 
@@ -82,8 +100,11 @@ def plain(answer):
 def judge(things, asked):
   """What there is to say of a candidate that shows `things` where a caption asked for `asked`."""
   shown = {thing[:2] for thing in things}
-  return Seen(things=tuple(things), marks=tuple(thing in asked for thing in things),
-              absent=tuple(Thing(*thing[:2]) for thing in asked if thing[:2] not in shown))
+  return Seen(
+    things=tuple(things),
+    marks=tuple(thing in asked for thing in things),
+    absent=tuple(Thing(*thing[:2]) for thing in asked if thing[:2] not in shown),
+  )
 
 
 def scores(seen):
@@ -107,7 +128,8 @@ def generation(task, asked, shown, *, verb):
   seen = [judge(things, asked) for things in shown]
   noun = MEDIUM[task.split("_")[0]]
   opening = _OPENING_GENERATION.format(
-      noun=noun, verb=verb, seen1=_listed(seen[0]), seen2=_listed(seen[1]))
+    noun=noun, verb=verb, seen1=_listed(seen[0]), seen2=_listed(seen[1])
+  )
   return _framed(task, noun, opening, [scores(one) for one in seen])
 
 
@@ -115,8 +137,14 @@ def understanding(task, things, truth, responses, *, verb, conclusion):
   """The reference judgement of two answers about what shows `things`; see `answer_scores`."""
   marked = [f" {plain(one)} {CORRECT if plain(one) == truth else WRONG}" for one in responses]
   opening = _OPENING_UNDERSTANDING.format(
-      medium=task.split("_")[0], verb=verb, seen1=_listed(Seen(things, (), ())),
-      conclusion=conclusion, truth=f" {truth}", answer1=marked[0], answer2=marked[1])
+    medium=task.split("_")[0],
+    verb=verb,
+    seen1=_listed(Seen(things, (), ())),
+    conclusion=conclusion,
+    truth=f" {truth}",
+    answer1=marked[0],
+    answer2=marked[1],
+  )
   return _framed(task, "Answer", opening, [answer_scores(one, truth) for one in responses])
 
 
@@ -130,8 +158,18 @@ def _framed(task, noun, opening, pair):
   (a1, b1), (a2, b2) = pair
   first, second = DIMENSIONS[task]
   return _FRAME.format(
-      opening=opening, noun=noun, first=first, second=second, a1=a1, b1=b1, a2=a2, b2=b2,
-      t1=a1 + b1, t2=a2 + b2, choice=1 if a1 + b1 > a2 + b2 else 2)
+    opening=opening,
+    noun=noun,
+    first=first,
+    second=second,
+    a1=a1,
+    b1=b1,
+    a2=a2,
+    b2=b2,
+    t1=a1 + b1,
+    t2=a2 + b2,
+    choice=1 if a1 + b1 > a2 + b2 else 2,
+  )
 
 
 def _templates(task):
@@ -146,9 +184,11 @@ def _templates(task):
     else:
       noun = "Answer"
       opening = _OPENING_UNDERSTANDING.format(
-          **slots | {"medium": medium, "verb": verb, "conclusion": conclusion})
+        **slots | {"medium": medium, "verb": verb, "conclusion": conclusion}
+      )
     yield _FRAME.format(
-        **slots | {"opening": opening, "noun": noun, "first": first, "second": second})
+      **slots | {"opening": opening, "noun": noun, "first": first, "second": second}
+    )
 
 
 def phrases(tasks):
@@ -156,8 +196,13 @@ def phrases(tasks):
 
   Digits, names of things, answers and marks are never part of one.
   """
-  pieces = {piece for task in tasks for template in _templates(task)
-            for piece in re.split(r"\{\w+\}", template) if len(piece) > 1}
+  pieces = {
+    piece
+    for task in tasks
+    for template in _templates(task)
+    for piece in re.split(r"\{\w+\}", template)
+    if len(piece) > 1
+  }
   return sorted(pieces)
 
 
@@ -177,13 +222,16 @@ def described(text, task):
   verbs = "|".join(VERBS)
   if task.endswith("generation"):
     noun = MEDIUM[medium]
-    found = re.match(rf"<think>\n{noun} 1 (?:{verbs})([^.\n]*)\. {noun} 2 (?:{verbs})([^.\n]*)\.\n",
-                     text)
+    found = re.match(
+      rf"<think>\n{noun} 1 (?:{verbs})([^.\n]*)\. {noun} 2 (?:{verbs})([^.\n]*)\.\n", text
+    )
     seen = [_read(listed, marked=True) for listed in found.groups()] if found else [None]
     return None if None in seen else Described(tuple(seen))
   found = re.match(
-      rf"<think>\nThe {medium} (?:{verbs})([^.\n]*)\. (?:{'|'.join(CONCLUSIONS)}) ([a-z ]+)\. "
-      rf"Answer 1([^.,\n]*), Answer 2([^.,\n]*)\.\n", text)
+    rf"<think>\nThe {medium} (?:{verbs})([^.\n]*)\. (?:{'|'.join(CONCLUSIONS)}) ([a-z ]+)\. "
+    rf"Answer 1([^.,\n]*), Answer 2([^.,\n]*)\.\n",
+    text,
+  )
   if not found:
     return None
   seen = _read(found[1], marked=False)
@@ -243,8 +291,10 @@ def fidelity(text, example):
   if not example.generation:
     truth = scene["truth"]
     true.append(said.truth == truth)
-    true += [quoted == plain(answer) and mark == (quoted == truth)
-             for (quoted, mark), answer in zip(said.answers, example.responses, strict=True)]
+    true += [
+      quoted == plain(answer) and mark == (quoted == truth)
+      for (quoted, mark), answer in zip(said.answers, example.responses, strict=True)
+    ]
   return sum(true) / len(true)
 
 

@@ -1,12 +1,13 @@
 """Where examples come from: each entry is a function that yields Examples."""
+
 import difflib
 import pathlib
 
 from cot_rm.data import jsonl, shapes, store
 
 SOURCES = {
-    "shapes": shapes.examples,  # (world, split, *, seed, start, count)
-    "jsonl": jsonl.read,  # (path)
+  "shapes": shapes.examples,  # (world, split, *, seed, start, count)
+  "jsonl": jsonl.read,  # (path)
 }
 
 

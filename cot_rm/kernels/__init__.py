@@ -1,10 +1,11 @@
 """The import name of the top-level folder kernels/, one operation per file.
 
 Always import `cot_rm.kernels.<op>`. The bare name `kernels` belongs to a Hugging Face package that
-`transformers` looks for when it is imported, so the top-level folder has no `__init__.py` and nobody
-imports it. A clone and an editable install come through this file; a regular install has the
-kernels in this folder itself, and not this file.
+`transformers` looks for when it is imported, so the top-level folder has no `__init__.py` and is
+never imported by its own name. A clone and an editable install come through this file; a regular
+install has the kernels in this folder itself, and not this file.
 """
+
 import pathlib
 
 __path__ = [str(pathlib.Path(__file__).resolve().parents[2] / "kernels")]

@@ -2,11 +2,12 @@
 
 A family exposes Config, PRESETS, Model, Processor and HF_KEYS.
 """
+
 import difflib
 import importlib
 
 MODELS = {
-    "qwen2_5_vl": "cot_rm.models.qwen2_5_vl",
+  "qwen2_5_vl": "cot_rm.models.qwen2_5_vl",
 }
 
 

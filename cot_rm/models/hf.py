@@ -3,6 +3,7 @@
 A family's weights lie as a checkpoint has them, its layers stacked: loading is reading each tensor's
 bytes into its place in one buffer per stack. The format: https://github.com/huggingface/safetensors
 """
+
 import collections
 import concurrent.futures
 import dataclasses
@@ -26,13 +27,24 @@ from jax.experimental import multihost_utils
 from cot_rm import models, sharding
 
 # safetensors' names of the types that a checkpoint of ours can have.
-DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16),
-          "BF16": np.dtype(ml_dtypes.bfloat16)}
+DTYPES = {
+  "F32": np.dtype(np.float32),
+  "F16": np.dtype(np.float16),
+  "BF16": np.dtype(ml_dtypes.bfloat16),
+}
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # What is not weights and belongs to the tokenizer and the processor.
-FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json",
-         "chat_template*", "*preprocessor_config.json", "processor_config.json",
-         "generation_config.json")
+FILES = (
+  "tokenizer*",
+  "vocab*",
+  "merges.txt",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template*",
+  "*preprocessor_config.json",
+  "processor_config.json",
+  "generation_config.json",
+)
 PIECE = 64 << 20  # bytes read at once; bounds what a cast holds beside the buffer
 
 
@@ -43,6 +55,7 @@ class Keys:
   A prefix of one of our paths becomes another; the first that fits counts. "{layer}" in it is the
   index along the stacked axis.
   """
+
   prefixes: Mapping[str, str]  # ours to that of the layout that is written
   aliases: Mapping[str, str]  # other layouts' prefixes to that of the layout that is written
   shapes: Mapping[str, Callable]  # our path to `shape(config)`, where a checkpoint's shape differs
@@ -52,20 +65,21 @@ class Keys:
     """A path of ours, as the checkpoint calls it; holds "{layer}" where layers are stacked."""
     for ours, theirs in self.prefixes.items():
       if path.startswith(ours):
-        return theirs + path[len(ours):]
+        return theirs + path[len(ours) :]
     raise KeyError(f"no prefix of the key table fits parameter {path!r}")
 
   def canonical(self, name):
     """A checkpoint's name in the layout that is written."""
     for other, written in self.aliases.items():
       if name.startswith(other):
-        return written + name[len(other):]
+        return written + name[len(other) :]
     return name
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
   """Where one tensor of a checkpoint lies."""
+
   file: Path
   dtype: np.dtype
   shape: tuple[int, ...]
@@ -84,12 +98,19 @@ def resolve(source):
   if text.count("/") != 1 or text.startswith((".", "/", "~")):
     raise FileNotFoundError(f"no folder {folder}, and {text!r} is not a hub id (owner/name)")
   try:
-    return Path(huggingface_hub.snapshot_download(
-        text, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]))
-  except (OSError, huggingface_hub.errors.HfHubHTTPError,
-          huggingface_hub.errors.HFValidationError) as error:
-    raise FileNotFoundError(f"no folder {folder}, and the hub did not give {text!r}: "
-                            f"{error}") from error
+    return Path(
+      huggingface_hub.snapshot_download(
+        text, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+      )
+    )
+  except (
+    OSError,
+    huggingface_hub.errors.HfHubHTTPError,
+    huggingface_hub.errors.HFValidationError,
+  ) as error:
+    raise FileNotFoundError(
+      f"no folder {folder}, and the hub did not give {text!r}: {error}"
+    ) from error
 
 
 def read_config(folder):
@@ -117,6 +138,13 @@ def tree(variables):
   return nnx.from_flat_state([(tuple(path.split(".")), v) for path, v in variables.items()])
 
 
+def layout(variable, mesh, rules):
+  """Sharding of a parameter under a mesh and its rules; the first device when there is no mesh."""
+  if mesh is None:
+    return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  return jax.sharding.NamedSharding(mesh, sharding.spec(sharding.axes_of(variable), rules))
+
+
 def load(folder, *, mesh=None, rules=None, dtype=None):
   """Parameters of a Hugging Face folder.
 
@@ -140,14 +168,17 @@ def load(folder, *, mesh=None, rules=None, dtype=None):
   sources = _match(folder, _scan(folder, keys), variables, keys, config)
   with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count())) as pool:
     for path, variable in variables.items():
-      if mesh is None:
-        layout = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-      else:
-        layout = sharding.of(variable, mesh, rules).get_value()
       wanted = jnp.result_type(*(t.dtype for t in sources[path])) if dtype is None else dtype
       variables[path] = variable.replace(
-          _array(variable.shape, jnp.dtype(wanted), layout, sources[path],
-                 "{layer}" in keys.name(path), pool))
+        _array(
+          variable.shape,
+          jnp.dtype(wanted),
+          layout(variable, mesh, rules),
+          sources[path],
+          "{layer}" in keys.name(path),
+          pool,
+        )
+      )
   return family, config, tree(variables)
 
 
@@ -184,8 +215,10 @@ def read_header(file):
   header.pop("__metadata__", None)
   if odd := [f"{k} ({v['dtype']})" for k, v in header.items() if v["dtype"] not in DTYPES]:
     raise ValueError(f"{file}: only {', '.join(DTYPES)} are read; not so: {', '.join(odd)}")
-  return {k: Tensor(file, DTYPES[v["dtype"]], tuple(v["shape"]), 8 + size + v["data_offsets"][0])
-          for k, v in header.items()}
+  return {
+    k: Tensor(file, DTYPES[v["dtype"]], tuple(v["shape"]), 8 + size + v["data_offsets"][0])
+    for k, v in header.items()
+  }
 
 
 def names(path, variable, keys):
@@ -205,12 +238,18 @@ def _match(folder, tensors, variables, keys, config):
     expected.update(wanted)
     missing += [name for name in wanted if name not in tensors]
     found = [tensors[name] for name in wanted if name in tensors]
-    misshapen += [f"{name} {tensors[name].shape}, not {shape}" for name in wanted
-                  if name in tensors and tensors[name].shape != shape]
+    misshapen += [
+      f"{name} {tensors[name].shape}, not {shape}"
+      for name in wanted
+      if name in tensors and tensors[name].shape != shape
+    ]
     sources[path] = found
   unexpected = sorted(tensors.keys() - expected)
-  problems = [f"{title} ({len(some)}): {', '.join(some)}" for title, some in (
-      ("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)) if some]
+  problems = [
+    f"{title} ({len(some)}): {', '.join(some)}"
+    for title, some in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+    if some
+  ]
   if problems:
     raise ValueError(f"{folder}: the tensors do not fit config.json. " + "; ".join(problems))
   return sources
@@ -223,24 +262,41 @@ def _shape(path, variable, keys, config):
   return tuple(variable.shape[1:] if "{layer}" in keys.name(path) else variable.shape)
 
 
-def _array(shape, dtype, layout, tensors, stacked, pool):
+def _array(shape, dtype, place, tensors, stacked, pool):
   """The array of a parameter: its one tensor, or its tensors stacked."""
   whole = tuple(slice(0, n) for n in shape)
-  wanted = [tuple(slice(*s.indices(n)[:2]) for s, n in zip(index, shape, strict=True))
-            for index in layout.addressable_devices_indices_map(shape).values()]
+  wanted = [
+    tuple(slice(*s.indices(n)[:2]) for s, n in zip(index, shape, strict=True))
+    for index in place.addressable_devices_indices_map(shape).values()
+  ]
   # The smallest box that holds what this process's devices need.
-  box = tuple(slice(min(s.start for s in some), max(s.stop for s in some))
-              for some in zip(*wanted, strict=True)) or whole
+  box = (
+    tuple(
+      slice(min(s.start for s in some), max(s.stop for s in some))
+      for some in zip(*wanted, strict=True)
+    )
+    or whole
+  )
   buffer = _empty([s.stop - s.start for s in box], dtype)
   if stacked:
-    jobs = [job for out, tensor in zip(buffer, tensors[box[0]], strict=True)
-            for job in _pieces(out, tensor, shape[1:], box[1:])]
+    jobs = [
+      job
+      for out, tensor in zip(buffer, tensors[box[0]], strict=True)
+      for job in _pieces(out, tensor, shape[1:], box[1:])
+    ]
   else:
     jobs = _pieces(buffer, tensors[0], shape, box)
   list(pool.map(lambda job: _read(*job), jobs))
-  return jax.make_array_from_callback(shape, layout, lambda index: buffer[tuple(
-      slice(s.indices(n)[0] - b.start, s.indices(n)[1] - b.start)
-      for s, n, b in zip(index, shape, box, strict=True))])
+  return jax.make_array_from_callback(
+    shape,
+    place,
+    lambda index: buffer[
+      tuple(
+        slice(s.indices(n)[0] - b.start, s.indices(n)[1] - b.start)
+        for s, n, b in zip(index, shape, box, strict=True)
+      )
+    ],
+  )
 
 
 def _empty(shape, dtype):
@@ -248,15 +304,17 @@ def _empty(shape, dtype):
   size = math.prod(shape) * dtype.itemsize
   raw = np.empty(size + 64, np.uint8)
   start = -raw.ctypes.data % 64
-  return raw[start:start + size].view(dtype).reshape(shape)
+  return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def _pieces(out, tensor, shape, box):
   """Jobs for `_read` that fill `out` with the box of a tensor, some rows at a time."""
   width = math.prod(shape[1:])  # numbers in a row
   rows = max(1, PIECE // max(1, width * tensor.dtype.itemsize))
-  return [(out[at:at + rows], tensor, (box[0].start + at) * width, (-1, *shape[1:]), box[1:])
-          for at in range(0, len(out), rows)]
+  return [
+    (out[at : at + rows], tensor, (box[0].start + at) * width, (-1, *shape[1:]), box[1:])
+    for at in range(0, len(out), rows)
+  ]
 
 
 def _read(out, tensor, first, shape, box):
@@ -308,17 +366,18 @@ def save(folder, params, *, family, config, max_shard_bytes=5 << 30, files_from=
   weight_map, total = {}, 0
   for i, header in enumerate(shards, 1):
     file = SINGLE if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-    total += _write(folder / file if main else None, header,
-                    itertools.islice(arrays, len(header)))
+    total += _write(folder / file if main else None, header, itertools.islice(arrays, len(header)))
     weight_map.update(dict.fromkeys(header, file))
   if not main:
     return
   if len(shards) > 1:
-    (folder / INDEX).write_text(json.dumps(
-        {"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1))
+    (folder / INDEX).write_text(
+      json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
+    )
   dtype = str(next(iter(flat.values())).dtype)
   (folder / "config.json").write_text(
-      json.dumps(models.get(family).to_hf(config, dtype=dtype), indent=2) + "\n")
+    json.dumps(models.get(family).to_hf(config, dtype=dtype), indent=2) + "\n"
+  )
   if files_from is not None:
     copy_files(files_from, folder)
 
@@ -328,7 +387,9 @@ def _arrays(flat, keys):
   for path, variable in flat.items():
     x = variable.get_value()
     # Where other hosts own a part of it, all of them come together for it here.
-    x = np.asarray(x) if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True)
+    x = (
+      np.asarray(x) if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True)
+    )
     yield from x if "{layer}" in keys.name(path) else [x]
 
 

@@ -5,6 +5,7 @@ G samples per prompt (B = Q * G), D width, F mlp width, L layers.
 
 A stack of layers is one module whose weights have a leading axis "layers"; `scan` runs it.
 """
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -33,7 +34,7 @@ class Linear(nnx.Module):
   """y = x @ weight.T + bias. The weight lies as in a checkpoint: [out, in]."""
 
   def __init__(self, axes, d_out, d_in, *, rngs, layers=None, bias=False, scale=1.0):
-    self.weight = param(rngs, (d_out, d_in), axes, layers, scale * d_in ** -0.5)
+    self.weight = param(rngs, (d_out, d_in), axes, layers, scale * d_in**-0.5)
     self.bias = constant((d_out,), axes[:1], layers, 0.0) if bias else None
 
   def __call__(self, x):
@@ -86,8 +87,9 @@ def _scores(q_BTNH, k_BSKH):
   """f32[B, K, R, T, S]: scaled products of each query with the keys of its kv head."""
   B, T, N, H = q_BTNH.shape
   q_BTKRH = q_BTNH.reshape(B, T, k_BSKH.shape[2], -1, H)
-  return jnp.einsum("BTKRH,BSKH->BKRTS", q_BTKRH, k_BSKH,
-                    preferred_element_type=jnp.float32) * H ** -0.5
+  return (
+    jnp.einsum("BTKRH,BSKH->BKRTS", q_BTKRH, k_BSKH, preferred_element_type=jnp.float32) * H**-0.5
+  )
 
 
 def _mix(p_BKRTS, v_BSKH):

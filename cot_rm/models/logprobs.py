@@ -2,6 +2,7 @@
 
 B sequences, T tokens, R rows of pictures, M visual tokens, D width.
 """
+
 import jax
 import jax.numpy as jnp
 from flax import nnx

@@ -2,6 +2,7 @@
 
 F frames, H height and W width in pixels.
 """
+
 import base64
 import binascii
 import dataclasses
@@ -27,6 +28,7 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error
 @dataclasses.dataclass(frozen=True)
 class Video:
   """An opened video. Frames are decoded only when read."""
+
   count: int  # frames it holds
   fps: float | None  # of those frames; None where nothing says
   read: Callable  # frame numbers, ascending -> list of RGB pictures
@@ -42,8 +44,9 @@ def picture(source, *, name):
   """
   if isinstance(source, np.ndarray):
     if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-      raise ValueError(f"{name}: a picture as an array is u8[H, W, 3], not "
-                       f"{source.dtype}{list(source.shape)}")
+      raise ValueError(
+        f"{name}: a picture as an array is u8[H, W, 3], not {source.dtype}{list(source.shape)}"
+      )
     _check_size(source.shape[1], source.shape[0], name)
     return Image.fromarray(source)
   if isinstance(source, Image.Image):
@@ -62,8 +65,10 @@ def _open(source, name):
     path = _path(source, name)
     what, stream = f"picture {str(path)!r}", path
   else:
-    raise ValueError(f"{name}: a picture cannot be a {type(source).__name__}; give a PIL image, "
-                     "a path, bytes or a data URL")
+    raise ValueError(
+      f"{name}: a picture cannot be a {type(source).__name__}; give a PIL image, "
+      "a path, bytes or a data URL"
+    )
   try:
     return what, Image.open(stream)
   except FileNotFoundError as error:
@@ -92,8 +97,10 @@ def _check_size(width, height, name):
   if not width or not height:
     raise ValueError(f"{name}: a picture of {width}x{height} pixels")
   if width * height > MAX_PIXELS:
-    raise ValueError(f"{name}: a picture of {width:,}x{height:,} pixels is over {MAX_PIXELS:,} "
-                     "pixels in all; shrink it first")
+    raise ValueError(
+      f"{name}: a picture of {width:,}x{height:,} pixels is over {MAX_PIXELS:,} "
+      "pixels in all; shrink it first"
+    )
 
 
 def _data_url(url, name):
@@ -130,8 +137,10 @@ def video(source, *, fps=None, name):
   if isinstance(source, (list, tuple)):
     return _pictures(source, fps, name)
   if not isinstance(source, (str, os.PathLike)):
-    raise ValueError(f"{name}: a video cannot be a {type(source).__name__}; give a folder, an .npy "
-                     "or video file, a list of pictures, or u8[frames, height, width, 3]")
+    raise ValueError(
+      f"{name}: a video cannot be a {type(source).__name__}; give a folder, an .npy "
+      "or video file, a list of pictures, or u8[frames, height, width, 3]"
+    )
   path = _path(source, name)
   if path.is_dir():
     files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
@@ -153,8 +162,10 @@ def _natural(path):
 
 def _array(frames, fps, name):
   if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
-    raise ValueError(f"{name}: a video as an array is u8[frames, height, width, 3], not "
-                     f"{frames.dtype}{list(frames.shape)}")
+    raise ValueError(
+      f"{name}: a video as an array is u8[frames, height, width, 3], not "
+      f"{frames.dtype}{list(frames.shape)}"
+    )
   read = lambda numbers: [picture(np.ascontiguousarray(frames[i]), name=name) for i in numbers]
   return Video(len(frames), fps, read)
 
@@ -170,8 +181,10 @@ def _file(path, fps, name):
   try:
     import av  # an extra: only video files need it
   except ModuleNotFoundError as error:
-    raise ImportError(f"{name}: the video file {str(path)!r} needs PyAV: "
-                      "pip install 'cot_rm[video]', or give a folder of pictures") from error
+    raise ImportError(
+      f"{name}: the video file {str(path)!r} needs PyAV: "
+      "pip install 'cot_rm[video]', or give a folder of pictures"
+    ) from error
 
   try:
     with av.open(str(path)) as container:

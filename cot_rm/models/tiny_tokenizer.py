@@ -2,6 +2,7 @@
 
 SentencePiece's unigram model does the learning; the fixed phrases of a grammar are one token each.
 """
+
 import collections
 import io
 import json
@@ -13,8 +14,15 @@ import tempfile
 import sentencepiece
 import tokenizers
 
-CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
-           "<|image_pad|>", "<|video_pad|>")
+CONTROL = (
+  "<|endoftext|>",
+  "<|im_start|>",
+  "<|im_end|>",
+  "<|vision_start|>",
+  "<|vision_end|>",
+  "<|image_pad|>",
+  "<|video_pad|>",
+)
 UNKNOWN = "<unk>"
 SPACE = "\u2581"  # how SentencePiece writes a space inside a piece
 LONGEST = 16  # characters in a piece, SentencePiece's own bound
@@ -36,15 +44,15 @@ CHAT_TEMPLATE = """\
 """
 
 PREPROCESSOR = {
-    "image_processor_type": "Qwen2VLImageProcessor",
-    "processor_class": "Qwen2_5_VLProcessor",
-    "min_pixels": 56 * 56,
-    "max_pixels": 28 * 28 * 1280,
-    "patch_size": 14,
-    "merge_size": 2,
-    "temporal_patch_size": 2,
-    "image_mean": [0.48145466, 0.4578275, 0.40821073],
-    "image_std": [0.26862954, 0.26130258, 0.27577711],
+  "image_processor_type": "Qwen2VLImageProcessor",
+  "processor_class": "Qwen2_5_VLProcessor",
+  "min_pixels": 56 * 56,
+  "max_pixels": 28 * 28 * 1280,
+  "patch_size": 14,
+  "merge_size": 2,
+  "temporal_patch_size": 2,
+  "image_mean": [0.48145466, 0.4578275, 0.40821073],
+  "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
 
 
@@ -71,14 +79,16 @@ def train(texts, folder, *, vocab_size, phrases=()):
   tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(vocab, unk_id=len(CONTROL)))
   tokenizer.decoder = tokenizers.decoders.Fuse()
   tokenizer.add_special_tokens(
-      [tokenizers.AddedToken(token, normalized=False, special=True)
-       for token in (*CONTROL, UNKNOWN)])
+    [tokenizers.AddedToken(token, normalized=False, special=True) for token in (*CONTROL, UNKNOWN)]
+  )
   tokenizer.add_tokens([tokenizers.AddedToken(token, normalized=False) for token in fixed])
 
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   tokenizer.save(str(folder / "tokenizer.json"))
-  _write(folder / "tokenizer_config.json", {
+  _write(
+    folder / "tokenizer_config.json",
+    {
       "tokenizer_class": "PreTrainedTokenizerFast",
       "eos_token": "<|im_end|>",
       "pad_token": "<|endoftext|>",
@@ -86,14 +96,15 @@ def train(texts, folder, *, vocab_size, phrases=()):
       "additional_special_tokens": list(CONTROL),
       "clean_up_tokenization_spaces": False,
       "chat_template": CHAT_TEMPLATE,
-  })
+    },
+  )
   _write(folder / "preprocessor_config.json", PREPROCESSOR)
   return {
-      "vocab_size": len(vocab),
-      "image_token_id": CONTROL.index("<|image_pad|>"),
-      "video_token_id": CONTROL.index("<|video_pad|>"),
-      "vision_start_token_id": CONTROL.index("<|vision_start|>"),
-      "vision_end_token_id": CONTROL.index("<|vision_end|>"),
+    "vocab_size": len(vocab),
+    "image_token_id": CONTROL.index("<|image_pad|>"),
+    "video_token_id": CONTROL.index("<|video_pad|>"),
+    "vision_start_token_id": CONTROL.index("<|vision_start|>"),
+    "vision_end_token_id": CONTROL.index("<|vision_end|>"),
   }
 
 
@@ -104,25 +115,44 @@ def _learn(texts, room, fixed):
   for text in texts:
     for line in filter(None, cut.split(text)):
       lines.append(line)
-      words.update(f"{SPACE if space else ''}{word}" for space, word in
-                   re.findall(r"( ?)([^ ]+)", line))
+      words.update(
+        f"{SPACE if space else ''}{word}" for space, word in re.findall(r"( ?)([^ ]+)", line)
+      )
   characters = "".join(sorted(set(string.printable[:94]) | set("".join(words)) - {SPACE}))
   if room < len(characters) + 1:
-    raise ValueError(f"vocab_size is {len(characters) + 1 - room} tokens too small for the "
-                     f"{len(characters) + 1} characters beside control tokens and phrases")
+    raise ValueError(
+      f"vocab_size is {len(characters) + 1 - room} tokens too small for the "
+      f"{len(characters) + 1} characters beside control tokens and phrases"
+    )
   out = io.BytesIO()
   with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as seeds:
     seeds.writelines(f"{piece}\t{count}\n" for piece, count in _seeds(words))
     seeds.flush()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines), model_writer=out, model_type="unigram",
-        vocab_size=room + 1, hard_vocab_limit=False, seed_sentencepieces_file=seeds.name,
-        normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
-        split_digits=True, character_coverage=1.0, required_chars=characters, unk_id=0, bos_id=-1,
-        eos_id=-1, pad_id=-1, num_threads=1, minloglevel=2)
+      sentence_iterator=iter(lines),
+      model_writer=out,
+      model_type="unigram",
+      vocab_size=room + 1,
+      hard_vocab_limit=False,
+      seed_sentencepieces_file=seeds.name,
+      normalization_rule_name="identity",
+      add_dummy_prefix=False,
+      remove_extra_whitespaces=False,
+      split_digits=True,
+      character_coverage=1.0,
+      required_chars=characters,
+      unk_id=0,
+      bos_id=-1,
+      eos_id=-1,
+      pad_id=-1,
+      num_threads=1,
+      minloglevel=2,
+    )
   model = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
-  return [(model.id_to_piece(i).replace(SPACE, " "), model.get_score(i))
-          for i in range(1, model.vocab_size())]
+  return [
+    (model.id_to_piece(i).replace(SPACE, " "), model.get_score(i))
+    for i in range(1, model.vocab_size())
+  ]
 
 
 def _seeds(words):

@@ -14,14 +14,15 @@ A candidate's text goes into the prompt and nowhere else: parse() reads the mode
 candidate that contains tags or control tokens decides nothing. render() hands it on as it is, in a
 text part; the processor must not read control tokens out of text parts.
 """
+
 import difflib
 import importlib
 
 PROMPTS = {
-    "r1_reward": "cot_rm.prompts.r1_reward",
-    "think": "cot_rm.prompts.think",
-    "direct": "cot_rm.prompts.direct",
-    "brief": "cot_rm.prompts.brief",
+  "r1_reward": "cot_rm.prompts.r1_reward",
+  "think": "cot_rm.prompts.think",
+  "direct": "cot_rm.prompts.direct",
+  "brief": "cot_rm.prompts.brief",
 }
 
 

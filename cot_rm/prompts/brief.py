@@ -1,4 +1,5 @@
 """The `think` grammar asked for in a few words, for models too small to read the whole prompt."""
+
 from cot_rm.prompts import template, think
 
 parse = think.parse
@@ -15,4 +16,5 @@ def render(example):
     return template.messages(example, f"Caption: {example.question}")
   first, second = example.responses
   return template.messages(
-      example, f"Question: {example.question}\nAnswer 1: {first}\nAnswer 2: {second}")
+    example, f"Question: {example.question}\nAnswer 1: {first}\nAnswer 2: {second}"
+  )

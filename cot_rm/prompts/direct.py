@@ -1,4 +1,5 @@
 """UnifiedReward's direct prompts: "Image 1 is better.", without tags, in a sentence of its own."""
+
 import re
 
 from cot_rm import schema
@@ -41,7 +42,7 @@ def parse(text, task):
   if choice == other:
     return schema.Verdict(None, error=f"{noun} {choice} compared with itself")
   digit = start + stated[0].start("choice")
-  around = text[:start + stated[0].start("claim")] + text[start + stated[0].end():]
+  around = text[: start + stated[0].start("claim")] + text[start + stated[0].end() :]
   reasoning = around.replace(_OVERALL, "").strip(" \n*:.")
   return schema.Verdict(int(choice), reasoning, span=(digit, digit + 1))
 
@@ -67,6 +68,7 @@ def answered(text, task):
 def _claim(noun):
   """Finds verdicts; the group `opens` took part only where one opens its sentence."""
   return re.compile(
-      rf"(?P<opens>\A[\s*\"':]*|(?:\n|[.!?]\s)[ \t*\"':]*)?\b"
-      rf"(?P<claim>{noun} (?P<choice>[12]) is better)(?: than {noun} (?P<other>[12]))?"
-      r"(?=[*\"']*(?:[.!](?!\d)|[*\"',\s]*\Z|[ \t]*\n))")
+    rf"(?P<opens>\A[\s*\"':]*|(?:\n|[.!?]\s)[ \t*\"':]*)?\b"
+    rf"(?P<claim>{noun} (?P<choice>[12]) is better)(?: than {noun} (?P<other>[12]))?"
+    r"(?=[*\"']*(?:[.!](?!\d)|[*\"',\s]*\Z|[ \t]*\n))"
+  )

@@ -1,4 +1,5 @@
 """R1-Reward's grammar: two texts compared, the choice a bare number (arXiv:2505.02835, table 1)."""
+
 import re
 
 from cot_rm.prompts import tags, template
@@ -11,10 +12,15 @@ def render(example):
   """Messages for a pair of texts. Raises ValueError where the candidates are pictures or empty."""
   template.check(example)
   if example.generation:
-    raise ValueError(f"example {example.id!r}: grammar 'r1_reward' compares two texts, and the "
-                     f"candidates of {example.task} are media; use 'think', 'direct' or 'brief'")
-  values = {"question": example.question, "answer1": example.responses[0],
-            "answer2": example.responses[1]}
+    raise ValueError(
+      f"example {example.id!r}: grammar 'r1_reward' compares two texts, and the "
+      f"candidates of {example.task} are media; use 'think', 'direct' or 'brief'"
+    )
+  values = {
+    "question": example.question,
+    "answer1": example.responses[0],
+    "answer2": example.responses[1],
+  }
   return template.messages(example, template.fill(template.text("r1_reward"), values))
 
 
@@ -28,7 +34,7 @@ def parse(text, task):
 
 
 def solution(task, choice):
-  """"1" or "2"."""
+  """ "1" or "2"."""
   if choice not in (1, 2):
     raise ValueError(f"choice is 1 or 2, not {choice!r}")
   return str(choice)
@@ -37,8 +43,7 @@ def solution(task, choice):
 def formatted(text):
   """Upstream's format rule: the tags meet without a character between, each opens once."""
   text = text.strip()
-  return (bool(_FORMAT.match(text)) and text.count("<think>") == 1
-          and text.count("<answer>") == 1)
+  return bool(_FORMAT.match(text)) and text.count("<think>") == 1 and text.count("<answer>") == 1
 
 
 def answered(text, task):

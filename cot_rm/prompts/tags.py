@@ -1,4 +1,5 @@
 """The way out of the grammars that reason: <think>reasoning</think><answer>verdict</answer>."""
+
 import re
 
 from cot_rm import schema
@@ -18,10 +19,10 @@ def verdict(text, wanted):
       return schema.Verdict(None, error=f"{text.count(tag)} times {tag} where one is due")
   starts = [text.index(tag) for tag in TAGS]
   ends = [start + len(tag) for start, tag in zip(starts, TAGS, strict=True)]
-  outside = text[:starts[0]] + text[ends[1]:starts[2]] + text[ends[3]:]
+  outside = text[: starts[0]] + text[ends[1] : starts[2]] + text[ends[3] :]
   if starts != sorted(starts) or outside.strip():
     return schema.Verdict(None, error="text outside <think>...</think><answer>...</answer>")
-  reasoning, answer = text[ends[0]:starts[1]], text[ends[2]:starts[3]]
+  reasoning, answer = text[ends[0] : starts[1]], text[ends[2] : starts[3]]
   found = re.fullmatch(wanted, answer.strip())
   if not found:
     error = f"no verdict of this grammar: {answer.strip()[:80]!r}"

@@ -1,4 +1,5 @@
 """The way in: an example becomes one user turn, its media first, then the filled text."""
+
 import functools
 import pathlib
 import re
@@ -34,8 +35,10 @@ def check(example):
       found = ", ".join(media.kind for media in example.media) or "none"
       raise ValueError(f"{where}: {example.task} compares two media of kind {kind!r}; got {found}")
     if example.responses:
-      raise ValueError(f"{where}: {example.task} compares its media and takes no responses; "
-                       f"got {len(example.responses)}")
+      raise ValueError(
+        f"{where}: {example.task} compares its media and takes no responses; "
+        f"got {len(example.responses)}"
+      )
     return
   if len(example.responses) != 2:
     raise ValueError(f"{where}: {example.task} needs two responses; got {len(example.responses)}")
@@ -54,6 +57,9 @@ def fields(example):
 def messages(example, prompt):
   """One user turn: the example's media in order, then `prompt`."""
   parts = [
-      {"type": "image", "image": media.source} if media.kind == "image" else
-      {"type": "video", "video": media.source, "fps": media.fps} for media in example.media]
+    {"type": "image", "image": media.source}
+    if media.kind == "image"
+    else {"type": "video", "video": media.source, "fps": media.fps}
+    for media in example.media
+  ]
   return [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}]

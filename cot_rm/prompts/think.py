@@ -2,16 +2,17 @@
 
 Reads both published layouts (arXiv:2505.03318): v1 has a dimension on one line, v2 in a block.
 """
+
 import dataclasses
 import re
 
 from cot_rm.prompts import tags, template
 
 NOUNS = {
-    "image_generation": "Image",
-    "video_generation": "Video",
-    "image_understanding": "Answer",
-    "video_understanding": "Answer",
+  "image_generation": "Image",
+  "video_generation": "Video",
+  "image_understanding": "Answer",
+  "video_understanding": "Answer",
 }
 _FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
 
@@ -19,20 +20,24 @@ _LABEL = r"(Image|Video|Answer)\s+([12])\b"
 _NUMBER = r"\d+(?:\.\d+)?"
 # A dimension's name stands at the start of a line; in text without lines, behind its number.
 _HEADER = re.compile(
-    r"(?:^[ \t]*(?:\d+[.)][ \t]*)?|(?<=[.;)]\s)\d+[.)]\s+)"
-    r"(?!(?:Image|Video|Answer)\s+\d|Totals?\b)(\[[^\]\n]+\]|[^\W\d_][^:;\n\[\]]{0,79}?)\s*:",
-    re.MULTILINE)
+  r"(?:^[ \t]*(?:\d+[.)][ \t]*)?|(?<=[.;)]\s)\d+[.)]\s+)"
+  r"(?!(?:Image|Video|Answer)\s+\d|Totals?\b)(\[[^\]\n]+\]|[^\W\d_][^:;\n\[\]]{0,79}?)\s*:",
+  re.MULTILINE,
+)
 # The dash, colon or score behind it tells a score line's label from a mention in its prose.
 _ITEM = re.compile(rf"(?:\A\s*|[;.\n][ \t]*){_LABEL}(?=\s*[-–—:(])")
 _SCORE = re.compile(rf"\(\s*({_NUMBER})\s*/\s*10\s*\)")
 _TOTALS = re.compile(r"(?:^|[.;])[ \t]*Total(?: score)?s?\s*:", re.MULTILINE)
-_SUM = re.compile(rf"{_LABEL}\s*:\s*({_NUMBER}(?:\s*\+\s*{_NUMBER})*)(?:\s*=\s*({_NUMBER}))?"
-                  r"(?!\s*[+=/\d]|\.\d)")
+_SUM = re.compile(
+  rf"{_LABEL}\s*:\s*({_NUMBER}(?:\s*\+\s*{_NUMBER})*)(?:\s*=\s*({_NUMBER}))?"
+  r"(?!\s*[+=/\d]|\.\d)"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
   """The arithmetic that a reasoning writes down."""
+
   scores: tuple[tuple[str, float, float], ...]  # (dimension, score of 1, score of 2), as written
   addends: tuple[tuple[float, ...], tuple[float, ...]] | None  # what each total adds up
   totals: tuple[float, float] | None  # the totals as written
@@ -54,7 +59,7 @@ def noun(task):
 
 
 def solution(task, choice):
-  """"Image 1 is better", with the task's noun."""
+  """ "Image 1 is better", with the task's noun."""
   if choice not in (1, 2):
     raise ValueError(f"choice is 1 or 2, not {choice!r}")
   return f"{noun(task)} {choice} is better"
@@ -93,7 +98,7 @@ def sheet(reasoning, task):
     faults.append(f"{len(headers)} headings of totals")
   end = headers[-1].start() if headers else len(reasoning)
   scores = _scores(reasoning[:end], name, faults)
-  sums = _sums(reasoning[headers[-1].end():], name, faults) if headers else {}
+  sums = _sums(reasoning[headers[-1].end() :], name, faults) if headers else {}
   if sorted(sums) != [1, 2]:
     faults.append("totals missing")
     return Sheet(scores, None, None, tuple(faults))
@@ -130,7 +135,7 @@ def _scores(text, name, faults):
 def _score(item):
   """The score right behind the label, or the only one behind the rationale."""
   found = list(_SCORE.finditer(item))
-  if found and (len(found) == 1 or not item[:found[0].start()].strip(" :")):
+  if found and (len(found) == 1 or not item[: found[0].start()].strip(" :")):
     return float(found[0][1])
   return None
 
@@ -155,4 +160,4 @@ def _pieces(pattern, text):
   """(match, what follows it up to the next match)."""
   found = list(pattern.finditer(text))
   bounds = [match.start() for match in found] + [len(text)]
-  return [(match, text[match.end():end]) for match, end in zip(found, bounds[1:], strict=True)]
+  return [(match, text[match.end() : end]) for match, end in zip(found, bounds[1:], strict=True)]

@@ -3,6 +3,7 @@
 A reward module has `reward(completions, examples, grammar) -> list[float]`: flat lists in step, and
 a module of cot_rm.prompts. NaN says that this sample cannot be rewarded; 0 says that it failed.
 """
+
 import difflib
 import math
 
@@ -13,9 +14,9 @@ from cot_rm.rewards import accuracy, chain
 from cot_rm.rewards import format as form
 
 REWARDS = {
-    "format": form.reward,
-    "accuracy": accuracy.reward,
-    "chain": chain.reward,
+  "format": form.reward,
+  "accuracy": accuracy.reward,
+  "chain": chain.reward,
 }
 
 
@@ -46,8 +47,10 @@ def score(groups, examples, grammar, weights):
     raise ValueError(f"{len(groups)} groups of completions for {len(examples)} examples")
   for group, example in zip(groups, examples, strict=True):
     if len(group) != len(groups[0]):
-      raise ValueError(f"example {example.id!r}: {len(group)} completions where the first group "
-                       f"has {len(groups[0])}")
+      raise ValueError(
+        f"example {example.id!r}: {len(group)} completions where the first group "
+        f"has {len(groups[0])}"
+      )
   flat = [completion for group in groups for completion in group]
   paired = [example for group, example in zip(groups, examples, strict=True) for _ in group]
   total, missing, metrics = np.zeros(len(flat)), np.zeros(len(flat), bool), {}

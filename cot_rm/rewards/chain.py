@@ -3,13 +3,16 @@
 A reward on the verdict alone lets the reasoning before it rot; this one looks at every step that
 can be checked without the picture.
 """
+
 import math
 
 
 def reward(completions, examples, grammar):
   """1.0 or 0.0 for each completion. Raises ValueError where the grammar writes no scores."""
-  return [float(fault(completion.text, example.task, grammar) is None)
-          for completion, example in zip(completions, examples, strict=True)]
+  return [
+    float(fault(completion.text, example.task, grammar) is None)
+    for completion, example in zip(completions, examples, strict=True)
+  ]
 
 
 def fault(text, task, grammar):
@@ -20,8 +23,9 @@ def fault(text, task, grammar):
   higher total. With equal totals either verdict will do.
   """
   if not hasattr(grammar, "sheet"):
-    raise ValueError(f"reward 'chain' needs a grammar with scores, 'think' or 'brief'; "
-                     f"{grammar.__name__} has none")
+    raise ValueError(
+      f"reward 'chain' needs a grammar with scores, 'think' or 'brief'; {grammar.__name__} has none"
+    )
   verdict = grammar.parse(text, task)
   if verdict.answer is None:
     return verdict.error

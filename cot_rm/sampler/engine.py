@@ -3,6 +3,7 @@
 Q prompts, G samples of each, B = Q * G sequences, S prompt positions, T answer tokens, D width,
 V vocabulary, W watched tokens.
 """
+
 import dataclasses
 import functools
 
@@ -18,6 +19,7 @@ from cot_rm.sampler import sampling as draw
 @dataclasses.dataclass(frozen=True)
 class Sample:
   """One sampled answer, before it is text."""
+
   tokens: np.ndarray  # i32[T], the stop token included where there is one
   logps: np.ndarray  # f32[T], of the model: before temperature, top-p, top-k and banned tokens
   watched: np.ndarray  # f32[T, W]: log-probabilities of the watched tokens at each step
@@ -37,9 +39,11 @@ class Engine:
     """
     self.shapes = set()  # (sizes of a call) seen so far: one compiled program each
     self._generate = jax.jit(
-        functools.partial(_generate, graphdef, tuple(stop_ids), tuple(banned_ids),
-                          tuple(watched_ids)),
-        static_argnames=("n", "sampling"))
+      functools.partial(
+        _generate, graphdef, tuple(stop_ids), tuple(banned_ids), tuple(watched_ids)
+      ),
+      static_argnames=("n", "sampling"),
+    )
 
   def __call__(self, params, prompts, starts_Q, seeds_Q, *, n, sampling):
     """Samples `n` answers to each of the first len(seeds_Q) prompts of a Batch.
@@ -60,22 +64,48 @@ class Engine:
     P = 0 if prompts.pictures is None else prompts.pictures.patches.shape[1]
     if (shape := (Q, S, P, n, sampling)) not in self.shapes:
       self.shapes.add(shape)
-      logging.info("sampler: program %d: %d prompts of %d tokens and %d patches, %d answers each",
-                   len(self.shapes), Q, S, P, n)
+      logging.info(
+        "sampler: program %d: %d prompts of %d tokens and %d patches, %d answers each",
+        len(self.shapes),
+        Q,
+        S,
+        P,
+        n,
+      )
     pad = (0, Q - len(seeds_Q))
-    out = jax.device_get(self._generate(
-        params, prompts, np.pad(np.asarray(starts_Q, np.int32), pad),
-        np.pad(np.asarray(seeds_Q, np.uint32), pad), np.arange(Q) < len(seeds_Q),
-        n=n, sampling=sampling))
+    out = jax.device_get(
+      self._generate(
+        params,
+        prompts,
+        np.pad(np.asarray(starts_Q, np.int32), pad),
+        np.pad(np.asarray(seeds_Q, np.uint32), pad),
+        np.arange(Q) < len(seeds_Q),
+        n=n,
+        sampling=sampling,
+      )
+    )
     tokens_BT, logps_BT, watched_BTW, length_B, stopped_B = out
     samples = [
-        Sample(tokens_BT[b, :k], logps_BT[b, :k], watched_BTW[b, :k], "stop" if stop else "length")
-        for b, (k, stop) in enumerate(zip(length_B, stopped_B, strict=True))]
-    return [samples[q * n:(q + 1) * n] for q in range(len(seeds_Q))]
+      Sample(tokens_BT[b, :k], logps_BT[b, :k], watched_BTW[b, :k], "stop" if stop else "length")
+      for b, (k, stop) in enumerate(zip(length_B, stopped_B, strict=True))
+    ]
+    return [samples[q * n : (q + 1) * n] for q in range(len(seeds_Q))]
 
 
-def _generate(graphdef, stop_ids, banned_ids, watched_ids, params, prompts, starts_Q, seeds_Q,
-              live_Q, *, n, sampling):
+def _generate(
+  graphdef,
+  stop_ids,
+  banned_ids,
+  watched_ids,
+  params,
+  prompts,
+  starts_Q,
+  seeds_Q,
+  live_Q,
+  *,
+  n,
+  sampling,
+):
   model = nnx.merge(graphdef, params)
   Q, T = seeds_Q.shape[0], sampling.max_tokens
   B, W = Q * n, len(watched_ids)
@@ -87,10 +117,12 @@ def _generate(graphdef, stop_ids, banned_ids, watched_ids, params, prompts, star
     mask_QS = prompts.segments > 0
     last_Q = mask_QS.sum(-1) - 1
     x_QD = jnp.take_along_axis(x_QSD, last_Q[:, None, None], axis=1)[:, 0]
-  logits = lambda x_BD: jnp.einsum("BD,VD->BV", x_BD, model.head,
-                                   preferred_element_type=jnp.float32)
-  keys_B = jax.vmap(lambda seed: jax.vmap(
-      lambda g: jax.random.fold_in(jax.random.key(seed), g))(jnp.arange(n)))(seeds_Q).reshape(-1)
+  logits = lambda x_BD: jnp.einsum(
+    "BD,VD->BV", x_BD, model.head, preferred_element_type=jnp.float32
+  )
+  keys_B = jax.vmap(
+    lambda seed: jax.vmap(lambda g: jax.random.fold_in(jax.random.key(seed), g))(jnp.arange(n))
+  )(seeds_Q).reshape(-1)
   first_B = jnp.repeat(starts_Q, n)
   banned_V = np.zeros(model.head.shape[0], bool)
   banned_V[list(banned_ids)] = True
@@ -111,15 +143,24 @@ def _generate(graphdef, stop_ids, banned_ids, watched_ids, params, prompts, star
     length_B = length_B + ~done_B
     done_B = done_B | jnp.isin(token_B, np.array(stop_ids, np.int32))
     positions_B13 = jnp.broadcast_to((first_B + t)[:, None, None], (B, 1, 3))
-    x_B1D, cache = model.extend(model.embed(token_B[:, None]), positions_B13, prompt_kv, mask_QS,
-                                cache, t)
+    x_B1D, cache = model.extend(
+      model.embed(token_B[:, None]), positions_B13, prompt_kv, mask_QS, cache, t
+    )
     return t + 1, logits(x_B1D[:, 0]), cache, tokens_BT, logps_BT, watched_BTW, length_B, done_B
 
   empty = lambda x: jnp.zeros((x.shape[0], B, T, *x.shape[3:]), x.dtype)
   with jax.named_scope("decode"):
-    carry = (jnp.int32(0), jnp.repeat(logits(x_QD), n, axis=0), jax.tree.map(empty, prompt_kv),
-             jnp.zeros((B, T), jnp.int32), jnp.zeros((B, T)), jnp.zeros((B, T, W)),
-             jnp.zeros(B, jnp.int32), jnp.repeat(~live_Q, n))
+    carry = (
+      jnp.int32(0),
+      jnp.repeat(logits(x_QD), n, axis=0),
+      jax.tree.map(empty, prompt_kv),
+      jnp.zeros((B, T), jnp.int32),
+      jnp.zeros((B, T)),
+      jnp.zeros((B, T, W)),
+      jnp.zeros(B, jnp.int32),
+      jnp.repeat(~live_Q, n),
+    )
     _, _, _, tokens_BT, logps_BT, watched_BTW, length_B, done_B = jax.lax.while_loop(
-        more, step, carry)
+      more, step, carry
+    )
   return tokens_BT, logps_BT, watched_BTW, length_B, done_B

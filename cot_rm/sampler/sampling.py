@@ -1,4 +1,5 @@
 """From logits to a token. B sequences, V vocabulary."""
+
 import dataclasses
 
 import jax
@@ -8,14 +9,19 @@ import jax.numpy as jnp
 @dataclasses.dataclass(frozen=True)
 class Sampling:
   """How tokens are drawn."""
+
   temperature: float = 0.0  # 0: greedy, the likeliest token
   top_p: float = 1.0  # only the likeliest tokens that together reach this probability; 1: all
   top_k: int = 0  # only this many of the likeliest tokens; 0: all
   max_tokens: int = 64  # an answer is cut here
 
   def __post_init__(self):
-    for name, good in (("temperature", self.temperature >= 0), ("top_p", 0 < self.top_p <= 1),
-                       ("top_k", self.top_k >= 0), ("max_tokens", self.max_tokens > 0)):
+    for name, good in (
+      ("temperature", self.temperature >= 0),
+      ("top_p", 0 < self.top_p <= 1),
+      ("top_k", self.top_k >= 0),
+      ("max_tokens", self.max_tokens > 0),
+    ):
       if not good:
         raise ValueError(f"sampling: {name} {getattr(self, name)} is out of range")
 

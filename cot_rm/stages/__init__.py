@@ -1,20 +1,20 @@
 """Stages: a run is some of these in order. To add one, write its module and add its line.
 
-A stage module has `run(config, workdir, name)`. It works in `workdir / name` and resumes there where
-it was interrupted. It returns its figures (a dict of numbers, which the program logs and keeps) or
-None, and is then done; or False, and runs again next time.
+A stage module has `run(config, workdir, name)`. It works in `workdir / name` and resumes there
+where it was interrupted. It returns its figures (a dict of numbers, which the program logs and
+keeps) or None, and is then done; or False, and runs again next time.
 """
+
 import difflib
 import importlib
 
 STAGES = {
-    "world": "cot_rm.stages.world",
-    "world": "cot_rm.stages.world",
-    "port": "cot_rm.stages.port",
-    "sft": "cot_rm.stages.sft",
-    "rl": "cot_rm.stages.rl",
-    "eval": "cot_rm.stages.eval",
-    "judge": "cot_rm.stages.judge",
+  "world": "cot_rm.stages.world",
+  "port": "cot_rm.stages.port",
+  "sft": "cot_rm.stages.sft",
+  "rl": "cot_rm.stages.rl",
+  "eval": "cot_rm.stages.eval",
+  "judge": "cot_rm.stages.judge",
 }
 
 
@@ -27,26 +27,21 @@ def get(name):
   return importlib.import_module(STAGES[name])
 
 
-def find(workdir, place):
-  """What an earlier stage left: `workdir / place` where that exists, else `place`, a path or hub id.
-
-  Raises:
-    ValueError: `place` is empty.
-  """
-  if not place:
-    raise ValueError("a stage was told neither what to start from nor what to read: its `start` and "
-                     "`data` name a stage's folder in the workdir, a path, or a hub id")
-  inside = workdir / place
-  return inside if inside.exists() else place
-
-
 def find(workdir, value):
-  """What a config names: a stage's model or a file in the workdir if it is there, else a path as is.
+  """What a config names: a stage's model or a file of the workdir if it is there, else a path.
 
   "sft" is workdir/sft/model where a stage of that name left a model; "world/data" is
   workdir/world/data where it exists; anything else (a path, a hub id) stays what it is.
+
+  Raises:
+    ValueError: the config names nothing.
   """
+  if not value:
+    raise ValueError(
+      "a stage was told no model to start from, or no data to read: its knobs `start` "
+      "and `data` name an earlier stage's folder, a path, or a hub id"
+    )
   for path in (workdir / value / "model", workdir / value):
-    if value and path.exists():
+    if path.exists():
       return str(path)
   return value

@@ -1,4 +1,5 @@
 """Scores what every stage made on held-out pairs, in both orders, and writes the summary."""
+
 import json
 
 from absl import logging
@@ -14,24 +15,20 @@ def run(config, workdir, name):
   knobs, folder = config.eval, workdir / name
   folder.mkdir(parents=True, exist_ok=True)
   summary = {}
-  for start in knobs.models:
-    if not (workdir / start / "model").exists():
+  for start in knobs.models.split(","):
+    if "/" not in start and not (workdir / start / "model").exists():
       logging.info("%s: there is no model of %r to score", name, start)
       continue
-    kept = folder / f"{start}.json"
+    label = start.strip("/").replace("/", "--")
+    kept = folder / f"{label}.json"
     if not kept.exists():
-      kept.write_text(json.dumps(_score(config, workdir, start, folder)))
-    summary[start] = json.loads(kept.read_text())
+      kept.write_text(json.dumps(_score(config, workdir, start, folder / label)))
+    summary[label] = json.loads(kept.read_text())
     training = workdir / start / "training.json"
     if training.exists():
-      summary[start] |= json.loads(training.read_text())
+      summary[label] |= json.loads(training.read_text())
   (workdir / "summary.json").write_text(json.dumps({"stages": summary}, indent=2))
-  shown = ("accuracy", "first_slot_accuracy", "order_consistency", "parse_rate", "fidelity",
-           "mean_length", "blank_accuracy", "n", "steps", "seconds")
-  families = sorted({f for figures in summary.values() for f in figures["families"]})
-  metrics.table("held-out pairs, both orders", ["stage", *shown, *families], [
-      [stage, *(figures.get(head) for head in shown), *(figures["families"].get(f) for f in families)]
-      for stage, figures in summary.items()])
+  metrics.table("held-out pairs, both orders", summary)
   report.write(workdir, {"stages": summary})
   return False  # a model that comes later is scored by the same command
 
@@ -40,23 +37,35 @@ def _score(config, workdir, start, folder):
   knobs = config.eval
   mesh = sharding.make_mesh(config.mesh.shape.to_dict())
   policy = judge.load(
-      stages.find(workdir, start), mesh=mesh, rules=config.mesh.sample_rules.to_dict(),
-      buckets=packing.Buckets(**config.buckets), rows=knobs.rows,
-      processor=config.processor.to_dict(), **config.model)
+    stages.find(workdir, start),
+    mesh=mesh,
+    rules=config.mesh.sample_rules.to_dict(),
+    buckets=packing.Buckets(**config.buckets),
+    rows=knobs.rows,
+    processor=config.processor.to_dict(),
+    **config.model,
+  )
   examples = sources.first(sources.open(stages.find(workdir, knobs.data), knobs.split), knobs.pairs)
   how = sampling.Sampling(max_tokens=knobs.max_tokens)
   ask = dict(grammar=config.grammar, n=1, how=how, seed=config.seed)
-  with metrics.bar(f"{folder.name} {start}", total=2 * len(examples)) as bar:
+  with metrics.bar(f"eval {folder.name}", total=2 * len(examples)) as bar:
     given, swapped = policy.both(examples, progress=bar.advance, **ask)
   figures = pairs.score(given, swapped, fidelity=shapes_text.fidelity)
-  with metrics.Writer(folder / start) as writer:
-    writer.samples(0, [samples.record(j.example, j.completions[0], j.verdicts[0], {})
-                       for j in given[:knobs.samples]])
+  with metrics.Writer(folder) as writer:
+    writer.samples(
+      0,
+      [
+        samples.record(j.example, j.completions[0], j.verdicts[0], {})
+        for j in given[: knobs.samples]
+      ],
+    )
   if knobs.blank_pairs:
     # A judge that looks cannot tell without the picture.
-    blanked = [shapes.blank(e) for e in examples[:knobs.blank_pairs]]
+    blanked = [shapes.blank(e) for e in examples[: knobs.blank_pairs]]
     blind = pairs.score(*policy.both(blanked, **ask))
-    figures |= {"blank_accuracy": blind["accuracy"],
-                "blank_accuracy_parsed": blind["accuracy_parsed"]}
-  logging.info("%s: %s", start, pairs.line(figures))
+    figures |= {
+      "blank_accuracy": blind["accuracy"],
+      "blank_accuracy_parsed": blind["accuracy_parsed"],
+    }
+  logging.info("%s: %s", folder.name, pairs.line(figures))
   return figures

@@ -1,4 +1,5 @@
 """Judges a file of pairs: JSONL in, JSONL with verdicts out. Goes on where it was interrupted."""
+
 import collections
 import json
 
@@ -21,20 +22,31 @@ def run(config, workdir, name):
   done = _finished_rows(out)
   mesh = sharding.make_mesh(config.mesh.shape.to_dict())
   model = judge.load(
-      stages.find(workdir, knobs.start), mesh=mesh, rules=config.mesh.sample_rules.to_dict(),
-      buckets=packing.Buckets(**config.buckets), rows=knobs.rows,
-      processor=config.processor.to_dict(), **config.model)
+    stages.find(workdir, knobs.start),
+    mesh=mesh,
+    rules=config.mesh.sample_rules.to_dict(),
+    buckets=packing.Buckets(**config.buckets),
+    rows=knobs.rows,
+    processor=config.processor.to_dict(),
+    **config.model,
+  )
 
   def ask(some):
     return model.compare(
-        some, grammar=config.grammar, votes=knobs.votes, both_orders=knobs.both_orders,
-        temperature=knobs.temperature, max_tokens=knobs.max_tokens, seed=config.seed)
+      some,
+      grammar=config.grammar,
+      votes=knobs.votes,
+      both_orders=knobs.both_orders,
+      temperature=knobs.temperature,
+      max_tokens=knobs.max_tokens,
+      seed=config.seed,
+    )
 
   if done:
     logging.info("%s: %d of %d rows are judged already", name, done, len(examples))
   with open(out, "a") as file, metrics.bar(name, total=len(examples), done=done) as bar:
     for at in range(done, len(examples), knobs.rows):
-      batch = examples[at:at + knobs.rows]
+      batch = examples[at : at + knobs.rows]
       for row, record in enumerate(_records(batch, ask), at):
         file.write(json.dumps({"row": row, **record}) + "\n")
       file.flush()
@@ -65,17 +77,23 @@ def _records(batch, ask):
 
 def _record(example, verdict):
   return {
-      "id": example.id, "answer": verdict.answer, "gold": example.gold,
-      "probability": verdict.probability, "consistent": verdict.consistent,
-      "votes": verdict.votes, "scores": verdict.scores, "reasoning": verdict.reasoning,
-      "why_unparsable": verdict.error if verdict.answer is None else None}
+    "id": example.id,
+    "answer": verdict.answer,
+    "gold": example.gold,
+    "probability": verdict.probability,
+    "consistent": verdict.consistent,
+    "votes": verdict.votes,
+    "scores": verdict.scores,
+    "reasoning": verdict.reasoning,
+    "why_unparsable": verdict.error if verdict.answer is None else None,
+  }
 
 
 def _figures(path, examples):
   records = [json.loads(line) for line in path.read_text().splitlines()]
   kinds = collections.Counter(
-      "failed" if "error" in r else "unparsable" if r["answer"] is None else "judged"
-      for r in records)
+    "failed" if "error" in r else "unparsable" if r["answer"] is None else "judged" for r in records
+  )
   judged = [r for r in records if r.get("answer")]
   known = [r for r in judged if r["gold"]]
   out = {"pairs": len(examples), **kinds}

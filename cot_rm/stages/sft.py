@@ -2,6 +2,7 @@
 
 Named "control" it is the control of RL: more of the same from the same start, for the same minutes.
 """
+
 import functools
 import json
 import time
@@ -25,8 +26,14 @@ def run(config, workdir, name):
   rules = config.mesh.train_rules.to_dict()
   buckets = packing.Buckets(**config.buckets)
   policy = judge.load(
-      stages.find(workdir, knobs.start), mesh=mesh, rules=rules, buckets=buckets,
-      rows=config.eval.rows, processor=config.processor.to_dict(), **config.model)
+    stages.find(workdir, knobs.start),
+    mesh=mesh,
+    rules=rules,
+    buckets=buckets,
+    rows=config.eval.rows,
+    processor=config.processor.to_dict(),
+    **config.model,
+  )
   grammar = prompts.get(config.grammar)
 
   steps = knobs.steps or _steps_in_the_minutes_of(workdir, knobs.minutes_of)
@@ -43,10 +50,16 @@ def run(config, workdir, name):
     return packing.Item(prompt, np.asarray(answer, np.int32))
 
   data = pipeline.batches(
-      sources.open(stages.find(workdir, knobs.data), knobs.split), encode, seed=config.seed,
-      rows=knobs.rows, tokens=max(buckets.tokens), patches=max(buckets.patches))
-  check = sources.first(sources.open(stages.find(workdir, config.eval.data), config.eval.check),
-                        config.eval.check_pairs)
+    sources.open(stages.find(workdir, knobs.data), knobs.split),
+    encode,
+    seed=config.seed,
+    rows=knobs.rows,
+    tokens=max(buckets.tokens),
+    patches=max(buckets.patches),
+  )
+  check = sources.first(
+    sources.open(stages.find(workdir, config.eval.data), config.eval.check), config.eval.check_pairs
+  )
   how = sampling.Sampling(max_tokens=config.eval.max_tokens)
 
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
@@ -66,14 +79,23 @@ def run(config, workdir, name):
         state, out = step(state, sharding.put(batch, mesh, rules))
       train.check(out, i)
       seconds += time.monotonic() - began
-      out = {**out, "train/lr": rate(i), "train/tokens": (batch.segments > 0).sum(),
-             "time/step": time.monotonic() - began}
+      out = {
+        **out,
+        "train/lr": rate(i),
+        "train/tokens": (batch.segments > 0).sum(),
+        "time/step": time.monotonic() - began,
+      }
       writer.write(i + 1, out)
       bar.advance(loss=out["train/loss"])
       last = i + 1 == steps
       if last or (i + 1) % knobs.eval_every == 0:
-        found = pairs.evaluate(policy.using(state.params), check, grammar=config.grammar, how=how,
-                               fidelity=shapes_text.fidelity)
+        found = pairs.evaluate(
+          policy.using(state.params),
+          check,
+          grammar=config.grammar,
+          how=how,
+          fidelity=shapes_text.fidelity,
+        )
         writer.write(i + 1, pairs.flat("check", found))
         logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
       if last or (i + 1) % knobs.save_every == 0:
@@ -81,8 +103,12 @@ def run(config, workdir, name):
     checkpoints.wait()
 
   checkpoint.save_model(
-      folder / "model", state.params, family=policy.opened.family, config=policy.opened.config,
-      processor_files=policy.opened.folder)
+    folder / "model",
+    state.params,
+    family=policy.opened.family,
+    config=policy.opened.config,
+    processor_files=policy.opened.folder,
+  )
   (folder / "training.json").write_text(json.dumps({"steps": steps, "seconds": seconds}))
 
 

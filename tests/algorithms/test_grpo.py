@@ -1,4 +1,5 @@
 """Group advantages, the clipped ratio and the k3 KL, against values worked out by hand."""
+
 import math
 
 import jax
@@ -14,10 +15,15 @@ def batch_of(old, advantages, mask=None, ref=None):
   old = jnp.asarray(old, jnp.float32)
   zeros = jnp.zeros(old.shape, jnp.int32)
   return schema.Batch(
-      zeros, zeros, zeros, zeros,
-      mask=jnp.ones_like(old) if mask is None else jnp.asarray(mask, jnp.float32),
-      old_logps=old, advantages=jnp.asarray(advantages, jnp.float32),
-      ref_logps=None if ref is None else jnp.asarray(ref, jnp.float32))
+    zeros,
+    zeros,
+    zeros,
+    zeros,
+    mask=jnp.ones_like(old) if mask is None else jnp.asarray(mask, jnp.float32),
+    old_logps=old,
+    advantages=jnp.asarray(advantages, jnp.float32),
+    ref_logps=None if ref is None else jnp.asarray(ref, jnp.float32),
+  )
 
 
 def test_a_group_that_agrees_teaches_nothing():
@@ -45,8 +51,16 @@ def test_the_published_token_losses_of_the_clipped_ratio():
   # The worked example of arXiv:2505.02835: an unbounded ratio where the advantage is negative.
   logps = jnp.array([[-0.1, -0.1, -0.1, -0.1]])
   batch = batch_of([[-10, -0.2, -0.2, -5]], [[-1, -1, 0.5, -0.5]])
-  each = [float(grpo.loss(logps[:, t:t + 1], jax.tree.map(lambda x, t=t: x[:, t:t + 1], batch),
-                          grpo.Config(clip=0.2, kl=0.0))[0]) for t in range(4)]
+  each = [
+    float(
+      grpo.loss(
+        logps[:, t : t + 1],
+        jax.tree.map(lambda x, t=t: x[:, t : t + 1], batch),
+        grpo.Config(clip=0.2, kl=0.0),
+      )[0]
+    )
+    for t in range(4)
+  ]
   np.testing.assert_allclose(each, [19930.37, 1.105, -0.5526, 67.14], rtol=5e-4)
 
 
@@ -77,7 +91,8 @@ def test_the_kl_pulls_towards_the_reference():
 
 
 def test_a_longer_answer_does_not_weigh_more():
-  batch = batch_of([[-1.0, -1, -1], [-1, 0, 0]], [[1.0, 1, 1], [-1, -1, -1]],
-                   mask=[[1, 1, 1], [1, 0, 0]])
+  batch = batch_of(
+    [[-1.0, -1, -1], [-1, 0, 0]], [[1.0, 1, 1], [-1, -1, -1]], mask=[[1, 1, 1], [1, 0, 0]]
+  )
   loss, _ = grpo.loss(batch.old_logps, batch, grpo.Config(kl=0.0))
   assert float(loss) == 0

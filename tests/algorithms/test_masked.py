@@ -1,4 +1,5 @@
 """Means over the tokens that count."""
+
 import jax.numpy as jnp
 
 from cot_rm.algorithms import masked

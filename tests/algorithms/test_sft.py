@@ -1,4 +1,5 @@
 """Cross-entropy on the answer."""
+
 import jax.numpy as jnp
 
 from cot_rm import schema

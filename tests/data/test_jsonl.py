@@ -1,4 +1,5 @@
 """Examples in JSON Lines files."""
+
 import base64
 import io
 import json
@@ -36,8 +37,14 @@ def folder(tmp_path):
 
 
 def good(**changed):
-  record = {"id": "u-1", "task": "image_understanding", "question": "How many?",
-            "media": [{"kind": "image", "path": "a.png"}], "responses": ["two", "three"], "gold": 1}
+  record = {
+    "id": "u-1",
+    "task": "image_understanding",
+    "question": "How many?",
+    "media": [{"kind": "image", "path": "a.png"}],
+    "responses": ["two", "three"],
+    "gold": 1,
+  }
   return {key: value for key, value in {**record, **changed}.items() if value is not ...}
 
 
@@ -50,8 +57,17 @@ def read(folder, *records):
 def test_a_record_becomes_an_example_with_paths_beside_the_file(folder):
   (example,) = read(folder, good(source="mine", attempts=2, reasoning="r", extra={"k": [1]}))
   assert example == schema.Example(
-      "u-1", "mine", "image_understanding", "How many?",
-      (schema.Media("image", str(folder / "a.png")),), ("two", "three"), 1, "r", 2, {"k": [1]})
+    "u-1",
+    "mine",
+    "image_understanding",
+    "How many?",
+    (schema.Media("image", str(folder / "a.png")),),
+    ("two", "three"),
+    1,
+    "r",
+    2,
+    {"k": [1]},
+  )
 
 
 def test_what_may_be_left_out_may_be_null(folder):
@@ -70,15 +86,19 @@ def test_strings_stand_for_paths_and_data_urls(folder):
 def test_images_stand_for_media_that_are_all_pictures(folder):
   record = good(media=..., images=["a.png", {"base64": encoded()}], task="video_understanding")
   (example,) = read(folder, record)
-  assert example.media == (schema.Media("image", str(folder / "a.png")),
-                           schema.Media("image", png()))
+  assert example.media == (
+    schema.Media("image", str(folder / "a.png")),
+    schema.Media("image", png()),
+  )
 
 
 def test_a_string_for_a_video_task_is_a_video(folder):
   record = good(task="video_generation", media=["clip", {"path": "clip", "fps": 4}], responses=[])
   (example,) = read(folder, record)
-  assert example.media == (schema.Media("video", str(folder / "clip")),
-                           schema.Media("video", str(folder / "clip"), 4))
+  assert example.media == (
+    schema.Media("video", str(folder / "clip")),
+    schema.Media("video", str(folder / "clip"), 4),
+  )
 
 
 def test_frames_are_paths_base64_or_data_urls(folder):
@@ -96,7 +116,9 @@ def test_blank_lines_and_a_byte_order_mark_are_passed_over(folder):
   assert len(list(jsonl.read(path))) == 1
 
 
-@pytest.mark.parametrize(("changed", "message"), [
+@pytest.mark.parametrize(
+  ("changed", "message"),
+  [
     ({"id": ...}, "field 'id' is missing"),
     ({"id": 7}, "field 'id': a string is due, not int"),
     ({"id": " "}, "field 'id': the text is empty"),
@@ -135,21 +157,30 @@ def test_blank_lines_and_a_byte_order_mark_are_passed_over(folder):
     ({"media": [{"kind": "video", "path": "clip", "fps": 0}]}, r"'media\[0\].fps': a number above"),
     ({"media": [{"kind": "video", "path": "clip", "frames": []}]}, "one of 'path' and 'frames'"),
     ({"media": [{"kind": "video", "frames": []}]}, r"'media\[0\].frames': a list of at least one"),
-    ({"media": [{"kind": "video", "frames": ["a.png", "x.png"]}]},
-     r"'media\[0\].frames\[1\].path': no such file: .*x.png"),
+    (
+      {"media": [{"kind": "video", "frames": ["a.png", "x.png"]}]},
+      r"'media\[0\].frames\[1\].path': no such file: .*x.png",
+    ),
     ({"task": "image_generation", "responses": []}, "field 'media': .*two media; got 1"),
-    ({"task": "image_generation", "media": ["a.png", "b.png"]},
-     "field 'responses': .*takes no responses; got 2"),
-])
+    (
+      {"task": "image_generation", "media": ["a.png", "b.png"]},
+      "field 'responses': .*takes no responses; got 2",
+    ),
+  ],
+)
 def test_a_bad_record_is_named_by_file_line_and_field(folder, changed, message):
   with pytest.raises(ValueError, match=rf"data\.jsonl, line 2.*{message}"):
     read(folder, good(), good(**changed))
 
 
-@pytest.mark.parametrize(("line", "message"), [
-    (b"{\"id\": ", "line 1: not JSON: .* at column"),
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    (b'{"id": ', "line 1: not JSON: .* at column"),
     (b"[1]", "line 1: an object is due, not list"),
-    (b"\"\xff\"", "line 1: not UTF-8")])
+    (b'"\xff"', "line 1: not UTF-8"),
+  ],
+)
 def test_a_line_that_is_no_record_is_named(folder, line, message):
   path = folder / "bad.jsonl"
   path.write_bytes(line + b"\n")
@@ -173,38 +204,70 @@ def test_records_before_a_bad_one_are_read(folder):
 
 def test_what_is_written_is_read_back_equal(folder):
   examples = [
-      schema.Example("ü-1", "s", "image_understanding", "q {x}\n", (
-          schema.Media("image", str(folder / "a.png")), schema.Media("image", png())),
-          ("<answer>2</answer>", "b"), 2, "<think>r</think>", 0, {"swapped": True, "é": [1.5]}),
-      schema.Example("g-1", "", "video_generation", "c", (
-          schema.Media("video", str(folder / "clip"), 2.5),
-          schema.Media("video", (png(), str(folder / "b.png")), 4.0))),
-      schema.Example("t-1", "s", "image_understanding", "no picture", (), ("a", "b")),
+    schema.Example(
+      "ü-1",
+      "s",
+      "image_understanding",
+      "q {x}\n",
+      (schema.Media("image", str(folder / "a.png")), schema.Media("image", png())),
+      ("<answer>2</answer>", "b"),
+      2,
+      "<think>r</think>",
+      0,
+      {"swapped": True, "é": [1.5]},
+    ),
+    schema.Example(
+      "g-1",
+      "",
+      "video_generation",
+      "c",
+      (
+        schema.Media("video", str(folder / "clip"), 2.5),
+        schema.Media("video", (png(), str(folder / "b.png")), 4.0),
+      ),
+    ),
+    schema.Example("t-1", "s", "image_understanding", "no picture", (), ("a", "b")),
   ]
   path = folder / "out.jsonl"
   assert jsonl.write(path, examples) == 3
   assert list(jsonl.read(path)) == examples
   assert json.loads(path.read_text(encoding="utf-8").splitlines()[0])["media"][0] == {
-      "kind": "image", "path": "a.png"}
+    "kind": "image",
+    "path": "a.png",
+  }
   assert not list(folder.glob("*.part"))
 
 
 def test_a_path_elsewhere_is_written_whole(folder):
   (folder / "lists").mkdir()
   path = folder / "lists" / "out.jsonl"
-  jsonl.write(path, [schema.Example("t", "s", "image_understanding", "q", (
-      schema.Media("image", folder / "a.png"),), ("a", "b"))])
+  jsonl.write(
+    path,
+    [
+      schema.Example(
+        "t", "s", "image_understanding", "q", (schema.Media("image", folder / "a.png"),), ("a", "b")
+      )
+    ],
+  )
   (example,) = jsonl.read(path)
   assert example.media[0].source == str(folder / "a.png")
 
 
-@pytest.mark.parametrize("source", [
-    PIXELS, Image.fromarray(PIXELS), f"data:image/png;base64,{encoded()}", png()],
-    ids=["array", "pil", "data_url", "bytes"])
+@pytest.mark.parametrize(
+  "source",
+  [PIXELS, Image.fromarray(PIXELS), f"data:image/png;base64,{encoded()}", png()],
+  ids=["array", "pil", "data_url", "bytes"],
+)
 def test_a_picture_in_memory_keeps_its_pixels(folder, source):
   path = folder / "out.jsonl"
-  jsonl.write(path, [schema.Example("t", "s", "image_understanding", "q", (
-      schema.Media("image", source),), ("a", "b"))])
+  jsonl.write(
+    path,
+    [
+      schema.Example(
+        "t", "s", "image_understanding", "q", (schema.Media("image", source),), ("a", "b")
+      )
+    ],
+  )
   (example,) = jsonl.read(path)
   np.testing.assert_array_equal(decoded(example.media[0].source), PIXELS)
 
@@ -212,8 +275,14 @@ def test_a_picture_in_memory_keeps_its_pixels(folder, source):
 def test_a_video_in_memory_keeps_its_frames_and_rate(folder):
   video = np.stack([PIXELS, PIXELS[::-1]])
   path = folder / "out.jsonl"
-  jsonl.write(path, [schema.Example("t", "s", "video_understanding", "q", (
-      schema.Media("video", video, 3.0),), ("a", "b"))])
+  jsonl.write(
+    path,
+    [
+      schema.Example(
+        "t", "s", "video_understanding", "q", (schema.Media("video", video, 3.0),), ("a", "b")
+      )
+    ],
+  )
   (example,) = jsonl.read(path)
   np.testing.assert_array_equal([decoded(frame) for frame in example.media[0].source], video)
   assert example.media[0].fps == 3.0
@@ -221,15 +290,22 @@ def test_a_video_in_memory_keeps_its_frames_and_rate(folder):
 
 def test_a_cmyk_picture_can_be_written():
   picture = Image.fromarray(PIXELS).convert("CMYK")
-  record = jsonl.record(schema.Example("t", "s", "image_understanding", "q", (
-      schema.Media("image", picture),), ("a", "b")))
+  record = jsonl.record(
+    schema.Example(
+      "t", "s", "image_understanding", "q", (schema.Media("image", picture),), ("a", "b")
+    )
+  )
   assert decoded(base64.b64decode(record["media"][0]["base64"])).shape == PIXELS.shape
 
 
-@pytest.mark.parametrize(("media", "message"), [
+@pytest.mark.parametrize(
+  ("media", "message"),
+  [
     (schema.Media("image", PIXELS.astype(np.float32)), "'t': a picture is u8.*float32"),
     (schema.Media("image", 7), "'t': a picture cannot be written from int"),
-    (schema.Media("video", 7), "'t': a video cannot be written from int")])
+    (schema.Media("video", 7), "'t': a video cannot be written from int"),
+  ],
+)
 def test_media_that_cannot_be_written_name_the_example(media, message):
   with pytest.raises(ValueError, match=message):
     jsonl.record(schema.Example("t", "s", "image_understanding", "q", (media,), ("a", "b")))

@@ -1,4 +1,5 @@
 """Padding and packing change no number that counts, and lose nothing."""
+
 import dataclasses
 
 import jax
@@ -32,13 +33,18 @@ def logps():
 def answers(logps_BT, batch):
   """The log-probabilities that count, per item, in order."""
   mask, segments = np.asarray(batch.mask) > 0, np.asarray(batch.segments)
-  return [logps_BT[b][mask[b] & (segments[b] == s)]
-          for b in range(len(mask)) for s in range(1, segments[b].max(initial=0) + 1)]
+  return [
+    logps_BT[b][mask[b] & (segments[b] == s)]
+    for b in range(len(mask))
+    for s in range(1, segments[b].max(initial=0) + 1)
+  ]
 
 
 def test_packed_equals_alone(logps):
-  alone = [answers(logps(batch), batch)[0]
-           for batch in (packing.pack([[i]], BUCKETS, rows=1) for i in ITEMS)]
+  alone = [
+    answers(logps(batch), batch)[0]
+    for batch in (packing.pack([[i]], BUCKETS, rows=1) for i in ITEMS)
+  ]
   batch = packing.pack([ITEMS[:2], ITEMS[2:]], BUCKETS, rows=3)
   for a, b in zip(alone, answers(logps(batch), batch), strict=True):
     np.testing.assert_allclose(a, b, atol=2e-5)
@@ -48,17 +54,20 @@ def test_more_padding_changes_nothing(logps):
   small = packing.pack([[ITEMS[0]]], BUCKETS, rows=1)
   large = packing.pack([[ITEMS[0]]], packing.Buckets(tokens=(64,), patches=(48,)), rows=4)
   assert small.tokens.shape == (1, 16) and large.tokens.shape == (4, 64)
-  np.testing.assert_allclose(answers(logps(small), small)[0], answers(logps(large), large)[0],
-                             atol=2e-5)
+  np.testing.assert_allclose(
+    answers(logps(small), small)[0], answers(logps(large), large)[0], atol=2e-5
+  )
 
 
 def test_left_padding_changes_nothing(logps):
   right = packing.pack([[ITEMS[0]]], packing.Buckets(tokens=(20,), patches=(16,)), rows=1)
   fields = ("tokens", "positions", "segments", "visual", "mask")
   left = dataclasses.replace(
-      right, **{name: np.roll(getattr(right, name), 6, axis=1) for name in fields})
-  np.testing.assert_allclose(answers(logps(left), left)[0], answers(logps(right), right)[0],
-                             atol=2e-5)
+    right, **{name: np.roll(getattr(right, name), 6, axis=1) for name in fields}
+  )
+  np.testing.assert_allclose(
+    answers(logps(left), left)[0], answers(logps(right), right)[0], atol=2e-5
+  )
 
 
 def test_a_group_shares_its_pictures(logps):
@@ -91,10 +100,13 @@ def test_the_pictures_reach_the_answer(logps):
   assert np.abs(logps(batch) - logps(blank)).max() > 1e-3
 
 
-@pytest.mark.parametrize("change, message", [
+@pytest.mark.parametrize(
+  "change, message",
+  [
     (dict(visual=np.full(9, -1, np.int32)), "'chat-0': 0 picture tokens for 4 merged patches"),
     (dict(patches=np.zeros((12, 1176), np.float32)), "4 picture tokens for 3 merged patches"),
-])
+  ],
+)
 def test_a_count_that_does_not_match_names_the_sample(change, message):
   broken = dataclasses.replace(ITEMS[0], prompt=dataclasses.replace(ITEMS[0].prompt, **change))
   with pytest.raises(ValueError, match=message):

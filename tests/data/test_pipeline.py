@@ -16,11 +16,16 @@ def _item(number):
   visual = np.full(count, -1, np.int32)
   visual[0] = 0 if number % 2 else -1
   prompt = schema.Encoded(
-      id=str(number), tokens=np.full(count, number, np.int32),
-      positions=np.zeros((count, 3), np.int32), visual=visual,
-      next_position=count, patches=np.zeros((4 * (number % 2), 6), np.float32),
-      hw=np.zeros((4 * (number % 2), 2), np.int32), windows=np.ones(4 * (number % 2), np.int32),
-      frames=np.ones(4 * (number % 2), np.int32))
+    id=str(number),
+    tokens=np.full(count, number, np.int32),
+    positions=np.zeros((count, 3), np.int32),
+    visual=visual,
+    next_position=count,
+    patches=np.zeros((4 * (number % 2), 6), np.float32),
+    hw=np.zeros((4 * (number % 2), 2), np.int32),
+    windows=np.ones(4 * (number % 2), np.int32),
+    frames=np.ones(4 * (number % 2), np.int32),
+  )
   return packing.Item(prompt=prompt, answer=np.zeros(2, np.int32))
 
 
@@ -42,23 +47,37 @@ def test_an_epoch_has_every_question_once_in_another_order():
 
 
 def test_the_order_follows_from_the_seed():
-  first, same, other = (list(pipeline.questions(IDS, seed=seed, batch=5, epochs=1))
-                        for seed in (0, 0, 1))
+  first, same, other = (
+    list(pipeline.questions(IDS, seed=seed, batch=5, epochs=1)) for seed in (0, 0, 1)
+  )
   assert first == same != other
 
 
 def test_hosts_get_disjoint_shares_of_equal_size():
-  shares = [list(itertools.chain(*pipeline.questions(
-      IDS, seed=0, batch=2, epochs=1, process_index=index, process_count=4))) for index in range(4)]
+  shares = [
+    list(
+      itertools.chain(
+        *pipeline.questions(IDS, seed=0, batch=2, epochs=1, process_index=index, process_count=4)
+      )
+    )
+    for index in range(4)
+  ]
   assert [len(share) for share in shares] == [5] * 4
   assert len({*itertools.chain(*shares)}) == 20
 
 
 def test_the_examples_left_out_differ_from_epoch_to_epoch():
   epochs = 12
-  shares = [list(itertools.chain(*pipeline.questions(
-      IDS, seed=0, batch=1, epochs=epochs, process_index=index, process_count=4)))
-            for index in range(4)]
+  shares = [
+    list(
+      itertools.chain(
+        *pipeline.questions(
+          IDS, seed=0, batch=1, epochs=epochs, process_index=index, process_count=4
+        )
+      )
+    )
+    for index in range(4)
+  ]
   assert {*itertools.chain(*shares)} == {*IDS}
 
 
@@ -123,11 +142,17 @@ def test_batches_go_on_without_losing_or_repeating_an_example(taken):
   assert [_ids(batch) for batch in resumed] == expected
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"tokens": 7}, r"example '\d+': 8 tokens of prompt and answer > 7 in a row; raise "
-                    r"config.data.tokens"),
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    (
+      {"tokens": 7},
+      r"example '\d+': 8 tokens of prompt and answer > 7 in a row; raise "
+      r"config.data.tokens",
+    ),
     ({"patches": 3}, r"example '\d+': 4 patches > 3 in a row; raise config.data.patches"),
-])
+  ],
+)
 def test_an_example_longer_than_a_row_names_itself_and_the_knob(changes, message):
   with pytest.raises(ValueError, match=message):
     list(_batches(epochs=1, **changes))
@@ -144,4 +169,5 @@ def test_a_stored_split_is_a_source(tmp_path):
   store.write(tmp_path / "set", {"train": shapes.examples(shapes.World(), "train", count=8)})
   lists = list(pipeline.questions(store.open(tmp_path / "set", "train"), seed=0, batch=4, epochs=1))
   assert {one.id for one in itertools.chain(*lists)} == {
-      f"shapes-train-0-{index}" for index in range(8)}
+    f"shapes-train-0-{index}" for index in range(8)
+  }

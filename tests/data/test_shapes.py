@@ -31,8 +31,14 @@ def test_an_example_depends_on_its_split_seed_and_index_alone():
 
 
 def test_no_picture_is_in_two_splits():
-  hashes = {split: {picture for example in shapes.examples(WORLD, split, count=1500)
-                    for picture in _pictures(example)} for split in shapes_scenes.SPLITS}
+  hashes = {
+    split: {
+      picture
+      for example in shapes.examples(WORLD, split, count=1500)
+      for picture in _pictures(example)
+    }
+    for split in shapes_scenes.SPLITS
+  }
   assert min(map(len, hashes.values())) > 3000
   for one, other in itertools.combinations(hashes, 2):
     assert not hashes[one] & hashes[other], (one, other)
@@ -62,8 +68,12 @@ def test_an_unknown_split_names_the_known_ones():
 def test_gold_and_families_come_in_their_shares():
   found = [(example.task, example.gold) for example in shapes.examples(WORLD, "train", count=4000)]
   tasks = collections.Counter(task for task, _ in found)
-  for task, weight in (("image_generation", 0.4), ("image_understanding", 0.4),
-                       ("video_generation", 0.1), ("video_understanding", 0.1)):
+  for task, weight in (
+    ("image_generation", 0.4),
+    ("image_understanding", 0.4),
+    ("video_generation", 0.1),
+    ("video_understanding", 0.1),
+  ):
     assert abs(tasks[task] / 4000 - weight) < 0.03
     ones = sum(one == (task, 1) for one in found)
     assert abs(ones / tasks[task] - 0.5) < 4 * 0.5 / tasks[task] ** 0.5
@@ -78,7 +88,7 @@ def test_the_text_alone_does_not_tell_the_right_answer():
   world = shapes.World(image_generation=0, video_generation=0)
   wins = collections.Counter()
   for example in shapes.examples(world, "train", count=6000):
-    right, wrong = (example.responses[::1] if example.gold == 1 else example.responses[::-1])
+    right, wrong = example.responses[::1] if example.gold == 1 else example.responses[::-1]
     right, wrong = right.removeprefix("maybe "), wrong.removeprefix("maybe ")
     wins[example.question.split()[0], *sorted((right, wrong)), right < wrong] += 1
   for *key, _ in list(wins):
@@ -93,8 +103,11 @@ def test_pictures_show_the_scene(side, frame_side, split):
   world = shapes.World(side=side, frame_side=frame_side)
   for example in shapes.examples(world, split, count=60):
     image = example.task.startswith("image")
-    scenes = [(picture, at) for picture in example.extra["scene"]["pictures"]
-              for at in range(len(picture["objects"][0]["track"]))]
+    scenes = [
+      (picture, at)
+      for picture in example.extra["scene"]["pictures"]
+      for at in range(len(picture["objects"][0]["track"]))
+    ]
     for (scene, at), source in zip(scenes, _pictures(example), strict=True):
       pixels = _pixels(source)
       size = side if image else frame_side
@@ -161,18 +174,22 @@ def test_the_corpus_holds_prompts_and_judgements():
   texts = list(shapes.corpus(WORLD, 40))
   assert len(texts) == 80
   for example, prompt, reasoning in zip(
-      shapes.examples(WORLD, "train", count=40), texts[::2], texts[1::2], strict=True):
+    shapes.examples(WORLD, "train", count=40), texts[::2], texts[1::2], strict=True
+  ):
     assert example.question in prompt and reasoning == example.reasoning
 
 
-@pytest.mark.parametrize("knobs, message", [
+@pytest.mark.parametrize(
+  "knobs, message",
+  [
     ({"side": 100}, "world.side is 100; it can be 56, 84 or 112"),
     ({"frame_side": 28}, "world.frame_side is 28"),
     ({"objects": (0, 2)}, r"world.objects \(0, 2\) must rise, from 1 to 7"),
     ({"side": 56, "objects": (1, 3)}, "from 1 to 2 at most in pictures of 56"),
     ({"frames": 1}, "world.frames is 1"),
     ({"image_generation": -1.0}, "must not be negative"),
-])
+  ],
+)
 def test_a_world_that_cannot_be_names_the_knob(knobs, message):
   with pytest.raises(ValueError, match=message):
     shapes.World(**knobs)

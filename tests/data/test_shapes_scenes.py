@@ -15,11 +15,12 @@ def test_one_candidate_shows_what_is_asked_and_the_other_does_not(split):
   for index in range(800):
     plan = shapes_scenes.plan(world, split, index, 0)
     asked = {tuple(record.values()) for record in plan.scene["asked"]}
-    right, wrong = plan.scene["pictures"][::1 if plan.gold == 1 else -1]
+    right, wrong = plan.scene["pictures"][:: 1 if plan.gold == 1 else -1]
     assert {*_things(right)} == asked
     assert {*_things(wrong)} != asked
     assert plan.question == shapes_text.caption(
-        [shapes_text.Thing(**record) for record in plan.scene["asked"]])
+      [shapes_text.Thing(**record) for record in plan.scene["asked"]]
+    )
     for picture in (right, wrong):
       assert len({thing[:2] for thing in _things(picture)}) == len(picture["objects"])
 
@@ -37,9 +38,9 @@ def test_the_right_answer_follows_from_the_objects(split):
         wanted = asked[2].removesuffix("s") if asked[3] != "shapes" else asked[2]
         truth = shapes_text.NUMBERS[sum(wanted in thing for thing in things)]
       elif kind == "colour":
-        truth, = (colour for colour, shape, _ in things if shape == asked[-1])
+        (truth,) = (colour for colour, shape, _ in things if shape == asked[-1])
       elif kind == "shape":
-        truth, = (shape for colour, shape, _ in things if colour == asked[-2])
+        (truth,) = (shape for colour, shape, _ in things if colour == asked[-2])
       else:
         how = next(how for colour, shape, how in things if [colour, shape] == asked[2:4])
         truth = "yes" if how == asked[4] else "no"
@@ -50,7 +51,7 @@ def test_the_right_answer_follows_from_the_objects(split):
       truth = {"colour": colour, "shape": shape, "direction": how.split()[-1]}[kind]
     kinds[plan.task, kind] += 1
     assert truth == plan.scene["truth"]
-    right, wrong = plan.responses[::1 if plan.gold == 1 else -1]
+    right, wrong = plan.responses[:: 1 if plan.gold == 1 else -1]
     assert shapes_text.plain(right) == truth != shapes_text.plain(wrong)
   assert len(kinds) == 8
 
@@ -63,8 +64,11 @@ def test_the_hard_split_has_more_objects_and_swaps():
     plan = shapes_scenes.plan(world, split, index, 0)
     counts[split][len(plan.scene["asked"])] += 1
     one, two = (sorted(_things(picture)) for picture in plan.scene["pictures"])
-    swaps += (split == "hard" and one != two
-              and sorted(c for c, _, _ in one) == sorted(c for c, _, _ in two)
-              and sorted(s for _, s, _ in one) == sorted(s for _, s, _ in two))
+    swaps += (
+      split == "hard"
+      and one != two
+      and sorted(c for c, _, _ in one) == sorted(c for c, _, _ in two)
+      and sorted(s for _, s, _ in one) == sorted(s for _, s, _ in two)
+    )
   assert {*counts["train"]} == {1, 2} and {*counts["hard"]} == {2, 3}
   assert swaps > 40

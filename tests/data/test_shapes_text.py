@@ -15,10 +15,21 @@ def _example(reasoning, *, swapped=False):
   """Caption "a blue star and a red circle"; picture 1 shows it, picture 2 has the star in green."""
   record = lambda thing: {"colour": thing.colour, "shape": thing.shape, "how": thing.how}
   shown = [[BLUE_STAR, RED_CIRCLE], [RED_CIRCLE, GREEN_STAR]]
-  scene = {"kind": "caption", "truth": None, "asked": [record(BLUE_STAR), record(RED_CIRCLE)],
-           "pictures": [{"objects": [record(thing) for thing in things]} for things in shown]}
-  example = schema.Example("a", "shapes", "image_generation", "a blue star and a red circle",
-                           gold=1, reasoning=reasoning, extra={"scene": scene})
+  scene = {
+    "kind": "caption",
+    "truth": None,
+    "asked": [record(BLUE_STAR), record(RED_CIRCLE)],
+    "pictures": [{"objects": [record(thing) for thing in things]} for things in shown],
+  }
+  example = schema.Example(
+    "a",
+    "shapes",
+    "image_generation",
+    "a blue star and a red circle",
+    gold=1,
+    reasoning=reasoning,
+    extra={"scene": scene},
+  )
   return example.swapped() if swapped else example
 
 
@@ -26,15 +37,22 @@ def _judgement(description):
   return f"<think>\n{description}\n1. Semantic consistency: ..."
 
 
-TRUE = ("Image 1 shows blue star correct, red circle correct. "
-        "Image 2 shows red circle correct, green star wrong, no blue star.")
+TRUE = (
+  "Image 1 shows blue star correct, red circle correct. "
+  "Image 2 shows red circle correct, green star wrong, no blue star."
+)
 
 
 def test_a_reference_is_written_word_for_word():
   text = shapes_text.generation(
-      "image_generation", [BLUE_STAR, RED_CIRCLE],
-      [[BLUE_STAR, RED_CIRCLE], [RED_CIRCLE, GREEN_STAR]], verb="shows")
-  assert text == f"""<think>
+    "image_generation",
+    [BLUE_STAR, RED_CIRCLE],
+    [[BLUE_STAR, RED_CIRCLE], [RED_CIRCLE, GREEN_STAR]],
+    verb="shows",
+  )
+  assert (
+    text
+    == f"""<think>
 {TRUE}
 1. Semantic consistency: Image 1 (9/10); Image 2 (5/10)
 2. Authenticity: Image 1 (8/10); Image 2 (8/10)
@@ -43,13 +61,21 @@ Image 1: 9+8=17
 Image 2: 5+8=13
 </think>
 <answer>Image 1 is better</answer>"""
+  )
 
 
 def test_a_reference_about_answers_is_written_word_for_word():
   text = shapes_text.understanding(
-      "video_understanding", [BLUE_STAR._replace(how="moves left")], "left", ("maybe left", "up"),
-      verb="has", conclusion="The answer is")
-  assert text == """<think>
+    "video_understanding",
+    [BLUE_STAR._replace(how="moves left")],
+    "left",
+    ("maybe left", "up"),
+    verb="has",
+    conclusion="The answer is",
+  )
+  assert (
+    text
+    == """<think>
 The video has blue star moves left. The answer is left. Answer 1 left correct, Answer 2 up wrong.
 1. Correctness: Answer 1 (9/10); Answer 2 (5/10)
 2. Clarity: Answer 1 (7/10); Answer 2 (8/10)
@@ -58,16 +84,20 @@ Answer 1: 9+7=16
 Answer 2: 5+8=13
 </think>
 <answer>Answer 1 is better</answer>"""
+  )
 
 
-@pytest.mark.parametrize("things, expected", [
+@pytest.mark.parametrize(
+  "things, expected",
+  [
     ([BLUE_STAR, RED_CIRCLE], (9, 8)),
     ([BLUE_STAR], (5, 8)),  # one missing
     ([GREEN_STAR, RED_CIRCLE], (5, 8)),  # one in another's place
     ([BLUE_STAR, RED_CIRCLE, GREEN_STAR], (5, 7)),  # one too many, and a crowd
     ([GREEN_STAR], (1, 8)),  # one in another's place and one missing
     ([GREEN_STAR, THING("red", "star"), THING("red", "square")], (1, 7)),  # never below 1
-])
+  ],
+)
 def test_scores_follow_from_the_errors(things, expected):
   assert shapes_text.scores(shapes_text.judge(things, [BLUE_STAR, RED_CIRCLE])) == expected
 
@@ -93,12 +123,15 @@ def test_references_are_in_the_grammar_and_true_and_agree_with_gold(task, split,
 def test_what_is_described_is_read_back():
   said = shapes_text.described(_judgement(TRUE), "image_generation")
   assert said.seen == (
-      shapes_text.Seen((BLUE_STAR, RED_CIRCLE), (True, True), ()),
-      shapes_text.Seen((RED_CIRCLE, GREEN_STAR), (True, False), (BLUE_STAR,)))
+    shapes_text.Seen((BLUE_STAR, RED_CIRCLE), (True, True), ()),
+    shapes_text.Seen((RED_CIRCLE, GREEN_STAR), (True, False), (BLUE_STAR,)),
+  )
 
 
 # 14 statements and things when all is said: 4 things, 4 marks, 1 absence, 4 mentions; 13 in all.
-@pytest.mark.parametrize("old, new, expected", [
+@pytest.mark.parametrize(
+  "old, new, expected",
+  [
     ("blue star correct", "blue star correct", 1.0),
     ("blue star correct", "purple star correct", 10 / 13),  # not there, not asked, not mentioned
     ("blue star correct", "blue square correct", 10 / 13),
@@ -112,7 +145,8 @@ def test_what_is_described_is_read_back():
     ("blue star correct", "pink star correct", 0.0),
     ("blue star correct", "blue star", 0.0),  # no mark
     ("no blue star.", "no blue star", 0.0),  # never ends
-])
+  ],
+)
 def test_fidelity_falls_with_what_is_not_so(old, new, expected):
   assert old in TRUE
   text = _judgement(TRUE.replace(old, new, 1))
@@ -121,19 +155,25 @@ def test_fidelity_falls_with_what_is_not_so(old, new, expected):
 
 def test_fidelity_follows_the_order_of_the_candidates():
   assert shapes_text.fidelity(_judgement(TRUE), _example(None, swapped=True)) < 0.8
-  swapped = ("Image 1 shows red circle correct, green star wrong, no blue star. "
-             "Image 2 shows blue star correct, red circle correct.")
+  swapped = (
+    "Image 1 shows red circle correct, green star wrong, no blue star. "
+    "Image 2 shows blue star correct, red circle correct."
+  )
   assert shapes_text.fidelity(_judgement(swapped), _example(None, swapped=True)) == 1.0
 
 
 def test_fidelity_of_an_understanding_task_holds_count_answer_and_marks_to_the_scene():
   world = shapes.World(image_generation=0, video_generation=0, video_understanding=0)
-  example = next(one for one in shapes.examples(world, "train")
-                 if one.extra["scene"]["kind"] == "count")
+  example = next(
+    one for one in shapes.examples(world, "train") if one.extra["scene"]["kind"] == "count"
+  )
   text = example.reasoning
   truth = example.extra["scene"]["truth"]
-  for old, new in ((f"nswer is {truth}", "nswer is five"), (" correct", " wrong"),
-                   (f" {truth} correct", " five correct")):
+  for old, new in (
+    (f"nswer is {truth}", "nswer is five"),
+    (" correct", " wrong"),
+    (f" {truth} correct", " five correct"),
+  ):
     assert old in text
     assert 0 < shapes_text.fidelity(text.replace(old, new, 1), example) < 1
   assert shapes_text.fidelity(text.replace("The image", "The video"), example) == 0.0
@@ -159,5 +199,12 @@ def test_phrases_and_words_tile_every_reference_in_few_tokens():
 
 def test_no_phrase_holds_a_word_that_the_verdict_hangs_on():
   held = {word for phrase in shapes.phrases(shapes.World()) for word in re.findall(r"\w+", phrase)}
-  assert not held & {*shapes_text.COLOURS, *shapes_text.SHAPES, *shapes_text.NUMBERS, "correct",
-                     "wrong", "no", "yes"}
+  assert not held & {
+    *shapes_text.COLOURS,
+    *shapes_text.SHAPES,
+    *shapes_text.NUMBERS,
+    "correct",
+    "wrong",
+    "no",
+    "yes",
+  }

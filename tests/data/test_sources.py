@@ -11,8 +11,7 @@ def test_the_built_in_world_is_a_source():
 def test_a_file_is_a_source(tmp_path):
   given = list(shapes.examples(shapes.World(), "train", count=3))
   jsonl.write(tmp_path / "a.jsonl", given)
-  assert [one.id for one in sources.get("jsonl")(tmp_path / "a.jsonl")] == [
-      one.id for one in given]
+  assert [one.id for one in sources.get("jsonl")(tmp_path / "a.jsonl")] == [one.id for one in given]
 
 
 def test_an_unknown_source_names_the_nearest():

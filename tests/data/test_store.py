@@ -17,8 +17,14 @@ def _png(colour):
 
 
 def _example(example_id, source, kind="image"):
-  return schema.Example(example_id, "test", "image_understanding", "what?",
-                        media=(schema.Media(kind, source),), responses=("a", "b"))
+  return schema.Example(
+    example_id,
+    "test",
+    "image_understanding",
+    "what?",
+    media=(schema.Media(kind, source),),
+    responses=("a", "b"),
+  )
 
 
 def test_what_is_written_is_read_back_whole(tmp_path):
@@ -28,7 +34,8 @@ def test_what_is_written_is_read_back_whole(tmp_path):
     found = store.open(tmp_path / "set", split)
     assert len(found) == 40
     assert sorted((found[at] for at in range(40)), key=lambda one: one.id) == sorted(
-        examples, key=lambda one: one.id)
+      examples, key=lambda one: one.id
+    )
 
 
 def test_examples_are_read_in_any_order_and_again(tmp_path):
@@ -39,11 +46,26 @@ def test_examples_are_read_in_any_order_and_again(tmp_path):
 
 
 def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
-  bare = schema.Example("é-1", "test", "video_generation", "", attempts=0,
-                        media=(schema.Media("video", (_png("red"),)),
-                               schema.Media("video", (_png("red"), _png("blue")), 0.5)))
-  text = schema.Example("two", "test", "image_understanding", "“why”?\n", responses=("", "b"),
-                        gold=2, extra={"scene": None, "n": [1, 2.5, "ü"]})
+  bare = schema.Example(
+    "é-1",
+    "test",
+    "video_generation",
+    "",
+    attempts=0,
+    media=(
+      schema.Media("video", (_png("red"),)),
+      schema.Media("video", (_png("red"), _png("blue")), 0.5),
+    ),
+  )
+  text = schema.Example(
+    "two",
+    "test",
+    "image_understanding",
+    "“why”?\n",
+    responses=("", "b"),
+    gold=2,
+    extra={"scene": None, "n": [1, 2.5, "ü"]},
+  )
   store.write(tmp_path / "set", {"some": [bare, text]})
   found = store.open(tmp_path / "set", "some")
   assert {one.id: one for one in (found[0], found[1])} == {"é-1": bare, "two": text}
@@ -57,10 +79,19 @@ def test_every_kind_of_picture_becomes_bytes(tmp_path):
   frames = np.stack([np.full((6, 4, 3), level, np.uint8) for level in (0, 255)])
   np.save(tmp_path / "frames.npy", frames)
   url = "data:image/png;base64,iVBORw0KGgo="
-  store.write(tmp_path / "set", {"some": [
-      _example("path", str(folder / "0.png")), _example("pil", Image.new("RGB", (4, 6), "red")),
-      _example("url", url), _example("folder", str(folder), "video"),
-      _example("array", frames, "video"), _example("npy", str(tmp_path / "frames.npy"), "video")]})
+  store.write(
+    tmp_path / "set",
+    {
+      "some": [
+        _example("path", str(folder / "0.png")),
+        _example("pil", Image.new("RGB", (4, 6), "red")),
+        _example("url", url),
+        _example("folder", str(folder), "video"),
+        _example("array", frames, "video"),
+        _example("npy", str(tmp_path / "frames.npy"), "video"),
+      ]
+    },
+  )
   rows = store.open(tmp_path / "set", "some")
   found = {one.id: one.media[0].source for one in (rows[at] for at in range(len(rows)))}
   assert found["path"] == found["pil"] == _png("red")
@@ -80,9 +111,11 @@ def test_an_interrupted_writing_leaves_nothing_that_can_be_read(tmp_path):
   def breaks():
     yield from shapes.examples(WORLD, "train", count=5)
     raise KeyboardInterrupt
+
   with pytest.raises(KeyboardInterrupt):
-    store.write(tmp_path / "set", {"heldout": shapes.examples(WORLD, "heldout", count=5),
-                                   "train": breaks()})
+    store.write(
+      tmp_path / "set", {"heldout": shapes.examples(WORLD, "heldout", count=5), "train": breaks()}
+    )
   assert list(tmp_path.iterdir()) == []
   with pytest.raises(FileNotFoundError, match="holds no data set"):
     store.open(tmp_path / "set", "heldout")

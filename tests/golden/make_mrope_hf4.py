@@ -2,6 +2,7 @@
 
 Run with transformers==4.57.6 and torch installed: python tests/golden/make_mrope_hf4.py
 """
+
 import json
 import pathlib
 import types
@@ -14,14 +15,14 @@ TEXT, VISION_START, VISION_END, IMAGE, VIDEO = 9, 3, 4, 5, 6
 # (tokens_per_second, [text length, ("image", grid) or ("video", grid, seconds per grid), ...]);
 # a grid counts patches: (time, rows, columns).
 CASES = [
-    (2, [7]),
-    (2, [3, ("image", (1, 4, 6)), 5]),
-    (2, [3, ("image", (1, 4, 6)), 0, ("image", (1, 10, 2)), 2, ("image", (1, 2, 2)), 1]),
-    (2, [1, ("video", (3, 4, 4), 0.5), 2]),
-    (2, [1, ("video", (3, 4, 4), 1.0), 2]),
-    (2, [1, ("video", (5, 4, 8), 1.9), 4, ("image", (1, 6, 6)), 2]),
-    (4, [2, ("image", (1, 6, 4)), 0, ("video", (3, 2, 2), 2.5), 3, ("video", (2, 4, 4), 0.9), 2]),
-    (2.5, [2, ("video", (4, 2, 4), 3.0), 1]),
+  (2, [7]),
+  (2, [3, ("image", (1, 4, 6)), 5]),
+  (2, [3, ("image", (1, 4, 6)), 0, ("image", (1, 10, 2)), 2, ("image", (1, 2, 2)), 1]),
+  (2, [1, ("video", (3, 4, 4), 0.5), 2]),
+  (2, [1, ("video", (3, 4, 4), 1.0), 2]),
+  (2, [1, ("video", (5, 4, 8), 1.9), 4, ("image", (1, 6, 6)), 2]),
+  (4, [2, ("image", (1, 6, 4)), 0, ("video", (3, 2, 2), 2.5), 3, ("video", (2, 4, 4), 0.9), 2]),
+  (2.5, [2, ("video", (4, 2, 4), 3.0), 1]),
 ]
 
 
@@ -34,18 +35,31 @@ def expected(tokens_per_second, parts):
     kind, grid = part[:2]
     grids[kind].append(grid)
     seconds += part[2:]
-    tokens += [VISION_START] + [{"image": IMAGE, "video": VIDEO}[kind]] * (
-        grid[0] * grid[1] * grid[2] // 4) + [VISION_END]
+    tokens += (
+      [VISION_START]
+      + [{"image": IMAGE, "video": VIDEO}[kind]] * (grid[0] * grid[1] * grid[2] // 4)
+      + [VISION_END]
+    )
   config = types.SimpleNamespace(
-      vision_config=types.SimpleNamespace(
-          spatial_merge_size=2, tokens_per_second=tokens_per_second),
-      image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=VISION_START)
+    vision_config=types.SimpleNamespace(spatial_merge_size=2, tokens_per_second=tokens_per_second),
+    image_token_id=IMAGE,
+    video_token_id=VIDEO,
+    vision_start_token_id=VISION_START,
+  )
   tensor = lambda values: torch.tensor(values) if values else None
   positions, delta = modeling_qwen2_5_vl.Qwen2_5_VLModel.get_rope_index(
-      types.SimpleNamespace(config=config), torch.tensor([tokens]), tensor(grids["image"]),
-      tensor(grids["video"]), seconds or None)
-  return {"tokens_per_second": tokens_per_second, "parts": parts,
-          "positions": positions[:, 0].T.tolist(), "next_position": len(tokens) + int(delta[0, 0])}
+    types.SimpleNamespace(config=config),
+    torch.tensor([tokens]),
+    tensor(grids["image"]),
+    tensor(grids["video"]),
+    seconds or None,
+  )
+  return {
+    "tokens_per_second": tokens_per_second,
+    "parts": parts,
+    "positions": positions[:, 0].T.tolist(),
+    "next_position": len(tokens) + int(delta[0, 0]),
+  }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
 """Pictures and videos, in every way they are given; bad ones name their sample."""
+
 import base64
 import io
 import sys
@@ -68,7 +69,9 @@ def test_a_damaged_picture_names_the_sample(kind):
   assert refused > 10
 
 
-@pytest.mark.parametrize("source, words", [
+@pytest.mark.parametrize(
+  "source, words",
+  [
     (b"", "0 bytes is no readable picture"),
     ("no/such.png", "does not exist"),
     ("https://example.com/a.png", "download it first"),
@@ -78,7 +81,8 @@ def test_a_damaged_picture_names_the_sample(kind):
     (Image.new("RGB", (0, 5)), "0x5 pixels"),
     (np.zeros((0, 5, 3), np.uint8), "5x0 pixels"),
     (np.zeros((5, 5, 3), np.float32), "float32"),
-])
+  ],
+)
 def test_what_is_no_picture_names_the_sample(source, words):
   with pytest.raises(ValueError, match=words) as caught:
     media.picture(source, name=NAME)
@@ -158,14 +162,17 @@ def test_a_video_file_without_pyav_names_the_extra(tmp_path, monkeypatch):
     media.video(tmp_path / "clip.mp4", name=NAME)
 
 
-@pytest.mark.parametrize("source, fps, words", [
+@pytest.mark.parametrize(
+  "source, fps, words",
+  [
     ((), None, "without frames"),
     ("no/such.mp4", None, "does not exist"),
     (np.zeros((2, 3, 3), np.uint8), None, "frames, height, width"),
     (np.zeros((0, 3, 3, 3), np.uint8), None, "frames, height, width"),
     (3.5, None, "cannot be a float"),
     (frames(), 0, "0 frames per second"),
-])
+  ],
+)
 def test_what_is_no_video_names_the_sample(source, fps, words):
   with pytest.raises(ValueError, match=words) as caught:
     media.video(source, fps=fps, name=NAME)
@@ -186,7 +193,9 @@ def test_a_bad_frame_says_which(tmp_path):
     video.read([0, 1])
 
 
-@pytest.mark.parametrize("count, rate, fps, most, numbers, got_fps", [
+@pytest.mark.parametrize(
+  "count, rate, fps, most, numbers, got_fps",
+  [
     (5, None, 2, 768, [0, 1, 2, 3, 4], 2),  # already sampled: all of them, odd or not
     (5, 2, 2, 768, [0, 1, 2, 3, 4], 2),
     (5, 1, 2, 768, [0, 1, 2, 3, 4], 1),  # sparser than asked
@@ -195,7 +204,8 @@ def test_a_bad_frame_says_which(tmp_path):
     (30, 30, 2, 768, [0, 10, 19, 29], 4),  # one second: no fewer than four
     (300, 30, 2, 7, [0, 60, 120, 179, 239, 299], 0.6),  # capped, and even
     (3, 30, 2, 768, [0, 1, 2], 30),
-])
+  ],
+)
 def test_frames_are_thinned_by_qwens_rule(count, rate, fps, most, numbers, got_fps):
   got = media.sample(count, rate, fps=fps, max_frames=most, multiple=2)
   assert got[0] == numbers

@@ -1,4 +1,5 @@
 """The trained tokenizer: nothing is lost, and it cuts as SentencePiece cuts."""
+
 import json
 import random
 import re
@@ -9,7 +10,14 @@ import transformers
 
 from cot_rm.models import tiny_tokenizer
 
-PHRASES = ("<think>\n", "</think>\n<answer>", "</answer>", "Total: Image ", " is better", "red cube")
+PHRASES = (
+  "<think>\n",
+  "</think>\n<answer>",
+  "</answer>",
+  "Total: Image ",
+  " is better",
+  "red cube",
+)
 
 
 def corpus(count=300, seed=0):
@@ -17,9 +25,11 @@ def corpus(count=300, seed=0):
   for _ in range(count):
     colour = draw.choice(["red", "blue", "green", "yellow"])
     shape = draw.choice(["star", "circle", "square"])
-    yield (f"Caption: {draw.randint(1, 30)} {colour} {shape}\n<think>\n1. Meaning: Image 1 - "
-           f"{colour} {shape} correct ({draw.randint(0, 10)}/10)\nTotal: Image 1: 9</think>\n"
-           f"<answer>Image {draw.randint(1, 2)} is better</answer>")
+    yield (
+      f"Caption: {draw.randint(1, 30)} {colour} {shape}\n<think>\n1. Meaning: Image 1 - "
+      f"{colour} {shape} correct ({draw.randint(0, 10)}/10)\nTotal: Image 1: 9</think>\n"
+      f"<answer>Image {draw.randint(1, 2)} is better</answer>"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +43,22 @@ def pieces(tokenizer, text):
   return tokenizer.convert_ids_to_tokens(tokenizer.encode(text, add_special_tokens=False))
 
 
-@pytest.mark.parametrize("text", [
-    *corpus(20, seed=1), "", " ", "  two  spaces  ", "\n\n a\n", "12 345\n6", "<0x0A>",
-    " !\"#$%&'()*+,-./0123456789:;<=>?@", "ABCXYZ[\\]^_`abcxyz{|}~", "A zebra, unseen before",
-    "Image 1 is better is better<think>\n</think>"])
+@pytest.mark.parametrize(
+  "text",
+  [
+    *corpus(20, seed=1),
+    "",
+    " ",
+    "  two  spaces  ",
+    "\n\n a\n",
+    "12 345\n6",
+    "<0x0A>",
+    " !\"#$%&'()*+,-./0123456789:;<=>?@",
+    "ABCXYZ[\\]^_`abcxyz{|}~",
+    "A zebra, unseen before",
+    "Image 1 is better is better<think>\n</think>",
+  ],
+)
 def test_text_comes_back_whole(trained, text):
   _, _, tokenizer = trained
   ids = tokenizer.encode(text, add_special_tokens=False)
@@ -58,8 +80,11 @@ def test_a_digit_and_a_newline_are_tokens_of_their_own(trained):
   for digit in "0123456789":
     assert pieces(tokenizer, f" {digit}")[-1] == digit
   assert pieces(tokenizer, "\n\n") == ["\n", "\n"]
-  assert not [token for token in tokenizer.get_vocab()
-              if len(token) > 1 and re.search(r"\d", token) and token not in PHRASES]
+  assert not [
+    token
+    for token in tokenizer.get_vocab()
+    if len(token) > 1 and re.search(r"\d", token) and token not in PHRASES
+  ]
 
 
 def test_whole_words_are_learnt(trained):
@@ -73,7 +98,7 @@ def test_it_cuts_as_sentencepiece_does(trained):
   # SentencePiece's own format of the same pieces and scores, read by SentencePiece itself.
   proto = pytest.importorskip("sentencepiece.sentencepiece_model_pb2").ModelProto()
   fixed = len(tiny_tokenizer.CONTROL) + 1
-  for i, (piece, score) in enumerate(model["vocab"][fixed - 1:]):
+  for i, (piece, score) in enumerate(model["vocab"][fixed - 1 :]):
     kind = 2 if i == 0 else 1
     if piece not in (*PHRASES, "\n"):
       proto.pieces.add(piece=piece.replace(" ", "\u2581"), score=score, type=kind)
@@ -82,8 +107,9 @@ def test_it_cuts_as_sentencepiece_does(trained):
   proto.normalizer_spec.remove_extra_whitespaces = False
   proto.normalizer_spec.name = "identity"
   theirs = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
-  cut = re.compile("(" + "|".join(map(re.escape, sorted((*PHRASES, "\n"), key=len, reverse=True)))
-                   + ")")
+  cut = re.compile(
+    "(" + "|".join(map(re.escape, sorted((*PHRASES, "\n"), key=len, reverse=True))) + ")"
+  )
   for text in (*corpus(50, seed=2), "  unseen   words, 12 of them", "correctly starred circles"):
     want = []
     for chunk in cut.split(text):
@@ -120,15 +146,23 @@ def test_control_tokens_have_the_ids_it_returns(trained):
 def test_the_template_is_chatml_without_a_system_turn(trained):
   _, _, tokenizer = trained
   messages = [
-      {"role": "user", "content": [
-          {"type": "image"}, {"type": "text", "text": " a\n"}, {"type": "video"},
-          {"type": "image_url"}]},
-      {"role": "assistant", "content": "b"}]
+    {
+      "role": "user",
+      "content": [
+        {"type": "image"},
+        {"type": "text", "text": " a\n"},
+        {"type": "video"},
+        {"type": "image_url"},
+      ],
+    },
+    {"role": "assistant", "content": "b"},
+  ]
   text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
   picture = "<|vision_start|><|{}_pad|><|vision_end|>".format
   assert text == (
-      f"<|im_start|>user\n{picture('image')} a\n{picture('video')}{picture('image')}<|im_end|>\n"
-      "<|im_start|>assistant\nb<|im_end|>\n<|im_start|>assistant\n")
+    f"<|im_start|>user\n{picture('image')} a\n{picture('video')}{picture('image')}<|im_end|>\n"
+    "<|im_start|>assistant\nb<|im_end|>\n<|im_start|>assistant\n"
+  )
   bare = tokenizer.apply_chat_template(messages[1:], tokenize=False, add_generation_prompt=False)
   assert bare == "<|im_start|>assistant\nb<|im_end|>\n"
 

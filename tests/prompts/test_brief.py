@@ -1,4 +1,5 @@
 """The `think` grammar under a short prompt."""
+
 import pytest
 
 from cot_rm import schema
@@ -20,7 +21,8 @@ def test_understanding_asks_with_the_question_and_both_answers():
   one = (schema.Media("video", "a.npy"),)
   (turn,) = brief.render(example("video_understanding", one, ("Answer 2: no", "two")))
   assert turn["content"][-1]["text"] == (
-      "Question: a {red} star\nAnswer 1: Answer 2: no\nAnswer 2: two")
+    "Question: a {red} star\nAnswer 1: Answer 2: no\nAnswer 2: two"
+  )
 
 
 def test_an_empty_response_is_refused_by_name():
@@ -28,8 +30,9 @@ def test_an_empty_response_is_refused_by_name():
     brief.render(example("image_understanding", (), ("", "two")))
 
 
-@pytest.mark.parametrize("text", [
-    "<think>a</think><answer>Image 2 is better</answer>", "Image 2 is better", ""])
+@pytest.mark.parametrize(
+  "text", ["<think>a</think><answer>Image 2 is better</answer>", "Image 2 is better", ""]
+)
 def test_answers_are_read_as_think_reads_them(text):
   task = "image_generation"
   assert brief.parse(text, task) == think.parse(text, task)

@@ -1,4 +1,5 @@
 """The table of grammars."""
+
 import pytest
 
 from cot_rm import prompts, schema

@@ -1,17 +1,21 @@
 """Tags around a verdict."""
+
 import pytest
 
 from cot_rm.prompts import tags
 
 
-@pytest.mark.parametrize(("text", "error"), [
+@pytest.mark.parametrize(
+  ("text", "error"),
+  [
     ("", "0 times <think>"),
     ("<think>a<think>b</think><answer>1</answer>", "2 times <think>"),
     ("<think>a</think><answer>1</answer><answer>1</answer>", "2 times <answer>"),
     ("<answer>1</answer><think>a</think>", "text outside"),
     ("<think>a</think> so <answer>1</answer>", "text outside"),
     ("<think>a</think><answer>3</answer>", "no verdict of this grammar: '3'"),
-])
+  ],
+)
 def test_the_error_says_what_is_wrong(text, error):
   verdict = tags.verdict(text, "([12])")
   assert verdict.answer is None and verdict.span is None

@@ -1,4 +1,5 @@
 """Prompt texts, filled places and the turn they make."""
+
 import hashlib
 
 import pytest
@@ -8,24 +9,15 @@ from cot_rm.prompts import template
 
 # sha256 of the published texts, taken when they were copied.
 TEXTS = {
-    "direct_image_generation":
-        "0fd2f5c43a06516503fde3e64ffc98fff6f3a8815b5eac8dc5f0d81cee686614",
-    "direct_image_understanding":
-        "a24f75c806344bc64aec2082d487ec5c5a701de995502209f70c5d81f23f490a",
-    "direct_video_generation":
-        "24c9a1143f7fe8a0f0d36216fd9b629c592588280ffa1f937cc6bf6bd3dd82d9",
-    "direct_video_understanding":
-        "97f1d4ff315cef1133cf09f144ae357986e5ab43ba7170854cbb19e8cb8e842e",
-    "r1_reward":
-        "5593ecd7d4d7ec962076e313f8b061a91e39e1b68f6517afb4278a3bbdc89245",
-    "think_image_generation":
-        "342f6a4bd0efdae0ca754259d78404e534aae5f1c5527dd47f6062028305e3ff",
-    "think_image_understanding":
-        "3db599f6bd5efb58bc76d4a7bd8be6344ebf46806e270a9393688cc316aa3b86",
-    "think_video_generation":
-        "f45197425b810d08e0067579cfd59e105a1f9bf8e5850ba879c638080cadc61e",
-    "think_video_understanding":
-        "916801bab0c1b1259bf23bc4836b210d677ed5d3558106699881f81722506c10",
+  "direct_image_generation": "0fd2f5c43a06516503fde3e64ffc98fff6f3a8815b5eac8dc5f0d81cee686614",
+  "direct_image_understanding": "a24f75c806344bc64aec2082d487ec5c5a701de995502209f70c5d81f23f490a",
+  "direct_video_generation": "24c9a1143f7fe8a0f0d36216fd9b629c592588280ffa1f937cc6bf6bd3dd82d9",
+  "direct_video_understanding": "97f1d4ff315cef1133cf09f144ae357986e5ab43ba7170854cbb19e8cb8e842e",
+  "r1_reward": "5593ecd7d4d7ec962076e313f8b061a91e39e1b68f6517afb4278a3bbdc89245",
+  "think_image_generation": "342f6a4bd0efdae0ca754259d78404e534aae5f1c5527dd47f6062028305e3ff",
+  "think_image_understanding": "3db599f6bd5efb58bc76d4a7bd8be6344ebf46806e270a9393688cc316aa3b86",
+  "think_video_generation": "f45197425b810d08e0067579cfd59e105a1f9bf8e5850ba879c638080cadc61e",
+  "think_video_understanding": "916801bab0c1b1259bf23bc4836b210d677ed5d3558106699881f81722506c10",
 }
 PICTURE = schema.Media("image", "a.png")
 VIDEO = schema.Media("video", "a.mp4", 2.0)
@@ -55,12 +47,21 @@ def test_a_value_is_never_filled_itself():
 
 def test_media_come_first_and_keep_their_order_and_rate():
   messages = template.messages(example(media=(PICTURE, VIDEO)), "hello")
-  assert messages == [{"role": "user", "content": [
-      {"type": "image", "image": "a.png"}, {"type": "video", "video": "a.mp4", "fps": 2.0},
-      {"type": "text", "text": "hello"}]}]
+  assert messages == [
+    {
+      "role": "user",
+      "content": [
+        {"type": "image", "image": "a.png"},
+        {"type": "video", "video": "a.mp4", "fps": 2.0},
+        {"type": "text", "text": "hello"},
+      ],
+    }
+  ]
 
 
-@pytest.mark.parametrize(("bad", "message"), [
+@pytest.mark.parametrize(
+  ("bad", "message"),
+  [
     (example(responses=("red", " \n")), "'e-1': response 2 is empty"),
     (example(responses=("red",)), "'e-1': .*two responses; got 1"),
     (example(responses=("a", "b", "c")), "'e-1': .*two responses; got 3"),
@@ -69,7 +70,8 @@ def test_media_come_first_and_keep_their_order_and_rate():
     (example("image_generation", (), ()), "'e-1': .*got none"),
     (example("video_generation", (VIDEO, PICTURE), ()), "'e-1': .*'video'; got video, image"),
     (example("video_generation", (VIDEO, VIDEO)), "'e-1': .*takes no responses; got 2"),
-])
+  ],
+)
 def test_an_example_that_cannot_be_judged_is_named(bad, message):
   with pytest.raises(ValueError, match=message):
     template.check(bad)

@@ -1,4 +1,5 @@
 """UnifiedReward-Think's grammar."""
+
 import pytest
 
 from cot_rm import schema
@@ -26,26 +27,32 @@ Answer 1: 9+8=17
 Answer 2: 4+6=10
 </think>
 <answer>Answer 1 is better</answer>"""
-FLAT = ("<think> 1. Semantic consistency : Video 1 - blue star correct ( 9 /10) ; Video 2 - green "
-        "star wrong ( 5 /10) . Total : Video 1 : 9 , Video 2 : 5 </think> "
-        "<answer> Video 1 is better </answer>")
+FLAT = (
+  "<think> 1. Semantic consistency : Video 1 - blue star correct ( 9 /10) ; Video 2 - green "
+  "star wrong ( 5 /10) . Total : Video 1 : 9 , Video 2 : 5 </think> "
+  "<answer> Video 1 is better </answer>"
+)
 
 
 def example(task, **changed):
   kind = task.split("_")[0]
   media = (schema.Media(kind, "a"),) * (2 if task.endswith("generation") else 1)
   responses = () if task.endswith("generation") else ("yes", "no")
-  fields = dict(id="u-1", source="test", task=task, question="Is it {so}?", media=media,
-                responses=responses)
+  fields = dict(
+    id="u-1", source="test", task=task, question="Is it {so}?", media=media, responses=responses
+  )
   return schema.Example(**{**fields, **changed})
 
 
-@pytest.mark.parametrize(("task", "ending"), [
+@pytest.mark.parametrize(
+  ("task", "ending"),
+  [
     ("image_generation", "Text Caption: [Is it {so}?]"),
     ("video_generation", "Text Caption: [Is it {so}?]"),
     ("image_understanding", "Question: [Is it {so}?]\nAnswer 1: [yes]\nAnswer 2: [no]"),
     ("video_understanding", "Question: Is it {so}?\nAnswer 1: yes\nAnswer 2: no"),
-])
+  ],
+)
 def test_each_task_has_its_published_prompt(task, ending):
   (turn,) = think.render(example(task))
   *media, text = turn["content"]
@@ -70,10 +77,13 @@ def test_scores_are_read_by_label_in_the_line_layout():
   verdict = think.parse(V1, "image_generation")
   assert verdict.answer == 1
   assert verdict.scores == (
-      ("Semantic consistency", 9, 7), ("Aesthetics", 8, 8), ("Authenticity", 8, 5),
-      ("Fine detail", 6, 8.5))
+    ("Semantic consistency", 9, 7),
+    ("Aesthetics", 8, 8),
+    ("Authenticity", 8, 5),
+    ("Fine detail", 6, 8.5),
+  )
   assert verdict.totals == (31, 28.5)
-  assert V1[slice(*verdict.span)] == "1" and V1[:verdict.span[0]].endswith("<answer>Image ")
+  assert V1[slice(*verdict.span)] == "1" and V1[: verdict.span[0]].endswith("<answer>Image ")
   assert f"<think>{verdict.reasoning}</think>" in V1
 
 
@@ -90,8 +100,9 @@ def test_scores_behind_their_rationale_are_read_without_line_breaks():
 
 
 def test_missing_scores_leave_the_answer_alone():
-  verdict = think.parse("<think>no sums</think><answer>Image 2 is better</answer>",
-                        "image_generation")
+  verdict = think.parse(
+    "<think>no sums</think><answer>Image 2 is better</answer>", "image_generation"
+  )
   assert (verdict.answer, verdict.scores, verdict.totals) == (2, (), None)
 
 
@@ -101,7 +112,9 @@ def test_scores_under_the_wrong_noun_are_not_scores():
   assert (verdict.answer, verdict.scores, verdict.totals) == (1, (), None)
 
 
-@pytest.mark.parametrize(("before", "after", "fault"), [
+@pytest.mark.parametrize(
+  ("before", "after", "fault"),
+  [
     ("Image 2 (7/10) - misses", "Video 2 (7/10) - misses", "Video 2 where Image is due"),
     ("; Image 2 (7/10) - misses the hat", "", "not one score for each"),
     ("Image 2 (7/10) - misses", "Image 1 (7/10) - misses", "not one score for each"),
@@ -110,7 +123,8 @@ def test_scores_under_the_wrong_noun_are_not_scores():
     ("Image 2: 7", "Answer 2: 7", "Answer 2 where Image is due"),
     ("=28.5", "=28.5+1", "totals missing"),
     ("Total score:", "Total score:\nTotal score:", "2 headings"),
-])
+  ],
+)
 def test_a_sheet_tells_what_keeps_it_from_being_whole(before, after, fault):
   assert V1.count(before) == 1
   reasoning = V1.replace(before, after).split("</think>")[0]
@@ -123,8 +137,9 @@ def test_a_sheet_keeps_the_addends_and_the_totals_apart():
   assert sheet.totals is None  # the second is not written
 
 
-@pytest.mark.parametrize("babble", [
-    "\n", " ", "; ", "1. ", "Image 1 (9/10) - ", "Image 1: 9+", "A: "])
+@pytest.mark.parametrize(
+  "babble", ["\n", " ", "; ", "1. ", "Image 1 (9/10) - ", "Image 1: 9+", "A: "]
+)
 def test_a_babbling_reasoning_is_read_quickly(babble):
   assert think.sheet(babble * 20_000, "image_generation").totals is None
   assert think.sheet("Total:" + babble * 20_000, "image_generation").totals is None
@@ -133,41 +148,61 @@ def test_a_babbling_reasoning_is_read_quickly(babble):
 # id, task, text, parse, formatted, answered. The rule is behind each line.
 G, U, V = "image_generation", "image_understanding", "video_generation"
 TABLE = [
-    ("plain", G, "<think>a</think>\n<answer>Image 1 is better</answer>", 1, True, 1),  # the grammar
-    ("joined", G, "<think>a</think><answer>Image 2 is better</answer>", 2, True, 2),  # "\s*"
-    ("stripped", U, "<think>a</think><answer>\nAnswer 2 is better </answer>", 2, True, 2),
-    ("space_before", G, " <think>a</think><answer>Image 1 is better</answer>", 1, False, 1),  # ^
-    ("dot", G, "<think>a</think><answer>Image 1 is better.</answer>", None, True, None),  # exact
-    ("upper", G, "<think>a</think><answer>IMAGE 1 IS BETTER</answer>", None, True, None),  # case
-    ("lower", G, "<think>a</think><answer>image 1 is better</answer>", None, True, None),  # case
-    ("noun", G, "<think>a</think><answer>Answer 1 is better</answer>", None, True, None),  # by task
-    ("noun_video", V, "<think>a</think><answer>Image 1 is better</answer>", None, True, None),
-    ("understanding_noun", U, "<think>a</think><answer>Image 1 is better</answer>", None, True,
-     None),
-    ("ten", G, "<think>a</think><answer>Image 10 is better</answer>", None, True, None),  # exact
-    ("three", G, "<think>a</think><answer>Image 3 is better</answer>", None, True, None),
-    ("bare", G, "<think>a</think><answer>1</answer>", None, True, None),  # another grammar's
-    ("than", G, "<think>a</think><answer>Image 1 is better than Image 2</answer>", None, True,
-     None),  # the direct wording
-    ("quoted", G, "<think>a</think><answer>'Image 1 is better'</answer>", None, True, None),
-    ("two_spaces", G, "<think>a</think><answer>Image  1 is better</answer>", None, True, None),
-    ("tie", G, "<think>a</think><answer>Both images are equally good</answer>", None, True, None),
-    ("after", G, "<think>a</think><answer>Image 1 is better</answer> Bye", None, True, 1),  # start
-    ("before", G, "Hm <think>a</think><answer>Image 1 is better</answer>", None, False, 1),
-    ("between", G, "<think>a</think>So<answer>Image 1 is better</answer>", None, False, 1),
-    ("inside", G, "<think><answer>Image 2 is better</answer></think><answer>Image 1 is better"
-     "</answer>", None, True, 2),  # an answer inside the reasoning; upstream takes the first
-    ("two", G, "<think>a</think><answer>Image 1 is better</answer><answer>Image 2 is better"
-     "</answer>", None, True, 1),  # two answers
-    ("untagged", G, "Image 1 is better", None, False, None),  # upstream reads the whole text
-    ("only_in_think", G, "<think>Image 1 is better</think>", None, False, None),
-    ("cut", G, "<think>a</think><answer>Image 1 is bet", None, False, None),  # cut at max_tokens
-    ("empty", G, "", None, False, None),
+  ("plain", G, "<think>a</think>\n<answer>Image 1 is better</answer>", 1, True, 1),  # the grammar
+  ("joined", G, "<think>a</think><answer>Image 2 is better</answer>", 2, True, 2),  # "\s*"
+  ("stripped", U, "<think>a</think><answer>\nAnswer 2 is better </answer>", 2, True, 2),
+  ("space_before", G, " <think>a</think><answer>Image 1 is better</answer>", 1, False, 1),  # ^
+  ("dot", G, "<think>a</think><answer>Image 1 is better.</answer>", None, True, None),  # exact
+  ("upper", G, "<think>a</think><answer>IMAGE 1 IS BETTER</answer>", None, True, None),  # case
+  ("lower", G, "<think>a</think><answer>image 1 is better</answer>", None, True, None),  # case
+  ("noun", G, "<think>a</think><answer>Answer 1 is better</answer>", None, True, None),  # by task
+  ("noun_video", V, "<think>a</think><answer>Image 1 is better</answer>", None, True, None),
+  ("understanding_noun", U, "<think>a</think><answer>Image 1 is better</answer>", None, True, None),
+  ("ten", G, "<think>a</think><answer>Image 10 is better</answer>", None, True, None),  # exact
+  ("three", G, "<think>a</think><answer>Image 3 is better</answer>", None, True, None),
+  ("bare", G, "<think>a</think><answer>1</answer>", None, True, None),  # another grammar's
+  (
+    "than",
+    G,
+    "<think>a</think><answer>Image 1 is better than Image 2</answer>",
+    None,
+    True,
+    None,
+  ),  # the direct wording
+  ("quoted", G, "<think>a</think><answer>'Image 1 is better'</answer>", None, True, None),
+  ("two_spaces", G, "<think>a</think><answer>Image  1 is better</answer>", None, True, None),
+  ("tie", G, "<think>a</think><answer>Both images are equally good</answer>", None, True, None),
+  ("after", G, "<think>a</think><answer>Image 1 is better</answer> Bye", None, True, 1),  # start
+  ("before", G, "Hm <think>a</think><answer>Image 1 is better</answer>", None, False, 1),
+  ("between", G, "<think>a</think>So<answer>Image 1 is better</answer>", None, False, 1),
+  (
+    "inside",
+    G,
+    "<think><answer>Image 2 is better</answer></think><answer>Image 1 is better</answer>",
+    None,
+    True,
+    2,
+  ),  # an answer inside the reasoning; upstream takes the first
+  (
+    "two",
+    G,
+    "<think>a</think><answer>Image 1 is better</answer><answer>Image 2 is better</answer>",
+    None,
+    True,
+    1,
+  ),  # two answers
+  ("untagged", G, "Image 1 is better", None, False, None),  # upstream reads the whole text
+  ("only_in_think", G, "<think>Image 1 is better</think>", None, False, None),
+  ("cut", G, "<think>a</think><answer>Image 1 is bet", None, False, None),  # cut at max_tokens
+  ("empty", G, "", None, False, None),
 ]
 
 
-@pytest.mark.parametrize(("task", "text", "answer", "formatted", "answered"),
-                         [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+  ("task", "text", "answer", "formatted", "answered"),
+  [row[1:] for row in TABLE],
+  ids=[row[0] for row in TABLE],
+)
 def test_each_text_is_read_as_its_rule_says(task, text, answer, formatted, answered):
   verdict = think.parse(text, task)
   assert verdict.answer == answer

@@ -1,4 +1,5 @@
 """The accuracy reward."""
+
 import math
 
 import numpy as np
@@ -15,14 +16,17 @@ def rewarded(text, gold, task="video_generation", grammar=think):
   return accuracy.reward([completion], [example], grammar)[0]
 
 
-@pytest.mark.parametrize(("text", "gold", "expected"), [
+@pytest.mark.parametrize(
+  ("text", "gold", "expected"),
+  [
     ("<think>a</think><answer>Video 2 is better</answer>", 2, 1.0),
     ("<think>a</think><answer>Video 2 is better</answer>", 1, 0.0),
     ("<think>a</think><answer>Video 2 is better.</answer>", 2, 0.0),
     ("<think>a</think><answer>Image 2 is better</answer>", 2, 0.0),
     ("Video 2 is better", 2, 0.0),
     ("", 2, 0.0),
-])
+  ],
+)
 def test_only_the_exact_verdict_earns_the_reward(text, gold, expected):
   assert rewarded(text, gold) == expected
 

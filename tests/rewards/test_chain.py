@@ -1,4 +1,5 @@
 """The chain reward."""
+
 import numpy as np
 import pytest
 
@@ -28,7 +29,9 @@ def test_a_chain_that_holds_together_is_rewarded_under_both_prompts():
   assert rewarded(WHOLE, grammar=brief) == 1.0
 
 
-@pytest.mark.parametrize(("before", "after", "fault"), [
+@pytest.mark.parametrize(
+  ("before", "after", "fault"),
+  [
     ("9+8=17", "9+8=18", "18 is not the sum"),
     ("9+8=17", "8+9=17", "adds up other numbers"),  # the order of the dimensions
     ("9+8=17", "9+7+1=17", "adds up other numbers"),
@@ -44,7 +47,8 @@ def test_a_chain_that_holds_together_is_rewarded_under_both_prompts():
     ("(9/10)", "(6/10)", "adds up other numbers"),
     ("Total score:\n", "", "totals missing"),
     ("better</answer>", "better</answer> yes", "text outside"),
-])
+  ],
+)
 def test_one_broken_link_costs_the_reward(before, after, fault):
   assert WHOLE.count(before) == 1
   text = WHOLE.replace(before, after)

@@ -1,4 +1,5 @@
 """What the engine samples is what the model says."""
+
 import dataclasses
 
 import jax
@@ -40,7 +41,7 @@ def forward(parts, prompt, tokens):
   """Log-probabilities of the tokens by one forward pass over prompt and answer."""
   batch = packing.pack([[packing.Item(prompt, tokens)]], BUCKETS, rows=1)
   logps_BT = logprobs.make(parts[0])(parts[1], batch)
-  return np.asarray(logps_BT)[0, len(prompt.tokens):len(prompt.tokens) + len(tokens)]
+  return np.asarray(logps_BT)[0, len(prompt.tokens) : len(prompt.tokens) + len(tokens)]
 
 
 def test_cached_decode_equals_the_full_forward_token_by_token(parts, run):
@@ -53,8 +54,14 @@ def test_greedy_takes_the_likeliest_allowed_token_of_the_full_forward(parts, run
   greedy = run(PROMPTS[:1], [0], how=sampling.Sampling(max_tokens=6))[0][0]
   allowed = [t for t in range(400) if t not in BANNED]
   for at, token in enumerate(greedy.tokens):
-    batch = packing.pack([[packing.Item(PROMPTS[0], np.append(greedy.tokens[:at], t).astype(np.int32))]
-                          for t in allowed], BUCKETS, rows=len(allowed))
+    batch = packing.pack(
+      [
+        [packing.Item(PROMPTS[0], np.append(greedy.tokens[:at], t).astype(np.int32))]
+        for t in allowed
+      ],
+      BUCKETS,
+      rows=len(allowed),
+    )
     logps = np.asarray(logprobs.make(parts[0])(parts[1], batch))[:, len(PROMPTS[0].tokens) + at]
     assert allowed[int(logps.argmax())] == token
     if at == 1:
@@ -73,7 +80,7 @@ def test_a_group_of_n_equals_n_singles(run):
 def test_a_sample_depends_on_nothing_else_in_its_batch(run):
   together = run(PROMPTS, [1, 2, 3], n=2, rows=4)
   for q in range(3):
-    alone = run(PROMPTS[q:q + 1], [q + 1], n=2)[0]
+    alone = run(PROMPTS[q : q + 1], [q + 1], n=2)[0]
     for a, b in zip(together[q], alone, strict=True):
       np.testing.assert_array_equal(a.tokens, b.tokens)
 

@@ -1,4 +1,5 @@
 """From logits to a token."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,8 +34,9 @@ def test_top_k_keeps_k():
 
 
 def test_top_p_keeps_the_smallest_set_that_reaches_p():
-  np.testing.assert_allclose(frequencies(temperature=1.0, top_p=0.7), [2 / 3, 1 / 3, 0, 0],
-                             atol=0.03)
+  np.testing.assert_allclose(
+    frequencies(temperature=1.0, top_p=0.7), [2 / 3, 1 / 3, 0, 0], atol=0.03
+  )
   assert frequencies(temperature=1.0, top_p=0.01)[0] == 1
 
 
@@ -44,8 +46,10 @@ def test_a_row_is_drawn_with_its_own_key():
   assert both[1] == alone[0]
 
 
-@pytest.mark.parametrize("wrong", [
-    dict(temperature=-1), dict(top_p=0), dict(top_p=1.5), dict(top_k=-1), dict(max_tokens=0)])
+@pytest.mark.parametrize(
+  "wrong",
+  [dict(temperature=-1), dict(top_p=0), dict(top_p=1.5), dict(top_k=-1), dict(max_tokens=0)],
+)
 def test_what_is_out_of_range_is_named(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):
     sampling.Sampling(**wrong)

@@ -1,4 +1,5 @@
 """The table of stages, and how a stage finds what an earlier one left."""
+
 import pytest
 
 from cot_rm import stages
@@ -15,9 +16,14 @@ def test_every_stage_has_a_run(name):
 
 
 def test_a_stage_is_found_in_the_run_before_anywhere_else(tmp_path):
-  (tmp_path / "sft").mkdir()
-  assert stages.find(tmp_path, "sft") == tmp_path / "sft"
+  (tmp_path / "world" / "data").mkdir(parents=True)
+  assert stages.find(tmp_path, "world/data") == str(tmp_path / "world" / "data")
   assert stages.find(tmp_path, "org/name") == "org/name"
+
+
+def test_a_stage_that_left_a_model_stands_for_it(tmp_path):
+  (tmp_path / "sft" / "model").mkdir(parents=True)
+  assert stages.find(tmp_path, "sft") == str(tmp_path / "sft" / "model")
 
 
 def test_a_stage_that_was_told_nothing_says_so(tmp_path):

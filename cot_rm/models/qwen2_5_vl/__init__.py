@@ -1,6 +1,8 @@
 """The Qwen2.5-VL family: its face is what models/__init__.py promises of a family."""
+
 from cot_rm.models.qwen2_5_vl.config import PRESETS, Config, VisionConfig, from_hf, to_hf
 from cot_rm.models.qwen2_5_vl.hf_keys import HF_KEYS
 from cot_rm.models.qwen2_5_vl.model import Model
+from cot_rm.models.qwen2_5_vl.processor import Processor
 
-__all__ = ["HF_KEYS", "PRESETS", "Config", "Model", "VisionConfig", "from_hf", "to_hf"]
+__all__ = ["HF_KEYS", "PRESETS", "Config", "Model", "Processor", "VisionConfig", "from_hf", "to_hf"]

@@ -2,6 +2,7 @@
 
 Source: arXiv:2502.13923 and the config.json of the released checkpoints.
 """
+
 import dataclasses
 
 
@@ -28,7 +29,7 @@ class VisionConfig:
   @property
   def patch_numbers(self):
     """C: how many numbers one patch holds."""
-    return self.in_channels * self.temporal_patch_size * self.patch_size ** 2
+    return self.in_channels * self.temporal_patch_size * self.patch_size**2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,32 +53,57 @@ class Config:
 
   def __post_init__(self):
     if 2 * sum(self.mrope_section) != self.head_dim:
-      raise ValueError(f"mrope_section {self.mrope_section} covers {2 * sum(self.mrope_section)} "
-                       f"numbers of a head of {self.head_dim}")
+      raise ValueError(
+        f"mrope_section {self.mrope_section} covers {2 * sum(self.mrope_section)} "
+        f"numbers of a head of {self.head_dim}"
+      )
     if self.num_heads % self.num_kv_heads:
       raise ValueError(f"{self.num_heads} heads cannot share {self.num_kv_heads} kv heads")
 
 
 def _preset(width, mlp, layers, heads, kv_heads, vision_mlp, vocab=152064, tied=False):
   return Config(
-      vision=VisionConfig(intermediate_size=vision_mlp, out_hidden_size=width),
-      vocab_size=vocab, hidden_size=width, intermediate_size=mlp, num_layers=layers,
-      num_heads=heads, num_kv_heads=kv_heads, tie_word_embeddings=tied)
+    vision=VisionConfig(intermediate_size=vision_mlp, out_hidden_size=width),
+    vocab_size=vocab,
+    hidden_size=width,
+    intermediate_size=mlp,
+    num_layers=layers,
+    num_heads=heads,
+    num_kv_heads=kv_heads,
+    tie_word_embeddings=tied,
+  )
 
 
 PRESETS = {
-    # Learns the built-in world in minutes on a laptop; vocabulary and token ids follow its tokenizer.
-    "tiny": Config(
-        vision=VisionConfig(
-            depth=2, hidden_size=64, intermediate_size=192, num_heads=4, out_hidden_size=96,
-            window_size=56, full_attention_blocks=(1,)),
-        vocab_size=512, hidden_size=96, intermediate_size=288, num_layers=3, num_heads=4,
-        num_kv_heads=2, head_dim=24, rope_theta=1e4, mrope_section=(4, 4, 4),
-        image_token_id=5, video_token_id=6, vision_start_token_id=3, vision_end_token_id=4),
-    "3b": _preset(2048, 11008, 36, 16, 2, 3420, vocab=151936, tied=True),
-    "7b": _preset(3584, 18944, 28, 28, 4, 3420),
-    "32b": _preset(5120, 27648, 64, 40, 8, 3456),
-    "72b": _preset(8192, 29568, 80, 64, 8, 3456),
+  # Learns the built-in world in minutes on a laptop; vocabulary and token ids follow its tokenizer.
+  "tiny": Config(
+    vision=VisionConfig(
+      depth=2,
+      hidden_size=64,
+      intermediate_size=192,
+      num_heads=4,
+      out_hidden_size=96,
+      window_size=56,
+      full_attention_blocks=(1,),
+    ),
+    vocab_size=512,
+    hidden_size=96,
+    intermediate_size=288,
+    num_layers=3,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=24,
+    rope_theta=1e4,
+    mrope_section=(4, 4, 4),
+    image_token_id=5,
+    video_token_id=6,
+    vision_start_token_id=3,
+    vision_end_token_id=4,
+  ),
+  "3b": _preset(2048, 11008, 36, 16, 2, 3420, vocab=151936, tied=True),
+  "7b": _preset(3584, 18944, 28, 28, 4, 3420),
+  "32b": _preset(5120, 27648, 64, 40, 8, 3456),
+  "72b": _preset(8192, 29568, 80, 64, 8, 3456),
 }
 
 
@@ -92,81 +118,89 @@ def from_hf(values):
   vision = values["vision_config"]
   rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
   for name, wanted, found in (
-      ("hidden_act", "silu", text.get("hidden_act", "silu")),
-      ("vision_config.hidden_act", "silu", vision.get("hidden_act", "silu")),
-      ("use_sliding_window", False, text.get("use_sliding_window", False))):
+    ("hidden_act", "silu", text.get("hidden_act", "silu")),
+    ("vision_config.hidden_act", "silu", vision.get("hidden_act", "silu")),
+    ("use_sliding_window", False, text.get("use_sliding_window", False)),
+  ):
     if found != wanted:
       raise ValueError(f"config.json: {name} is {found!r}; only {wanted!r} is supported")
   width, heads = text["hidden_size"], text["num_attention_heads"]
   token = lambda name, default: values.get(name, default)
   base = Config()
   return Config(
-      vision=VisionConfig(
-          depth=vision["depth"], hidden_size=vision["hidden_size"],
-          intermediate_size=vision["intermediate_size"], num_heads=vision["num_heads"],
-          out_hidden_size=vision.get("out_hidden_size", width),
-          patch_size=vision.get("patch_size", vision.get("spatial_patch_size", 14)),
-          merge_size=vision.get("spatial_merge_size", 2),
-          temporal_patch_size=vision.get("temporal_patch_size", 2),
-          in_channels=vision.get("in_channels", vision.get("in_chans", 3)),
-          window_size=vision.get("window_size", 112),
-          full_attention_blocks=tuple(vision.get("fullatt_block_indexes", (7, 15, 23, 31))),
-          tokens_per_second=vision.get("tokens_per_second", 4)),
-      vocab_size=text["vocab_size"], hidden_size=width,
-      intermediate_size=text["intermediate_size"], num_layers=text["num_hidden_layers"],
-      num_heads=heads, num_kv_heads=text["num_key_value_heads"],
-      head_dim=text.get("head_dim") or width // heads,
-      rope_theta=rope.get("rope_theta", text.get("rope_theta", 1e6)),
-      mrope_section=tuple(rope["mrope_section"]),
-      rms_norm_eps=text["rms_norm_eps"],
-      tie_word_embeddings=values.get("tie_word_embeddings", text.get("tie_word_embeddings", False)),
-      image_token_id=token("image_token_id", base.image_token_id),
-      video_token_id=token("video_token_id", base.video_token_id),
-      vision_start_token_id=token("vision_start_token_id", base.vision_start_token_id),
-      vision_end_token_id=token("vision_end_token_id", base.vision_end_token_id))
+    vision=VisionConfig(
+      depth=vision["depth"],
+      hidden_size=vision["hidden_size"],
+      intermediate_size=vision["intermediate_size"],
+      num_heads=vision["num_heads"],
+      out_hidden_size=vision.get("out_hidden_size", width),
+      patch_size=vision.get("patch_size", vision.get("spatial_patch_size", 14)),
+      merge_size=vision.get("spatial_merge_size", 2),
+      temporal_patch_size=vision.get("temporal_patch_size", 2),
+      in_channels=vision.get("in_channels", vision.get("in_chans", 3)),
+      window_size=vision.get("window_size", 112),
+      full_attention_blocks=tuple(vision.get("fullatt_block_indexes", (7, 15, 23, 31))),
+      tokens_per_second=vision.get("tokens_per_second", 4),
+    ),
+    vocab_size=text["vocab_size"],
+    hidden_size=width,
+    intermediate_size=text["intermediate_size"],
+    num_layers=text["num_hidden_layers"],
+    num_heads=heads,
+    num_kv_heads=text["num_key_value_heads"],
+    head_dim=text.get("head_dim") or width // heads,
+    rope_theta=rope.get("rope_theta", text.get("rope_theta", 1e6)),
+    mrope_section=tuple(rope["mrope_section"]),
+    rms_norm_eps=text["rms_norm_eps"],
+    tie_word_embeddings=values.get("tie_word_embeddings", text.get("tie_word_embeddings", False)),
+    image_token_id=token("image_token_id", base.image_token_id),
+    video_token_id=token("video_token_id", base.video_token_id),
+    vision_start_token_id=token("vision_start_token_id", base.vision_start_token_id),
+    vision_end_token_id=token("vision_end_token_id", base.vision_end_token_id),
+  )
 
 
 def to_hf(config, *, dtype="float32"):
   """The config.json of a Config, in the flat layout that the released checkpoints have."""
   vision = config.vision
   return {
-      "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+    "model_type": "qwen2_5_vl",
+    "torch_dtype": dtype,
+    "vocab_size": config.vocab_size,
+    "hidden_size": config.hidden_size,
+    "intermediate_size": config.intermediate_size,
+    "num_hidden_layers": config.num_layers,
+    "num_attention_heads": config.num_heads,
+    "num_key_value_heads": config.num_kv_heads,
+    "head_dim": config.head_dim,
+    "hidden_act": "silu",
+    "rms_norm_eps": config.rms_norm_eps,
+    "rope_theta": config.rope_theta,
+    "rope_scaling": {"type": "mrope", "mrope_section": list(config.mrope_section)},
+    "use_sliding_window": False,
+    "max_position_embeddings": 128000,
+    "tie_word_embeddings": config.tie_word_embeddings,
+    "image_token_id": config.image_token_id,
+    "video_token_id": config.video_token_id,
+    "vision_start_token_id": config.vision_start_token_id,
+    "vision_end_token_id": config.vision_end_token_id,
+    "vision_config": {
       "model_type": "qwen2_5_vl",
-      "torch_dtype": dtype,
-      "vocab_size": config.vocab_size,
-      "hidden_size": config.hidden_size,
-      "intermediate_size": config.intermediate_size,
-      "num_hidden_layers": config.num_layers,
-      "num_attention_heads": config.num_heads,
-      "num_key_value_heads": config.num_kv_heads,
-      "head_dim": config.head_dim,
+      "depth": vision.depth,
+      "hidden_size": vision.hidden_size,
+      "intermediate_size": vision.intermediate_size,
+      "num_heads": vision.num_heads,
+      "out_hidden_size": vision.out_hidden_size,
+      "patch_size": vision.patch_size,
+      "spatial_patch_size": vision.patch_size,
+      "spatial_merge_size": vision.merge_size,
+      "temporal_patch_size": vision.temporal_patch_size,
+      "in_channels": vision.in_channels,
+      "in_chans": vision.in_channels,
+      "window_size": vision.window_size,
+      "fullatt_block_indexes": list(vision.full_attention_blocks),
+      "tokens_per_second": vision.tokens_per_second,
       "hidden_act": "silu",
-      "rms_norm_eps": config.rms_norm_eps,
-      "rope_theta": config.rope_theta,
-      "rope_scaling": {"type": "mrope", "mrope_section": list(config.mrope_section)},
-      "use_sliding_window": False,
-      "max_position_embeddings": 128000,
-      "tie_word_embeddings": config.tie_word_embeddings,
-      "image_token_id": config.image_token_id,
-      "video_token_id": config.video_token_id,
-      "vision_start_token_id": config.vision_start_token_id,
-      "vision_end_token_id": config.vision_end_token_id,
-      "vision_config": {
-          "model_type": "qwen2_5_vl",
-          "depth": vision.depth,
-          "hidden_size": vision.hidden_size,
-          "intermediate_size": vision.intermediate_size,
-          "num_heads": vision.num_heads,
-          "out_hidden_size": vision.out_hidden_size,
-          "patch_size": vision.patch_size,
-          "spatial_patch_size": vision.patch_size,
-          "spatial_merge_size": vision.merge_size,
-          "temporal_patch_size": vision.temporal_patch_size,
-          "in_channels": vision.in_channels,
-          "in_chans": vision.in_channels,
-          "window_size": vision.window_size,
-          "fullatt_block_indexes": list(vision.full_attention_blocks),
-          "tokens_per_second": vision.tokens_per_second,
-          "hidden_act": "silu",
-      },
+    },
   }

@@ -1,4 +1,5 @@
 """What the parameters are called in Hugging Face checkpoints of Qwen2.5-VL."""
+
 from cot_rm.models import hf
 
 
@@ -9,20 +10,20 @@ def _patch_embed(config):
 
 
 HF_KEYS = hf.Keys(
-    prefixes={
-        "visual.blocks.": "visual.blocks.{layer}.",
-        "visual.merger.fc1.": "visual.merger.mlp.0.",
-        "visual.merger.fc2.": "visual.merger.mlp.2.",
-        "visual.": "visual.",
-        "layers.": "model.layers.{layer}.",
-        "embed_tokens.": "model.embed_tokens.",
-        "norm.": "model.norm.",
-        "lm_head.": "lm_head.",
-    },
-    aliases={  # transformers 5 names them so in memory
-        "model.visual.": "visual.",
-        "model.language_model.": "model.",
-    },
-    shapes={"visual.patch_embed.proj.weight": _patch_embed},
-    tied="lm_head.weight",
+  prefixes={
+    "visual.blocks.": "visual.blocks.{layer}.",
+    "visual.merger.fc1.": "visual.merger.mlp.0.",
+    "visual.merger.fc2.": "visual.merger.mlp.2.",
+    "visual.": "visual.",
+    "layers.": "model.layers.{layer}.",
+    "embed_tokens.": "model.embed_tokens.",
+    "norm.": "model.norm.",
+    "lm_head.": "lm_head.",
+  },
+  aliases={  # transformers 5 names them so in memory
+    "model.visual.": "visual.",
+    "model.language_model.": "model.",
+  },
+  shapes={"visual.patch_embed.proj.weight": _patch_embed},
+  tied="lm_head.weight",
 )

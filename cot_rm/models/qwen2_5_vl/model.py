@@ -3,6 +3,7 @@
 B sequences, T positions, R rows of pictures, M visual tokens of a row, D width, N heads, K kv heads,
 H head size, V vocabulary, L layers, Q prompts, S cached positions. Source: arXiv:2502.13923.
 """
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +22,9 @@ class Attention(nnx.Module):
     self.q_proj = layers.Linear(("heads", "embed"), q_out, c.hidden_size, bias=True, **stacked)
     self.k_proj = layers.Linear(("kv_heads", "embed"), kv_out, c.hidden_size, bias=True, **stacked)
     self.v_proj = layers.Linear(("kv_heads", "embed"), kv_out, c.hidden_size, bias=True, **stacked)
-    self.o_proj = layers.Linear(("embed", "heads"), c.hidden_size, q_out,
-                                scale=(2 * c.num_layers) ** -0.5, **stacked)
+    self.o_proj = layers.Linear(
+      ("embed", "heads"), c.hidden_size, q_out, scale=(2 * c.num_layers) ** -0.5, **stacked
+    )
 
   def qkv(self, x_BTD, rope):
     heads = lambda y, n: y.reshape(*x_BTD.shape[:2], n, -1)
@@ -39,8 +41,14 @@ class Layer(nnx.Module):
     self.input_layernorm = layers.RMSNorm(c.hidden_size, **norm)
     self.self_attn = Attention(c, rngs=rngs)
     self.post_attention_layernorm = layers.RMSNorm(c.hidden_size, **norm)
-    self.mlp = layers.SwiGlu(c.hidden_size, c.intermediate_size, rngs=rngs, layers=c.num_layers,
-                             bias=False, out_scale=(2 * c.num_layers) ** -0.5)
+    self.mlp = layers.SwiGlu(
+      c.hidden_size,
+      c.intermediate_size,
+      rngs=rngs,
+      layers=c.num_layers,
+      bias=False,
+      out_scale=(2 * c.num_layers) ** -0.5,
+    )
 
   def __call__(self, x_BTD, rope, attend):
     """`attend(q, k, v) -> ([B, T, N * H], what the scan keeps)` decides what is looked at."""
@@ -54,8 +62,9 @@ class Layer(nnx.Module):
 
 class Embed(nnx.Module):
   def __init__(self, c, *, rngs):
-    self.weight = layers.param(rngs, (c.vocab_size, c.hidden_size), ("vocab", "embed"), None,
-                               c.hidden_size ** -0.5)
+    self.weight = layers.param(
+      rngs, (c.vocab_size, c.hidden_size), ("vocab", "embed"), None, c.hidden_size**-0.5
+    )
 
 
 class Model(nnx.Module):
@@ -148,8 +157,10 @@ class Model(nnx.Module):
       prompt_kv, own_kv = kv
 
       def attend(q_BTNH, *new):
-        own = tuple(jax.lax.dynamic_update_slice_in_dim(old, x, at, 1)
-                    for old, x in zip(own_kv, new, strict=True))
+        own = tuple(
+          jax.lax.dynamic_update_slice_in_dim(old, x, at, 1)
+          for old, x in zip(own_kv, new, strict=True)
+        )
         return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, own, mask_BTS), own
 
       return layer(x_BTD, rope, attend)

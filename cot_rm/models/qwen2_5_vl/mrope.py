@@ -2,6 +2,7 @@
 
 Source: arXiv:2409.12191 section 2.1, arXiv:2502.13923 section 2.1.2 (time in seconds).
 """
+
 import dataclasses
 
 import numpy as np
@@ -12,6 +13,7 @@ MODES = ("hf4", "hf5")
 @dataclasses.dataclass(frozen=True)
 class Span:
   """The visual tokens of one picture or video in a prompt."""
+
   start: int  # its first token
   grid: tuple[int, int, int]  # frames, rows and columns of merged patches
   seconds: float | None = None  # from one frame (pair) to the next; None: a picture
@@ -45,10 +47,10 @@ def positions(length, spans, *, tokens_per_second, mode):
   token = position = 0
   for span in spans:
     text = span.start - token
-    out_T3[token:span.start] = np.arange(position, position + text)[:, None]
+    out_T3[token : span.start] = np.arange(position, position + text)[:, None]
     position += text
     token = span.start + span.length
-    block = out_T3[span.start:token]
+    block = out_T3[span.start : token]
     block[:] = np.indices(span.grid).reshape(3, -1).T
     if span.seconds is not None:
       block[:, 0] = _steps(span.grid[0], span.seconds, tokens_per_second, mode)[block[:, 0]]
@@ -65,4 +67,5 @@ def _steps(frames, seconds, tokens_per_second, mode):
     return (np.arange(frames) * int(seconds) * tokens_per_second).astype(np.int32)
   # float32, as torch multiplies an integer tensor by a number: the truncation depends on it.
   return (np.arange(frames, dtype=np.float32) * np.float32(tokens_per_second * seconds)).astype(
-      np.int32)
+    np.int32
+  )

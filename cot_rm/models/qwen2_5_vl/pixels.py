@@ -2,6 +2,7 @@
 
 P patches, C numbers in a patch (channel, frame, row, column).
 """
+
 import math
 
 import numpy as np
@@ -13,11 +14,14 @@ MAX_ASPECT = 200
 def smart_resize(height, width, *, factor, min_pixels, max_pixels):
   """(height, width) a picture is resized to: multiples of `factor`, the area within the bounds.
 
-  Source: transformers' `smart_resize`. Raises ValueError where one side is over 200 times the other.
+  Source: transformers' `smart_resize`. Raises ValueError where one side is over MAX_ASPECT times
+  the other.
   """
   if max(height, width) > MAX_ASPECT * min(height, width):
-    raise ValueError(f"a picture of {width:,}x{height:,} pixels is over {MAX_ASPECT} times as long "
-                     "as it is wide; crop it first")
+    raise ValueError(
+      f"a picture of {width:,}x{height:,} pixels is over {MAX_ASPECT} times as long "
+      "as it is wide; crop it first"
+    )
   rows, columns = round(height / factor) * factor, round(width / factor) * factor
   if rows * columns > max_pixels:
     scale = math.sqrt(height * width / max_pixels)
@@ -31,7 +35,7 @@ def smart_resize(height, width, *, factor, min_pixels, max_pixels):
 
 
 def table(*, rescale, mean, std):
-  """f32[3, 256]: what each byte of each channel becomes, by transformers' own order of roundings."""
+  """f32[3, 256]: what each byte of each channel becomes, rounded in transformers' order."""
   values = (np.arange(256, dtype=np.float64) * rescale).astype(np.float32)
   mean, std = np.float32(mean)[:, None], np.float32(std)[:, None]
   return (values[None, :] - mean) / std
@@ -40,10 +44,16 @@ def table(*, rescale, mean, std):
 def resize(pictures, size, resample):
   """u8[frames, height, width, 3] of RGB pictures, each resized to size (height, width)."""
   height, width = size
-  return np.stack([
-      np.asarray(picture if picture.size == (width, height)
-                 else picture.resize((width, height), Image.Resampling(resample)))
-      for picture in pictures])
+  return np.stack(
+    [
+      np.asarray(
+        picture
+        if picture.size == (width, height)
+        else picture.resize((width, height), Image.Resampling(resample))
+      )
+      for picture in pictures
+    ]
+  )
 
 
 def patches(frames, numbers, *, patch, merge, temporal):
@@ -61,9 +71,9 @@ def patches(frames, numbers, *, patch, merge, temporal):
   count, height, width, channels = frames.shape
   side = patch * merge
   blocks = frames.reshape(
-      count // temporal, temporal, height // side, merge, patch, width // side, merge, patch,
-      channels)
-  blocks = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, channels, temporal * patch ** 2)
+    count // temporal, temporal, height // side, merge, patch, width // side, merge, patch, channels
+  )
+  blocks = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, channels, temporal * patch**2)
   out = np.empty(blocks.shape, np.float32)
   for channel in range(channels):
     numbers[channel].take(blocks[:, channel], out=out[:, channel], mode="clip")

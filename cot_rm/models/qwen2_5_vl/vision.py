@@ -2,6 +2,7 @@
 
 R rows of pictures, P patches, C numbers in a patch, D width, N heads, H head size, M merged tokens.
 """
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +16,9 @@ class Attention(nnx.Module):
   def __init__(self, c, *, rngs):
     stacked = dict(rngs=rngs, layers=c.depth, bias=True)
     self.qkv = layers.Linear(("heads", "embed"), 3 * c.hidden_size, c.hidden_size, **stacked)
-    self.proj = layers.Linear(("embed", "heads"), c.hidden_size, c.hidden_size,
-                              scale=(2 * c.depth) ** -0.5, **stacked)
+    self.proj = layers.Linear(
+      ("embed", "heads"), c.hidden_size, c.hidden_size, scale=(2 * c.depth) ** -0.5, **stacked
+    )
     self.num_heads = c.num_heads
 
   def __call__(self, x_RPD, rope, mask_RPP):
@@ -34,8 +36,14 @@ class Block(nnx.Module):
     self.norm1 = layers.RMSNorm(c.hidden_size, eps=c.rms_norm_eps, layers=c.depth)
     self.norm2 = layers.RMSNorm(c.hidden_size, eps=c.rms_norm_eps, layers=c.depth)
     self.attn = Attention(c, rngs=rngs)
-    self.mlp = layers.SwiGlu(c.hidden_size, c.intermediate_size, rngs=rngs, layers=c.depth,
-                             bias=True, out_scale=(2 * c.depth) ** -0.5)
+    self.mlp = layers.SwiGlu(
+      c.hidden_size,
+      c.intermediate_size,
+      rngs=rngs,
+      layers=c.depth,
+      bias=True,
+      out_scale=(2 * c.depth) ** -0.5,
+    )
 
   def __call__(self, x_RPD, rope, mask_RPP):
     x_RPD = x_RPD + self.attn(self.norm1(x_RPD), rope, mask_RPP)
@@ -56,7 +64,7 @@ class Merger(nnx.Module):
   """merge_size ** 2 neighbouring patches to one visual token of the decoder's width."""
 
   def __init__(self, c, *, rngs):
-    width = c.hidden_size * c.merge_size ** 2
+    width = c.hidden_size * c.merge_size**2
     self.ln_q = layers.RMSNorm(c.hidden_size, eps=c.rms_norm_eps)
     self.fc1 = layers.Linear(("mlp", "embed"), width, width, rngs=rngs, bias=True)
     self.fc2 = layers.Linear(("embed", "mlp"), c.out_hidden_size, width, rngs=rngs, bias=True)

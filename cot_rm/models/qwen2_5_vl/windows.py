@@ -2,6 +2,7 @@
 
 M merged patches (visual tokens), P patches. A grid counts merged patches: (frames, rows, columns).
 """
+
 import dataclasses
 import functools
 
@@ -11,6 +12,7 @@ import numpy as np
 @dataclasses.dataclass(frozen=True)
 class Layout:
   """What follows from a grid alone. Segment ids count from 1. The arrays are shared: read only."""
+
   order_M: np.ndarray  # which merged patch, in raster order, stands at each place
   inverse_M: np.ndarray  # at which place each merged patch of raster order stands
   hw_P: np.ndarray  # i32[P, 2]: row and column of each patch in its frame, in window order
@@ -40,15 +42,20 @@ def layout(grid, *, merge, window):
   windows_M = np.concatenate([[1], 1 + np.cumsum(starts)]).astype(np.int32)
 
   inside = np.indices((merge, merge), dtype=np.int32).reshape(2, -1)
-  hw_P = np.stack([
+  hw_P = np.stack(
+    [
       (base[order_M, None] * merge + inside[axis]).reshape(-1)
-      for axis, base in enumerate((y_M, x_M))], axis=1)
+      for axis, base in enumerate((y_M, x_M))
+    ],
+    axis=1,
+  )
   found = Layout(
-      order_M=order_M,
-      inverse_M=inverse_M.astype(np.int32),
-      hw_P=hw_P,
-      windows_P=windows_M.repeat(merge ** 2),
-      frames_P=(t_M[order_M] + 1).repeat(merge ** 2))
+    order_M=order_M,
+    inverse_M=inverse_M.astype(np.int32),
+    hw_P=hw_P,
+    windows_P=windows_M.repeat(merge**2),
+    frames_P=(t_M[order_M] + 1).repeat(merge**2),
+  )
   for field in dataclasses.fields(found):
     getattr(found, field.name).setflags(write=False)
   return found

@@ -1,4 +1,5 @@
 """M-RoPE positions against two generations of transformers, and by hand."""
+
 import json
 import pathlib
 import types
@@ -29,7 +30,8 @@ def spans(parts):
 def test_hf4_is_what_transformers_4_computes(case):
   length, found = spans(case["parts"])
   got, after = mrope.positions(
-      length, found, tokens_per_second=case["tokens_per_second"], mode="hf4")
+    length, found, tokens_per_second=case["tokens_per_second"], mode="hf4"
+  )
   np.testing.assert_array_equal(got, case["positions"])
   assert after == case["next_position"]
   assert got.dtype == np.int32
@@ -44,29 +46,43 @@ def test_hf5_is_what_transformers_5_computes(case):
   grids, seconds = {1: [], 2: []}, []
   for part, span in zip([p for p in case["parts"] if isinstance(p, list)], found, strict=True):
     kind = {"image": 1, "video": 2}[part[0]]
-    kinds[span.start:span.start + span.length] = kind
+    kinds[span.start : span.start + span.length] = kind
     grids[kind].append(part[1])
     seconds += part[2:]
-  model = types.SimpleNamespace(config=types.SimpleNamespace(vision_config=types.SimpleNamespace(
-      spatial_merge_size=2, tokens_per_second=case["tokens_per_second"])))
+  model = types.SimpleNamespace(
+    config=types.SimpleNamespace(
+      vision_config=types.SimpleNamespace(
+        spatial_merge_size=2, tokens_per_second=case["tokens_per_second"]
+      )
+    )
+  )
   cls = modeling.Qwen2_5_VLModel
   model.get_vision_position_ids = cls.get_vision_position_ids.__get__(model)
   tensor = lambda values: torch.tensor(values) if values else None
   want, delta = cls.get_rope_index(
-      model, torch.zeros((1, length), dtype=torch.long), torch.tensor(kinds)[None],
-      tensor(grids[1]), tensor(grids[2]), seconds or None)
+    model,
+    torch.zeros((1, length), dtype=torch.long),
+    torch.tensor(kinds)[None],
+    tensor(grids[1]),
+    tensor(grids[2]),
+    seconds or None,
+  )
   got, after = mrope.positions(
-      length, found, tokens_per_second=case["tokens_per_second"], mode="hf5")
+    length, found, tokens_per_second=case["tokens_per_second"], mode="hf5"
+  )
   np.testing.assert_array_equal(got, want[:, 0].T.numpy())
   assert after == length + int(delta[0, 0])
 
 
-@pytest.mark.parametrize("mode, seconds, times, text_after", [
+@pytest.mark.parametrize(
+  "mode, seconds, times, text_after",
+  [
     ("hf4", 0.5, [2, 2, 2], [4, 5]),
     ("hf5", 0.5, [2, 3, 4], [4, 5]),
     ("hf4", 1.0, [2, 4, 6], [7, 8]),
     ("hf5", 1.0, [2, 4, 6], [4, 5]),
-])
+  ],
+)
 def test_the_modes_differ_on_video_by_hand(mode, seconds, times, text_after):
   video = mrope.Span(2, (3, 2, 2), seconds)
   got, _ = mrope.positions(16, [video], tokens_per_second=2, mode=mode)

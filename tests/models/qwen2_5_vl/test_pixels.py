@@ -1,4 +1,5 @@
 """Pixels against transformers' Qwen2VLImageProcessorPil."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,8 +9,19 @@ from cot_rm.models.qwen2_5_vl import pixels
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-SIZES = [(84, 84), (56, 112), (1, 1), (3, 500), (10, 2000), (28, 28), (100, 101), (333, 517),
-         (1000, 60), (1400, 1100), (43, 42)]
+SIZES = [
+  (84, 84),
+  (56, 112),
+  (1, 1),
+  (3, 500),
+  (10, 2000),
+  (28, 28),
+  (100, 101),
+  (333, 517),
+  (1000, 60),
+  (1400, 1100),
+  (43, 42),
+]
 MODES = ["RGB", "RGBA", "L", "P", "LA", "1", "CMYK", "I;16"]
 
 
@@ -22,12 +34,14 @@ def image(height, width, mode="RGB", seed=0):
 
 def ours(source, min_pixels, max_pixels):
   picture = media.picture(source, name="x")
-  size = pixels.smart_resize(picture.height, picture.width, factor=28, min_pixels=min_pixels,
-                             max_pixels=max_pixels)
+  size = pixels.smart_resize(
+    picture.height, picture.width, factor=28, min_pixels=min_pixels, max_pixels=max_pixels
+  )
   numbers = pixels.table(rescale=1 / 255, mean=MEAN, std=STD)
   frames = pixels.resize([picture], size, 3)
   return (1, size[0] // 14, size[1] // 14), pixels.patches(
-      frames, numbers, patch=14, merge=2, temporal=2)
+    frames, numbers, patch=14, merge=2, temporal=2
+  )
 
 
 @pytest.fixture(scope="module")
@@ -81,4 +95,4 @@ def test_a_wide_picture_is_bounded_and_too_wide_is_an_error():
 
 
 def test_no_side_vanishes():
-  assert pixels.smart_resize(10, 2000, factor=28, min_pixels=0, max_pixels=10 ** 6)[0] == 28
+  assert pixels.smart_resize(10, 2000, factor=28, min_pixels=0, max_pixels=10**6)[0] == 28

@@ -1,39 +1,16 @@
 """From messages to Encoded: against transformers, and with everything that can be wrong in them."""
+
 import base64
 import dataclasses
 import io
 import json
-import shutil
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cot_rm.models import tiny_tokenizer
-from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import processor as processor_lib
-
-TEXTS = ["Which answer is better? Describe the picture first. 12 red stars, user assistant system"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("checkpoint")
-  ids = tiny_tokenizer.train(TEXTS * 3, folder, vocab_size=200, phrases=["<think>\n"])
-  config = dataclasses.replace(config_lib.PRESETS["tiny"], **ids)
-  (folder / "config.json").write_text(json.dumps(config_lib.to_hf(config)))
-  return folder
-
-
-@pytest.fixture(scope="module")
-def processor(folder):
-  return processor_lib.Processor.load(folder)
-
-
-@pytest.fixture
-def broken(folder, tmp_path):
-  """A copy to damage."""
-  return shutil.copytree(folder, tmp_path / "broken")
 
 
 def edit(path, **values):
@@ -41,8 +18,9 @@ def edit(path, **values):
 
 
 def picture(height=84, width=84, seed=0):
-  return Image.fromarray(np.random.default_rng(seed).integers(
-      0, 256, (height, width, 3), dtype=np.uint8))
+  return Image.fromarray(
+    np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+  )
 
 
 def user(*parts):
@@ -69,26 +47,40 @@ def test_text_alone_is_the_template(processor):
     assert (got.visual == -1).all()
 
 
-def test_everything_agrees_with_transformers(folder, processor):
-  """Three pictures of odd sizes and a video between texts, put together the way transformers does."""
+def test_everything_agrees_with_transformers(folder):
+  """Three pictures of odd sizes and a video between texts, put together as transformers does."""
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   from transformers import vision_utils
+  from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as modeling
   from transformers.models.qwen2_vl import image_processing_pil_qwen2_vl as theirs
 
+  processor = processor_lib.Processor.load(folder, mrope="hf5")
   pictures = [picture(84, 84), picture(200, 131, 1), picture(60, 300, 2)]
   frames = np.stack([np.asarray(picture(112, 84, seed)) for seed in range(4)])
-  got = processor(user(
-      image(pictures[0]), text("red"), image(pictures[1]), {"type": "video", "video": frames},
-      text("stars"), image(pictures[2])), id="t")
+  got = processor(
+    user(
+      image(pictures[0]),
+      text("red"),
+      image(pictures[1]),
+      {"type": "video", "video": frames},
+      text("stars"),
+      image(pictures[2]),
+    ),
+    id="t",
+  )
 
   out = theirs.Qwen2VLImageProcessorPil()(images=pictures, return_tensors="np")
   grids = out["image_grid_thw"]
   starts = np.cumsum([0, *grids.prod(1)])
-  pixels = [out["pixel_values"][a:b] for a, b in zip(starts, starts[1:])]
-  singles = [theirs.Qwen2VLImageProcessorPil()(images=[Image.fromarray(f)], return_tensors="np")[
-      "pixel_values"].reshape(-1, 3, 2, 196)[:, :, 0] for f in frames]
-  video = np.concatenate([np.stack(singles[i:i + 2], axis=2) for i in (0, 2)]).reshape(-1, 1176)
+  pixels = [out["pixel_values"][a:b] for a, b in zip(starts, starts[1:], strict=False)]
+  singles = [
+    theirs.Qwen2VLImageProcessorPil()(images=[Image.fromarray(f)], return_tensors="np")[
+      "pixel_values"
+    ].reshape(-1, 3, 2, 196)[:, :, 0]
+    for f in frames
+  ]
+  video = np.concatenate([np.stack(singles[i : i + 2], axis=2) for i in (0, 2)]).reshape(-1, 1176)
   order = [(1, *grids[0][1:]), (1, *grids[1][1:]), (2, 8, 6), (1, *grids[2][1:])]
   flat = np.concatenate([pixels[0], pixels[1], video, pixels[2]])
   grid_thw = torch.tensor(np.array(order, np.int64))
@@ -97,7 +89,8 @@ def test_everything_agrees_with_transformers(folder, processor):
   index = index.numpy()
 
   np.testing.assert_allclose(
-      got.patches, flat.reshape(-1, 4, 1176)[index].reshape(-1, 1176), rtol=0, atol=1e-6)
+    got.patches, flat.reshape(-1, 4, 1176)[index].reshape(-1, 1176), rtol=0, atol=1e-6
+  )
   places = vision_utils.get_vision_position_ids(grid_thw, 2).numpy()
   np.testing.assert_array_equal(got.hw, places.reshape(-1, 4, 2)[index].reshape(-1, 2))
   edges = lambda ids: [0, *(1 + np.flatnonzero(np.diff(ids))).tolist(), len(ids)]
@@ -110,19 +103,52 @@ def test_everything_agrees_with_transformers(folder, processor):
 
   pad = {"image": "<|image_pad|>", "video": "<|video_pad|>"}
   kinds = ["image", "image", "video", "image"]
-  spelt = [f"<|vision_start|>{pad[kind] * (int(np.prod(grid)) // 4)}<|vision_end|>"
-           for kind, grid in zip(kinds, order)]
-  prompt = (f"<|im_start|>user\n{spelt[0]}red{spelt[1]}{spelt[2]}stars{spelt[3]}<|im_end|>\n"
-            "<|im_start|>assistant\n")
+  spelt = [
+    f"<|vision_start|>{pad[kind] * (int(np.prod(grid)) // 4)}<|vision_end|>"
+    for kind, grid in zip(kinds, order, strict=True)
+  ]
+  prompt = (
+    f"<|im_start|>user\n{spelt[0]}red{spelt[1]}{spelt[2]}stars{spelt[3]}<|im_end|>\n"
+    "<|im_start|>assistant\n"
+  )
   tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
   tokens = tokenizer.encode(prompt, add_special_tokens=False)
   np.testing.assert_array_equal(got.tokens, tokens)
   pads = np.isin(tokens, [processor.config.image_token_id, processor.config.video_token_id])
   np.testing.assert_array_equal(got.visual >= 0, pads)
-  assert got.next_position == got.positions.max() + 1
-  for field, dtype in (("tokens", np.int32), ("positions", np.int32), ("visual", np.int32),
-                       ("patches", np.float32), ("hw", np.int32), ("windows", np.int32),
-                       ("frames", np.int32)):
+
+  cls = modeling.Qwen2_5_VLModel
+  model = types.SimpleNamespace(
+    config=types.SimpleNamespace(
+      vision_config=types.SimpleNamespace(
+        spatial_merge_size=2, tokens_per_second=config.tokens_per_second
+      )
+    )
+  )
+  model.get_vision_position_ids = cls.get_vision_position_ids.__get__(model)
+  modality = np.select(
+    [got.tokens == processor.config.image_token_id, got.tokens == processor.config.video_token_id],
+    [1, 2],
+  )
+  positions, delta = cls.get_rope_index(
+    model,
+    torch.tensor(tokens)[None],
+    torch.tensor(modality)[None],
+    grid_thw[[0, 1, 3]],
+    grid_thw[2:3],
+    [1.0],
+  )
+  np.testing.assert_array_equal(got.positions, positions[:, 0].T.numpy())
+  assert got.next_position == len(tokens) + int(delta[0, 0])
+  for field, dtype in (
+    ("tokens", np.int32),
+    ("positions", np.int32),
+    ("visual", np.int32),
+    ("patches", np.float32),
+    ("hw", np.int32),
+    ("windows", np.int32),
+    ("frames", np.int32),
+  ):
     assert getattr(got, field).dtype == dtype, field
 
 
@@ -138,10 +164,16 @@ def test_a_picture_may_be_written_in_every_way(processor, tmp_path):
   data = (tmp_path / "a.png").read_bytes()
   url = "data:image/png;base64," + base64.b64encode(data).decode()
   want = processor(user(image(source), text("red")), id="t")
-  for part in (image(str(tmp_path / "a.png")), image(tmp_path / "a.png"), image(data), image(url),
-               {"type": "image_url", "image_url": {"url": url}},
-               {"type": "image_url", "image_url": url}, {"type": "image", "url": url},
-               {"type": "image", "path": str(tmp_path / "a.png")}):
+  for part in (
+    image(str(tmp_path / "a.png")),
+    image(tmp_path / "a.png"),
+    image(data),
+    image(url),
+    {"type": "image_url", "image_url": {"url": url}},
+    {"type": "image_url", "image_url": url},
+    {"type": "image", "url": url},
+    {"type": "image", "path": str(tmp_path / "a.png")},
+  ):
     same(processor(user(part, text("red")), id="t"), want)
 
 
@@ -155,8 +187,11 @@ def test_a_video_may_be_written_in_every_way(processor, tmp_path):
   want = video(frames)
   assert want.frames.max() == 2  # the odd frame is repeated
   assert (want.tokens == processor.config.video_token_id).sum() == 2 * 9
-  for source in (tmp_path / "clip.npy", str(tmp_path / "clip"),
-                 tuple(Image.fromarray(frame) for frame in frames)):
+  for source in (
+    tmp_path / "clip.npy",
+    str(tmp_path / "clip"),
+    tuple(Image.fromarray(frame) for frame in frames),
+  ):
     same(video(source), want)
 
 
@@ -173,7 +208,8 @@ def test_frames_are_thinned_to_the_knob(folder):
   frames = np.zeros((40, 56, 56, 3), np.uint8)
   part = {"type": "video", "video": frames, "fps": 8}
   count = lambda **knobs: processor_lib.Processor.load(folder, **knobs)(
-      user(part), id="t").frames.max()
+    user(part), id="t"
+  ).frames.max()
   assert count() == 5  # 5 seconds at 2 a second, two to a patch
   assert count(fps=1) == 2
   assert count(max_frames=6) == 3
@@ -183,7 +219,8 @@ def test_frames_are_thinned_to_the_knob(folder):
 def test_pixel_bounds_come_from_knobs_and_parts(folder, processor):
   big = picture(560, 560)
   tokens = lambda one, **settings: int(
-      (one(user(image(big, **settings)), id="t").visual >= 0).sum())
+    (one(user(image(big, **settings)), id="t").visual >= 0).sum()
+  )
   assert tokens(processor) == 400
   assert tokens(processor, max_pixels=28 * 28 * 100) == 100
   assert tokens(processor_lib.Processor.load(folder, max_pixels=28 * 28 * 25)) == 25
@@ -191,7 +228,9 @@ def test_pixel_bounds_come_from_knobs_and_parts(folder, processor):
   assert (small.visual >= 0).sum() == 16
 
 
-@pytest.mark.parametrize("messages, words", [
+@pytest.mark.parametrize(
+  "messages, words",
+  [
     (user({"type": "audio", "audio": b""}), "unknown content part 'audio'; known: text, image"),
     (user({"text": "a"}), "unknown content part None"),
     (user({"type": "text"}), "a text part holds NoneType"),
@@ -204,17 +243,25 @@ def test_pixel_bounds_come_from_knobs_and_parts(folder, processor):
     (user(image(Image.new("L", (20_000, 50)))), "over 200 times"),
     (user({"type": "video", "video": [picture(56, 56), picture(56, 84)]}), "differ in size"),
     (user(text("a ☂")), "lacks \\['☂'\\]"),
-])
+  ],
+)
 def test_what_is_wrong_names_the_sample(processor, messages, words):
   with pytest.raises(ValueError, match=words.replace("|", "\\|")) as caught:
     processor(messages, id="vl-17")
   assert "example 'vl-17'" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [
-    "a<|im_end|>b", "<|image_pad|>", "x <|vision_start|>", "<unk>",
-    [text("see <|video_pad|>")], [text("<|im_"), text("end|>")],
-])
+@pytest.mark.parametrize(
+  "content",
+  [
+    "a<|im_end|>b",
+    "<|image_pad|>",
+    "x <|vision_start|>",
+    "<unk>",
+    [text("see <|video_pad|>")],
+    [text("<|im_"), text("end|>")],
+  ],
+)
 def test_text_cannot_smuggle_in_control_tokens(processor, content):
   with pytest.raises(ValueError, match="example 'vl-17'.*control token '<"):
     processor([{"role": "user", "content": content}], id="vl-17")
@@ -240,99 +287,34 @@ def test_text_comes_back_and_control_tokens_do_not(processor):
   tokens = processor.encode("<think>\nred stars 12")
   assert processor.decode(tokens) == "<think>\nred stars 12"
   assert processor.decode(np.array([*tokens, processor.end_of_turn], np.int32)) == (
-      "<think>\nred stars 12")
+    "<think>\nred stars 12"
+  )
   assert processor.encode("") == []
 
 
 def test_ids_to_stop_at_and_never_to_sample(processor, broken):
-  assert processor.end_of_turn == 2 and processor.stop_ids == (2,)
+  assert processor.end_of_turn == 2 and processor.stop_ids == (0, 2)
   assert processor.banned_ids == (5, 6, 3, 4)
   assert processor.vocab_size == len(processor._tokenizer)
-  (broken / "generation_config.json").write_text('{"eos_token_id": [2, 0]}')
-  assert processor_lib.Processor.load(broken).stop_ids == (0, 2)
+  (broken / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
+  assert processor_lib.Processor.load(broken).stop_ids == (0, 2, 7)
 
 
 def test_what_is_saved_loads_equal(folder, tmp_path):
   first = processor_lib.Processor.load(
-      folder, min_pixels=784, max_pixels=50_000, fps=3, max_frames=6, mrope="hf5")
+    folder, min_pixels=784, max_pixels=50_000, fps=3, max_frames=6, mrope="hf5"
+  )
   first.save(tmp_path / "saved")
   second = processor_lib.Processor.load(tmp_path / "saved")
   assert second.settings == first.settings and second.config == first.config
-  messages = user(image(picture(300, 200)), text("red"), {
-      "type": "video", "video": np.zeros((9, 56, 56, 3), np.uint8), "fps": 6})
+  messages = user(
+    image(picture(300, 200)),
+    text("red"),
+    {"type": "video", "video": np.zeros((9, 56, 56, 3), np.uint8), "fps": 6},
+  )
   same(second(messages, id="t"), first(messages, id="t"))
   second.save(tmp_path / "saved")  # onto itself
   assert processor_lib.Processor.load(tmp_path / "saved").settings == first.settings
-
-
-def test_saving_leaves_a_config_that_is_there(processor, tmp_path):
-  (tmp_path / "config.json").write_text("{}")
-  processor.save(tmp_path)
-  assert (tmp_path / "config.json").read_text() == "{}"
-
-
-def test_what_is_saved_loads_in_transformers(processor, tmp_path):
-  module = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
-  processor.save(tmp_path)
-  theirs = module.Qwen2VLImageProcessorPil.from_pretrained(str(tmp_path))
-  assert theirs.size["longest_edge"] == processor.settings.max_pixels
-  assert tuple(theirs.image_mean) == processor.settings.image_mean
-
-
-def test_settings_of_a_newer_processor_config_are_read(broken):
-  values = json.loads((broken / "preprocessor_config.json").read_text())
-  values |= {"size": {"shortest_edge": 784, "longest_edge": 7840}}
-  del values["min_pixels"], values["max_pixels"]
-  (broken / "preprocessor_config.json").unlink()
-  (broken / "processor_config.json").write_text(json.dumps({"image_processor": values}))
-  settings = processor_lib.Processor.load(broken).settings
-  assert (settings.min_pixels, settings.max_pixels) == (784, 7840)
-
-
-def test_a_chat_template_of_its_own_file_wins(broken):
-  (broken / "chat_template.json").write_text(json.dumps({"chat_template": "star"}))
-  got = processor_lib.Processor.load(broken)([{"role": "user", "content": "a"}], id="t")
-  assert got.tokens.tolist() == processor_lib.Processor.load(broken).encode("star")
-
-
-@pytest.mark.parametrize("missing", [
-    "config.json", "tokenizer.json", "preprocessor_config.json"])
-def test_a_missing_file_is_named(broken, missing):
-  (broken / missing).unlink()
-  with pytest.raises(FileNotFoundError, match=missing) as caught:
-    processor_lib.Processor.load(broken)
-  assert str(broken) in str(caught.value)
-
-
-def test_a_missing_folder_is_named(tmp_path):
-  with pytest.raises(FileNotFoundError, match="no such checkpoint folder.*nowhere"):
-    processor_lib.Processor.load(tmp_path / "nowhere")
-
-
-def test_a_missing_template_is_named(broken):
-  edit(broken / "tokenizer_config.json", chat_template=None)
-  with pytest.raises(FileNotFoundError, match="no chat template"):
-    processor_lib.Processor.load(broken)
-
-
-def test_files_of_different_checkpoints_are_refused(broken):
-  edit(broken / "config.json", image_token_id=77)
-  with pytest.raises(ValueError, match="'<|image_pad|>' the id 77, the tokenizer 5"):
-    processor_lib.Processor.load(broken)
-  edit(broken / "config.json", image_token_id=5, vocab_size=50)
-  with pytest.raises(ValueError, match="the model 50"):
-    processor_lib.Processor.load(broken)
-  edit(broken / "config.json", vocab_size=512)
-  edit(broken / "preprocessor_config.json", patch_size=16)
-  with pytest.raises(ValueError, match="patch_size is 16, but config.json says 14"):
-    processor_lib.Processor.load(broken)
-
-
-def test_knobs_out_of_range_are_refused(folder):
-  for knobs, words in ((dict(min_pixels=9, max_pixels=8), "min_pixels 9 and max_pixels 8"),
-                       (dict(fps=0), "fps 0"), (dict(mrope="hf6"), "unknown mrope mode 'hf6'")):
-    with pytest.raises(ValueError, match=words):
-      processor_lib.Processor.load(folder, **knobs)
 
 
 def test_a_picture_of_a_street_is_resized(processor):

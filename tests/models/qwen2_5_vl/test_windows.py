@@ -1,11 +1,22 @@
 """The order of patches and their segments against transformers."""
+
 import numpy as np
 import pytest
 
 from cot_rm.models.qwen2_5_vl import windows
 
-GRIDS = [(1, 2, 2), (1, 6, 6), (1, 8, 8), (1, 8, 16), (1, 10, 14), (1, 2, 60), (1, 34, 6),
-         (3, 4, 4), (2, 10, 18), (5, 8, 8)]
+GRIDS = [
+  (1, 2, 2),
+  (1, 6, 6),
+  (1, 8, 8),
+  (1, 8, 16),
+  (1, 10, 14),
+  (1, 2, 60),
+  (1, 34, 6),
+  (3, 4, 4),
+  (2, 10, 18),
+  (5, 8, 8),
+]
 
 
 def boundaries(segments):

@@ -1,0 +1,92 @@
+"""A model's fingerprint: what it thinks of one fixed prompt, as numbers that a damaged load changes.
+
+T tokens, P patches, C numbers in a patch.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from cot_rm import models, schema
+from cot_rm.models import logprobs
+
+# How far log-probabilities of the same weights lie apart on different machines and meshes.
+TOLERANCE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
+TEXT = 8  # tokens before and behind the picture
+SIDE = 2  # visual tokens a side of the picture
+
+
+def probe(config):
+  """The prompt: a schema.Batch of one row, text, a picture and text, out of arithmetic alone."""
+  c = config.vision
+  merge, count = c.merge_size, SIDE**2
+  special = (
+    config.image_token_id,
+    config.video_token_id,
+    config.vision_start_token_id,
+    config.vision_end_token_id,
+  )
+  usable = np.setdiff1d(np.arange(config.vocab_size, dtype=np.int32), special)
+  text = usable[np.arange(1, 2 * TEXT + 1) * 7919 % len(usable)]
+  tokens_T = np.concatenate(
+    [
+      text[:TEXT],
+      [config.vision_start_token_id],
+      [config.image_token_id] * count,
+      [config.vision_end_token_id],
+      text[TEXT:],
+    ]
+  ).astype(np.int32)
+  first, T = TEXT + 1, len(tokens_T)
+  visual_T = np.full(T, -1, np.int32)
+  visual_T[first : first + count] = np.arange(count)
+  row, column = np.divmod(np.arange(count), SIDE)
+  positions_T3 = np.repeat(np.arange(T)[:, None], 3, 1)
+  positions_T3[first : first + count] = first + np.stack([0 * row, row, column], 1)
+  positions_T3[first + count :] += SIDE - count
+  P = count * merge**2
+  in_row, in_column = np.divmod(np.arange(P) % merge**2, merge)
+  hw_P2 = np.stack(
+    [np.repeat(row, merge**2) * merge + in_row, np.repeat(column, merge**2) * merge + in_column], 1
+  )
+  patches_PC = np.sin(np.arange(P * c.patch_numbers, dtype=np.float32)).reshape(P, -1)
+  ones_P = np.ones(P, np.int32)
+  batched = lambda x: jnp.asarray(x)[None]
+  return schema.Batch(
+    tokens=batched(tokens_T),
+    positions=batched(positions_T3.astype(np.int32)),
+    segments=batched(np.ones(T, np.int32)),
+    visual=batched(visual_T),
+    mask=batched(np.ones(T, np.float32)),
+    pictures=schema.Pictures(
+      batched(patches_PC), batched(hw_P2.astype(np.int32)), batched(ones_P), batched(ones_P)
+    ),
+  )
+
+
+def of(family, config, params):
+  """The fingerprint: f32 log-probabilities of the probe's tokens, as a list.
+
+  Runs in the parameters' dtype; the parts before the picture hang on the decoder alone.
+  """
+  dtype = jax.tree.leaves(params)[0].dtype
+  graphdef, _ = nnx.split(
+    nnx.eval_shape(lambda: models.get(family).Model(config, rngs=nnx.Rngs(0), dtype=dtype))
+  )
+  with jax.default_matmul_precision("highest"):
+    logps_BT = logprobs.make(graphdef)(params, probe(config))
+  return np.asarray(logps_BT)[0, 1:].tolist()
+
+
+def check(found, recorded, dtypes, what):
+  """Raises ValueError where two fingerprints differ by more than the coarser dtype explains."""
+  tolerance = max(TOLERANCE[dtype] for dtype in dtypes)
+  if len(found) != len(recorded):
+    raise ValueError(f"{what}: a fingerprint of {len(found)} numbers, {len(recorded)} recorded")
+  apart = np.abs(np.asarray(found) - np.asarray(recorded)).max()
+  if not apart <= tolerance:  # also where it is NaN
+    raise ValueError(
+      f"{what}: the fingerprint is off by {apart:.4g} (tolerance {tolerance:g} for "
+      f"{' and '.join(dtypes)}): these are not the weights that were saved"
+    )

@@ -1,0 +1,178 @@
+"""What a checkpoint folder says of its processor: picture settings, tokenizer, template, stops."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
+
+END_OF_TURN = "<|im_end|>"
+END_OF_TEXT = "<|endoftext|>"  # what the base models end with; a chat model may too
+# What a checkpoint folder may hold for its processor, in either generation of transformers.
+FILES = (
+  "config.json",
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "chat_template.json",
+  "chat_template.jinja",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """preprocessor_config.json. Those that a caller gives win over the file, and are saved."""
+
+  min_pixels: int = 56 * 56  # a picture's or frame's area after resizing
+  max_pixels: int = 28 * 28 * 1280
+  fps: float = 2.0  # frames of a video looked at per second
+  max_frames: int = 768  # and of a whole video
+  mrope: str = "hf4"  # see mrope.positions
+  image_mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
+  image_std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
+  rescale_factor: float = 1 / 255
+  resample: int = 3  # Pillow's number: bicubic
+
+  def __post_init__(self):
+    if not 0 < self.min_pixels <= self.max_pixels:
+      raise ValueError(
+        f"min_pixels {self.min_pixels:,} and max_pixels {self.max_pixels:,}: "
+        "0 < min_pixels <= max_pixels is needed"
+      )
+    if not (self.fps > 0 and self.max_frames > 0):
+      raise ValueError(f"fps {self.fps} and max_frames {self.max_frames} must be positive")
+    if self.mrope not in mrope_lib.MODES:
+      raise ValueError(f"unknown mrope mode {self.mrope!r}; known: {', '.join(mrope_lib.MODES)}")
+
+
+def load_json(folder, name):
+  """A file of a checkpoint folder, parsed. Raises FileNotFoundError or ValueError with its path."""
+  path = folder / name
+  if not path.exists():
+    raise FileNotFoundError(f"no {name} in the checkpoint folder {str(folder)!r}")
+  try:
+    return json.loads(path.read_text())
+  except json.JSONDecodeError as error:
+    raise ValueError(f"{str(path)!r} is no JSON: {error}") from error
+
+
+def read(folder, vision, given):
+  """The Settings of a folder, those of the dict `given` on top.
+
+  Raises FileNotFoundError where there are none, ValueError where they contradict the VisionConfig.
+  """
+  if (folder / "preprocessor_config.json").exists():
+    name = "preprocessor_config.json"
+    values = load_json(folder, name)
+  else:
+    name = "processor_config.json"
+    if not (folder / name).exists():
+      raise FileNotFoundError(
+        f"neither preprocessor_config.json nor {name} in the checkpoint folder {str(folder)!r}"
+      )
+    values = load_json(folder, name).get("image_processor", {})
+  for key in ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"):
+    if not values.get(key, True):
+      raise ValueError(f"{str(folder / name)!r}: {key} is off; only on is supported")
+  for key in ("patch_size", "merge_size", "temporal_patch_size"):
+    if values.get(key, getattr(vision, key)) != getattr(vision, key):
+      raise ValueError(
+        f"{str(folder / name)!r}: {key} is {values[key]}, but config.json says "
+        f"{getattr(vision, key)}"
+      )
+  size = values.get("size") or {}
+  found = {
+    "min_pixels": values.get("min_pixels") or size.get("shortest_edge"),
+    "max_pixels": values.get("max_pixels") or size.get("longest_edge"),
+  } | {
+    key: values.get(key)
+    for key in (
+      "fps",
+      "max_frames",
+      "mrope",
+      "image_mean",
+      "image_std",
+      "rescale_factor",
+      "resample",
+    )
+  }
+  found = {
+    key: tuple(value) if isinstance(value, list) else value
+    for key, value in found.items()
+    if value is not None
+  }
+  return Settings(**found | given)
+
+
+def write(folder, settings, vision, *, source):
+  """Copies the files of `source` into folder and writes these settings as preprocessor_config.json.
+
+  A config.json that is already there stays: it is the model's.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  for name in FILES:
+    old, new = source / name, folder / name
+    keep = new.exists() and (name == "config.json" or old.resolve() == new.resolve())
+    if old.exists() and not keep:
+      shutil.copyfile(old, new)
+  values = dataclasses.asdict(settings) | {
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "processor_class": "Qwen2_5_VLProcessor",
+    "patch_size": vision.patch_size,
+    "merge_size": vision.merge_size,
+    "temporal_patch_size": vision.temporal_patch_size,
+    "size": {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels},
+  }
+  (folder / "preprocessor_config.json").write_text(json.dumps(values, indent=2) + "\n")
+
+
+def load_tokenizer(folder, config):
+  """transformers' tokenizer with its chat template.
+
+  Raises FileNotFoundError where either is missing, ValueError where it does not fit the Config.
+  """
+  if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
+    raise FileNotFoundError(
+      f"no tokenizer.json or vocab.json in the checkpoint folder {str(folder)!r}"
+    )
+  import transformers  # here, because it takes seconds
+
+  tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+  if (folder / "chat_template.json").exists():
+    tokenizer.chat_template = load_json(folder, "chat_template.json")["chat_template"]
+  if not tokenizer.chat_template:
+    raise FileNotFoundError(f"no chat template in the checkpoint folder {str(folder)!r}")
+  for token, wanted in (
+    ("<|image_pad|>", config.image_token_id),
+    ("<|video_pad|>", config.video_token_id),
+    ("<|vision_start|>", config.vision_start_token_id),
+    ("<|vision_end|>", config.vision_end_token_id),
+  ):
+    if tokenizer.convert_tokens_to_ids(token) != wanted:
+      raise ValueError(
+        f"{str(folder)!r}: config.json gives {token!r} the id {wanted}, the tokenizer "
+        f"{tokenizer.convert_tokens_to_ids(token)}: they are of different checkpoints"
+      )
+  if len(tokenizer) > config.vocab_size:
+    raise ValueError(
+      f"{str(folder)!r}: the tokenizer knows {len(tokenizer):,} tokens, the model "
+      f"{config.vocab_size:,}"
+    )
+  if tokenizer.convert_tokens_to_ids(END_OF_TURN) in (None, tokenizer.unk_token_id):
+    raise ValueError(f"{str(folder)!r}: the tokenizer has no {END_OF_TURN!r}")
+  return tokenizer
+
+
+def stop_ids(folder, tokenizer, end_of_turn):
+  """Tokens that end an answer: of the chat format, the tokenizer and generation_config.json."""
+  ids = {end_of_turn, tokenizer.eos_token_id, tokenizer.get_vocab().get(END_OF_TEXT)}
+  if (folder / "generation_config.json").exists():
+    stops = load_json(folder, "generation_config.json").get("eos_token_id")
+    ids |= set(stops if isinstance(stops, list) else [stops])
+  return tuple(sorted(ids - {None}))

@@ -1,0 +1,314 @@
+"""The whole model against transformers' torch model, and against itself: cached, grouped, sharded."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from cot_rm import schema, sharding
+from cot_rm.models import hf, logprobs, qwen2_5_vl
+from tests.models.qwen2_5_vl import oracle
+
+HEADS = {"untied": oracle.CONFIG, "tied": oracle.TIED}
+RULES = {
+  "batch": ("fsdp",),
+  "embed": "fsdp",
+  "vocab": "tensor",
+  "heads": "tensor",
+  "kv_heads": "tensor",
+  "mlp": "tensor",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  config: qwen2_5_vl.Config
+  torch: torch.nn.Module
+  params: nnx.State
+
+  def graphdef(self, **changes):
+    config = dataclasses.replace(self.config, **changes)
+    return nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(config, rngs=nnx.Rngs(0))))[0]
+
+  @property
+  def model(self):
+    return nnx.merge(self.graphdef(), self.params)
+
+  def prompt(self, parts, seed=0):
+    return oracle.prompt(parts, model=self.torch, config=self.config, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+  made = {}
+  for name, config in HEADS.items():
+    model = oracle.make(config)
+    made[name] = Pair(config, model, oracle.port(model, tmp_path_factory.mktemp(name)))
+  return made
+
+
+@pytest.fixture(scope="module")
+def pair(pairs):
+  return pairs["untied"]
+
+
+def batch_of(*rows, left=0, right=0, patches=0, spare=0):
+  """A Batch of encoded prompts, a row each, with this much padding (tokens, patches, rows)."""
+  B = len(rows) + spare
+  T = left + max(len(e.tokens) for e in rows) + right
+  P = max(len(e.patches) for e in rows) + patches
+  out = dict(
+    tokens=np.zeros((B, T), np.int32),
+    positions=np.zeros((B, T, 3), np.int32),
+    segments=np.zeros((B, T), np.int32),
+    visual=np.full((B, T), -1, np.int32),
+  )
+  seen = dict(
+    patches=np.zeros((B, P, 1176), np.float32),
+    hw=np.zeros((B, P, 2), np.int32),
+    windows=np.zeros((B, P), np.int32),
+    frames=np.zeros((B, P), np.int32),
+  )
+  for b, e in enumerate(rows):
+    end = left + len(e.tokens)
+    for name in ("tokens", "positions", "visual"):
+      out[name][b, left:end] = getattr(e, name)
+    out["segments"][b, left:end] = 1
+    for name, array in seen.items():
+      array[b, : len(e.patches)] = getattr(e, name)
+  return schema.Batch(
+    **out, mask=np.ones((B, T), np.float32), pictures=schema.Pictures(**seen) if P else None
+  )
+
+
+@jax.jit
+def _embed(model, batch):
+  features = None if batch.pictures is None else model.features(batch.pictures)
+  return model.embed(batch.tokens, batch.visual, features)
+
+
+@jax.jit
+def _hidden(model, batch):
+  return model.hidden(_embed(model, batch), batch.positions, batch.segments)
+
+
+@jax.jit
+def _logits(model, batch):
+  return jnp.einsum("BTD,VD->BTV", _hidden(model, batch), model.head)
+
+
+@jax.jit
+def _logps(model, batch):
+  return logprobs.of(model, batch)
+
+
+def torch_logps(logits, tokens):
+  return torch.log_softmax(logits[0, :-1], -1).gather(-1, torch.as_tensor(tokens)[1:, None])[:, 0]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", oracle.PROMPTS)
+def test_logits_and_log_probs_agree_with_torch(pairs, head, name):
+  pair = pairs[head]
+  prompt = pair.prompt(oracle.PROMPTS[name])
+  with torch.no_grad():
+    wanted = pair.torch(**prompt.inputs).logits
+  batch = batch_of(prompt.encoded)
+  np.testing.assert_allclose(_logits(pair.model, batch), wanted, atol=1e-4, rtol=0)
+  np.testing.assert_allclose(
+    _logps(pair.model, batch)[0, 1:],
+    torch_logps(wanted, prompt.encoded.tokens.astype(np.int64)),
+    atol=1e-4,
+    rtol=0,
+  )
+
+
+@pytest.mark.parametrize("name", oracle.PROMPTS)
+def test_every_hidden_state_agrees_with_torch(pair, name):
+  prompt = pair.prompt(oracle.PROMPTS[name])
+  with torch.no_grad():
+    wanted = pair.torch(**prompt.inputs, output_hidden_states=True).hidden_states
+  norm = pair.torch.model.language_model.norm
+  batch = batch_of(prompt.encoded)
+  np.testing.assert_allclose(_embed(pair.model, batch), wanted[0], atol=1e-4, rtol=0)
+  for k in range(1, pair.config.num_layers + 1):
+    first = nnx.State(
+      {**pair.params, "layers": jax.tree.map(lambda x: x[:k], pair.params["layers"])}
+    )  # noqa: B023
+    found = _hidden(nnx.merge(pair.graphdef(num_layers=k), first), batch)
+    with torch.no_grad():  # torch's last is behind the norm already
+      state = wanted[k] if k == pair.config.num_layers else norm(wanted[k])
+    np.testing.assert_allclose(found, state, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+  "padding",
+  [
+    dict(left=3),
+    dict(right=4),
+    dict(patches=8),
+    dict(spare=2),
+    dict(left=2, right=1, patches=4, spare=1),
+  ],
+  ids=str,
+)
+def test_padding_changes_no_real_position(pair, padding):
+  rows = [pair.prompt(parts, seed=i).encoded for i, parts in enumerate(oracle.PROMPTS.values())]
+  left = padding.get("left", 0)
+  padded = _hidden(pair.model, batch_of(*rows, **padding))
+  assert np.isfinite(padded).all()
+  for b, row in enumerate(rows):
+    alone = _hidden(pair.model, batch_of(row))[0]
+    np.testing.assert_allclose(padded[b, left : left + len(row.tokens)], alone, atol=1e-5, rtol=0)
+
+
+def test_packed_sequences_do_not_see_each_other(pair):
+  a, b = (pair.prompt(oracle.PROMPTS["text"], seed=i).encoded for i in (1, 2))
+  one, two = batch_of(a), batch_of(b)
+  join = lambda x, y: np.concatenate([x, y], 1)
+  packed = schema.Batch(
+    tokens=join(one.tokens, two.tokens),
+    positions=join(one.positions, two.positions),
+    segments=join(one.segments, 2 * two.segments),
+    visual=join(one.visual, two.visual),
+    mask=join(one.mask, two.mask),
+  )
+  found = _hidden(pair.model, packed)
+  T = len(a.tokens)
+  np.testing.assert_allclose(found[:, :T], _hidden(pair.model, one), atol=1e-5, rtol=0)
+  np.testing.assert_allclose(found[:, T:], _hidden(pair.model, two), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_gradients_of_every_parameter_agree_with_torch(pairs, head, remat):
+  pair = pairs[head]
+  prompt = pair.prompt(oracle.PROMPTS["three pictures"])
+  T = len(prompt.encoded.tokens)
+  weights = np.random.default_rng(1).standard_normal(T).astype(np.float32)
+  pair.torch.zero_grad()
+  logits = pair.torch(**prompt.inputs).logits
+  logps = torch_logps(logits, prompt.encoded.tokens.astype(np.int64))
+  (logps * torch.tensor(weights[1:])).sum().backward()
+  wanted = {
+    qwen2_5_vl.HF_KEYS.canonical(name): p.grad.numpy() for name, p in pair.torch.named_parameters()
+  }
+
+  graphdef = nnx.split(
+    nnx.eval_shape(lambda: qwen2_5_vl.Model(pair.config, rngs=nnx.Rngs(0), remat=remat))
+  )[0]
+  loss = lambda params, batch: (logprobs.of(nnx.merge(graphdef, params), batch)[0] * weights).sum()
+  grads = jax.jit(jax.grad(loss))(pair.params, batch_of(prompt.encoded))
+  checked = set()
+  for path, variable in nnx.to_flat_state(grads):
+    path = ".".join(path)
+    found = np.asarray(variable.get_value())
+    names = hf.names(path, variable, qwen2_5_vl.HF_KEYS)
+    for name, g in zip(names, found if len(names) > 1 else [found], strict=True):
+      g = g.reshape(wanted[name].shape)
+      scale = np.abs(wanted[name]).max()
+      assert scale > 0, name
+      assert np.abs(g - wanted[name]).max() <= 1e-3 * scale, name
+      checked.add(name)
+  assert checked == set(wanted)
+
+
+def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
+  prompts = [pair.prompt(oracle.PROMPTS[name]).encoded for name in ("one picture", "text")]
+  Q, G, T = 2, 3, 5
+  answers_BT = np.random.default_rng(2).integers(10, 160, (Q * G, T)).astype(np.int32)
+  model = pair.model
+  batch = batch_of(*prompts, right=2)
+  x_QSD = _embed(model, batch)
+  _, prompt_kv = jax.jit(lambda m, x, p, s: m.prefill(x, p, s))(
+    model, x_QSD, batch.positions, batch.segments
+  )
+  extend = jax.jit(lambda m, *args: m.extend(*args))
+  cache = jax.tree.map(lambda x: jnp.zeros((x.shape[0], Q * G, T, *x.shape[3:])), prompt_kv)
+  start_B = np.repeat([e.next_position for e in prompts], G)
+  steps = []
+  for t in range(T):
+    positions = np.broadcast_to((start_B + t)[:, None, None], (Q * G, 1, 3))
+    h, cache = extend(
+      model,
+      model.embed(answers_BT[:, t : t + 1]),
+      positions,
+      prompt_kv,
+      batch.segments > 0,
+      cache,
+      t,
+    )
+    steps.append(h)
+  found_BTD = np.concatenate(steps, 1)
+  for b in range(Q * G):
+    e = prompts[b // G]
+    whole = dataclasses.replace(
+      e,
+      tokens=np.concatenate([e.tokens, answers_BT[b]]),
+      positions=np.concatenate(
+        [e.positions, e.next_position + np.repeat(np.arange(T)[:, None], 3, 1)]
+      ),
+      visual=np.concatenate([e.visual, np.full(T, -1)]),
+    )
+    wanted = _hidden(model, batch_of(whole))[0, -T:]
+    np.testing.assert_allclose(found_BTD[b], wanted, atol=1e-4, rtol=0)
+  # All at once, and each sample alone with its prompt, are the same.
+  empty = jax.tree.map(jnp.zeros_like, cache)
+  positions = start_B[:, None, None] + np.repeat(np.arange(T)[None, :, None], 3, 2)
+  at_once, _ = extend(
+    model, model.embed(answers_BT), positions, prompt_kv, batch.segments > 0, empty, 0
+  )
+  np.testing.assert_allclose(at_once, found_BTD, atol=1e-4, rtol=0)
+  take = lambda tree, i: jax.tree.map(lambda x: x[:, i : i + 1], tree)
+  for b in range(Q * G):
+    q = b // G
+    single, _ = extend(
+      model,
+      model.embed(answers_BT[b : b + 1]),
+      positions[b : b + 1],
+      take(prompt_kv, q),
+      batch.segments[q : q + 1] > 0,
+      take(empty, b),
+      0,
+    )
+    np.testing.assert_allclose(single[0], found_BTD[b], atol=1e-4, rtol=0)
+
+
+def test_eight_devices_equal_one(pair):
+  rows = [pair.prompt(parts, seed=i).encoded for i, parts in enumerate(oracle.PROMPTS.values())]
+  batch = batch_of(*rows)
+  graphdef = pair.graphdef()
+
+  def loss(params, batch):
+    logps_BT = logprobs.of(nnx.merge(graphdef, params), batch)
+    return logps_BT.mean(), logps_BT
+
+  run = jax.value_and_grad(loss, has_aux=True)
+  (_, wanted), wanted_grads = jax.jit(run)(pair.params, batch)
+  mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
+  params = jax.device_put(pair.params, sharding.of(pair.params, mesh, RULES))
+  assert len(params["layers"]["mlp"]["up_proj"]["weight"].addressable_shards) == 8
+  with sharding.use(mesh, RULES):
+    (_, found), grads = jax.jit(run)(params, sharding.put(batch, mesh, RULES))
+  np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(b).max()), rtol=0),
+    grads,
+    wanted_grads,
+  )
+
+
+def test_bfloat16_products_stay_near_float32(pair):
+  batch = batch_of(pair.prompt(oracle.PROMPTS["one picture"]).encoded)
+  low = nnx.merge(
+    nnx.split(
+      nnx.eval_shape(lambda: qwen2_5_vl.Model(pair.config, rngs=nnx.Rngs(0), dtype="bfloat16"))
+    )[0],
+    pair.params,
+  )
+  apart = np.abs(_logps(low, batch) - _logps(pair.model, batch))
+  assert 0 < apart.max() < 0.5

@@ -1,0 +1,164 @@
+"""The public face: logps, complete, compare, and what both orders add up to."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import cot_rm
+from cot_rm import judge as judging
+from cot_rm.data import packing, shapes
+from cot_rm.schema import Completion, Verdict
+
+BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144))
+
+
+@pytest.fixture(scope="module")
+def judge(tiny_folder):
+  return cot_rm.load(tiny_folder, buckets=BUCKETS, rows=4)
+
+
+def picture(colour, size=(84, 84)):
+  return Image.new("RGB", size, colour)
+
+
+def chat(text, *pictures):
+  return [
+    {
+      "role": "user",
+      "content": [
+        *({"type": "image", "image": p} for p in pictures),
+        {"type": "text", "text": text},
+      ],
+    }
+  ]
+
+
+def test_log_probabilities_are_of_the_answer_and_see_the_picture(judge):
+  text = "<think>\nImage 1 shows red star"
+  red, blue = (judge.logps(chat("Caption: a red star", picture(c)), text) for c in ("red", "blue"))
+  assert red.dtype == np.float32 and len(red) == len(judge.processor.encode(text))
+  assert (red < 0).all() and np.abs(red - blue).max() > 1e-4
+
+
+def test_complete_agrees_with_logps(judge):
+  ask = chat("Caption: a red star", picture("red"))
+  (done,) = judge.complete([ask], n=1, temperature=1.0, max_tokens=12, seed=3)[0]
+  assert isinstance(done, Completion) and done.finish in ("stop", "length")
+  words = done.tokens if done.finish == "length" else done.tokens[:-1]
+  if judge.processor.encode(done.text) == list(words):  # else the text has another segmentation
+    np.testing.assert_allclose(judge.logps(ask, done.text), done.logps[: len(words)], atol=2e-5)
+
+
+def test_a_seed_gives_the_same_answers_and_another_does_not(judge):
+  ask = [chat("Caption: a red star", picture("red")), chat("Caption: two cats")]
+  how = dict(n=3, temperature=1.0, max_tokens=10)
+  a, b, c = (judge.complete(ask, seed=seed, **how) for seed in (1, 1, 2))
+  texts = lambda out: [[one.text for one in group] for group in out]
+  assert texts(a) == texts(b) != texts(c)
+  assert [len(group) for group in a] == [3, 3]
+
+
+def test_an_answer_does_not_depend_on_the_other_chats(judge):
+  ask = [chat(f"Caption: {n} red star", picture("red")) for n in ("a", "no", "one", "two", "three")]
+  together = judge.complete(ask, temperature=1.0, max_tokens=10)
+  alone = [judge.complete([one], temperature=1.0, max_tokens=10)[0] for one in ask]
+  assert [g[0].text for g in together] == [g[0].text for g in alone]
+
+
+def test_openai_parts_are_taken(judge):
+  out = io.BytesIO()
+  picture("green").save(out, "PNG")
+  import base64
+
+  url = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+  parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Caption: a"}]
+  theirs = judge.logps([{"role": "user", "content": parts}], "red star")
+  np.testing.assert_array_equal(
+    theirs, judge.logps(chat("Caption: a", picture("green")), "red star")
+  )
+
+
+def test_compare_asks_in_both_orders_and_never_guesses(judge):
+  examples = list(shapes.examples(shapes.World(), "check", count=3))
+  verdicts = judge.compare(examples, grammar="brief", max_tokens=8)
+  assert [v.answer for v in verdicts] == [None] * 3  # a random model finds no grammar
+  assert all(
+    v.votes == (0, 0, 2) and v.consistent is False and v.probability is None for v in verdicts
+  )
+
+
+def test_the_probability_is_that_of_the_verdicts_digit(judge):
+  text = "<think>\nx\n</think>\n<answer>Image 2 is better</answer>"
+  tokens = np.array(judge.processor.encode(text), np.int32)
+  at = judge._token_at(Completion(text, tokens, None, "stop"), text.index("2"))
+  assert judge.processor.decode(tokens[at : at + 1]) == "2"
+  watched = np.full((len(tokens), 2), -50.0)
+  watched[at] = np.log([0.2, 0.6])
+  done = Completion(text, tokens, None, "stop", watched)
+  span = (text.index("2"), text.index("2") + 1)
+  assert judge._probability(done, Verdict(2, span=span)) == pytest.approx(0.75)
+  assert judge._probability(done, Verdict(1, span=span)) == pytest.approx(0.25)
+
+
+def test_too_long_says_how_long_and_which_knob(judge):
+  with pytest.raises(ValueError, match=r"'0': \d+ tokens > 128.*config.buckets.tokens"):
+    judge.complete([chat("Caption: " + "a red star " * 60)])
+
+
+def test_a_group_of_none_is_refused(judge):
+  with pytest.raises(ValueError, match="n is 0"):
+    judge.complete([chat("Caption: a")], n=0)
+
+
+def test_an_unknown_grammar_names_the_known(judge):
+  with pytest.raises(ValueError, match="thnik.*think"):
+    judge.compare(list(shapes.examples(shapes.World(), "check", count=1)), grammar="thnik")
+
+
+def side(*verdicts):
+  example = None
+  return judging.Judgement(example, None, (), tuple(verdicts))
+
+
+def said(answer, p=None):
+  return Verdict(answer, reasoning=f"says {answer}", probability=p)
+
+
+def test_two_orders_that_agree():
+  v = judging.combine(side(said(1, 0.9)), side(said(2, 0.7)))
+  assert (v.answer, v.consistent, v.votes) == (1, True, (2, 0, 0))
+  assert v.probability == pytest.approx(0.8)
+
+
+def test_two_orders_that_disagree_go_by_probability():
+  v = judging.combine(side(said(1, 0.6)), side(said(1, 0.9)))  # the second says: candidate 2
+  assert (v.answer, v.consistent, v.votes) == (2, False, (1, 1, 0))
+  assert v.probability == pytest.approx(1 - (0.6 + 0.1) / 2)
+
+
+def test_the_majority_of_votes_wins_and_the_unparsable_are_counted():
+  v = judging.combine(
+    side(said(1, 0.9), said(1, 0.8), said(None)), side(said(1, 0.99), said(2, 0.6), said(2, 0.6))
+  )
+  assert (v.answer, v.votes, v.consistent) == (1, (4, 1, 1), True)
+
+
+def test_one_order_leaves_consistency_open():
+  v = judging.combine(side(said(2, 0.8)))
+  assert (v.answer, v.consistent, v.probability) == (2, None, 0.8)
+
+
+def test_one_unparsable_order_is_not_consistent():
+  v = judging.combine(side(said(None)), side(said(1, 0.75)))
+  assert (v.answer, v.consistent, v.probability) == (2, False, 0.75)
+
+
+def test_other_weights_use_the_same_programs(judge):
+  import jax
+
+  other = judge.using(jax.tree.map(lambda x: 0 * x, judge.params))
+  assert other.engine is judge.engine
+  flat = other.logps(chat("Caption: a"), "red star")
+  np.testing.assert_allclose(flat, -np.log(judge.opened.config.vocab_size), rtol=1e-5)
