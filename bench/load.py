@@ -2,13 +2,13 @@
 
   python bench/load.py [--quick]
 
-Makes a Qwen2.5-VL checkpoint of about 2 GB in bfloat16 (--quick: 0.3 GB), 5 files, and loads it by turns
-in fresh processes, with the files out of the page cache ("cold") and in it ("warm"). Seconds are of the
-load, after imports and the start of the backend, until every byte of every weight has been read:
-from_pretrained maps the files and reads none of them, so its weights are read through once behind it;
-ours are in their place when the load returns. Peak resident memory is the whole process's, interpreter
-and libraries included; "over start" is without what was resident before the load.
-`seconds_ratio` is that of the cold loads, `memory_ratio` the whole process's peak by the files' size.
+Makes a Qwen2.5-VL checkpoint of about 2 GB in bfloat16 (--quick: 0.3 GB), 5 files, and loads it by
+turns in fresh processes, with the files out of the page cache ("cold") and in it ("warm"). Seconds
+are of the load, after imports and the start of the backend, until every byte of every weight has
+been read: from_pretrained maps the files and reads none of them, so its weights are read through
+once behind it; ours are in their place when the load returns. Peak resident memory is the whole
+process's, interpreter and libraries included; "over start" is without what was resident before.
+`seconds_ratio` is that of the cold loads; `memory_ratio` is the whole process's peak by the files'.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Every knob once, its default and what it means. An experiment is this and assignments.
 
-A section is the keyword arguments of one function (the name in brackets), so that a misspelt knob is
-an error where the program starts.
+A section is the keyword arguments of one function (the name in brackets), so that a misspelt knob
+is an error where the program starts.
 """
 
 from ml_collections import ConfigDict

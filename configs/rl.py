@@ -3,8 +3,8 @@
 python -m cot_rm.main --config configs/rl.py --config.rl.start=runs/sft/sft/model \
   --config.rl.data=hard.jsonl --config.eval.data=heldout.jsonl --workdir runs/rl
 
-8 samples a question at temperature 1, format and accuracy rewards of 1 each, KL weight 0.04, learning
-rate 1e-6, pictures of at most 384 pixels a side.
+8 samples a question at temperature 1, format and accuracy rewards of 1 each, KL weight 0.04,
+learning rate 1e-6, pictures of at most 384 pixels a side.
 """
 
 from configs import base

@@ -3,8 +3,8 @@
 model/config.json        sizes, as Hugging Face writes them
 model/<tokenizer files>  and the processor's
 model/params/            Orbax, {path: array}
-model/cot_rm.json        family, dtype, step, source, fingerprint; written last: without it the folder
-                         is not whole
+model/cot_rm.json        family, dtype, step, source, fingerprint; written last: without it
+                         the folder is not whole
 """
 
 import dataclasses
@@ -127,7 +127,7 @@ def load_model(folder, *, mesh=None, rules=None, dtype=None):
 
 
 def _stored(checkpointer, folder):
-  """{path: shape} of what Orbax wrote. Raises FileNotFoundError where it did not come to its end."""
+  """{path: shape} of what Orbax wrote. Raises FileNotFoundError where it is half written."""
   if not (folder / "_METADATA").is_file():
     raise FileNotFoundError(f"{folder}: missing, or half a checkpoint")
   tree = checkpointer.metadata(folder).item_metadata.tree

@@ -7,6 +7,7 @@ import zlib
 
 import jax
 import numpy as np
+from absl import logging
 from flax import nnx
 
 from cot_rm import checkpoint, models, prompts, sharding
@@ -48,6 +49,12 @@ class Judge:
     self.opened, self.graphdef, self.params = opened, graphdef, opened.params
     self.processor, self.buckets, self.rows = processor, buckets, rows
     self.mesh, self.rules = mesh, rules
+    logging.info(
+      "prompts are padded to %s tokens and %s patches: at most %d programs",
+      ", ".join(map(str, buckets.tokens)),
+      ", ".join(map(str, (0, *buckets.patches))),
+      buckets.programs,
+    )
     self.digits = tuple(processor.encode(digit)[-1] for digit in DIGITS)
     self.engine = engine.Engine(
       graphdef,
@@ -83,8 +90,8 @@ class Judge:
         them, with parts of type text, image and video.
       n: answers per chat; the chat and its pictures are computed once.
       temperature, top_p, top_k, max_tokens: see sampling.Sampling. Temperature 0 is greedy.
-      seed: of the sampling. An answer depends on the weights, its chat, the seed and its place among
-        the n.
+      seed: of the sampling. An answer depends on the weights, its chat, the seed and its place
+        among the n.
 
     Returns:
       A list of n Completions for each chat.
@@ -257,7 +264,7 @@ def load(
 
 
 def combine(as_given, swapped=None):
-  """The Verdict of an example from its Judgement, and that of the other order where there is one."""
+  """The Verdict of an example from its Judgement, and from that of the other order, if asked."""
   sides = [_side(as_given.verdicts, False)]
   if swapped is not None:
     sides.append(_side(swapped.verdicts, True))

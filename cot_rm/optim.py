@@ -8,7 +8,7 @@ from flax import nnx
 
 
 def schedule(*, lr, steps, warmup, decay, final):
-  """Learning rate by step: linear from 0 over `warmup` steps, level, then down over the last `decay`.
+  """Learning rate by step: up from 0 over `warmup` steps, level, then down over the last `decay`.
 
   Args:
     lr: peak learning rate.
@@ -66,7 +66,10 @@ def make(
 
 
 def labels(params, frozen):
-  """ "freeze" or "train" for every parameter. Raises ValueError on a pattern that matches nothing."""
+  """What happens to every parameter: "freeze" or "train".
+
+  Raises ValueError on a pattern that matches nothing.
+  """
   used = set()
 
   def label(path, variable):

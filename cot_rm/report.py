@@ -16,6 +16,7 @@ from cot_rm import metrics
 # The figures of a stage in the order in which they are read. (name, head, what it is, kind)
 FIGURES = (
   ("accuracy", "Accuracy", "share of right verdicts, mean of both orders", "share"),
+  ("accuracy_pictures", "Pictures", "accuracy of the families without video", "share"),
   ("first_slot_accuracy", "First slot", "accuracy where the better one stands first", "share"),
   ("order_consistency", "Consistent", "share of pairs on whose orders it agrees", "share"),
   ("parse_rate", "Parsed", "share of answers inside the grammar", "share"),
@@ -63,6 +64,7 @@ def write(workdir, summary):
   record = workdir / "config.json"
   run = json.loads(record.read_text()) if record.exists() else None
   order = _order(workdir, run)
+  name = lambda folder: "/".join(folder.parts[len(workdir.parts) :])
   page = (
     jinja2.Environment(
       loader=jinja2.FileSystemLoader(str(epath.Path(__file__).parent)),
@@ -78,18 +80,18 @@ def write(workdir, summary):
       table=_table(summary),
       families=[family.replace("_", " ") for family in families],
       by_family=[
-        (name, [_shown(figures["families"].get(family), "share") for family in families])
-        for name, figures in summary.items()
+        (stage, [_shown(figures["families"].get(family), "share") for family in families])
+        for stage, figures in summary.items()
       ],
       curves=[
-        (folder.name, _curves(folder / "metrics.jsonl"))
+        (name(folder), _curves(folder / "metrics.jsonl"))
         for folder in order
         if (folder / "metrics.jsonl").exists()
       ],
       shown=SHOWN,
       samples=[
-        (name, step, [_card(record) for record in records])
-        for name, step, records in _samples(order)
+        (name(where), step, [_card(record) for record in records])
+        for where, step, records in _samples(order)
       ],
     )
   )
@@ -102,7 +104,8 @@ def _order(workdir, run):
   """Folders of the stages that wrote something to show, as the run's config lists them."""
   listed = [entry.partition(":")[0] for entry in run["config"]["stages"]] if run else []
   found = {path.parent for path in workdir.glob("*/metrics.jsonl")}
-  found |= {path.parent.parent for path in workdir.glob("*/samples/*.jsonl")}
+  for depth in ("*", "*/*"):  # a stage's own samples, and those of each model that eval scored
+    found |= {path.parent.parent for path in workdir.glob(f"{depth}/samples/*.jsonl")}
   place = {name: i for i, name in enumerate(listed)}
   return sorted(found, key=lambda folder: (place.get(folder.name, len(place)), folder.name))
 
@@ -189,7 +192,7 @@ def _samples(order):
     files = sorted(folder.glob("samples/*.jsonl"), key=lambda path: (len(path.stem), path.stem))
     if files:
       lines = files[-1].read_text().splitlines()[:SAMPLES]
-      yield folder.name, files[-1].stem.lstrip("0"), [json.loads(line) for line in lines]
+      yield folder, files[-1].stem.lstrip("0"), [json.loads(line) for line in lines]
 
 
 def _card(record):

@@ -18,7 +18,7 @@ class Media:
   """One picture or one video, not opened yet.
 
   source of an image: a path, encoded bytes, a data URL or a PIL image. Source of a video: a folder
-  of pictures, an .npy file, a video file, a tuple of image sources, or u8[frames, height, width, 3].
+  of pictures, an .npy file, a video file, a tuple of image sources, or u8[frames, H, W, 3].
   """
 
   kind: str  # "image" or "video"
@@ -49,7 +49,7 @@ class Example:
     return self.task.endswith("generation")
 
   def swapped(self):
-    """The same question in the other order. Its reference judgement, tied to an order, is dropped."""
+    """The same question in the other order. Its reference judgement, tied to an order, is gone."""
     return dataclasses.replace(
       self,
       media=self.media[::-1] if self.generation else self.media,
@@ -90,7 +90,7 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-  """One chat, ready for the model: everything that depends on the size of a picture is decided here.
+  """One chat, ready for the model: what depends on the size of a picture is decided here.
 
   Patches stand in window order, picture after picture. `visual` points from a token to a merged
   patch (merge_size ** 2 consecutive patches make one).

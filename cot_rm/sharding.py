@@ -49,7 +49,7 @@ def axes_of(variable):
 
 
 def of(tree, mesh, rules):
-  """The tree with a NamedSharding in place of every array; what has no logical axes is replicated."""
+  """The tree with a NamedSharding for every array; what has no logical axes is replicated."""
 
   def one(x):
     if isinstance(x, nnx.Variable):
@@ -79,7 +79,7 @@ def constrain(x, *axes):
 
 
 def put(batch, mesh, rules):
-  """Host arrays, each this process's share, to global arrays with the first dimension over "batch"."""
+  """Host arrays, each this process's share, to global ones, the first dimension over "batch"."""
   layout = NamedSharding(mesh, spec(("batch",), rules))
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(layout, np.asarray(x)), batch

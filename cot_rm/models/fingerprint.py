@@ -1,4 +1,4 @@
-"""A model's fingerprint: what it thinks of one fixed prompt, as numbers that a damaged load changes.
+"""A model's fingerprint: log-probabilities of a fixed prompt, which a damaged load changes.
 
 T tokens, P patches, C numbers in a patch.
 """

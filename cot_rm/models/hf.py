@@ -1,7 +1,7 @@
 """Hugging Face folders to parameters and back, tensor by tensor, by a family's key table.
 
-A family's weights lie as a checkpoint has them, its layers stacked: loading is reading each tensor's
-bytes into its place in one buffer per stack. The format: https://github.com/huggingface/safetensors
+A family's weights lie as a checkpoint has them, its layers stacked: loading is reading each tensor
+into its place in one buffer per stack.
 """
 
 import collections
@@ -10,7 +10,6 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,34 +17,19 @@ from pathlib import Path
 import huggingface_hub
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
-import safetensors
 from flax import nnx
 from jax.experimental import multihost_utils
 
 from cot_rm import models, sharding
+from cot_rm.models import tensor_files
 
-# safetensors' names of the types that a checkpoint of ours can have.
-DTYPES = {
-  "F32": np.dtype(np.float32),
-  "F16": np.dtype(np.float16),
-  "BF16": np.dtype(ml_dtypes.bfloat16),
-}
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # What is not weights and belongs to the tokenizer and the processor.
-FILES = (
-  "tokenizer*",
-  "vocab*",
-  "merges.txt",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "chat_template*",
-  "*preprocessor_config.json",
-  "processor_config.json",
-  "generation_config.json",
-)
-PIECE = 64 << 20  # bytes read at once; bounds what a cast holds beside the buffer
+FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json",
+         "chat_template*", "*preprocessor_config.json", "processor_config.json",
+         "generation_config.json")
+READERS = 8  # threads: they wait for the disk more than they work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,16 +58,6 @@ class Keys:
       if name.startswith(other):
         return written + name[len(other) :]
     return name
-
-
-@dataclasses.dataclass(frozen=True)
-class Tensor:
-  """Where one tensor of a checkpoint lies."""
-
-  file: Path
-  dtype: np.dtype
-  shape: tuple[int, ...]
-  offset: int  # of its first byte in the file
 
 
 def resolve(source):
@@ -166,7 +140,7 @@ def load(folder, *, mesh=None, rules=None, dtype=None):
   keys = models.get(family).HF_KEYS
   variables = abstract(family, config)
   sources = _match(folder, _scan(folder, keys), variables, keys, config)
-  with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count())) as pool:
+  with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
     for path, variable in variables.items():
       wanted = jnp.result_type(*(t.dtype for t in sources[path])) if dtype is None else dtype
       variables[path] = variable.replace(
@@ -194,31 +168,12 @@ def _scan(folder, keys):
     raise FileNotFoundError(f"{folder}: {INDEX} names files that are missing: {', '.join(missing)}")
   tensors = {}
   for name in names:
-    for key, tensor in read_header(folder / name).items():
+    for key, tensor in tensor_files.header(folder / name).items():
       key = keys.canonical(key)
       if key in tensors:
         raise ValueError(f"{folder}: {key} is in {tensors[key].file.name} and again in {name}")
       tensors[key] = tensor
   return tensors
-
-
-def read_header(file):
-  """{name: Tensor} of a safetensors file. Raises ValueError where it is cut short or damaged."""
-  try:
-    with safetensors.safe_open(file, "np"):  # checks that header and size agree
-      pass
-  except safetensors.SafetensorError as error:
-    raise ValueError(f"{file}: half a file, or not safetensors: {error}") from error
-  with file.open("rb") as opened:
-    size = int.from_bytes(opened.read(8), "little")
-    header = json.loads(opened.read(size))
-  header.pop("__metadata__", None)
-  if odd := [f"{k} ({v['dtype']})" for k, v in header.items() if v["dtype"] not in DTYPES]:
-    raise ValueError(f"{file}: only {', '.join(DTYPES)} are read; not so: {', '.join(odd)}")
-  return {
-    k: Tensor(file, DTYPES[v["dtype"]], tuple(v["shape"]), 8 + size + v["data_offsets"][0])
-    for k, v in header.items()
-  }
 
 
 def names(path, variable, keys):
@@ -282,11 +237,11 @@ def _array(shape, dtype, place, tensors, stacked, pool):
     jobs = [
       job
       for out, tensor in zip(buffer, tensors[box[0]], strict=True)
-      for job in _pieces(out, tensor, shape[1:], box[1:])
+      for job in tensor_files.pieces(out, tensor, shape[1:], box[1:])
     ]
   else:
-    jobs = _pieces(buffer, tensors[0], shape, box)
-  list(pool.map(lambda job: _read(*job), jobs))
+    jobs = tensor_files.pieces(buffer, tensors[0], shape, box)
+  list(pool.map(lambda job: tensor_files.read(*job), jobs))
   return jax.make_array_from_callback(
     shape,
     place,
@@ -305,33 +260,6 @@ def _empty(shape, dtype):
   raw = np.empty(size + 64, np.uint8)
   start = -raw.ctypes.data % 64
   return raw[start : start + size].view(dtype).reshape(shape)
-
-
-def _pieces(out, tensor, shape, box):
-  """Jobs for `_read` that fill `out` with the box of a tensor, some rows at a time."""
-  width = math.prod(shape[1:])  # numbers in a row
-  rows = max(1, PIECE // max(1, width * tensor.dtype.itemsize))
-  return [
-    (out[at : at + rows], tensor, (box[0].start + at) * width, (-1, *shape[1:]), box[1:])
-    for at in range(0, len(out), rows)
-  ]
-
-
-def _read(out, tensor, first, shape, box):
-  """Reads len(out) rows from number `first` of the tensor on, keeps the box's columns, and casts."""
-  count = len(out) * math.prod(shape[1:])
-  direct = out.dtype == tensor.dtype and out.size == count
-  target = out.reshape(-1) if direct else np.empty(count, tensor.dtype)
-  view, place = memoryview(target.view(np.uint8)), tensor.offset + first * tensor.dtype.itemsize
-  with tensor.file.open("rb", buffering=0) as opened:
-    opened.seek(place)
-    while view:
-      got = opened.readinto(view)
-      if not got:
-        raise ValueError(f"{tensor.file}: ends in the middle of a tensor")
-      view = view[got:]
-  if not direct:
-    np.copyto(out, target.reshape(shape)[(slice(None), *box)], casting="unsafe")
 
 
 def save(folder, params, *, family, config, max_shard_bytes=5 << 30, files_from=None):
@@ -358,18 +286,17 @@ def save(folder, params, *, family, config, max_shard_bytes=5 << 30, files_from=
       shards[-1][name] = (np.dtype(variable.dtype), shape)
       size += nbytes
   arrays = _arrays(flat, keys)
-  main = jax.process_index() == 0
-  if main:
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in [*folder.glob("model*.safetensors"), *folder.glob(INDEX)]:
-      old.unlink()
-  weight_map, total = {}, 0
-  for i, header in enumerate(shards, 1):
-    file = SINGLE if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-    total += _write(folder / file if main else None, header, itertools.islice(arrays, len(header)))
-    weight_map.update(dict.fromkeys(header, file))
-  if not main:
+  if jax.process_index() != 0:
+    collections.deque(arrays, maxlen=0)  # gives its part of each
     return
+  folder.mkdir(parents=True, exist_ok=True)
+  for old in [*folder.glob("model*.safetensors"), *folder.glob(INDEX)]:
+    old.unlink()
+  weight_map, total = {}, 0
+  for i, entries in enumerate(shards, 1):
+    file = SINGLE if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
+    total += tensor_files.write(folder / file, entries, itertools.islice(arrays, len(entries)))
+    weight_map.update(dict.fromkeys(entries, file))
   if len(shards) > 1:
     (folder / INDEX).write_text(
       json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
@@ -391,33 +318,6 @@ def _arrays(flat, keys):
       np.asarray(x) if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True)
     )
     yield from x if "{layer}" in keys.name(path) else [x]
-
-
-def _write(file, header, arrays):
-  """Writes a safetensors file, one array at a time; under its name once it is whole.
-
-  Args:
-    file: None runs through the arrays and writes nothing.
-    header: {name: (dtype, shape)} in the order of `arrays`.
-  """
-  entries, at = {"__metadata__": {"format": "pt"}}, 0
-  words = {dtype: name for name, dtype in DTYPES.items()}
-  for name, (dtype, shape) in header.items():
-    end = at + math.prod(shape) * dtype.itemsize
-    entries[name] = {"dtype": words[np.dtype(dtype)], "shape": shape, "data_offsets": [at, end]}
-    at = end
-  text = json.dumps(entries).encode()
-  text += b" " * (-len(text) % 8)
-  if file is None:
-    collections.deque(arrays, maxlen=0)
-    return at
-  part = file.with_name(file.name + ".part")
-  with part.open("wb") as out:
-    out.write(len(text).to_bytes(8, "little") + text)
-    for array in arrays:
-      out.write(np.ascontiguousarray(array).view(np.uint8).data)
-  part.replace(file)
-  return at
 
 
 def copy_files(source, folder):

@@ -1,4 +1,4 @@
-"""Makes the built-in world: data set, tokenizer, and a small model with random weights to start from.
+"""Makes the built-in world: data set, tokenizer, and a small random model to start from.
 
 world/data/       ArrayRecord splits: references, train, check, heldout
 world/model/      a model folder, as the port stage writes one for a released checkpoint
@@ -8,58 +8,60 @@ import dataclasses
 
 import jax
 from absl import logging
-from flax import nnx
 
-from cot_rm import checkpoint, models, sharding, train
+from cot_rm import checkpoint, metrics, models, sharding, train
 from cot_rm.data import shapes, store
 from cot_rm.models import tiny_tokenizer
 
 
 def run(config, workdir, name):
-  folder = workdir / name
-  section = config.world.to_dict()
-  world = shapes.World(**section["shapes"])
-  seed = config.seed
-
-  def unlabelled(examples):
-    return (dataclasses.replace(e, reasoning=None) for e in examples)
-
-  sizes = section["sizes"]
-  draw = lambda split, start, count: shapes.examples(
-    world, split, seed=seed, start=start, count=count
-  )
+  """Draws the splits, trains the tokenizer on the texts of the train split, makes the model."""
+  folder, knobs = workdir / name, config.world
+  world = shapes.World(**knobs.shapes)
   if not (folder / "data").exists():  # else it is whole, and the run was interrupted later
-    store.write(
-      folder / "data",
-      {
-        "references": draw("train", 0, sizes["references"]),
-        # Pairs that RL sees have a gold answer and no reasoning.
-        "train": unlabelled(draw("train", sizes["references"], sizes["train"])),
-        "check": unlabelled(draw("check", 0, sizes["check"])),
-        "heldout": unlabelled(draw("heldout", 0, sizes["heldout"])),
-      },
-    )
+    with metrics.bar(name, total=sum(knobs.sizes.values())) as bar:
+      store.write(folder / "data", _splits(world, knobs.sizes, config.seed, bar))
 
-  family = models.get(section["family"])
   ids = tiny_tokenizer.train(
-    shapes.corpus(world, section["corpus"]),
+    shapes.corpus(world, knobs.corpus, seed=config.seed),
     folder / "tokenizer",
-    vocab_size=section["vocab_size"],
+    vocab_size=knobs.vocab_size,
     phrases=shapes.phrases(world),
   )
-  model_config = dataclasses.replace(family.PRESETS[section["preset"]], **ids)
+  family = models.get(knobs.family)
+  model_config = dataclasses.replace(family.PRESETS[knobs.preset], **ids)
   mesh = sharding.make_mesh(config.mesh.shape.to_dict())
   rules = config.mesh.train_rules.to_dict()
   build = lambda rngs: family.Model(model_config, rngs=rngs)
-  params = train.init_params(build, seed, mesh, rules)
-  count = sum(x.size for x in jax.tree.leaves(nnx.to_pure_dict(params)))
+  params = train.init_params(build, config.seed, mesh, rules)
   checkpoint.save_model(
     folder / "model",
     params,
-    family=section["family"],
+    family=knobs.family,
     config=model_config,
     processor_files=folder / "tokenizer",
   )
   logging.info(
-    "a model of %s parameters, a vocabulary of %d", f"{count:,}", model_config.vocab_size
+    "a model of %s parameters, a vocabulary of %d",
+    f"{sum(x.size for x in jax.tree.leaves(params)):,}",
+    model_config.vocab_size,
   )
+
+
+def _splits(world, sizes, seed, bar):
+  """{split: iterator of Example}. RL's pairs, unlike the references, have no reasoning."""
+
+  def draw(split, start, count):
+    for example in shapes.examples(world, split, seed=seed, start=start, count=count):
+      bar.advance()
+      yield example
+
+  def bare(examples):
+    return (dataclasses.replace(e, reasoning=None) for e in examples)
+
+  return {
+    "references": draw("train", 0, sizes.references),
+    "train": bare(draw("train", sizes.references, sizes.train)),
+    "check": bare(draw("check", 0, sizes.check)),
+    "heldout": bare(draw("heldout", 0, sizes.heldout)),
+  }

@@ -1,7 +1,7 @@
 """Qwen2.5-VL: a vision tower and a decoder with grouped-query attention and M-RoPE.
 
-B sequences, T positions, R rows of pictures, M visual tokens of a row, D width, N heads, K kv heads,
-H head size, V vocabulary, L layers, Q prompts, S cached positions. Source: arXiv:2502.13923.
+B sequences, T positions, R rows of pictures, M visual tokens of a row, D width, N heads, K kv
+heads, H head size, V vocabulary, L layers, Q prompts, S cached positions. Source: arXiv:2502.13923.
 """
 
 import jax

@@ -156,7 +156,7 @@ def prompt(parts, *, model, config=CONFIG, seed=0):
 
 
 def windowed(raw_PC, grids, config):
-  """Encoded's picture fields of patches in raster order, and where each visual token then stands."""
+  """Encoded's picture fields of patches in raster order, and each visual token's place in them."""
   c = config.vision
   unit = c.merge_size**2
   grids = torch.tensor(grids)

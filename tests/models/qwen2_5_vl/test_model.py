@@ -1,6 +1,7 @@
-"""The whole model against transformers' torch model, and against itself: cached, grouped, sharded."""
+"""The whole model against transformers' torch, and against itself: cached, grouped, sharded."""
 
 import dataclasses
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -136,9 +137,8 @@ def test_every_hidden_state_agrees_with_torch(pair, name):
   batch = batch_of(prompt.encoded)
   np.testing.assert_allclose(_embed(pair.model, batch), wanted[0], atol=1e-4, rtol=0)
   for k in range(1, pair.config.num_layers + 1):
-    first = nnx.State(
-      {**pair.params, "layers": jax.tree.map(lambda x: x[:k], pair.params["layers"])}
-    )  # noqa: B023
+    first = nnx.State({**pair.params, "layers": jax.tree.map(
+        operator.itemgetter(slice(k)), pair.params["layers"])})
     found = _hidden(nnx.merge(pair.graphdef(num_layers=k), first), batch)
     with torch.no_grad():  # torch's last is behind the norm already
       state = wanted[k] if k == pair.config.num_layers else norm(wanted[k])
