@@ -15,27 +15,33 @@ def get_config(size="full"):
   c = base.get_config()
   c.stages = ("world", "sft", "rl", "control:sft", "eval")
   c.grammar = "brief"
-  c.buckets.tokens = (64, 96, 112, 128)
+  c.buckets.tokens = (64, 104)
   c.buckets.patches = (72,)
   c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
   c.mesh.shape = dict(data=1, fsdp=1, tensor=1)
   c.world.shapes = dict(side=84, objects=(1, 2))
+  c.world.sizes = dict(references=2000, train=10000, check=256, heldout=1300)
 
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
-  c.sft.steps, c.sft.rows = 1600, 16
-  c.sft.eval_every = c.sft.save_every = 500
+  c.sft.steps, c.sft.rows = 2600, 16
+  c.sft.eval_every = c.sft.save_every = 650
   c.sft.optim = dict(lr=1e-3, warmup=50, decay=0.5)
 
+  c.more = c.sft.copy_and_resolve_references()
+  c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "rl"
+  c.more.optim.lr = 3e-4
+
   c.rl.data = "world/data"
-  c.rl.steps, c.rl.questions, c.rl.train_questions = 120, 48, 16
-  c.rl.sampling.max_tokens = 64
+  c.rl.steps, c.rl.questions, c.rl.train_questions = 240, 32, 16
+  c.rl.sampling.max_tokens = 54
   c.rl.settings.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
-  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 40
-  c.rl.optim = dict(lr=1e-4, warmup=10, decay=0.5)
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 60
+  c.rl.optim = dict(lr=2e-4, warmup=10, decay=0.5)
 
   c.eval.data = "world/data"
-  c.eval.rows, c.eval.max_tokens = 64, 64
+  c.eval.pairs, c.eval.check_pairs = 1300, 256
+  c.eval.rows, c.eval.max_tokens = 64, 54
   if size == "smoke":
     c.world.sizes = dict(references=64, train=64, check=8, heldout=16)
     c.world.corpus = 400

@@ -9,12 +9,12 @@ model/cot_rm.json        family, dtype, step, source, fingerprint; written last:
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from etils import epath
 from flax import nnx
 
 from cot_rm import models
@@ -27,7 +27,7 @@ INFO, PARAMS, CONFIG = "cot_rm.json", "params", "config.json"
 class Opened:
   """A model as it was found."""
 
-  folder: Path  # where its tokenizer and processor files are
+  folder: epath.Path  # where its tokenizer and processor files are
   family: str  # of models.MODELS
   config: Any  # the family's Config
   params: nnx.State
@@ -68,7 +68,7 @@ def save_model(folder, params, *, family, config, processor_files, step=None, so
     processor_files: a folder, whose tokenizer and processor files are copied.
     step, source: noted: updates done, and what the weights came from.
   """
-  folder = Path(folder).absolute()
+  folder = _path(folder)
   mark = fingerprint.of(family, config, params)
   flat = _by_name(params)
   if jax.process_index() == 0:
@@ -101,7 +101,7 @@ def save_model(folder, params, *, family, config, processor_files, step=None, so
 
 def load_model(folder, *, mesh=None, rules=None, dtype=None):
   """`open_model` of a model folder; its fingerprint is checked."""
-  folder = Path(folder).absolute()
+  folder = _path(folder)
   info = json.loads((folder / INFO).read_text())
   family, config = hf.read_config(folder)
   variables = hf.abstract(family, config)
@@ -162,6 +162,12 @@ def _by_name(tree):
   return {name(path): leaf for path, leaf in leaves}
 
 
+def _path(folder):
+  """Orbax wants whole paths; that of a bucket is whole."""
+  folder = epath.Path(folder)
+  return folder if "://" in str(folder) else folder.resolve()
+
+
 class Checkpoints:
   """Training states in `folder`, one a step; the last `keep` stay.
 
@@ -170,7 +176,12 @@ class Checkpoints:
 
   def __init__(self, folder, *, keep):
     self._manager = ocp.CheckpointManager(
-      Path(folder).absolute(),
+      _path(folder),
+      # Named here, so that a save can be looked into before it is restored.
+      item_handlers={
+        "state": ocp.StandardCheckpointHandler(),
+        "extra": ocp.JsonCheckpointHandler(),
+      },
       options=ocp.CheckpointManagerOptions(
         max_to_keep=keep, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=True
       ),

@@ -53,7 +53,7 @@ def make_step(graphdef, loss_fn, tx, shardings):
       return loss_fn(logprobs.of(nnx.merge(graphdef, params), batch), batch)
 
     (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     # A step that would poison the weights is not taken; the caller sees the norm and stops.

@@ -1,7 +1,10 @@
 """Every test runs on 8 fake CPU devices, from a bare clone or from an install."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -17,6 +20,12 @@ import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")  # broadcasting is written out
 jax.config.update("jax_default_matmul_precision", "highest")
+# The programs are tiny: compiling them is what takes the time.
+jax.config.update("jax_disable_most_optimizations", True)
+COMPILED = tempfile.mkdtemp()  # of this run: a program that two tests make is compiled once
+atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", COMPILED)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def pytest_addoption(parser):

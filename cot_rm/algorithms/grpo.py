@@ -47,13 +47,18 @@ def loss(logps_BT, batch, settings):
   """-min(r A, clip(r) A) + kl * k3, mean within each answer, then over answers.
 
   r is the ratio to the policy that sampled. Where `ref_logps` is None there is no KL term.
+  "agree/..." is how far the log-probabilities lie from the sampler's: in the first update after
+  a rollout the weights are the same, and what differs is rounding.
   """
+  apart_BT = jnp.abs(jax.lax.stop_gradient(logps_BT) - batch.old_logps)
   ratio_BT = jnp.exp(logps_BT - batch.old_logps)
   clipped_BT = jnp.clip(ratio_BT, 1 - settings.clip, 1 + settings.clip)
   loss_BT = -jnp.minimum(ratio_BT * batch.advantages, clipped_BT * batch.advantages)
   metrics = {
     "train/clip_fraction": masked.mean(ratio_BT != clipped_BT, batch.mask),
     "train/ratio_max": jnp.where(batch.mask > 0, ratio_BT, 0.0).max(),
+    "agree/logp_diff_mean": masked.mean(apart_BT, batch.mask),
+    "agree/logp_diff_max": (apart_BT * batch.mask).max(),
     "train/entropy_sampled": -masked.mean(jax.lax.stop_gradient(logps_BT), batch.mask),
   }
   if batch.ref_logps is not None:

@@ -3,6 +3,8 @@
 T tokens, P patches, C numbers in a patch.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,8 +77,13 @@ def of(family, config, params):
     nnx.eval_shape(lambda: models.get(family).Model(config, rngs=nnx.Rngs(0), dtype=dtype))
   )
   with jax.default_matmul_precision("highest"):
-    logps_BT = logprobs.make(graphdef)(params, probe(config))
+    logps_BT = _logps(graphdef, params, probe(config))
   return np.asarray(logps_BT)[0, 1:].tolist()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logps(graphdef, params, batch):
+  return logprobs.of(nnx.merge(graphdef, params), batch)
 
 
 def check(found, recorded, dtypes, what):

@@ -10,14 +10,13 @@ import dataclasses
 import itertools
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import huggingface_hub
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from flax import nnx
 from jax.experimental import multihost_utils
 
@@ -65,14 +64,14 @@ def resolve(source):
 
   Raises FileNotFoundError for a path at which there is no folder.
   """
-  folder = Path(source).expanduser()
+  folder = epath.Path(source).expanduser()
   if folder.is_dir():
     return folder
   text = str(source)
   if text.count("/") != 1 or text.startswith((".", "/", "~")):
     raise FileNotFoundError(f"no folder {folder}, and {text!r} is not a hub id (owner/name)")
   try:
-    return Path(
+    return epath.Path(
       huggingface_hub.snapshot_download(
         text, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
       )
@@ -89,7 +88,7 @@ def resolve(source):
 
 def read_config(folder):
   """(family's name, Config) of a folder's config.json."""
-  file = Path(folder) / "config.json"
+  file = epath.Path(folder) / "config.json"
   if not file.is_file():
     raise FileNotFoundError(f"{file}: missing")
   try:
@@ -135,7 +134,7 @@ def load(folder, *, mesh=None, rules=None, dtype=None):
     FileNotFoundError: the folder, config.json or a weights file is missing.
     ValueError: a file is damaged, or tensors are missing, unexpected or misshapen; all are named.
   """
-  folder = Path(folder)
+  folder = epath.Path(folder)
   family, config = read_config(folder)
   keys = models.get(family).HF_KEYS
   variables = abstract(family, config)
@@ -188,17 +187,13 @@ def _match(folder, tensors, variables, keys, config):
   """{path: its Tensors in order}. Raises ValueError naming every tensor that does not fit."""
   sources, missing, misshapen, expected = {}, [], [], {keys.tied}
   for path, variable in variables.items():
-    shape = _shape(path, variable, keys, config)
+    part = shape(path, variable, keys, config)
     wanted = names(path, variable, keys)
     expected.update(wanted)
     missing += [name for name in wanted if name not in tensors]
-    found = [tensors[name] for name in wanted if name in tensors]
-    misshapen += [
-      f"{name} {tensors[name].shape}, not {shape}"
-      for name in wanted
-      if name in tensors and tensors[name].shape != shape
-    ]
-    sources[path] = found
+    sources[path] = [tensors[name] for name in wanted if name in tensors]
+    misshapen += [f"{name} {tensors[name].shape}, not {part}" for name in wanted
+                  if name in tensors and tensors[name].shape != part]
   unexpected = sorted(tensors.keys() - expected)
   problems = [
     f"{title} ({len(some)}): {', '.join(some)}"
@@ -210,7 +205,7 @@ def _match(folder, tensors, variables, keys, config):
   return sources
 
 
-def _shape(path, variable, keys, config):
+def shape(path, variable, keys, config):
   """Shape of one tensor of a parameter in a checkpoint."""
   if path in keys.shapes:
     return keys.shapes[path](config)
@@ -272,18 +267,18 @@ def save(folder, params, *, family, config, max_shard_bytes=5 << 30, files_from=
     max_shard_bytes: a weights file is at most this large, or one tensor.
     files_from: a folder whose tokenizer and processor files are copied; None copies none.
   """
-  folder = Path(folder)
+  folder = epath.Path(folder)
   keys = models.get(family).HF_KEYS
   flat = {".".join(map(str, path)): v for path, v in nnx.to_flat_state(params)}
   shards, size = [{}], 0
   for path, variable in flat.items():
-    shape = _shape(path, variable, keys, config)
-    nbytes = math.prod(shape) * variable.dtype.itemsize
+    part = shape(path, variable, keys, config)
+    nbytes = math.prod(part) * variable.dtype.itemsize
     for name in names(path, variable, keys):
       if shards[-1] and size + nbytes > max_shard_bytes:
         shards.append({})
         size = 0
-      shards[-1][name] = (np.dtype(variable.dtype), shape)
+      shards[-1][name] = (np.dtype(variable.dtype), part)
       size += nbytes
   arrays = _arrays(flat, keys)
   if jax.process_index() != 0:
@@ -322,11 +317,11 @@ def _arrays(flat, keys):
 
 def copy_files(source, folder):
   """Copies the tokenizer's and the processor's files of one folder to another."""
-  source, folder = Path(source), Path(folder)
+  source, folder = epath.Path(source), epath.Path(folder)
   if not source.is_dir():
     raise FileNotFoundError(f"no folder {source} to copy tokenizer and processor files from")
   if source.resolve() == folder.resolve():
     return
   for pattern in FILES:
     for file in source.glob(pattern):
-      shutil.copyfile(file, folder / file.name)
+      file.copy(folder / file.name, overwrite=True)

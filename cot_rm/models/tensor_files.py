@@ -30,7 +30,7 @@ class Tensor:
 
 
 def header(file):
-  """{name: Tensor} of a file. Raises ValueError where it is cut short, damaged, or of other types."""
+  """{name: Tensor} of a file. Raises ValueError where it is cut short or of other types."""
   try:
     with safetensors.safe_open(file, "np"):  # checks that header and size agree
       pass
@@ -67,7 +67,7 @@ def read(out, tensor, first, shape, box):
   direct = out.dtype == tensor.dtype and out.size == count
   target = out.reshape(-1) if direct else np.empty(count, tensor.dtype)
   view = memoryview(target.view(np.uint8))
-  with tensor.file.open("rb", buffering=0) as opened:
+  with open(tensor.file, "rb", buffering=0) as opened:
     opened.seek(tensor.offset + first * tensor.dtype.itemsize)
     while view:
       got = opened.readinto(view)

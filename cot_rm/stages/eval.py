@@ -22,7 +22,9 @@ def run(config, workdir, name):
     label = start.strip("/").replace("/", "--")
     kept = folder / f"{label}.json"
     if not kept.exists():
-      kept.write_text(json.dumps(_score(config, workdir, start, folder / label)))
+      part = folder / f"{label}.part"
+      part.write_text(json.dumps(_score(config, workdir, start, folder / label)))
+      part.replace(kept)  # a run that is killed leaves no half of it
     summary[label] = json.loads(kept.read_text())
     training = workdir / start / "training.json"
     if training.exists():

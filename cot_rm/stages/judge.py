@@ -5,21 +5,27 @@ import json
 
 from absl import logging
 
-from cot_rm import judge, metrics, sharding, stages
+from cot_rm import judge, metrics, prompts, sharding, stages
 from cot_rm.data import jsonl, packing
+from cot_rm.sampler import sampling
 
 
 def run(config, workdir, name):
   """workdir/judge/verdicts.jsonl: a line an example, in order, by its row in the input.
 
   An example that cannot be judged (an unreadable picture, too long) is written with its error and
-  counted; a record that cannot be read stops the run before any work is done.
+  counted; a record that cannot be read, and a knob that is out of range, stop the run before any
+  work is done.
   """
   knobs, folder = config.judge, workdir / name
+  prompts.get(config.grammar)  # here: below, what is wrong is taken for the example's fault
+  sampling.Sampling(temperature=knobs.temperature, max_tokens=knobs.max_tokens)
+  if knobs.votes < 1:
+    raise ValueError(f"config.judge.votes is {knobs.votes}; it must be 1 or more")
   examples = list(jsonl.read(knobs.input))
   folder.mkdir(parents=True, exist_ok=True)
   out = folder / "verdicts.jsonl"
-  done = _finished_rows(out)
+  done = _finished_rows(out, examples)
   mesh = sharding.make_mesh(config.mesh.shape.to_dict())
   model = judge.load(
     stages.find(workdir, knobs.start),
@@ -54,14 +60,26 @@ def run(config, workdir, name):
   metrics.table("verdicts", {str(out): _figures(out, examples)})
 
 
-def _finished_rows(path):
-  """How many rows stand in the file; a last line that was cut off in writing is removed."""
+def _finished_rows(path, examples):
+  """How many rows stand in the file; a last line that was cut off in writing is removed.
+
+  Raises ValueError where they are not the first rows of these examples.
+  """
   if not path.exists():
     return 0
-  lines = path.read_text().splitlines(keepends=True)
-  whole = [line for line in lines if line.endswith("\n")]
-  path.write_text("".join(whole))
-  return len(whole)
+  with open(path, "rb+") as file:
+    written = file.read()
+    whole = written.rfind(b"\n") + 1
+    file.truncate(whole)
+  ids = [json.loads(line)["id"] for line in written[:whole].splitlines()]
+  for row, found in enumerate(ids):
+    due = examples[row].id if row < len(examples) else "no row"
+    if found != due:
+      raise ValueError(
+        f"{path}, row {row}: the verdict of {found!r} stands where {due!r} is due; "
+        f"the input is another one: use another --workdir"
+      )
+  return len(ids)
 
 
 def _records(batch, ask):

@@ -71,7 +71,9 @@ def run(config, workdir, name):
     logging.info("%s: goes on from step %d", name, at)
 
   first = int(state.step)
-  with metrics.Writer(folder) as writer, metrics.bar(name, total=steps, done=first) as bar:
+  bar = metrics.bar(name, total=steps, done=first)
+  # Leaving, in whatever way, waits for the checkpoint that is being written.
+  with checkpoints, metrics.Writer(folder) as writer, bar:
     for i in range(first, steps):
       began = time.monotonic()
       batch = packing.pack(next(data), buckets, rows=knobs.rows)
@@ -100,7 +102,6 @@ def run(config, workdir, name):
         logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
       if last or (i + 1) % knobs.save_every == 0:
         checkpoints.save(i + 1, state, {"data": data.get_state(), "seconds": seconds})
-    checkpoints.wait()
 
   checkpoint.save_model(
     folder / "model",

@@ -52,4 +52,4 @@ def test_a_pair_without_a_gold_answer_is_an_error():
 def test_figures_as_metrics_and_as_a_line():
   found = pairs.score(GIVEN, SWAPPED)
   assert pairs.flat("check", found)["check/accuracy/video_generation"] == 0.5
-  assert pairs.line(found).startswith("accuracy 50.0 %, consistent 50.0 %, parsed 87.5 %")
+  assert pairs.line(found).startswith("accuracy 50.0 %, pictures 50.0 %, consistent 50.0 %")

@@ -59,6 +59,9 @@ class Config:
       )
     if self.num_heads % self.num_kv_heads:
       raise ValueError(f"{self.num_heads} heads cannot share {self.num_kv_heads} kv heads")
+    if self.vision.out_hidden_size != self.hidden_size:
+      raise ValueError(f"vision out_hidden_size {self.vision.out_hidden_size} is not the decoder's "
+                       f"hidden_size {self.hidden_size}")
 
 
 def _preset(width, mlp, layers, heads, kv_heads, vision_mlp, vocab=152064, tied=False):
@@ -110,17 +113,28 @@ PRESETS = {
 def from_hf(values):
   """Config of a parsed config.json: the 4.x layout (flat) or the 5.x one (text_config inside).
 
-  Raises ValueError where it is another family's, or asks for what this model does not do.
+  Raises ValueError where it is another family's, lacks a size, or asks for what this model does not
+  do.
   """
+  try:
+    return _config(values)
+  except KeyError as error:
+    raise ValueError(f"config.json: {error.args[0]} is missing") from error
+
+
+def _config(values):
   if values.get("model_type") != "qwen2_5_vl":
     raise ValueError(f"config.json has model_type {values.get('model_type')!r}, not 'qwen2_5_vl'")
   text = {**values, **values.get("text_config", {})}
   vision = values["vision_config"]
   rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+  kind = rope.get("rope_type", rope.get("type", "mrope"))
   for name, wanted, found in (
     ("hidden_act", "silu", text.get("hidden_act", "silu")),
     ("vision_config.hidden_act", "silu", vision.get("hidden_act", "silu")),
     ("use_sliding_window", False, text.get("use_sliding_window", False)),
+    # transformers 5 calls the type "default"; the sections say that it is M-RoPE.
+    ("rope type", "mrope", {"default": "mrope"}.get(kind, kind)),
   ):
     if found != wanted:
       raise ValueError(f"config.json: {name} is {found!r}; only {wanted!r} is supported")
@@ -152,7 +166,8 @@ def from_hf(values):
     rope_theta=rope.get("rope_theta", text.get("rope_theta", 1e6)),
     mrope_section=tuple(rope["mrope_section"]),
     rms_norm_eps=text["rms_norm_eps"],
-    tie_word_embeddings=values.get("tie_word_embeddings", text.get("tie_word_embeddings", False)),
+    # Some releases write the tie into text_config, and the default beside it.
+    tie_word_embeddings=any(part.get("tie_word_embeddings", False) for part in (values, text)),
     image_token_id=token("image_token_id", base.image_token_id),
     video_token_id=token("video_token_id", base.video_token_id),
     vision_start_token_id=token("vision_start_token_id", base.vision_start_token_id),

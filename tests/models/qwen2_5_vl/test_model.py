@@ -111,59 +111,67 @@ def torch_logps(logits, tokens):
   return torch.log_softmax(logits[0, :-1], -1).gather(-1, torch.as_tensor(tokens)[1:, None])[:, 0]
 
 
+@pytest.fixture(scope="module")
+def prompts(pair):
+  return {name: pair.prompt(parts, seed=i)
+          for i, (name, parts) in enumerate(oracle.PROMPTS.items())}
+
+
+@pytest.fixture(scope="module")
+def encoded(prompts):
+  return [prompt.encoded for prompt in prompts.values()]
+
+
+@pytest.fixture(scope="module")
+def alone(pair, encoded):
+  """Hidden states of every prompt in a batch of its own, without any padding."""
+  return [_hidden(pair.model, batch_of(row))[0] for row in encoded]
+
+
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", oracle.PROMPTS)
-def test_logits_and_log_probs_agree_with_torch(pairs, head, name):
+def test_logits_and_log_probs_agree_with_torch(pairs, prompts, encoded, head):
+  """A batch of text alone, one picture, three pictures of odd sizes and a video, padded."""
   pair = pairs[head]
-  prompt = pair.prompt(oracle.PROMPTS[name])
-  with torch.no_grad():
-    wanted = pair.torch(**prompt.inputs).logits
-  batch = batch_of(prompt.encoded)
-  np.testing.assert_allclose(_logits(pair.model, batch), wanted, atol=1e-4, rtol=0)
-  np.testing.assert_allclose(
-    _logps(pair.model, batch)[0, 1:],
-    torch_logps(wanted, prompt.encoded.tokens.astype(np.int64)),
-    atol=1e-4,
-    rtol=0,
-  )
+  batch = batch_of(*encoded)
+  logits, logps = _logits(pair.model, batch), _logps(pair.model, batch)
+  for row, prompt in enumerate(prompts.values()):
+    T = len(prompt.encoded.tokens)
+    with torch.no_grad():
+      wanted = pair.torch(**prompt.inputs).logits
+    np.testing.assert_allclose(logits[row, :T], wanted[0], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(
+      logps[row, 1:T], torch_logps(wanted, prompt.encoded.tokens.astype(np.int64)),
+      atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("name", oracle.PROMPTS)
-def test_every_hidden_state_agrees_with_torch(pair, name):
-  prompt = pair.prompt(oracle.PROMPTS[name])
-  with torch.no_grad():
-    wanted = pair.torch(**prompt.inputs, output_hidden_states=True).hidden_states
-  norm = pair.torch.model.language_model.norm
-  batch = batch_of(prompt.encoded)
-  np.testing.assert_allclose(_embed(pair.model, batch), wanted[0], atol=1e-4, rtol=0)
-  for k in range(1, pair.config.num_layers + 1):
+def test_every_hidden_state_agrees_with_torch(pair, prompts, encoded):
+  batch = batch_of(*encoded)
+  layers = pair.config.num_layers
+  found = [_embed(pair.model, batch)]
+  for k in range(1, layers + 1):
     first = nnx.State({**pair.params, "layers": jax.tree.map(
         operator.itemgetter(slice(k)), pair.params["layers"])})
-    found = _hidden(nnx.merge(pair.graphdef(num_layers=k), first), batch)
-    with torch.no_grad():  # torch's last is behind the norm already
-      state = wanted[k] if k == pair.config.num_layers else norm(wanted[k])
-    np.testing.assert_allclose(found, state, atol=1e-4, rtol=0)
+    found.append(_hidden(nnx.merge(pair.graphdef(num_layers=k), first), batch))
+  norm = pair.torch.model.language_model.norm
+  for row, prompt in enumerate(prompts.values()):
+    with torch.no_grad():
+      wanted = pair.torch(**prompt.inputs, output_hidden_states=True).hidden_states
+      # Ours come through the last norm; torch's last has been through it already.
+      wanted = [wanted[0], *map(norm, wanted[1:layers]), wanted[layers]]
+    for ours, theirs in zip(found, wanted, strict=True):
+      np.testing.assert_allclose(
+        ours[row, :len(prompt.encoded.tokens)], theirs[0], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(
-  "padding",
-  [
-    dict(left=3),
-    dict(right=4),
-    dict(patches=8),
-    dict(spare=2),
-    dict(left=2, right=1, patches=4, spare=1),
-  ],
-  ids=str,
-)
-def test_padding_changes_no_real_position(pair, padding):
-  rows = [pair.prompt(parts, seed=i).encoded for i, parts in enumerate(oracle.PROMPTS.values())]
+@pytest.mark.parametrize("padding", [
+  dict(left=3, patches=8), dict(right=4, spare=2), dict(left=2, right=1, patches=4, spare=1)],
+  ids=str)
+def test_padding_changes_no_real_position(pair, encoded, alone, padding):
   left = padding.get("left", 0)
-  padded = _hidden(pair.model, batch_of(*rows, **padding))
+  padded = _hidden(pair.model, batch_of(*encoded, **padding))
   assert np.isfinite(padded).all()
-  for b, row in enumerate(rows):
-    alone = _hidden(pair.model, batch_of(row))[0]
-    np.testing.assert_allclose(padded[b, left : left + len(row.tokens)], alone, atol=1e-5, rtol=0)
+  for b, (row, wanted) in enumerate(zip(encoded, alone, strict=True)):
+    np.testing.assert_allclose(padded[b, left:left + len(row.tokens)], wanted, atol=1e-5, rtol=0)
 
 
 def test_packed_sequences_do_not_see_each_other(pair):
@@ -183,8 +191,7 @@ def test_packed_sequences_do_not_see_each_other(pair):
   np.testing.assert_allclose(found[:, T:], _hidden(pair.model, two), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("remat", [False, True])
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head,remat", [("untied", True), ("tied", False)])
 def test_gradients_of_every_parameter_agree_with_torch(pairs, head, remat):
   pair = pairs[head]
   prompt = pair.prompt(oracle.PROMPTS["three pictures"])
@@ -244,18 +251,18 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
     )
     steps.append(h)
   found_BTD = np.concatenate(steps, 1)
+  whole = []
   for b in range(Q * G):
     e = prompts[b // G]
-    whole = dataclasses.replace(
-      e,
-      tokens=np.concatenate([e.tokens, answers_BT[b]]),
-      positions=np.concatenate(
-        [e.positions, e.next_position + np.repeat(np.arange(T)[:, None], 3, 1)]
-      ),
-      visual=np.concatenate([e.visual, np.full(T, -1)]),
-    )
-    wanted = _hidden(model, batch_of(whole))[0, -T:]
-    np.testing.assert_allclose(found_BTD[b], wanted, atol=1e-4, rtol=0)
+    whole.append(dataclasses.replace(
+      e, tokens=np.concatenate([e.tokens, answers_BT[b]]),
+      positions=np.concatenate([
+        e.positions, e.next_position + np.repeat(np.arange(T)[:, None], 3, 1)]),
+      visual=np.concatenate([e.visual, np.full(T, -1)])))
+  wanted = _hidden(model, batch_of(*whole))
+  for b, row in enumerate(whole):
+    end = len(row.tokens)
+    np.testing.assert_allclose(found_BTD[b], wanted[b, end - T:end], atol=1e-4, rtol=0)
   # All at once, and each sample alone with its prompt, are the same.
   empty = jax.tree.map(jnp.zeros_like, cache)
   positions = start_B[:, None, None] + np.repeat(np.arange(T)[None, :, None], 3, 2)
@@ -278,9 +285,8 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
     np.testing.assert_allclose(single[0], found_BTD[b], atol=1e-4, rtol=0)
 
 
-def test_eight_devices_equal_one(pair):
-  rows = [pair.prompt(parts, seed=i).encoded for i, parts in enumerate(oracle.PROMPTS.values())]
-  batch = batch_of(*rows)
+def test_eight_devices_equal_one(pair, encoded):
+  batch = batch_of(*encoded)
   graphdef = pair.graphdef()
 
   def loss(params, batch):

@@ -1,0 +1,51 @@
+"""The port stage: a Hugging Face folder in, the same folder back out."""
+
+import pytest
+import torch
+import transformers
+from etils import epath
+
+from configs import port as port_config
+from cot_rm import checkpoint
+from cot_rm.stages import port
+from tests.models.qwen2_5_vl import oracle
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("hf")
+  oracle.make().save_pretrained(folder)
+  (folder / "tokenizer.json").write_text("{}")
+  return folder
+
+
+def run(workdir, name="port", **knobs):
+  config = port_config.get_config()
+  config.port.update(knobs)
+  return port.run(config, epath.Path(workdir), name)
+
+
+def test_there_and_back_is_equal_bit_for_bit(source, tmp_path):
+  figures = run(tmp_path, source=str(source), dtype="float32")
+  ported = checkpoint.open_model(tmp_path / "port" / "model")
+  assert ported.info["source"] == str(source)
+  assert (tmp_path / "port" / "model" / "tokenizer.json").exists()
+  run(tmp_path, "back", source="port", target="hf", dtype="float32")
+  back = tmp_path / "back" / "model"
+  model, told = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(
+    back, output_loading_info=True)
+  assert not any(told.values()), told
+  wanted = oracle.make()
+  assert figures == {"parameters": sum(p.numel() for p in wanted.parameters())}
+  for name, value in wanted.state_dict().items():
+    assert torch.equal(model.state_dict()[name], value), name
+  assert (back / "tokenizer.json").exists()
+
+
+def test_knobs_that_make_no_sense_are_named(source, tmp_path):
+  with pytest.raises(ValueError, match=r"config\.port\.target is 'torch'"):
+    run(tmp_path, source=str(source), target="torch")
+  with pytest.raises(ValueError, match=r"config\.port\.source is empty"):
+    run(tmp_path)
+  with pytest.raises(FileNotFoundError, match="no folder"):
+    run(tmp_path, source=str(tmp_path / "gone"))
