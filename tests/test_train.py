@@ -133,12 +133,13 @@ def test_a_step_on_eight_devices_equals_one_on_one(one):
 
 
 def test_every_parameter_learns_pictures_too(one):
-  _, found = one
+  objective, found = one
   for name, value in found.after[0].items():
     # A key's bias shifts every score of a query alike: a softmax does not see it.
     if not name.endswith("k_proj.bias"):
       assert np.abs(value - found.before[name]).max() > 1e-4, name
-  assert found.metrics[1]["train/loss"] < found.metrics[0]["train/loss"]
+  if objective == "sft":  # the samples of the other are not its own
+    assert found.metrics[1]["train/loss"] < found.metrics[0]["train/loss"]
 
 
 def test_a_step_without_a_finite_gradient_is_not_taken_and_is_loud(one):
