@@ -84,9 +84,9 @@ def write(workdir, summary):
         for stage, figures in summary.items()
       ],
       curves=[
-        (name(folder), _curves(folder / "metrics.jsonl"))
+        (name(folder), curves)
         for folder in order
-        if (folder / "metrics.jsonl").exists()
+        if (folder / "metrics.jsonl").exists() and (curves := _curves(folder / "metrics.jsonl"))
       ],
       shown=SHOWN,
       samples=[

@@ -31,7 +31,7 @@ def run(config, workdir, name):
       summary[label] |= json.loads(training.read_text())
   (workdir / "summary.json").write_text(json.dumps({"stages": summary}, indent=2))
   metrics.table("held-out pairs, both orders", summary)
-  report.write(workdir, {"stages": summary})
+  report.write(workdir, summary)
   return False  # a model that comes later is scored by the same command
 
 

@@ -20,7 +20,8 @@ from tests.models.qwen2_5_vl import oracle
 
 TEXTS = ["Which answer is better? Describe the picture first. 12 red stars, user assistant system"]
 TOKENS = 64
-# Weights whose greedy answers do not end within the 64 tokens; no tie is near in any of them.
+# Weights whose greedy answers do not end within the 64 tokens; the two likeliest allowed tokens are
+# nowhere nearer than 5e-4, a hundred times what the two sides differ by.
 SEED = 3
 
 
