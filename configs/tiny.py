@@ -17,6 +17,7 @@ def get_config(size="full"):
   c.grammar = "brief"
   c.buckets.tokens = (64, 104)
   c.buckets.patches = (72,)
+  c.buckets.answers = (54,)
   c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
   c.mesh.shape = dict(data=1, fsdp=1, tensor=1)
   c.world.shapes = dict(side=84, objects=(1, 2))

@@ -109,13 +109,15 @@ def load_model(folder, *, mesh=None, rules=None, dtype=None):
   with ocp.StandardCheckpointer() as checkpointer:
     stored = _stored(checkpointer, folder / PARAMS)
     _fit(folder, stored, {path: tuple(v.shape) for path, v in variables.items()})
-    arrays = checkpointer.restore(
-      folder / PARAMS,
-      {
-        path: jax.ShapeDtypeStruct(v.shape, jnp.dtype(wanted), sharding=hf.layout(v, mesh, rules))
-        for path, v in variables.items()
-      },
-    )
+    like = {
+      path: jax.ShapeDtypeStruct(v.shape, jnp.dtype(wanted), sharding=hf.layout(v, mesh, rules))
+      for path, v in variables.items()
+    }
+    try:
+      arrays = checkpointer.restore(folder / PARAMS, like)
+    except Exception as error:  # Orbax raises nothing narrower, and pages of its settings
+      why = str(error.__cause__ or error)[:200]
+      raise ValueError(f"{folder / PARAMS}: a file in it is damaged or missing: {why}") from error
   params = hf.tree({path: v.replace(arrays[path]) for path, v in variables.items()})
   fingerprint.check(
     fingerprint.of(family, config, params),

@@ -186,7 +186,7 @@ def record(config, workdir, command):
 
 
 def difference(old, new):
-  """The knobs in which two resolved configs differ: ["config.optim.lr: 0.001 -> 0.002", ...]."""
+  """The knobs in which two resolved configs differ: ["config.sft.optim.lr: 0.1 -> 0.2", ...]."""
   absent = object()
   before, after = dict(_leaves(old, "config")), dict(_leaves(new, "config"))
   show = lambda value: "absent" if value is absent else json.dumps(value)

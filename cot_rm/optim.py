@@ -83,5 +83,5 @@ def labels(params, frozen):
     label, params, is_leaf=lambda x: isinstance(x, nnx.Variable)
   )
   if unused := set(frozen) - used:
-    raise ValueError(f"config.optim.frozen: {sorted(unused)} match no parameter")
+    raise ValueError(f"this stage's optim.frozen: {sorted(unused)} match no parameter")
   return tree

@@ -123,8 +123,7 @@ class Pictures:
 class Batch:
   """What a train step eats. Everything is aligned with `tokens`: at t stands what concerns token t.
 
-  B is a multiple of R: row b reads the pictures of row b // (B // R), so that a group of samples
-  shares the pictures of its question.
+  B is a multiple of R: row b reads the pictures of row b // (B // R).
   """
 
   tokens: jax.Array  # i32[B, T]
@@ -136,3 +135,6 @@ class Batch:
   old_logps: jax.Array | None = None  # f32[B, T], of the policy that sampled
   ref_logps: jax.Array | None = None  # f32[B, T], of the frozen reference
   advantages: jax.Array | None = None  # f32[B, T]
+  # Set: the rows are answers only, and row b goes on from prompt b // (B // Q) of these Q; the
+  # pictures are the prompts'.
+  prompts: "Batch | None" = None

@@ -72,5 +72,5 @@ def check(metrics, step):
     if not jnp.isfinite(metrics[name]):
       raise FloatingPointError(
         f"step {step}: {name} is {float(metrics[name])}; the step was not taken and the last "
-        f"checkpoint is sound. Lower config.optim.lr or config.optim.clip"
+        f"checkpoint is sound. Lower this stage's optim.lr or optim.clip"
       )

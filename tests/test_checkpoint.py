@@ -15,8 +15,13 @@ from cot_rm import checkpoint, sharding
 from cot_rm.models import qwen2_5_vl
 from tests.models.qwen2_5_vl import oracle
 
-RULES = {"embed": "fsdp", "vocab": "tensor", "heads": "tensor", "kv_heads": "tensor",
-         "mlp": "tensor"}
+RULES = {
+  "embed": "fsdp",
+  "vocab": "tensor",
+  "heads": "tensor",
+  "kv_heads": "tensor",
+  "mlp": "tensor",
+}
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +34,15 @@ def made(params, tmp_path_factory):
   files = tmp_path_factory.mktemp("files")
   (files / "tokenizer.json").write_text("{}")
   folder = tmp_path_factory.mktemp("made") / "model"
-  checkpoint.save_model(folder, params, family="qwen2_5_vl", config=oracle.CONFIG,
-                        processor_files=files, step=7, source="somewhere")
+  checkpoint.save_model(
+    folder,
+    params,
+    family="qwen2_5_vl",
+    config=oracle.CONFIG,
+    processor_files=files,
+    step=7,
+    source="somewhere",
+  )
   return folder
 
 
@@ -79,8 +91,9 @@ def test_bfloat16_saved_from_a_mesh_opens_on_one_device_bit_for_bit(
   monkeypatch.setattr(checkpoint.fingerprint, "of", lambda *_: [0.0])
   low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
   low = jax.device_put(low, sharding.of(low, mesh, RULES))
-  checkpoint.save_model(tmp_path / "m", low, family="qwen2_5_vl", config=oracle.CONFIG,
-                        processor_files=made)
+  checkpoint.save_model(
+    tmp_path / "m", low, family="qwen2_5_vl", config=oracle.CONFIG, processor_files=made
+  )
   opened = checkpoint.open_model(tmp_path / "m")
   assert opened.info["dtype"] == "bfloat16"
   assert_equal(opened.params, low)
@@ -102,8 +115,9 @@ def test_weights_that_were_changed_are_refused(folder):
 
 def test_a_second_save_replaces_the_first(folder, params, made):
   doubled = jax.tree.map(lambda x: 2 * x, params)
-  checkpoint.save_model(folder, doubled, family="qwen2_5_vl", config=oracle.CONFIG,
-                        processor_files=made)
+  checkpoint.save_model(
+    folder, doubled, family="qwen2_5_vl", config=oracle.CONFIG, processor_files=made
+  )
   assert_equal(checkpoint.open_model(folder).params, doubled)
 
 

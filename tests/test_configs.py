@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,25 @@ def test_every_knob_is_read():
   ]
   unread = [f"config.{path}" for knob, path in knobs if knob not in words]
   assert not unread, unread
+
+
+def test_a_knob_that_a_message_names_is_there():
+  base, named, bad = load("base"), 0, []
+  for path in sorted((ROOT / "cot_rm").rglob("*.py")):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        continue
+      for knob in re.findall(r"\bconfig\.((?:\w+\.)*\w+)", node.value):
+        if knob.split(".")[0] in ("json", "py", "any"):  # config.json, --config.any.knob
+          continue
+        named += 1
+        found = base
+        for name in knob.split("."):
+          found = found[name] if isinstance(found, ConfigDict) and name in found else bad
+        if found is bad:
+          bad.append(f"{path.relative_to(ROOT)}: config.{knob}")
+  assert not bad, "\n".join(bad)
+  assert named > 10
 
 
 @pytest.mark.parametrize(

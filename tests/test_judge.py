@@ -1,13 +1,16 @@
 """The public face: logps, complete, compare, and what both orders add up to."""
 
+import base64
 import io
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import cot_rm
 from cot_rm import judge as judging
+from cot_rm import sharding
 from cot_rm.data import packing, shapes
 from cot_rm.schema import Completion, Verdict
 
@@ -70,8 +73,6 @@ def test_an_answer_does_not_depend_on_the_other_chats(judge):
 def test_openai_parts_are_taken(judge):
   out = io.BytesIO()
   picture("green").save(out, "PNG")
-  import base64
-
   url = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
   parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Caption: a"}]
   theirs = judge.logps([{"role": "user", "content": parts}], "red star")
@@ -155,9 +156,22 @@ def test_one_unparsable_order_is_not_consistent():
   assert (v.answer, v.consistent, v.probability) == (2, False, 0.75)
 
 
-def test_other_weights_use_the_same_programs(judge):
-  import jax
+def test_a_judge_spread_over_eight_devices_says_the_same(judge, tiny_folder):
+  mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
+  rules = {"batch": ("data", "fsdp"), "embed": "fsdp", "vocab": "tensor", "heads": "tensor"}
+  spread = cot_rm.load(
+    tiny_folder, buckets=BUCKETS, rows=4, mesh=mesh, rules=rules | {"mlp": "tensor"}
+  )
+  weight = spread.params["layers"]["mlp"]["up_proj"]["weight"].get_value()
+  assert len({str(shard.index) for shard in weight.addressable_shards}) == 4
+  asked = [chat("Caption: a red star", picture("red")), chat("Caption: two cats")]
+  ours, theirs = (one.complete(asked, max_tokens=10) for one in (judge, spread))
+  for (a,), (b,) in zip(ours, theirs, strict=True):
+    assert a.text == b.text
+    np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
 
+
+def test_other_weights_use_the_same_programs(judge):
   other = judge.using(jax.tree.map(lambda x: 0 * x, judge.params))
   assert other.engine is judge.engine
   flat = other.logps(chat("Caption: a"), "red star")

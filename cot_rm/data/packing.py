@@ -16,6 +16,7 @@ class Buckets:
 
   tokens: tuple[int, ...]  # lengths of a row
   patches: tuple[int, ...]  # patches of a row's pictures; 0 is always allowed
+  answers: tuple[int, ...] = ()  # lengths of an answer, where groups of them share their prompt
 
   @property
   def programs(self):
@@ -25,6 +26,14 @@ class Buckets:
   def length(self, item_id, count):
     return _fit(
       count, self.tokens, f"example {item_id!r}: {count:,} tokens", "config.buckets.tokens"
+    )
+
+  def answer(self, item_id, count):
+    return _fit(
+      count,
+      self.answers or (0,),
+      f"example {item_id!r}: an answer of {count:,} tokens",
+      "config.buckets.answers",
     )
 
   def patch_count(self, item_id, count):
@@ -38,7 +47,8 @@ def _fit(count, sizes, what, knob):
     if count <= size:
       return size
   raise ValueError(
-    f"{what} > {max(sizes):,}, the largest bucket; raise {knob} or lower config.data.max_pixels"
+    f"{what} > {max(sizes):,}, the largest bucket; raise {knob} or lower "
+    f"config.processor.max_pixels"
   )
 
 
@@ -78,16 +88,21 @@ def pack(packed, buckets, *, rows):
 
 
 def groups(grouped, buckets, *, rows):
-  """Groups of answers to one prompt each: an item a row, the pictures once per group.
+  """Groups of answers to one prompt each: an answer a row, the prompts beside them, each once.
 
   `grouped` holds at most `rows` lists of G items with the same prompt.
   """
-  _check_rows(len(grouped), rows)
   sizes = {len(group) for group in grouped}
   if len(sizes) != 1:
     raise ValueError(f"groups of different sizes {sorted(sizes)} in one batch")
-  flat = [[item] for group in grouped for item in group]
-  return _batch(flat, [[group[0].prompt] for group in grouped], buckets, rows * sizes.pop(), rows)
+  read = prompts([group[0].prompt for group in grouped], buckets, rows=rows)
+  flat = [item for group in grouped for item in group]
+  longest = max(flat, key=lambda item: len(item.answer))
+  out = _empty(rows * sizes.pop(), buckets.answer(longest.prompt.id, len(longest.answer)))
+  for b, item in enumerate(flat):
+    _fill_answer({name: array[b] for name, array in out.items()}, item, 0)
+    out["segments"][b, : len(item.answer)] = 1
+  return Batch(prompts=read, **out)
 
 
 def _check_rows(count, rows):
@@ -99,7 +114,14 @@ def _batch(packed, pictured, buckets, rows, picture_rows):
   """`packed`: the items of each row. `pictured`: the prompts of each row of pictures."""
   longest = max(packed, key=_tokens)
   length = buckets.length(longest[0].prompt.id, _tokens(longest))
-  out = dict(
+  out = _empty(rows, length)
+  for b, row in enumerate(packed):
+    _fill_text({name: array[b] for name, array in out.items()}, row)
+  return Batch(pictures=_pictures(pictured, buckets, picture_rows), **out)
+
+
+def _empty(rows, length):
+  return dict(
     tokens=np.zeros((rows, length), np.int32),
     positions=np.zeros((rows, length, 3), np.int32),
     segments=np.zeros((rows, length), np.int32),
@@ -108,9 +130,6 @@ def _batch(packed, pictured, buckets, rows, picture_rows):
     old_logps=np.zeros((rows, length), np.float32),
     advantages=np.zeros((rows, length), np.float32),
   )
-  for b, row in enumerate(packed):
-    _fill_text({name: array[b] for name, array in out.items()}, row)
-  return Batch(pictures=_pictures(pictured, buckets, picture_rows), **out)
 
 
 def _tokens(row):
@@ -120,20 +139,26 @@ def _tokens(row):
 def _fill_text(out, row):
   at = merged = 0
   for segment, item in enumerate(row, 1):
-    prompt, answer = item.prompt, item.answer
+    prompt = item.prompt
     check_pictures(prompt)
     middle = at + len(prompt.tokens)
-    end = middle + len(answer)
-    out["tokens"][at:middle], out["tokens"][middle:end] = prompt.tokens, answer
+    end = middle + len(item.answer)
+    out["tokens"][at:middle] = prompt.tokens
     out["positions"][at:middle] = prompt.positions
-    out["positions"][middle:end] = prompt.next_position + np.arange(len(answer))[:, None]
-    out["segments"][at:end] = segment
     out["visual"][at:middle] = np.where(prompt.visual >= 0, prompt.visual + merged, -1)
-    out["mask"][middle:end] = 1
-    out["advantages"][middle:end] = item.advantage
-    if item.logps is not None:
-      out["old_logps"][middle:end] = item.logps
+    out["segments"][at:end] = segment
+    _fill_answer(out, item, middle)
     at, merged = end, merged + len(prompt.patches) // 4
+
+
+def _fill_answer(out, item, at):
+  end = at + len(item.answer)
+  out["tokens"][at:end] = item.answer
+  out["positions"][at:end] = item.prompt.next_position + np.arange(len(item.answer))[:, None]
+  out["mask"][at:end] = 1
+  out["advantages"][at:end] = item.advantage
+  if item.logps is not None:
+    out["old_logps"][at:end] = item.logps
 
 
 def _pictures(pictured, buckets, rows):

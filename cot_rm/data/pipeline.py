@@ -123,6 +123,6 @@ class _FirstFitIterator(grain.DatasetIterator):
       if size > limit:
         raise ValueError(
           f"example {item.prompt.id!r}: {size:,} {what} > {limit:,} in a row; raise "
-          f"config.data.{knob} or lower config.data.max_pixels"
+          f"config.buckets.{knob} or lower config.processor.max_pixels"
         )
     return tokens, patches

@@ -25,9 +25,17 @@ from cot_rm.models import tensor_files
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 # What is not weights and belongs to the tokenizer and the processor.
-FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json",
-         "chat_template*", "*preprocessor_config.json", "processor_config.json",
-         "generation_config.json")
+FILES = (
+  "tokenizer*",
+  "vocab*",
+  "merges.txt",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template*",
+  "*preprocessor_config.json",
+  "processor_config.json",
+  "generation_config.json",
+)
 READERS = 8  # threads: they wait for the disk more than they work
 
 
@@ -192,8 +200,11 @@ def _match(folder, tensors, variables, keys, config):
     expected.update(wanted)
     missing += [name for name in wanted if name not in tensors]
     sources[path] = [tensors[name] for name in wanted if name in tensors]
-    misshapen += [f"{name} {tensors[name].shape}, not {part}" for name in wanted
-                  if name in tensors and tensors[name].shape != part]
+    misshapen += [
+      f"{name} {tensors[name].shape}, not {part}"
+      for name in wanted
+      if name in tensors and tensors[name].shape != part
+    ]
   unexpected = sorted(tensors.keys() - expected)
   problems = [
     f"{title} ({len(some)}): {', '.join(some)}"

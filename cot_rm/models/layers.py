@@ -133,6 +133,12 @@ def shared_attention(q_BTNH, shared_QSKH, mask_QS, own_BSKH, mask_BTS):
   return mixed + _mix(p[..., S:], own_BSKH[1])
 
 
+def at_end(x_BTD, segments_BT):
+  """[B, D]: what stands at each row's last position that is not padding; rows begin at 0."""
+  last_B = jnp.maximum((segments_BT > 0).sum(-1) - 1, 0)
+  return jnp.take_along_axis(x_BTD, last_B[:, None, None], axis=1)[:, 0]
+
+
 def scan(stack, x, body, per_layer=None, *, remat=False):
   """Runs `x, out = body(layer, x, slice of per_layer)` over a stacked module's layers.
 

@@ -1,6 +1,7 @@
 """Log-probabilities of a batch's tokens under a model: what every objective is made of.
 
-B sequences, T tokens, R rows of pictures, M visual tokens, D width.
+B sequences, T tokens, Q prompts, G answers to each (B = Q * G), S prompt positions, R rows of
+pictures, M visual tokens, D width.
 """
 
 import jax
@@ -8,16 +9,48 @@ import jax.numpy as jnp
 from flax import nnx
 
 from cot_rm.kernels import token_logps as kernel
+from cot_rm.models import layers
 
 
 def of(model, batch):
-  """f32[B, T]: log-probability of each token given what is before it; 0 at the first."""
-  features_RMD = None if batch.pictures is None else model.features(batch.pictures)
-  x_BTD = model.embed(batch.tokens, batch.visual, features_RMD)
-  x_BTD = model.hidden(x_BTD, batch.positions, batch.segments)
+  """f32[B, T]: log-probability of each token given what is before it.
+
+  Where the batch has `prompts` a prompt and its pictures are computed once for all its answers.
+  Else 0 at the first token, which nothing is before.
+  """
+  if batch.prompts is not None:
+    return _after_prompts(model, batch)
+  x_BTD, _ = _read(model, batch)
   with jax.named_scope("token_logps"):
     logps_BT = kernel.token_logps(x_BTD[:, :-1], model.head, batch.tokens[:, 1:])
   return jnp.pad(logps_BT, ((0, 0), (1, 0)))
+
+
+def _after_prompts(model, batch):
+  B, T = batch.tokens.shape
+  x_QSD, prompt_kv = _read(model, batch.prompts)
+  segments_QS = batch.prompts.segments
+  x_Q1D = layers.at_end(x_QSD, segments_QS)[:, None]
+  x_BTD, _ = model.extend(
+    model.embed(batch.tokens),
+    batch.positions,
+    prompt_kv,
+    segments_QS > 0,
+    jax.tree.map(lambda kv: jnp.zeros((kv.shape[0], B, T, *kv.shape[3:]), kv.dtype), prompt_kv),
+    0,
+  )
+  # The prompt's end foretells the first token of each of its answers.
+  first_B1D = jnp.repeat(x_Q1D, B // len(x_QSD), axis=0)
+  before_BTD = jnp.concatenate([first_B1D, x_BTD[:, :-1]], axis=1)
+  with jax.named_scope("token_logps"):
+    return kernel.token_logps(before_BTD, model.head, batch.tokens)
+
+
+def _read(model, batch):
+  """Hidden states of rows that hold all there is, and every layer's keys and values."""
+  features_RMD = None if batch.pictures is None else model.features(batch.pictures)
+  x_BTD = model.embed(batch.tokens, batch.visual, features_RMD)
+  return model.prefill(x_BTD, batch.positions, batch.segments)
 
 
 def make(graphdef):

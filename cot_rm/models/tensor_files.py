@@ -3,6 +3,7 @@
 The package of that name reads whole tensors into arrays of their own; here they go straight to
 their place in a stack. The format: https://github.com/huggingface/safetensors
 """
+
 import dataclasses
 import json
 import math
@@ -13,8 +14,11 @@ import numpy as np
 import safetensors
 
 # safetensors' names of the types that a checkpoint of ours can have.
-DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16),
-          "BF16": np.dtype(ml_dtypes.bfloat16)}
+DTYPES = {
+  "F32": np.dtype(np.float32),
+  "F16": np.dtype(np.float16),
+  "BF16": np.dtype(ml_dtypes.bfloat16),
+}
 # Bytes read at once. Small pieces in many threads keep a disk busy, and a cast holds no more beside
 # its result.
 PIECE = 1 << 20
@@ -23,6 +27,7 @@ PIECE = 1 << 20
 @dataclasses.dataclass(frozen=True)
 class Tensor:
   """Where one tensor lies."""
+
   file: Path
   dtype: np.dtype
   shape: tuple[int, ...]
@@ -42,8 +47,10 @@ def header(file):
   entries.pop("__metadata__", None)
   if odd := [f"{k} ({v['dtype']})" for k, v in entries.items() if v["dtype"] not in DTYPES]:
     raise ValueError(f"{file}: only {', '.join(DTYPES)} are read; not so: {', '.join(odd)}")
-  return {k: Tensor(file, DTYPES[v["dtype"]], tuple(v["shape"]), 8 + size + v["data_offsets"][0])
-          for k, v in entries.items()}
+  return {
+    k: Tensor(file, DTYPES[v["dtype"]], tuple(v["shape"]), 8 + size + v["data_offsets"][0])
+    for k, v in entries.items()
+  }
 
 
 def pieces(out, tensor, shape, box):
@@ -57,8 +64,10 @@ def pieces(out, tensor, shape, box):
   """
   width = math.prod(shape[1:])  # numbers in a row
   rows = max(1, PIECE // max(1, width * tensor.dtype.itemsize))
-  return [(out[at:at + rows], tensor, (box[0].start + at) * width, (-1, *shape[1:]), box[1:])
-          for at in range(0, len(out), rows)]
+  return [
+    (out[at : at + rows], tensor, (box[0].start + at) * width, (-1, *shape[1:]), box[1:])
+    for at in range(0, len(out), rows)
+  ]
 
 
 def read(out, tensor, first, shape, box):

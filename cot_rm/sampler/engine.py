@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 from flax import nnx
 
+from cot_rm.models import layers
 from cot_rm.sampler import sampling as draw
 
 
@@ -114,9 +115,7 @@ def _generate(
     features_RMD = None if prompts.pictures is None else model.features(prompts.pictures)
     x_QSD = model.embed(prompts.tokens, prompts.visual, features_RMD)
     x_QSD, prompt_kv = model.prefill(x_QSD, prompts.positions, prompts.segments)
-    mask_QS = prompts.segments > 0
-    last_Q = mask_QS.sum(-1) - 1
-    x_QD = jnp.take_along_axis(x_QSD, last_Q[:, None, None], axis=1)[:, 0]
+    x_QD, mask_QS = layers.at_end(x_QSD, prompts.segments), prompts.segments > 0
   logits = lambda x_BD: jnp.einsum(
     "BD,VD->BV", x_BD, model.head, preferred_element_type=jnp.float32
   )

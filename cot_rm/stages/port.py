@@ -22,17 +22,32 @@ def run(config, workdir, name):
     raise ValueError("config.port.source is empty; give it a folder or a hub id")
   mesh = sharding.make_mesh(config.mesh.shape.to_dict())
   opened = checkpoint.open_model(
-    stages.find(workdir, knobs.source), mesh=mesh, rules=config.mesh.train_rules.to_dict(),
-    dtype=knobs.dtype)
+    stages.find(workdir, knobs.source),
+    mesh=mesh,
+    rules=config.mesh.train_rules.to_dict(),
+    dtype=knobs.dtype,
+  )
   folder = workdir / name / "model"
   if knobs.target == "orbax":
     checkpoint.save_model(
-      folder, opened.params, family=opened.family, config=opened.config,
-      processor_files=opened.folder, source=knobs.source)
+      folder,
+      opened.params,
+      family=opened.family,
+      config=opened.config,
+      processor_files=opened.folder,
+      source=knobs.source,
+    )
   else:
-    hf.save(folder, opened.params, family=opened.family, config=opened.config,
-            files_from=opened.folder)
+    hf.save(
+      folder, opened.params, family=opened.family, config=opened.config, files_from=opened.folder
+    )
   count = sum(math.prod(x.shape) for x in jax.tree.leaves(opened.params))
-  logging.info("%s: %s parameters of %s in %s, now in %s", name, f"{count:,}", knobs.source,
-               knobs.dtype, folder)
+  logging.info(
+    "%s: %s parameters of %s in %s, now in %s",
+    name,
+    f"{count:,}",
+    knobs.source,
+    knobs.dtype,
+    folder,
+  )
   return {"parameters": count}

@@ -12,7 +12,7 @@ from cot_rm.data import packing
 from cot_rm.models import logprobs, qwen2_5_vl
 from tests import chats
 
-BUCKETS = packing.Buckets(tokens=(16, 32, 64), patches=(16, 48))
+BUCKETS = packing.Buckets(tokens=(16, 32, 64), patches=(16, 48), answers=(8,))
 
 
 def item(seed, length, merged, answer, **extra):
@@ -70,11 +70,12 @@ def test_left_padding_changes_nothing(logps):
   )
 
 
-def test_a_group_shares_its_pictures(logps):
+def test_a_group_shares_its_prompt_and_its_pictures(logps):
   prompt = ITEMS[2].prompt
   group = [packing.Item(prompt, ITEMS[k].answer, advantage=k) for k in range(3)]
   batch = packing.groups([group, group], BUCKETS, rows=2)
-  assert batch.pictures.patches.shape[0] == 2 and batch.tokens.shape[0] == 6
+  assert batch.prompts.pictures.patches.shape[0] == batch.prompts.tokens.shape[0] == 2
+  assert batch.tokens.shape == (6, 8) and batch.pictures is None
   alone = [packing.pack([[one]], BUCKETS, rows=1) for one in group]
   want = [answers(logps(one), one)[0] for one in alone]
   for a, b in zip(want * 2, answers(logps(batch), batch), strict=True):

@@ -148,9 +148,9 @@ def test_batches_go_on_without_losing_or_repeating_an_example(taken):
     (
       {"tokens": 7},
       r"example '\d+': 8 tokens of prompt and answer > 7 in a row; raise "
-      r"config.data.tokens",
+      r"config.buckets.tokens",
     ),
-    ({"patches": 3}, r"example '\d+': 4 patches > 3 in a row; raise config.data.patches"),
+    ({"patches": 3}, r"example '\d+': 4 patches > 3 in a row; raise config.buckets.patches"),
   ],
 )
 def test_an_example_longer_than_a_row_names_itself_and_the_knob(changes, message):

@@ -31,8 +31,9 @@ def chunked(chunk):
   return lambda *args: kernel.token_logps(*args, chunk=chunk)
 
 
-@pytest.mark.parametrize("V,chunk", [
-  (16, 16), (16, 8), (17, 8), (23, 8), (9, 8), (8, 100), (7, 1), (1, 4)])
+@pytest.mark.parametrize(
+  "V,chunk", [(16, 16), (16, 8), (17, 8), (23, 8), (9, 8), (8, 100), (7, 1), (1, 4)]
+)
 def test_values_and_gradients_are_those_of_the_definition(V, chunk):
   args = inputs(V)
   found, (dx, dw) = both(chunked(chunk), *args)
@@ -78,8 +79,9 @@ def test_extreme_logits_stay_finite_and_right(scale):
 
 def test_log_probs_of_the_whole_vocabulary_sum_to_one():
   x_BTD, w_VD, _, _ = inputs(23)
-  every = [kernel.token_logps(x_BTD, w_VD, np.full((B, T), v, np.int32), chunk=8)
-           for v in range(23)]
+  every = [
+    kernel.token_logps(x_BTD, w_VD, np.full((B, T), v, np.int32), chunk=8) for v in range(23)
+  ]
   np.testing.assert_allclose(np.exp(every).sum(0), 1, atol=1e-5)
 
 
@@ -88,7 +90,8 @@ def shapes(jaxpr):
   for equation in jaxpr.eqns:
     yield from (tuple(v.aval.shape) for v in equation.outvars)
     for value in jax.tree.leaves(
-        list(equation.params.values()), is_leaf=lambda x: isinstance(x, jax.extend.core.Jaxpr)):
+      list(equation.params.values()), is_leaf=lambda x: isinstance(x, jax.extend.core.Jaxpr)
+    ):
       inner = getattr(value, "jaxpr", value)
       if hasattr(inner, "eqns"):
         yield from shapes(inner)
@@ -98,9 +101,10 @@ def test_no_array_of_every_token_and_every_word_exists():
   V, chunk = 64, 16
   args = inputs(V)
   size = lambda f: max(
-    int(np.prod(shape)) for shape in shapes(
-      jax.make_jaxpr(lambda x, w: both(f, x, w, *args[2:]))(*args[:2]).jaxpr)
-    if shape[-1:] != (D,))  # hidden states and the head are there anyway
+    int(np.prod(shape))
+    for shape in shapes(jax.make_jaxpr(lambda x, w: both(f, x, w, *args[2:]))(*args[:2]).jaxpr)
+    if shape[-1:] != (D,)
+  )  # hidden states and the head are there anyway
   assert size(kernel.token_logps_ref) == B * T * V
   assert size(chunked(chunk)) == B * T * chunk
 
@@ -110,9 +114,15 @@ def test_memory_does_not_grow_with_the_vocabulary_times_the_tokens():
 
   def temporary(f):
     loss = lambda x, w, tokens: f(x, w, tokens).sum()
-    compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(
-      jax.ShapeDtypeStruct((1, N, 8), jnp.float32), jax.ShapeDtypeStruct((V, 8), jnp.float32),
-      jax.ShapeDtypeStruct((1, N), jnp.int32)).compile()
+    compiled = (
+      jax.jit(jax.grad(loss, argnums=(0, 1)))
+      .lower(
+        jax.ShapeDtypeStruct((1, N, 8), jnp.float32),
+        jax.ShapeDtypeStruct((V, 8), jnp.float32),
+        jax.ShapeDtypeStruct((1, N), jnp.int32),
+      )
+      .compile()
+    )
     return compiled.memory_analysis().temp_size_in_bytes
 
   assert temporary(chunked(256)) < 4 * N * V / 4

@@ -37,16 +37,26 @@ def test_the_probe_is_a_prompt_that_a_processor_could_have_made():
   np.testing.assert_array_equal(special[8:14], True)
 
 
-@pytest.mark.parametrize("part", [
-  "embed_tokens", "layers.self_attn.k_proj", "layers.mlp.down_proj", "norm", "lm_head",
-  "visual.blocks.attn.qkv", "visual.patch_embed", "visual.merger.fc2"])
+@pytest.mark.parametrize(
+  "part",
+  [
+    "embed_tokens",
+    "layers.self_attn.k_proj",
+    "layers.mlp.down_proj",
+    "norm",
+    "lm_head",
+    "visual.blocks.attn.qkv",
+    "visual.patch_embed",
+    "visual.merger.fc2",
+  ],
+)
 def test_a_change_anywhere_is_noticed(params, mark, part):
   names = part.split(".")
 
   def shuffled(path, x):
-    hit = [getattr(k, "key", None) for k in path[:len(names)]] == names
+    hit = [getattr(k, "key", None) for k in path[: len(names)]] == names
     # A norm starts as ones, which no reordering changes.
-    return (x[..., ::-1] + 0.1 if hit else x)
+    return x[..., ::-1] + 0.1 if hit else x
 
   changed = jax.tree_util.tree_map_with_path(shuffled, params)
   with pytest.raises(ValueError, match="model x: the fingerprint is off by .* not the weights"):
@@ -61,8 +71,7 @@ def test_other_dtypes_and_meshes_pass(params, mark):
   mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
   rules = {"embed": "fsdp", "vocab": "tensor", "heads": "tensor", "mlp": "tensor"}
   spread = jax.device_put(params, sharding.of(params, mesh, rules))
-  fingerprint.check(
-    fingerprint.of(FAMILY, oracle.CONFIG, spread), mark, ("float32",), "model")
+  fingerprint.check(fingerprint.of(FAMILY, oracle.CONFIG, spread), mark, ("float32",), "model")
 
 
 def test_nan_and_another_length_do_not_pass(mark):

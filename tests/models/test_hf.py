@@ -22,8 +22,13 @@ from cot_rm.models import hf, qwen2_5_vl
 from tests.models.qwen2_5_vl import oracle
 
 MODEL = transformers.Qwen2_5_VLForConditionalGeneration
-RULES = {"embed": "fsdp", "vocab": "tensor", "heads": "tensor", "kv_heads": "tensor",
-         "mlp": "tensor"}
+RULES = {
+  "embed": "fsdp",
+  "vocab": "tensor",
+  "heads": "tensor",
+  "kv_heads": "tensor",
+  "mlp": "tensor",
+}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +90,8 @@ def test_every_weight_of_torch_is_in_its_place(saved, head):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("head", ["untied", "tied"])
 def test_there_and_back_is_equal_bit_for_bit_and_transformers_loads_it(
-    saved, tmp_path, head, dtype):
+  saved, tmp_path, head, dtype
+):
   _, source = saved[head]
   family, config, params = hf.load(source, dtype=dtype)
   size = 200_000 if head == "untied" else 5 << 30
@@ -106,9 +112,15 @@ def test_there_and_back_is_equal_bit_for_bit_and_transformers_loads_it(
 def test_the_layout_of_memory_is_read_too(folder):
   """`model.visual.*` and `model.language_model.*`, as transformers 5 names them."""
   wanted = hf.load(folder)[2]
-  rewrite(folder, lambda tensors: {
-    "model." + k if k.startswith("visual.") else k.replace("model.", "model.language_model.", 1): v
-    for k, v in tensors.items()})
+  rewrite(
+    folder,
+    lambda tensors: {
+      "model." + k
+      if k.startswith("visual.")
+      else k.replace("model.", "model.language_model.", 1): v
+      for k, v in tensors.items()
+    },
+  )
   names = safetensors.numpy.load_file(folder / hf.SINGLE)
   assert "model.language_model.layers.0.mlp.up_proj.weight" in names
   assert "model.visual.merger.mlp.0.weight" in names
@@ -117,8 +129,12 @@ def test_the_layout_of_memory_is_read_too(folder):
 
 def test_mixed_dtypes_are_cast_or_kept(folder):
   wanted = hf.load(folder, dtype="bfloat16")[2]
-  rewrite(folder, lambda tensors: {
-    k: v if "norm" in k else v.astype(ml_dtypes.bfloat16) for k, v in tensors.items()})
+  rewrite(
+    folder,
+    lambda tensors: {
+      k: v if "norm" in k else v.astype(ml_dtypes.bfloat16) for k, v in tensors.items()
+    },
+  )
   kept = flat(hf.load(folder)[2])
   assert kept["norm.weight"].dtype == np.float32
   assert kept["layers.mlp.up_proj.weight"].dtype == ml_dtypes.bfloat16
@@ -157,14 +173,17 @@ def test_missing_unexpected_and_misshapen_tensors_are_all_named(folder):
     hf.load(folder)
   text = str(error.value)
   assert "missing (2): visual.blocks.2.attn.qkv.bias, model.norm.weight" in text or (
-    "missing (2): model.norm.weight, visual.blocks.2.attn.qkv.bias" in text)
+    "missing (2): model.norm.weight, visual.blocks.2.attn.qkv.bias" in text
+  )
   assert "unexpected (1): model.layers.3.mlp.up_proj.weight" in text
   assert "visual.patch_embed.proj.weight (48, 1176), not (48, 3, 2, 14, 14)" in text
 
 
 def test_a_tensor_under_two_names_is_an_error(folder):
-  rewrite(folder, lambda tensors: tensors | {
-    "model.language_model.norm.weight": tensors["model.norm.weight"]})
+  rewrite(
+    folder,
+    lambda tensors: tensors | {"model.language_model.norm.weight": tensors["model.norm.weight"]},
+  )
   with pytest.raises(ValueError, match="model.norm.weight is in model.safetensors and again"):
     hf.load(folder)
 
@@ -261,6 +280,7 @@ def test_a_hub_id_without_a_hub_says_so():
 
 class Hub(http.server.BaseHTTPRequestHandler):
   """As much of a hub as a download asks for."""
+
   files = {}
 
   def log_message(self, *_):
@@ -281,8 +301,12 @@ class Hub(http.server.BaseHTTPRequestHandler):
       data = self.files[name]
       headers = {"ETag": f'"{hash(name)}"', "X-Repo-Commit": commit}
     elif "/tree/" in path:
-      data = json.dumps([{"type": "file", "path": name, "size": len(x), "oid": name}
-                         for name, x in self.files.items()]).encode()
+      data = json.dumps(
+        [
+          {"type": "file", "path": name, "size": len(x), "oid": name}
+          for name, x in self.files.items()
+        ]
+      ).encode()
     elif path.startswith("/api/models/me/tiny"):
       siblings = [{"rfilename": name} for name in self.files]
       data = json.dumps({"id": "me/tiny", "sha": commit, "siblings": siblings}).encode()
@@ -304,10 +328,17 @@ def test_a_hub_id_is_fetched(folder, tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     out = subprocess.run(
       [sys.executable, "-c", "from cot_rm.models import hf; print(hf.resolve('me/tiny'))"],
-      capture_output=True, text=True, timeout=100,
-      env={"PATH": "", "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-           "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1",
-           "PYTHONPATH": str(hf.epath.Path(hf.__file__).parents[2])})
+      capture_output=True,
+      text=True,
+      timeout=100,
+      env={
+        "PATH": "",
+        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+        "PYTHONPATH": str(hf.epath.Path(hf.__file__).parents[2]),
+      },
+    )
     server.shutdown()
   assert out.returncode == 0, out.stderr
   fetched = hf.epath.Path(out.stdout.strip().splitlines()[-1])

@@ -22,8 +22,10 @@ def test_linear_is_torchs_with_its_layout():
   linear.bias[...] = jnp.array([1.0, 2.0, 3.0])
   x = normal(2, 4, 5)
   wanted = torch.nn.functional.linear(
-    torch.tensor(x), torch.tensor(np.asarray(linear.weight[...])),
-    torch.tensor(np.asarray(linear.bias[...])))
+    torch.tensor(x),
+    torch.tensor(np.asarray(linear.weight[...])),
+    torch.tensor(np.asarray(linear.bias[...])),
+  )
   np.testing.assert_allclose(linear(x), wanted, atol=1e-6)
   assert sharding.axes_of(linear.weight) == ("mlp", "embed")
   assert sharding.axes_of(linear.bias) == ("mlp",)
@@ -34,7 +36,8 @@ def test_rms_norm_is_torchs_and_keeps_the_dtype():
   norm.weight[...] = normal(6, seed=1)
   x = 100 * normal(2, 3, 6)
   wanted = torch.nn.functional.rms_norm(
-    torch.tensor(x), (6,), torch.tensor(np.asarray(norm.weight[...])), eps=1e-5)
+    torch.tensor(x), (6,), torch.tensor(np.asarray(norm.weight[...])), eps=1e-5
+  )
   np.testing.assert_allclose(norm(x), wanted, rtol=1e-5)
   assert norm(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.bfloat16
 
@@ -81,17 +84,18 @@ def test_attention_is_torchs_with_shared_kv_heads():
   mask[..., 0] = True
   to = lambda x: torch.tensor(x).transpose(1, 2)
   wanted = torch.nn.functional.scaled_dot_product_attention(
-    to(q), to(k), to(v), attn_mask=torch.tensor(mask)[:, None], enable_gqa=True)
+    to(q), to(k), to(v), attn_mask=torch.tensor(mask)[:, None], enable_gqa=True
+  )
   found = layers.attention(q, k, v, mask)
-  np.testing.assert_allclose(
-    found, wanted.transpose(1, 2).reshape(s.B, s.T, -1), atol=1e-5)
+  np.testing.assert_allclose(found, wanted.transpose(1, 2).reshape(s.B, s.T, -1), atol=1e-5)
 
 
 def test_a_query_that_sees_nothing_is_finite_with_finite_gradients():
   q = k = v = normal(1, 2, 2, 4)
   mask = np.zeros((1, 2, 2), bool)
   value, grads = jax.value_and_grad(
-    lambda *qkv: layers.attention(*qkv, mask).sum(), argnums=(0, 1, 2))(q, k, v)
+    lambda *qkv: layers.attention(*qkv, mask).sum(), argnums=(0, 1, 2)
+  )(q, k, v)
   assert np.isfinite(value)
   assert all(np.isfinite(g).all() for g in grads)
 
@@ -106,8 +110,9 @@ def test_shared_attention_equals_attention_over_both_parts():
   mask_BTS = np.random.default_rng(5).random((s.B, s.T, 5)) < 0.5
   found = layers.shared_attention(q, shared, mask_QS, own, mask_BTS)
   k, v = (np.concatenate([a.repeat(G, 0), b], 1) for a, b in zip(shared, own, strict=True))
-  mask = np.concatenate([
-    np.broadcast_to(mask_QS.repeat(G, 0)[:, None], (s.B, s.T, s.S)), mask_BTS], 2)
+  mask = np.concatenate(
+    [np.broadcast_to(mask_QS.repeat(G, 0)[:, None], (s.B, s.T, s.S)), mask_BTS], 2
+  )
   np.testing.assert_allclose(found, layers.attention(q, k, v, mask), atol=1e-5)
 
 

@@ -37,8 +37,10 @@ def test_a_group_shares_the_pictures_of_its_question(model):
   groups = dataclasses.replace(jax.tree.map(stack, twice, twice), pictures=pictures)
   run = logprobs.make(nnx.split(model)[0])
   found = run(nnx.state(model), groups)
-  wanted = [logprobs.of(model, dataclasses.replace(one, pictures=pictures))[0]
-            for pictures in (one.pictures, other)]
+  wanted = [
+    logprobs.of(model, dataclasses.replace(one, pictures=pictures))[0]
+    for pictures in (one.pictures, other)
+  ]
   for row, expected in zip(found, (wanted[0], wanted[0], wanted[1], wanted[1]), strict=True):
     np.testing.assert_allclose(row, expected, atol=1e-5)
   assert np.abs(wanted[0] - wanted[1]).max() > 1e-3

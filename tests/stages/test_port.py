@@ -33,7 +33,8 @@ def test_there_and_back_is_equal_bit_for_bit(source, tmp_path):
   run(tmp_path, "back", source="port", target="hf", dtype="float32")
   back = tmp_path / "back" / "model"
   model, told = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(
-    back, output_loading_info=True)
+    back, output_loading_info=True
+  )
   assert not any(told.values()), told
   wanted = oracle.make()
   assert figures == {"parameters": sum(p.numel() for p in wanted.parameters())}

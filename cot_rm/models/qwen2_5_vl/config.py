@@ -60,8 +60,10 @@ class Config:
     if self.num_heads % self.num_kv_heads:
       raise ValueError(f"{self.num_heads} heads cannot share {self.num_kv_heads} kv heads")
     if self.vision.out_hidden_size != self.hidden_size:
-      raise ValueError(f"vision out_hidden_size {self.vision.out_hidden_size} is not the decoder's "
-                       f"hidden_size {self.hidden_size}")
+      raise ValueError(
+        f"vision out_hidden_size {self.vision.out_hidden_size} is not the decoder's "
+        f"hidden_size {self.hidden_size}"
+      )
 
 
 def _preset(width, mlp, layers, heads, kv_heads, vision_mlp, vocab=152064, tied=False):

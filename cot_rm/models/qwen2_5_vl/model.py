@@ -166,5 +166,5 @@ class Model(nnx.Module):
       return layer(x_BTD, rope, attend)
 
     with jax.named_scope("decoder"):
-      x_BTD, cache = layers.scan(self.layers, x_BTD, body, (prompt, cache))
+      x_BTD, cache = layers.scan(self.layers, x_BTD, body, (prompt, cache), remat=self.remat)
       return self.norm(x_BTD), cache

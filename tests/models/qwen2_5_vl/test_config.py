@@ -73,8 +73,17 @@ def test_transformers_reads_every_number_as_we_do():
   """What to_hf leaves out would fall back to a default of theirs."""
   theirs = transformers.Qwen2_5_VLConfig(**RELEASED_7B)
   ours = transformers.Qwen2_5_VLConfig(**qwen2_5_vl.to_hf(qwen2_5_vl.PRESETS["7b"]))
-  read = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-          "num_key_value_heads", "rms_norm_eps", "vocab_size", "hidden_act", "layer_types")
+  read = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "rms_norm_eps",
+    "vocab_size",
+    "hidden_act",
+    "layer_types",
+  )
   for name in read:
     assert getattr(ours.text_config, name) == getattr(theirs.text_config, name), name
   for name in ("rope_theta", "mrope_section", "rope_type"):
@@ -89,14 +98,18 @@ def test_a_tie_inside_text_config_counts():
   values |= {"tie_word_embeddings": False, "text_config": {"tie_word_embeddings": True}}
   assert qwen2_5_vl.from_hf(values).tie_word_embeddings
   assert transformers.Qwen2_5_VLConfig(
-    **{**values, "text_config": {"tie_word_embeddings": True}}).tie_word_embeddings
+    **{**values, "text_config": {"tie_word_embeddings": True}}
+  ).tie_word_embeddings
 
 
-@pytest.mark.parametrize("name,value,text", [
-  ("model_type", "qwen2_vl", "model_type 'qwen2_vl'"),
-  ("hidden_act", "gelu", "hidden_act is 'gelu'"),
-  ("use_sliding_window", True, "use_sliding_window is True"),
-])
+@pytest.mark.parametrize(
+  "name,value,text",
+  [
+    ("model_type", "qwen2_vl", "model_type 'qwen2_vl'"),
+    ("hidden_act", "gelu", "hidden_act is 'gelu'"),
+    ("use_sliding_window", True, "use_sliding_window is True"),
+  ],
+)
 def test_what_the_model_does_not_do_is_an_error(name, value, text):
   with pytest.raises(ValueError, match=text):
     qwen2_5_vl.from_hf(RELEASED_7B | {name: value})
@@ -114,12 +127,17 @@ def test_a_missing_number_is_named():
     qwen2_5_vl.from_hf(values)
 
 
-@pytest.mark.parametrize("change,text", [
-  (dict(mrope_section=(16, 24, 23)), "mrope_section"),
-  (dict(num_kv_heads=3), "kv heads"),
-  (dict(vision=dataclasses.replace(qwen2_5_vl.PRESETS["7b"].vision, out_hidden_size=1)),
-   "out_hidden_size"),
-])
+@pytest.mark.parametrize(
+  "change,text",
+  [
+    (dict(mrope_section=(16, 24, 23)), "mrope_section"),
+    (dict(num_kv_heads=3), "kv heads"),
+    (
+      dict(vision=dataclasses.replace(qwen2_5_vl.PRESETS["7b"].vision, out_hidden_size=1)),
+      "out_hidden_size",
+    ),
+  ],
+)
 def test_sizes_that_do_not_fit_each_other_are_an_error(change, text):
   with pytest.raises(ValueError, match=text):
     dataclasses.replace(qwen2_5_vl.PRESETS["7b"], **change)

@@ -18,12 +18,16 @@ def test_names_shapes_and_counts_are_those_of_transformers(preset):
   config = qwen2_5_vl.PRESETS[preset]
   with torch.device("meta"):
     model = transformers.Qwen2_5_VLForConditionalGeneration(
-      transformers.Qwen2_5_VLConfig(**qwen2_5_vl.to_hf(config)))
+      transformers.Qwen2_5_VLConfig(**qwen2_5_vl.to_hf(config))
+    )
   keys = qwen2_5_vl.HF_KEYS
   wanted = {keys.canonical(name): tuple(p.shape) for name, p in model.named_parameters()}
   variables = hf.abstract("qwen2_5_vl", config)
-  found = {name: hf.shape(path, variable, keys, config) for path, variable in variables.items()
-           for name in hf.names(path, variable, keys)}
+  found = {
+    name: hf.shape(path, variable, keys, config)
+    for path, variable in variables.items()
+    for name in hf.names(path, variable, keys)
+  }
   assert found == wanted
   count = sum(math.prod(v.shape) for v in variables.values())
   assert count == sum(map(math.prod, wanted.values()))

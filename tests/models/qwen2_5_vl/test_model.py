@@ -113,8 +113,9 @@ def torch_logps(logits, tokens):
 
 @pytest.fixture(scope="module")
 def prompts(pair):
-  return {name: pair.prompt(parts, seed=i)
-          for i, (name, parts) in enumerate(oracle.PROMPTS.items())}
+  return {
+    name: pair.prompt(parts, seed=i) for i, (name, parts) in enumerate(oracle.PROMPTS.items())
+  }
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +141,11 @@ def test_logits_and_log_probs_agree_with_torch(pairs, prompts, encoded, head):
       wanted = pair.torch(**prompt.inputs).logits
     np.testing.assert_allclose(logits[row, :T], wanted[0], atol=1e-4, rtol=0)
     np.testing.assert_allclose(
-      logps[row, 1:T], torch_logps(wanted, prompt.encoded.tokens.astype(np.int64)),
-      atol=1e-4, rtol=0)
+      logps[row, 1:T],
+      torch_logps(wanted, prompt.encoded.tokens.astype(np.int64)),
+      atol=1e-4,
+      rtol=0,
+    )
 
 
 def test_every_hidden_state_agrees_with_torch(pair, prompts, encoded):
@@ -149,8 +153,9 @@ def test_every_hidden_state_agrees_with_torch(pair, prompts, encoded):
   layers = pair.config.num_layers
   found = [_embed(pair.model, batch)]
   for k in range(1, layers + 1):
-    first = nnx.State({**pair.params, "layers": jax.tree.map(
-        operator.itemgetter(slice(k)), pair.params["layers"])})
+    first = nnx.State(
+      {**pair.params, "layers": jax.tree.map(operator.itemgetter(slice(k)), pair.params["layers"])}
+    )
     found.append(_hidden(nnx.merge(pair.graphdef(num_layers=k), first), batch))
   norm = pair.torch.model.language_model.norm
   for row, prompt in enumerate(prompts.values()):
@@ -160,18 +165,21 @@ def test_every_hidden_state_agrees_with_torch(pair, prompts, encoded):
       wanted = [wanted[0], *map(norm, wanted[1:layers]), wanted[layers]]
     for ours, theirs in zip(found, wanted, strict=True):
       np.testing.assert_allclose(
-        ours[row, :len(prompt.encoded.tokens)], theirs[0], atol=1e-4, rtol=0)
+        ours[row, : len(prompt.encoded.tokens)], theirs[0], atol=1e-4, rtol=0
+      )
 
 
-@pytest.mark.parametrize("padding", [
-  dict(left=3, patches=8), dict(right=4, spare=2), dict(left=2, right=1, patches=4, spare=1)],
-  ids=str)
+@pytest.mark.parametrize(
+  "padding",
+  [dict(left=3, patches=8), dict(right=4, spare=2), dict(left=2, right=1, patches=4, spare=1)],
+  ids=str,
+)
 def test_padding_changes_no_real_position(pair, encoded, alone, padding):
   left = padding.get("left", 0)
   padded = _hidden(pair.model, batch_of(*encoded, **padding))
   assert np.isfinite(padded).all()
   for b, (row, wanted) in enumerate(zip(encoded, alone, strict=True)):
-    np.testing.assert_allclose(padded[b, left:left + len(row.tokens)], wanted, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(padded[b, left : left + len(row.tokens)], wanted, atol=1e-5, rtol=0)
 
 
 def test_packed_sequences_do_not_see_each_other(pair):
@@ -254,15 +262,20 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
   whole = []
   for b in range(Q * G):
     e = prompts[b // G]
-    whole.append(dataclasses.replace(
-      e, tokens=np.concatenate([e.tokens, answers_BT[b]]),
-      positions=np.concatenate([
-        e.positions, e.next_position + np.repeat(np.arange(T)[:, None], 3, 1)]),
-      visual=np.concatenate([e.visual, np.full(T, -1)])))
+    whole.append(
+      dataclasses.replace(
+        e,
+        tokens=np.concatenate([e.tokens, answers_BT[b]]),
+        positions=np.concatenate(
+          [e.positions, e.next_position + np.repeat(np.arange(T)[:, None], 3, 1)]
+        ),
+        visual=np.concatenate([e.visual, np.full(T, -1)]),
+      )
+    )
   wanted = _hidden(model, batch_of(*whole))
   for b, row in enumerate(whole):
     end = len(row.tokens)
-    np.testing.assert_allclose(found_BTD[b], wanted[b, end - T:end], atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found_BTD[b], wanted[b, end - T : end], atol=1e-4, rtol=0)
   # All at once, and each sample alone with its prompt, are the same.
   empty = jax.tree.map(jnp.zeros_like, cache)
   positions = start_B[:, None, None] + np.repeat(np.arange(T)[None, :, None], 3, 2)

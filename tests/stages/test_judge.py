@@ -1,0 +1,120 @@
+"""A file of pairs in, a file of verdicts out: whole, in order, resumable, nothing passed over."""
+
+import base64
+import dataclasses
+import json
+
+import pytest
+
+from cot_rm import judge as judging
+from cot_rm.data import jsonl, shapes
+from cot_rm.schema import Media, Verdict
+from cot_rm.stages import judge
+
+
+@pytest.fixture
+def given(workdir, config):
+  """Six pairs in a file, the third with a picture that is none."""
+  world = shapes.World(side=56, objects=(1, 1), video_understanding=0, video_generation=0)
+  examples = list(shapes.examples(world, "heldout", count=6))
+  spoilt = tuple(Media("image", b"no picture") for _ in examples[2].media)
+  examples[2] = dataclasses.replace(examples[2], media=spoilt)
+  config.judge.input = str(workdir / "pairs.jsonl")
+  jsonl.write(config.judge.input, examples)
+  return examples
+
+
+def verdicts(workdir):
+  return [json.loads(line) for line in lines(workdir)]
+
+
+def lines(workdir):
+  return (workdir / "judge" / "verdicts.jsonl").read_text().splitlines()
+
+
+def sure(self, examples, **_):
+  """Stands for a judge that knows: compare() of one that always takes candidate 1."""
+  for example in examples:
+    if any(media.source == b"no picture" for media in example.media):
+      raise ValueError(f"example {example.id!r}: no readable picture")
+  return [Verdict(1, "so it is", probability=0.9, consistent=True, votes=(2, 0, 0))] * len(examples)
+
+
+def test_a_bad_picture_is_written_with_its_error_and_the_others_are_judged(
+  workdir, config, given, capsys
+):
+  judge.run(config, workdir, "judge")
+  found = verdicts(workdir)
+  assert [v["row"] for v in found] == list(range(6))
+  assert [v["id"] for v in found] == [e.id for e in given]
+  bad = found.pop(2)
+  assert given[2].id in bad["error"] and "no readable picture" in bad["error"]
+  for verdict in found:  # 8 tokens hold no verdict, and none is guessed
+    assert verdict["answer"] is None and verdict["why_unparsable"]
+    assert verdict["votes"] == [0, 0, 2] and verdict["consistent"] is False
+  table = capsys.readouterr().out
+  assert "unparsable" in table and "failed" in table and "pairs" in table
+
+
+def test_an_interrupted_run_loses_and_repeats_no_row(workdir, config, given, monkeypatch, capsys):
+  def falls(self, examples, **named):
+    if given[5].id in [e.id for e in examples]:
+      raise KeyboardInterrupt
+    return sure(self, examples, **named)
+
+  monkeypatch.setattr(judging.Judge, "compare", falls)
+  with pytest.raises(KeyboardInterrupt):
+    judge.run(config, workdir, "judge")
+  before = lines(workdir)
+  assert len(before) == 4
+  with (workdir / "judge" / "verdicts.jsonl").open("a") as file:
+    file.write('{"row": 4, "id": "half a li')
+
+  monkeypatch.setattr(judging.Judge, "compare", sure)
+  judge.run(config, workdir, "judge")
+  assert lines(workdir)[:4] == before
+  assert [v["row"] for v in verdicts(workdir)] == list(range(6))
+  assert [v["id"] for v in verdicts(workdir)] == [e.id for e in given]
+  right = [e.gold == 1 for i, e in enumerate(given) if i != 2]
+  table = capsys.readouterr().out
+  assert "accuracy of judged" in table and f"{sum(right) / len(right):.3f}" in table
+
+  monkeypatch.setattr(judging.Judge, "compare", lambda *_, **__: pytest.fail("judged again"))
+  judge.run(config, workdir, "judge")
+  assert len(lines(workdir)) == 6
+
+
+def test_verdicts_of_another_input_are_not_gone_on_with(workdir, config, given, monkeypatch):
+  monkeypatch.setattr(judging.Judge, "compare", sure)
+  judge.run(config, workdir, "judge")
+  before = lines(workdir)
+  jsonl.write(config.judge.input, given[1:])
+  with pytest.raises(ValueError, match="row 0: .*the input is another one"):
+    judge.run(config, workdir, "judge")
+  assert lines(workdir) == before
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"grammar": "thnik"}, "did you mean 'think'"),
+    ({"judge.votes": 0}, "config.judge.votes is 0"),
+    ({"judge.temperature": -1.0}, "temperature -1.0 is out of range"),
+  ],
+)
+def test_a_bad_knob_stops_before_anything_is_written(workdir, config, given, change, message):
+  config.update_from_flattened_dict(change)
+  with pytest.raises(ValueError, match=message):
+    judge.run(config, workdir, "judge")
+  assert not (workdir / "judge").exists()
+
+
+def test_a_bad_record_names_file_line_and_field_before_any_work(workdir, config, given):
+  good = jsonl.record(given[0])
+  picture = {"kind": "image", "base64": base64.b64encode(b"x").decode()}
+  bad = {"id": "b", "task": "image_generation", "question": "a star", "media": [picture]}
+  with open(config.judge.input, "w") as file:
+    file.write(json.dumps(good) + "\n" + json.dumps(bad) + "\n")
+  with pytest.raises(ValueError, match="pairs.jsonl, line 2, field 'media': .*two media; got 1"):
+    judge.run(config, workdir, "judge")
+  assert not (workdir / "judge").exists()

@@ -1,0 +1,88 @@
+"""Supervised fine-tuning: what it writes, what an interruption costs (nothing), its control."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from cot_rm import metrics
+from cot_rm.data import packing
+from cot_rm.stages import sft
+
+
+def poison(monkeypatch, at):
+  """The pictures of the `at`-th batch become NaN."""
+  real, packed = packing.pack, []
+
+  def pack(*args, **named):
+    batch = real(*args, **named)
+    packed.append(batch)
+    if len(packed) != at:
+      return batch
+    pictures = dataclasses.replace(batch.pictures, patches=np.nan * batch.pictures.patches)
+    return dataclasses.replace(batch, pictures=pictures)
+
+  monkeypatch.setattr(packing, "pack", pack)
+
+
+def test_it_leaves_curves_a_checkpoint_and_a_model(trained, parameters):
+  folder = trained / "sft"
+  curves = metrics.read(folder / "metrics.jsonl")
+  steps, losses = curves["train/loss"]
+  assert steps == [1, 2, 3, 4] and losses[-1] < losses[0]
+  assert curves["train/lr"][1][0] == 0 and curves["train/lr"][1][1] == pytest.approx(1e-3)
+  assert curves["check/accuracy"][0] == [4] and curves["check/n"][1] == [4]
+  assert list((folder / "tb").iterdir())
+  training = json.loads((folder / "training.json").read_text())
+  assert training["steps"] == 4 and training["seconds"] > 0
+  before, after = parameters(trained / "world" / "model"), parameters(folder / "model")
+  still = [n for n in before if np.array_equal(before[n], after[n]) and "k_proj.bias" not in n]
+  assert not still  # the vision tower too
+
+
+def test_a_loss_that_is_nan_stops_it_loudly_and_it_goes_on_to_the_same_end(
+  workdir, trained, config, same, monkeypatch
+):
+  shutil.rmtree(workdir / "sft")
+  with monkeypatch.context() as patch:
+    poison(patch, at=4)
+    with pytest.raises(FloatingPointError, match="step 3: train/loss is nan"):
+      sft.run(config, workdir, "sft")
+  folder = workdir / "sft"
+  assert metrics.read(folder / "metrics.jsonl")["train/loss"][0] == [1, 2, 3]
+  assert not (folder / "model").exists() and not (folder / "training.json").exists()
+  assert [path.name for path in (folder / "checkpoints").iterdir()] == ["2"]
+
+  sft.run(config, workdir, "sft")  # from step 2, with the data that followed it
+  curves = metrics.read(folder / "metrics.jsonl")
+  whole = metrics.read(trained / "sft" / "metrics.jsonl")
+  assert curves["train/loss"] == whole["train/loss"]
+  same(folder / "model", trained / "sft" / "model")
+
+
+def test_an_example_without_a_reference_is_named(workdir, config):
+  shutil.rmtree(workdir / "sft")
+  config.sft.split = "train"
+  with pytest.raises(ValueError, match=r"example 'shapes-train-0-\d+' has no reasoning"):
+    sft.run(config, workdir, "sft")
+
+
+def test_the_control_runs_only_when_it_is_asked_for(workdir, config):
+  assert sft.run(config, workdir, "control") is False
+  assert not (workdir / "control").exists()
+
+
+def test_the_control_takes_the_steps_that_fit_into_rls_seconds(workdir, config, parameters):
+  config.control = "sft"
+  before = json.loads((workdir / "sft" / "training.json").read_text())
+  (workdir / "rl").mkdir()
+  # One step and a bit of the SFT took as long as one and a tenth of all of it.
+  training = {"steps": 1, "seconds": 1.1 * before["seconds"]}
+  (workdir / "rl" / "training.json").write_text(json.dumps(training))
+  assert sft.run(config, workdir, "control") is None
+  assert json.loads((workdir / "control" / "training.json").read_text())["steps"] == 4
+  started, ended = (parameters(workdir / name / "model") for name in ("sft", "control"))
+  far = max(np.abs(started[name] - ended[name]).max() for name in started)
+  assert 0 < far < 0.02  # from where SFT ended, not from random weights
