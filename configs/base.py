@@ -61,7 +61,6 @@ def get_config():
       tokens=(512, 1024, 2048, 4096),  # prompt and answer
       patches=(1024, 2048, 4096, 8192),  # 4 patches make a visual token
       answers=(512, 1024, 2048),  # an answer, where a group of them shares its prompt
-      answers=(512, 1024, 2048),  # an answer, where a group of them shares its prompt
     )
   )
 

@@ -19,7 +19,7 @@ def small():
   c.world.shapes = dict(side=56, objects=(1, 1))
   c.world.sizes = dict(references=16, train=16, check=4, heldout=6)
   c.world.corpus = 100
-  c.buckets.tokens, c.buckets.patches = (128,), (72,)
+  c.buckets.tokens, c.buckets.patches, c.buckets.answers = (128,), (72,), (8,)
   for knobs in (c.sft, c.more):
     knobs.rows, knobs.eval_every, knobs.save_every = ROWS, 4, 2
     knobs.optim = dict(lr=1e-3, warmup=1)

@@ -50,6 +50,8 @@ class Config:
   video_token_id: int = 151656
   vision_start_token_id: int = 151652
   vision_end_token_id: int = 151653
+  bos_token_id: int | None = 151643
+  eos_token_id: int | None = 151645
 
   def __post_init__(self):
     if 2 * sum(self.mrope_section) != self.head_dim:
@@ -104,6 +106,8 @@ PRESETS = {
     video_token_id=6,
     vision_start_token_id=3,
     vision_end_token_id=4,
+    bos_token_id=None,
+    eos_token_id=2,
   ),
   "3b": _preset(2048, 11008, 36, 16, 2, 3420, vocab=151936, tied=True),
   "7b": _preset(3584, 18944, 28, 28, 4, 3420),
@@ -174,6 +178,8 @@ def _config(values):
     video_token_id=token("video_token_id", base.video_token_id),
     vision_start_token_id=token("vision_start_token_id", base.vision_start_token_id),
     vision_end_token_id=token("vision_end_token_id", base.vision_end_token_id),
+    bos_token_id=text.get("bos_token_id"),
+    eos_token_id=text.get("eos_token_id"),
   )
 
 
@@ -202,6 +208,8 @@ def to_hf(config, *, dtype="float32"):
     "video_token_id": config.video_token_id,
     "vision_start_token_id": config.vision_start_token_id,
     "vision_end_token_id": config.vision_end_token_id,
+    "bos_token_id": config.bos_token_id,
+    "eos_token_id": config.eos_token_id,
     "vision_config": {
       "model_type": "qwen2_5_vl",
       "depth": vision.depth,
