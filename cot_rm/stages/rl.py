@@ -39,7 +39,7 @@ def run(config, workdir, name):
 
   tx, rate = optim.make(steps=knobs.steps, **knobs.optim)
   # A step gives up the arrays it is given: the frozen reference keeps its own.
-  reference = jax.tree.map(lambda x: x.copy(), policy.params)
+  reference = jax.tree.map(lambda x: x.copy(), policy.params) if settings.kl else None
   state, shardings = train.init_state(policy.params, tx, mesh, rules)
   step = train.make_step(
     policy.graphdef, functools.partial(algorithm.loss, settings=settings), tx, shardings
