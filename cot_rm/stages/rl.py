@@ -50,6 +50,8 @@ def run(config, workdir, name):
     sources.open(stages.find(workdir, knobs.data), knobs.split),
     seed=config.seed,
     batch=knobs.questions,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
   )
   check = sources.first(
     sources.open(stages.find(workdir, config.eval.data), config.eval.check), config.eval.check_pairs

@@ -7,6 +7,7 @@ import functools
 import json
 import time
 
+import jax
 import numpy as np
 from absl import logging
 
@@ -56,6 +57,8 @@ def run(config, workdir, name):
     rows=knobs.rows,
     tokens=max(buckets.tokens),
     patches=max(buckets.patches),
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
   )
   check = sources.first(
     sources.open(stages.find(workdir, config.eval.data), config.eval.check), config.eval.check_pairs
