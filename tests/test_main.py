@@ -1,6 +1,8 @@
 """The program: stages in order, each once; what was run is written down."""
 
+import ctypes
 import json
+import resource
 import subprocess
 import sys
 import types
@@ -205,6 +207,39 @@ def program(cwd, *flags):
     check=False,
     env={**main.os.environ, "PYTHONPATH": str(ROOT)},
   )
+
+
+def page_faults_of_a_buffer_used_again(cwd, first):
+  code = f"""
+import resource, numpy as np
+from cot_rm import main
+{first}
+touch = lambda: np.empty(64 << 20, np.uint8).fill(1)
+touch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+touch()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=cwd,
+    capture_output=True,
+    text=True,
+    check=True,
+    env={**main.os.environ, "PYTHONPATH": str(ROOT)},
+  )
+  return int(done.stdout)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library")
+def test_memory_once_freed_is_used_again_without_a_page_fault(tmp_path):
+  pages = (64 << 20) // resource.getpagesize()
+  assert page_faults_of_a_buffer_used_again(tmp_path, "assert main.keep_memory()") < pages / 100
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+  monkeypatch.setattr(main.ctypes, "CDLL", lambda name: object())
+  assert main.keep_memory() is False
 
 
 def test_the_program_from_its_flags_to_its_folder(tmp_path):
