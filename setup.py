@@ -13,7 +13,7 @@ setuptools.setup(
     "cot_rm.kernels",
   ],
   package_dir={"cot_rm.kernels": "kernels"},
-  package_data={"cot_rm": ["*.j2"], "cot_rm.prompts": ["texts/*"]},
+  package_data={"cot_rm.prompts": ["texts/*"], "cot_rm.report": ["*.j2", "*.css"]},
   install_requires=[
     "absl-py",
     "etils[epath]",
@@ -30,6 +30,7 @@ setuptools.setup(
     "optax",
     "orbax-checkpoint",
     "pillow",
+    "pyarrow",
     "rich",
     "safetensors",
     "sentencepiece",
@@ -43,8 +44,18 @@ setuptools.setup(
     "cuda": ["jax[cuda13]"],
     "video": ["av"],
     "serve": ["starlette", "uvicorn"],
-    "notebooks": ["jupyterlab"],
+    "notebooks": ["ipywidgets", "jupyterlab"],  # the first for progress bars of libraries
     "bench": ["torch==2.13.0", "psutil"],
-    "test": ["pytest", "hypothesis", "ruff", "setuptools>=70.1", "torch==2.13.0", "av"],
+    "test": [
+      "av",
+      "hypothesis",
+      "ipykernel",
+      "nbclient",
+      "nbformat",
+      "pytest",
+      "ruff",
+      "setuptools>=70.1",
+      "torch==2.13.0",
+    ],
   },
 )

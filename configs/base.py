@@ -1,7 +1,8 @@
 """Every knob once, its default and what it means. An experiment is this and assignments.
 
 A section is the keyword arguments of one function (the name in brackets), so that a misspelt knob
-is an error where the program starts.
+is an error where the program starts. A stage that runs a second time ("again:sft") has a section of
+that name, a copy of the stage's own.
 """
 
 from ml_collections import ConfigDict
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 
 def get_config():
   c = ConfigDict()
-  c.stages = ("sft", "rl", "eval")  # what to run, in order; "folder:stage" gives it another folder
+  c.stages = ("sft", "rl", "eval")  # what to run, in order; "folder:stage" runs it in a folder
   c.seed = 0
   c.compile_cache = "~/.cache/cot_rm/xla"  # compiled programs are kept here; "" keeps none
 
@@ -85,6 +86,36 @@ def get_config():
     )
   )
 
+  c.distill = ConfigDict(
+    dict(  # judgements of labelled pairs by a teacher; kept where they come to the label
+      data="",
+      split="train",
+      count=1000,  # pairs, at random; 0: all
+      tasks="",  # those that are asked, with commas; "": all
+      attempts=3,  # at a pair; how many it took is its difficulty
+      unanswered=0,  # pairs that may be left out because their calls failed
+      model="",  # the service's name for it
+      cache="",  # the file of answers; "": calls.sqlite in the stage's folder
+      endpoint=dict(
+        base_url="",  # "": the built-in teacher, for the built-in world, without any network
+        key="OPENAI_API_KEY",
+        concurrency=16,
+        retries=5,
+        request_timeout=120.0,
+        timeout=400.0,
+        limit_field="max_tokens",
+      ),  # [chat.Endpoint]
+      sampling=dict(temperature=1.0, max_tokens=4096, seed=0),  # [chat.Sampling]
+      pictures=dict(quality=95, max_pixels=501_760, max_frames=8),  # [chat.Pictures]
+      budget=dict(
+        calls=0, tokens=0, dollars=0.0, prompt_price=0.0, completion_price=0.0
+      ),  # [chat.Budget]
+      teacher=dict(
+        error=0.1, per_object=0.1, relation=0.15, unparsable=0.03, seed=0
+      ),  # the built-in one [shapes_teacher.Teacher]
+    )
+  )
+
   # Stages name what they start from and what they read: a stage's folder in the workdir, or a path.
   c.sft = ConfigDict(
     dict(
@@ -94,6 +125,7 @@ def get_config():
       steps=1000,
       minutes_of="",  # where steps is 0: as many as fit into the minutes that this stage took
       rows=8,  # packed rows a step
+      accumulate=1,  # slices in which they go through the model
       eval_every=250,
       save_every=250,
       optim=dict(
@@ -118,16 +150,80 @@ def get_config():
       data="",
       split="train",
       algorithm="grpo",
-      settings=dict(clip=0.2, kl=0.04, kl_clamp=10.0, epsilon=1e-4),  # the algorithm's Config
-      rewards=dict(format=1.0, accuracy=1.0),  # weights of rewards.REWARDS
-      steps=500,
-      questions=16,  # rolled out a step
+      settings=dict(  # of each algorithm, its Config
+        grpo=dict(
+          clip_low=0.2,
+          clip_high=0.2,
+          kl=0.04,
+          kl_clamp=10.0,
+          ratio="token",
+          normalize="std",
+          epsilon=1e-4,
+          aggregate="sequence",
+          max_tokens=0,
+          buffer=0,
+        ),
+        rloo=dict(clip_low=0.2, clip_high=0.2, kl=0.0, aggregate="sequence", max_tokens=0),
+        reinforce_pp=dict(
+          clip_low=0.2,
+          clip_high=0.2,
+          kl=0.0,
+          reward_bound=10.0,
+          epsilon=1e-8,
+          aggregate="sequence",
+          max_tokens=0,
+        ),
+        stable_reinforce=dict(
+          clip_low=0.2,
+          clip_high=0.2,
+          preclip_low=1e-3,
+          preclip_high=1e3,
+          filter="paper",
+          filter_bound=3.0,
+          kl=0.0,
+          reward_bound=10.0,
+          epsilon=1e-8,
+          aggregate="sequence",
+          max_tokens=0,
+        ),
+      ),
+      correction=dict(cap=None, low=None, high=None),  # [correction.Config]
+      rewards=dict(format=1.0, accuracy=1.0),  # weights of rewards.REWARDS and PRODUCTS
+      judge=dict(
+        by="",  # who is asked whether a verdict follows: "service", "policy", or "": nobody
+        model="",  # the service's name for it
+        sampling=dict(temperature=0.1, max_tokens=4096, seed=None),  # [chat.Sampling]
+        endpoint=dict(
+          base_url="http://127.0.0.1:8000/v1",
+          key="OPENAI_API_KEY",
+          concurrency=16,
+          retries=5,
+          request_timeout=120.0,
+          timeout=400.0,
+          limit_field="max_tokens",
+        ),  # [chat.Endpoint]
+        budget=dict(
+          calls=0, tokens=0, dollars=0.0, prompt_price=0.0, completion_price=0.0
+        ),  # [chat.Budget]
+      ),
+      least_attempts=0,  # only questions that the teacher took this many for; 0: all
+      order="shuffled",  # of the questions; "ascending": by the teacher's attempts, easy ones first
+      steps=500,  # rollouts
+      questions=16,  # prompts a rollout; with a swap reward half of them are the other half, turned
       group=8,  # samples per question
-      train_questions=16,  # at most this many of them, those whose samples differ, are trained on
+      silent="drop",  # groups whose rewards are equal: "keep", "drop", or "resample" for others
+      rounds=3,  # of sampling a rollout may take, where it resamples
+      train_questions=16,  # at most this many groups of a rollout are trained on
+      updates=1,  # the parts into which these are split, a step each
+      epochs=1,  # times that a rollout is gone through
+      accumulate=1,  # slices in which the batch of a step goes through the model
+      unsound="raise",  # where the loss is not finite; "end": the stage ends with what it has
+      ahead=0,  # 1: the next rollout is sampled while this one trains, by weights one rollout old
       sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [Sampling]
       eval_every=50,
       save_every=50,
       samples_every=50,
+      look_every=50,  # rollouts between two looks at whether blank pictures make a difference
       optim=dict(
         lr=1e-6,
         warmup=10,
@@ -142,18 +238,44 @@ def get_config():
     )
   )
 
+  for settings in c.rl.settings.values():
+    settings.max_tokens = c.rl.sampling.get_ref("max_tokens")
+
   c.eval = ConfigDict(
     dict(
       models="sft,rl,control",  # whose models are scored: stages, where they left one, or paths
-      data="",
+      benchmark="pairs",  # of benchmarks.BENCHMARKS: "pairs" of any data, or a public one, whole
+      mode="both",  # of the benchmark's MODES: "both" orders, "first", or as a paper evaluates
+      data="",  # pairs, or the folder with the files of the benchmark's owners
       split="heldout",
       pairs=1000,  # of the split
       blank_pairs=128,  # of them asked again with blank pictures
       check="check",
       check_pairs=64,  # split and number of the pairs asked while training goes on
-      samples=12,  # judgements kept for the report
+      votes=0,  # samples of each answer that vote; 0: none do
+      vote_temperature=1.0,
+      vote_pairs=0,  # of the pairs; 0: all
+      vote_at=(1, 5, 15),  # votes that are counted at, those up to `votes`
+      samples=12,  # judgements kept for the report, the first ones
+      best=6,  # and of the others the surest right ones,
+      worst=6,  # and the surest wrong ones
       rows=16,  # prompts a call of the sampler
       max_tokens=2048,
+    )
+  )
+
+  c.reject = ConfigDict(
+    dict(
+      start="sft",
+      data="",
+      split="train",
+      count=0,  # pairs, at random; 0: all
+      tasks="",  # those that are sampled, with commas; "": all
+      samples=1,  # of each pair
+      keep=1,  # right ones of a pair that are kept, at most
+      accept=("accuracy",),  # rewards that have to be 1 for a sample to be right
+      rows=16,  # prompts a call of the sampler
+      sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [Sampling]
     )
   )
 

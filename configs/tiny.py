@@ -24,8 +24,8 @@ def get_config(size="full"):
   c.world.sizes = dict(references=2000, train=10000, check=256, heldout=1300)
 
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
-  c.sft.steps, c.sft.rows = 2600, 16
-  c.sft.eval_every = c.sft.save_every = 650
+  c.sft.steps, c.sft.rows = 3400, 16
+  c.sft.eval_every = c.sft.save_every = 850
   c.sft.optim = dict(lr=1e-3, warmup=50, decay=0.5)
 
   c.more = c.sft.copy_and_resolve_references()
@@ -35,7 +35,7 @@ def get_config(size="full"):
   c.rl.data = "world/data"
   c.rl.steps, c.rl.questions, c.rl.train_questions = 320, 48, 16
   c.rl.sampling.max_tokens = 54
-  c.rl.settings.kl = 0.0
+  c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 60
   c.rl.optim = dict(lr=2e-4, warmup=10, decay=0.5)

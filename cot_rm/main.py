@@ -33,10 +33,13 @@ NOTED = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transfo
 TPU_CHIPS = ("/dev/accel0", "/dev/vfio/0")
 # Knobs that say what more to do, or where compiled programs are kept: what is there stays as it is.
 FREE = ("stages", "compile_cache", "control")
+FREE_OF_A_STAGE = ("budget", "endpoint", "unanswered")  # so are who is asked, and what it may cost
 
 
 def parse(argv):
   """absl's flags, where a knob that does not exist ends in a line and not in a traceback."""
+  # A tuple is read as Python, to which "base:sft,rl" is no expression; a quoted text is one.
+  argv = [re.sub(r"^(--?config\.stages=)([\w:,.-]+)$", r"\1'\2'", arg) for arg in argv]
   try:
     return app.parse_flags_with_usage(argv)
   except AttributeError as error:
@@ -60,7 +63,7 @@ def main(argv):
     raise app.UsageError(f"what is {' '.join(argv[1:])}? Knobs are set as --config.seed=1")
   if _CONFIG.value is None:
     raise app.UsageError("which experiment? For example: --config configs/tiny.py")
-  logging.get_absl_handler().addFilter(_worth_reading)
+  logging.get_absl_handler().addFilter(worth_reading)
   if not any(os.path.exists(path) for path in (*TPU_CHIPS, "/dev/nvidia0")):
     keep_memory()
   connect()
@@ -212,7 +215,8 @@ def difference(old, new):
   out = []
   for knob in sorted(before.keys() | after.keys()):
     a, b = before.get(knob, absent), after.get(knob, absent)
-    if a != b and knob.split(".")[1] not in FREE:
+    free = knob.split(".")[1] in FREE or set(knob.split(".")[2:]) & set(FREE_OF_A_STAGE)
+    if a != b and not free:
       out.append(f"{knob}: {show(a)} -> {show(b)}")
   return out
 
@@ -260,7 +264,7 @@ def _from_first(flag):
   return bool(multihost_utils.broadcast_one_to_all(np.asarray(flag)))
 
 
-def _worth_reading(entry):
+def worth_reading(entry):
   """A filter for the log: libraries speak of every file they save; from them only warnings."""
   ours = pathlib.PurePath(entry.pathname).is_relative_to(pathlib.PurePath(__file__).parent)
   return ours or entry.levelno > python_logging.INFO

@@ -50,7 +50,7 @@ class Writer:
       self._board.add_scalar(name, value, int(step))
 
   def samples(self, step, records):
-    """Writes samples/<step>.jsonl, what a human reads first; report.py says what a record holds."""
+    """Writes samples/<step>.jsonl, what a human reads first; see report/cards.py."""
     if self._file is None:
       return
     path = self._folder / "samples" / f"{int(step):06d}.jsonl"

@@ -133,6 +133,8 @@ class Batch:
   mask: jax.Array  # f32[B, T]: 1 where token t is a target that counts
   pictures: Pictures | None = None  # None: no row has pictures
   old_logps: jax.Array | None = None  # f32[B, T], of the policy that sampled
+  # f32[B, T], as the sampler computed them; set where old_logps are the trainer's own
+  sampler_logps: jax.Array | None = None
   ref_logps: jax.Array | None = None  # f32[B, T], of the frozen reference
   advantages: jax.Array | None = None  # f32[B, T]
   # Set: the rows are answers only, and row b goes on from prompt b // (B // Q) of these Q; the

@@ -11,6 +11,7 @@ import math
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -84,3 +85,21 @@ def put(batch, mesh, rules):
   return jax.tree.map(
     lambda x: jax.make_array_from_process_local_data(layout, np.asarray(x)), batch
   )
+
+
+def everyone(x):
+  """A host array of every process, one behind the other, on every process; itself where one is."""
+  if jax.process_count() == 1:
+    return np.asarray(x)
+  return np.asarray(multihost_utils.process_allgather(np.asarray(x), tiled=True))
+
+
+def own(x):
+  """This process's share of what `everyone` made."""
+  return np.split(x, jax.process_count())[jax.process_index()]
+
+
+def local(x):
+  """This process's rows of a global array that `put` laid out, as a host array."""
+  rows = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+  return np.concatenate([np.asarray(rows[start]) for start in sorted(rows)])

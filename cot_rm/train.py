@@ -38,32 +38,102 @@ def init_state(params, tx, mesh, rules):
   return jax.jit(make, out_shardings=shardings)(params), shardings
 
 
-def make_step(graphdef, loss_fn, tx, shardings):
+def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
   """`(state, batch) -> (state, metrics)`, compiled; the state that goes in is given up.
+
+  The tokens' weights are computed of the whole batch, so that the gradients of its slices add up
+  to its own. The slices leave their log-probabilities behind, and the metrics are computed of all
+  of them at once: nothing has to be combined, quantiles and maxima included.
 
   Args:
     graphdef: of the model.
-    loss_fn: `(logps_BT, batch) -> (scalar, metrics)`: the only thing in which objectives differ.
+    loss_fn: `(logps_BT, batch, weights_BT) -> (scalar, metrics)`: the only thing in which
+      objectives differ.
     tx: an optax transformation.
     shardings: of the state, from `init_state`.
+    weigh: `batch -> f32[B, T]`, what each token weighs in the loss; see algorithms/masked.weights.
+    accumulate: how many slices of the batch go through the model one after the other, for less
+      memory. A slice holds whole groups: it takes its share of the prompts (or rows of pictures)
+      and the rows that read them. Best a multiple of the devices that share the batch.
   """
 
-  def step(state, batch):
-    def loss(params):
-      return loss_fn(logprobs.of(nnx.merge(graphdef, params), batch), batch)
+  def loss(params, batch, weights_BT):
+    logps_BT = logprobs.of(nnx.merge(graphdef, params), batch)
+    return loss_fn(logps_BT, batch, weights_BT)[0], logps_BT
 
-    (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+  gradient = jax.grad(loss, has_aux=True)
+
+  def step(state, batch):
+    weights_BT = weigh(batch)
+    if accumulate == 1:
+      grads, logps_BT = gradient(state.params, batch, weights_BT)
+    else:
+      grads, logps_BT = _accumulated(
+        gradient, state.params, batch, weights_BT, accumulate, shardings.params
+      )
+    _, metrics = loss_fn(logps_BT, batch, weights_BT)
+
     norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    # A step that would poison the weights is not taken; the caller sees the norm and stops.
-    sound = jnp.isfinite(norm)
-    keep = lambda new, old: jnp.where(sound, new, old)
+    # A step that would poison the weights is not taken; the caller sees the norm and stops. Nor is
+    # one that has nothing to say: momentum alone must not move them.
+    taken = jnp.isfinite(norm) & (norm > 0)
+    keep = lambda new, old: jnp.where(taken, new, old)
     params = jax.tree.map(keep, params, state.params)
     opt_state = jax.tree.map(keep, opt_state, state.opt_state)
     return TrainState(state.step + 1, params, opt_state), {**metrics, "train/grad_norm": norm}
 
   return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def _accumulated(gradient, params, batch, weights_BT, count, shardings):
+  """(the gradient, logps_BT) of a batch that goes through the model in `count` slices."""
+
+  def one(total, part):
+    grads, logps_BT = gradient(params, *part)
+    total = jax.tree.map(jnp.add, total, grads)
+    return jax.lax.with_sharding_constraint(total, shardings), logps_BT
+
+  # Sums are kept in float32, whatever the parameters are in.
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
+  total, parts = jax.lax.scan(one, zeros, slices((batch, weights_BT), count))
+  grads = jax.tree.map(lambda grad, x: grad.astype(x.dtype), total, params)
+  return grads, whole(parts, units(batch))
+
+
+def units(tree):
+  """How many pieces a batch falls into: rows that read one prompt, or its pictures, are one."""
+  return min(len(x) for x in jax.tree.leaves(tree))
+
+
+def slices(tree, count):
+  """A batch as `count` batches, stacked on a new first axis; slice i takes unit i, i + count, ...
+
+  So each device finds its share of every slice among its own rows.
+
+  Raises:
+    ValueError: the units cannot be divided by `count`.
+  """
+  unit = units(tree)
+  if unit % count:
+    raise ValueError(
+      f"{unit} prompts (or rows) cannot be cut into {count} equal slices: change this stage's "
+      f"accumulate, or how many it trains on in a step"
+    )
+
+  def cut(x):
+    parts = x.reshape(unit // count, count, len(x) // unit, *x.shape[1:])
+    return parts.swapaxes(0, 1).reshape(count, len(x) // count, *x.shape[1:])
+
+  return jax.tree.map(cut, tree)
+
+
+def whole(x, unit):
+  """The way back from `slices` for one array of a batch with `unit` units."""
+  count, rows = x.shape[:2]
+  parts = x.reshape(count, unit // count, count * rows // unit, *x.shape[2:])
+  return parts.swapaxes(0, 1).reshape(count * rows, *x.shape[2:])
 
 
 def check(metrics, step):

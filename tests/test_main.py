@@ -110,6 +110,36 @@ def test_stages_may_come_as_one_text_with_commas():
   assert main.entries("sft, rl") == {"sft": "sft", "rl": "rl"}
 
 
+def test_stages_on_the_command_line_may_have_folders(tmp_path):
+  (tmp_path / "x.py").write_text(
+    "from ml_collections import ConfigDict\n"
+    "def get_config():\n"
+    "  return ConfigDict(dict(stages=('m',), seed=0, compile_cache='', optim=dict(lr=0.5)))\n"
+  )
+  done = program(tmp_path, "--config", "x.py", "--config.stages=m,again:m")
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / "runs" / "x" / "again" / "done.json").exists()
+
+
+@pytest.mark.parametrize(
+  "knob, free",
+  [
+    ("config.distill.budget.calls", True),
+    ("config.rl.judge.endpoint.base_url", True),
+    ("config.distill.unanswered", True),
+    ("config.distill.model", False),
+  ],
+)
+def test_what_a_service_may_cost_can_change_in_a_begun_workdir(knob, free):
+  old, new = {}, {}
+  for tree, value in ((old, 1), (new, 2)):
+    *path, last = knob.split(".")[1:]
+    for name in path:
+      tree = tree.setdefault(name, {})
+    tree[last] = value
+  assert main.difference(old, new) == ([] if free else [f"{knob}: 1 -> 2"])
+
+
 def test_another_config_in_a_begun_workdir_names_the_knobs(tmp_path, calls):
   run(tmp_path, config("learn"))
   with pytest.raises(ValueError, match="another --workdir") as error:

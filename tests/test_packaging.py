@@ -25,7 +25,7 @@ for op in {OPS}:
   print(pathlib.Path(module.__file__).resolve())
 print(pathlib.Path(cot_rm.__file__).resolve().parent)
 texts = pathlib.Path(cot_rm.__file__).parent
-assert list(texts.glob("prompts/texts/*.txt")) and list(texts.glob("*.j2")), list(texts.iterdir())
+assert list(texts.glob("prompts/texts/*.txt")) and list(texts.glob("report/*.j2")), texts
 assert cot_rm.Example.__name__ == "Example"
 """
 

@@ -1,4 +1,4 @@
-"""One step, pinned; the same on one device and on eight."""
+"""One step, pinned; the same on one device and on eight, whole and in slices, packed and padded."""
 
 import dataclasses
 import functools
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 from cot_rm import optim, sharding, train
-from cot_rm.algorithms import grpo, sft
+from cot_rm.algorithms import grpo, masked, sft
 from cot_rm.data import packing
 from cot_rm.models import qwen2_5_vl
 from tests import chats
@@ -27,10 +28,11 @@ RULES = {
   "kv_heads": "tensor",
   "vocab": "tensor",
 }
-OBJECTIVES = {
-  "sft": functools.partial(sft.loss, settings=sft.Config()),
-  "grpo": functools.partial(grpo.loss, settings=grpo.Config()),
+OBJECTIVES = {  # loss, and how its tokens are weighed; the first step of each is pinned
+  "sft": (functools.partial(sft.loss, settings=sft.Config()), "token"),
+  "grpo": (functools.partial(grpo.loss, settings=grpo.Config()), "sequence"),
 }
+GSPO = (functools.partial(grpo.loss, settings=grpo.Config(ratio="sequence")), "sequence")
 PINNED = (  # parameters whose size after a step stands in golden/steps.json
   "embed_tokens.weight",
   "layers.mlp.up_proj.weight",
@@ -57,6 +59,31 @@ def batch(objective):
   return dataclasses.replace(made, ref_logps=made.old_logps - 0.1)
 
 
+def many(lay):
+  """16 questions with a picture each, two answers of different lengths to each, old and reference.
+
+  lay: "groups", an answer a row beside its prompt; "packed", two prompts with their answers a row;
+  "padded", one.
+  """
+  rng, grouped = np.random.default_rng(1), []
+  for b in range(16):
+    prompt = chats.encoded(b, 7 + b % 5, (4,) if b % 3 else (2, 2))
+    group = []
+    for advantage in rng.normal(0, 1, 2):
+      length = rng.integers(2, 8)
+      answer = rng.integers(8, 400, length).astype(np.int32)
+      logps = rng.normal(-6, 0.1, length).astype(np.float32)
+      group.append(packing.Item(prompt, answer, logps, advantage))
+    grouped.append(group)
+  if lay == "groups":
+    made = packing.groups(grouped, BUCKETS, rows=16)
+  else:
+    rows = grouped if lay == "packed" else [[item] for group in grouped for item in group]
+    buckets = packing.Buckets(tokens=(20, 40), patches=(16, 32))
+    made = packing.pack(rows, buckets, rows=len(rows))
+  return dataclasses.replace(made, ref_logps=made.old_logps - 0.1)
+
+
 def spoilt(batch):
   """The batch with pictures that are not numbers."""
   if batch.prompts is not None:
@@ -75,7 +102,7 @@ def parameters(state):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """Two steps from random weights, and a third on a broken batch."""
+  """Steps from random weights; of `run`, two, one on a broken batch and one on a silent one."""
 
   before: dict
   after: tuple  # the parameters after each step
@@ -84,17 +111,24 @@ class Run:
 
 
 def run(objective, mesh, rules):
+  whole = batch(objective)
+  tx, _ = optim.make(lr=1e-3, steps=10, warmup=0)
+  silent = dataclasses.replace(whole, mask=0 * whole.mask)
+  return trained((whole, whole, spoilt(whole), silent), OBJECTIVES[objective], mesh, rules, tx)
+
+
+def trained(batches, objective, mesh, rules, tx, accumulate=1):
+  """The Run that takes a step on each of the batches; `objective` as in OBJECTIVES."""
   build = lambda rngs: qwen2_5_vl.Model(CONFIG, rngs=rngs)
   graphdef, _ = train.abstract(build)
-  whole = batch(objective)
-  broken = spoilt(whole)
+  loss, how = objective
+  weigh = functools.partial(masked.weights, how=how)
   with sharding.use(mesh, rules):
     params = train.init_params(build, 0, mesh, rules)
-    tx, _ = optim.make(lr=1e-3, steps=10, warmup=0)
     state, shardings = train.init_state(params, tx, mesh, rules)
-    step = train.make_step(graphdef, OBJECTIVES[objective], tx, shardings)
+    step = train.make_step(graphdef, loss, tx, shardings, weigh=weigh, accumulate=accumulate)
     before, after, out = parameters(state), [], []
-    for fed in (whole, whole, broken):
+    for fed in batches:
       state, metrics = step(state, sharding.put(fed, mesh, rules))
       after.append(parameters(state))
       out.append({name: float(value) for name, value in metrics.items()})
@@ -104,7 +138,11 @@ def run(objective, mesh, rules):
 
 def alone(objective):
   """The run on one device."""
-  return run(objective, sharding.make_mesh({"data": 1}, jax.devices()[:1]), {})
+  return run(objective, one_device(), {})
+
+
+def one_device():
+  return sharding.make_mesh({"data": 1}, jax.devices()[:1])
 
 
 def pins(run):
@@ -157,3 +195,46 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_is_loud(one):
   with pytest.raises(FloatingPointError, match="step 7: train/loss is nan.*optim.lr"):
     train.check(found.metrics[2], 7)
   train.check(found.metrics[1], 6)
+
+
+@pytest.mark.parametrize(
+  "objective, lays",
+  [(OBJECTIVES["sft"], ("packed", "padded")), (GSPO, ("groups", "packed"))],
+  ids=["sft", "gspo"],
+)
+def test_slices_packing_and_devices_change_no_trajectory(objective, lays):
+  sgd = optax.sgd(0.05)
+  whole = trained([many(lays[0])] * 3, objective, one_device(), {}, sgd)
+  mesh = sharding.make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
+  others = {
+    "slices on eight devices": trained([many(lays[0])] * 3, objective, mesh, RULES, sgd, 4),
+    "another layout": trained([many(lays[1])] * 3, objective, one_device(), {}, sgd, 4),
+  }
+  assert whole.metrics[2]["train/loss"] < whole.metrics[0]["train/loss"] - 0.01
+  for what, other in others.items():
+    for a, b in zip(whole.metrics, other.metrics, strict=True):
+      for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=f"{what} {name}")
+    for name, value in whole.after[2].items():
+      np.testing.assert_allclose(value, other.after[2][name], atol=1e-6, err_msg=f"{what} {name}")
+
+
+def test_a_slice_holds_whole_groups_with_their_prompts_and_pictures():
+  batch = many("groups")
+  assert train.units(batch) == 16
+  parts = train.slices(batch, 4)
+  first = jax.tree.map(lambda x: x[1], parts)
+  for q, unit in enumerate((1, 5, 9, 13)):
+    np.testing.assert_array_equal(
+      first.tokens[2 * q : 2 * q + 2], batch.tokens[2 * unit : 2 * unit + 2]
+    )
+    np.testing.assert_array_equal(first.prompts.tokens[q], batch.prompts.tokens[unit])
+    np.testing.assert_array_equal(
+      first.prompts.pictures.patches[q], batch.prompts.pictures.patches[unit]
+    )
+  np.testing.assert_array_equal(train.whole(parts.tokens, 16), batch.tokens)
+
+
+def test_rows_that_do_not_divide_name_the_knob():
+  with pytest.raises(ValueError, match="16 prompts .* 5 equal slices: .*accumulate"):
+    train.slices(many("groups"), 5)

@@ -24,7 +24,7 @@ FLOORS = (  # bottom first: a unit imports only units on floors below it
     "chat",
     "report",
   },
-  {"judge", "train"},
+  {"judge", "rollout", "train"},
   {"stages"},
   {"main"},
 )
@@ -43,6 +43,7 @@ DOORS = {  # any other dependency enters through the units named here, and no ot
   "openai": {"chat"},
   "optax": {"optim", "train"},
   "orbax": {"checkpoint"},
+  "pyarrow": {"benchmarks"},
   "rich": {"metrics"},
   "safetensors": {"models"},
   "sentencepiece": {"models"},

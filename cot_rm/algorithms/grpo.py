@@ -1,78 +1,85 @@
-"""Group Relative Policy Optimization (arXiv:2402.03300), as UnifiedReward-Think uses it.
+"""Group Relative Policy Optimization (arXiv:2402.03300) and its kin.
+
+The defaults are UnifiedReward-Think's. Others are settings of the same arithmetic: Dr.GRPO
+(arXiv:2503.20783) divides by no standard deviation and by no length; DAPO (arXiv:2503.14476) clips
+higher above than below, weighs tokens alike and shapes the rewards of over-long answers; GSPO
+(arXiv:2507.18071) clips the ratio of the whole answer. configs/rl.py has a preset for each.
 
 Q questions, G samples of each, B = Q * G sequences, T tokens.
 """
 
 import dataclasses
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from cot_rm.algorithms import masked
+from cot_rm.algorithms import choices, clipped, masked, returns
+
+KL_IN = "loss"
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  clip: float = 0.2  # the ratio counts within 1 +- clip
+  clip_low: float = 0.2  # the ratio counts from 1 - clip_low
+  clip_high: float = 0.2  # to 1 + clip_high
   kl: float = 0.04  # weight of the pull towards the reference policy
   kl_clamp: float = 10.0  # bound of the log-ratio in the KL estimator
+  ratio: str = "token"  # of each token; "sequence": of its whole answer, the geometric mean
+  normalize: str = "std"  # advantages count in their group's standard deviations; "none": as is
   epsilon: float = 1e-4  # added to a group's standard deviation
+  aggregate: str = "sequence"  # how tokens add up to the loss, of masked.AGGREGATES
+  max_tokens: int = 0  # most tokens of an answer; for aggregate "constant" and for `buffer`
+  buffer: int = 0  # the last tokens before max_tokens, in which a reward sinks by up to 1; 0: none
+
+  def __post_init__(self):
+    choices.check(self, "ratio", ("token", "sequence"))
+    choices.check(self, "normalize", ("std", "none"))
+    masked.check(self)
+    if not 0 <= self.buffer <= self.max_tokens and self.buffer:
+      raise ValueError(
+        f"{choices.knob(self, 'buffer')} is {self.buffer} of {self.max_tokens} tokens; set it to "
+        f"0, or within {choices.knob(self, 'max_tokens')}"
+      )
 
 
-def advantages(rewards_QG, settings):
-  """How much better than its own group each sample did, in standard deviations (unbiased, n - 1).
+def advantages(rewards_QG, lengths_QG, settings, kl_QGT=None):
+  """f32[Q, G]: how much better than its own group each sample did.
 
-  A reward that is NaN (it could not be computed) is left out of its group and gets advantage 0.
+  In standard deviations (unbiased, n - 1) of the group where settings.normalize is "std". A reward
+  that is NaN (it could not be computed) is left out of its group and gets advantage 0.
 
   Raises:
     ValueError: a group of one has nothing to compare with.
   """
-  rewards_QG = np.asarray(rewards_QG, np.float32)
-  if rewards_QG.shape[1] < 2:
-    raise ValueError(
-      f"a group of {rewards_QG.shape[1]} teaches nothing: GRPO compares the samples "
-      f"of one question; raise config.rl.group to 2 or more"
-    )
-  known_QG = ~np.isnan(rewards_QG)
-  count_Q1 = known_QG.sum(1, keepdims=True)
-  filled_QG = np.where(known_QG, rewards_QG, 0.0)
-  mean_Q1 = filled_QG.sum(1, keepdims=True) / np.maximum(count_Q1, 1)
-  off_QG = np.where(known_QG, rewards_QG - mean_Q1, 0.0)
-  std_Q1 = np.sqrt(np.square(off_QG).sum(1, keepdims=True) / np.maximum(count_Q1 - 1, 1))
-  return (off_QG / (std_Q1 + settings.epsilon)).astype(np.float32)
+  del kl_QGT  # the pull towards the reference is in the loss
+  rewards_QG = np.asarray(rewards_QG, np.float32) + overlong(lengths_QG, settings)
+  off_QG, count_Q1 = returns.against_group(rewards_QG)
+  if settings.normalize == "std":
+    variance_Q1 = np.square(off_QG).sum(1, keepdims=True) / np.maximum(count_Q1 - 1, 1)
+    off_QG = off_QG / (np.sqrt(variance_Q1) + settings.epsilon)
+  return off_QG.astype(np.float32)
 
 
-def loss(logps_BT, batch, settings):
-  """-min(r A, clip(r) A) + kl * k3, mean within each answer, then over answers.
+def overlong(lengths_QG, settings):
+  """f32[Q, G]: DAPO's soft punishment (its eq. 13), counted in tokens.
+
+  0 up to max_tokens - buffer, from there down in a line to -1 at max_tokens.
+  """
+  lengths_QG = np.asarray(lengths_QG, np.float32)
+  if not settings.buffer:
+    return np.zeros_like(lengths_QG)
+  past_QG = lengths_QG - (settings.max_tokens - settings.buffer)
+  return -np.clip(past_QG / settings.buffer, 0, 1)
+
+
+def loss(logps_BT, batch, weights_BT, settings):
+  """-min(r A, clip(r) A) + kl * k3, added up by `weights_BT`; metrics as in clipped.metrics.
 
   r is the ratio to the policy that sampled. Where `ref_logps` is None there is no KL term.
-  "agree/..." is how far the log-probabilities lie from the sampler's: in the first update after
-  a rollout the weights are the same, and what differs is rounding.
   """
-  apart_BT = jnp.abs(jax.lax.stop_gradient(logps_BT) - batch.old_logps)
-  ratio_BT = jnp.exp(logps_BT - batch.old_logps)
-  clipped_BT = jnp.clip(ratio_BT, 1 - settings.clip, 1 + settings.clip)
-  loss_BT = -jnp.minimum(ratio_BT * batch.advantages, clipped_BT * batch.advantages)
-  metrics = {
-    "train/clip_fraction": masked.mean(ratio_BT != clipped_BT, batch.mask),
-    "train/ratio_max": jnp.where(batch.mask > 0, ratio_BT, 0.0).max(),
-    "agree/logp_diff_mean": masked.mean(apart_BT, batch.mask),
-    "agree/logp_diff_max": (apart_BT * batch.mask).max(),
-    "train/entropy_sampled": -masked.mean(jax.lax.stop_gradient(logps_BT), batch.mask),
-  }
+  log_ratio = {"token": clipped.log_ratio, "sequence": clipped.log_ratio_of_answers}
+  log_ratio_BT = log_ratio[settings.ratio](logps_BT, batch)
+  loss_BT = clipped.loss(log_ratio_BT, batch, settings)
   if batch.ref_logps is not None:
-    kl_BT = k3(logps_BT, batch.ref_logps, settings.kl_clamp)
-    loss_BT = loss_BT + settings.kl * kl_BT
-    metrics["train/kl"] = masked.mean(kl_BT, batch.mask)
-  total = masked.sequence_mean(loss_BT, batch.mask)
-  return total, {"train/loss": total, **metrics}
-
-
-def k3(logps_BT, ref_logps_BT, clamp):
-  """Schulman's estimator of KL(policy, reference): unbiased, never negative, low variance.
-
-  Source: http://joschu.net/blog/kl-approx.html
-  """
-  log_ratio_BT = jnp.clip(ref_logps_BT - logps_BT, -clamp, clamp)
-  return jnp.expm1(log_ratio_BT) - log_ratio_BT
+    loss_BT = loss_BT + settings.kl * clipped.k3(logps_BT, batch.ref_logps, settings.kl_clamp)
+  total = (loss_BT * weights_BT).sum()
+  return total, {"train/loss": total, **clipped.metrics(log_ratio_BT, logps_BT, batch, settings)}

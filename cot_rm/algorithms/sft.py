@@ -2,16 +2,17 @@
 
 import dataclasses
 
-from cot_rm.algorithms import masked
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
   pass
 
 
-def loss(logps_BT, batch, settings):
-  """Mean negative log-probability of a target token."""
-  del settings
-  nll = -masked.mean(logps_BT, batch.mask)
+def loss(logps_BT, batch, weights_BT, settings):
+  """Negative log-probability of the target tokens, added up by `weights_BT`.
+
+  In nats a token where the weights are masked.weights(batch, "token").
+  """
+  del batch, settings
+  nll = -(logps_BT * weights_BT).sum()
   return nll, {"train/loss": nll}

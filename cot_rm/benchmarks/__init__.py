@@ -1,11 +1,29 @@
 """How judgements are scored. To add a benchmark: write the module, add the line.
 
-A benchmark has `examples(root)` and `score(...)`; `pairs` scores any set of examples with a gold
-answer, asked in both orders.
+A benchmark is a module with
+
+    MODES                                   {name: rules.Rule}: orders asked, groups; "both" is one
+    score(judgements, swapped, *, mode, fidelity, contradicts) -> figures
+
+and `examples(root)` from the files of its owners, except `pairs`, which scores any set of examples
+with a gold answer. Judgements are in step with the examples, None where an order was not asked.
 """
 
-from cot_rm.benchmarks import pairs
+import difflib
+
+from cot_rm.benchmarks import mm_rlhf_rewardbench, pairs, vl_rewardbench
 
 BENCHMARKS = {
   "pairs": pairs,
+  "vl_rewardbench": vl_rewardbench,
+  "mm_rlhf_rewardbench": mm_rlhf_rewardbench,
 }
+
+
+def get(name):
+  """The benchmark's module. Raises ValueError, with the known names, when there is none."""
+  if name not in BENCHMARKS:
+    near = difflib.get_close_matches(str(name), BENCHMARKS, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"unknown benchmark {name!r}; {hint}known: {', '.join(BENCHMARKS)}")
+  return BENCHMARKS[name]

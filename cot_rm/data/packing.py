@@ -59,7 +59,7 @@ class Item:
   prompt: Encoded
   answer: np.ndarray  # i32[T], the end-of-turn token included
   logps: np.ndarray | None = None  # f32[T], of the policy that sampled it
-  advantage: float = 0.0
+  advantage: float | np.ndarray = 0.0  # of the whole answer, or f32[T] of each of its tokens
 
 
 def check_pictures(prompt):

@@ -11,6 +11,7 @@ def questions(source, *, seed, batch, epochs=None, process_index=0, process_coun
   """An iterator of lists of `batch` Examples, shuffled anew in each epoch.
 
   source: a sequence of Examples (len and index), such as a store.Split or a list.
+  seed: of the shuffling; None leaves them in their order.
   epochs: None goes on for ever. With a number the last list may be shorter.
   Hosts get disjoint shares of equal size: of an epoch at most process_count - 1 examples are left
   out, others each time. Raises ValueError where a host would get nothing.
@@ -53,8 +54,10 @@ def _share(source, seed, epochs, process_index, process_count):
   each = len(source) // process_count
   if not each:
     raise ValueError(f"{len(source)} examples cannot be shared by {process_count} processes")
-  shuffled = grain.MapDataset.source(source).shuffle(seed=seed)
-  return shuffled[process_index : each * process_count : process_count].repeat(epochs)
+  ordered = grain.MapDataset.source(source)
+  if seed is not None:
+    ordered = ordered.shuffle(seed=seed)
+  return ordered[process_index : each * process_count : process_count].repeat(epochs)
 
 
 class FirstFit(grain.IterDataset):

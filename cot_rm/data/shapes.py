@@ -8,9 +8,10 @@ video, can occur in two.
 import dataclasses
 import io
 import itertools
+import json
 import math
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, PngImagePlugin
 
 from cot_rm import schema
 from cot_rm.data import shapes_scenes, shapes_text
@@ -116,16 +117,22 @@ def corpus(world, count, *, seed=0):
 
 
 def draw(picture, side):
-  """The frames of a picture of a scene, `side` pixels square, each as PNG bytes."""
-  frames = []
-  for at in range(len(picture["objects"][0]["track"])):
+  """The frames of a picture of a scene, `side` pixels square, each as PNG bytes.
+
+  Each says in its comment (a PNG's text) what the whole picture shows: shapes_teacher reads it. A
+  model is given the pixels alone.
+  """
+  frames, count = [], len(picture["objects"][0]["track"])
+  things = [[record[key] for key in ("colour", "shape", "how")] for record in picture["objects"]]
+  for at in range(count):
     image = Image.new("RGB", (side, side), tuple(picture["background"]))
     pen = ImageDraw.Draw(image)
     for record in picture["objects"]:
       if record["track"][at] is not None:
         _shape(pen, record["shape"], *record["track"][at], record["radius"], tuple(record["rgb"]))
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
+    out, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    info.add_text("Comment", json.dumps({"frame": at, "frames": count, "things": things}))
+    image.save(out, "PNG", compress_level=1, pnginfo=info)
     frames.append(out.getvalue())
   return tuple(frames)
 

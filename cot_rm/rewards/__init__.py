@@ -1,48 +1,98 @@
 """What is rewarded. To add one: write the module, add the line.
 
-A reward module has `reward(completions, examples, grammar) -> list[float]`: flat lists in step, and
-a module of cot_rm.prompts. NaN says that this sample cannot be rewarded; 0 says that it failed.
+A reward is `reward(completions, examples, grammar, ask)`, flat lists in step, and gives a number
+for each sample: 0 says that the sample failed. A sample that cannot be rewarded gets, in the place
+of its number, the reason in words. One that looks at a sample alone is written for one sample,
+`reward(completion, example, grammar)`, and lifted by `_each`.
 """
 
+import collections
 import difflib
 import math
 
 import numpy as np
 from absl import logging
 
-from cot_rm.rewards import accuracy, chain
+from cot_rm.rewards import accuracy, chain, consistency, each, swap
 from cot_rm.rewards import format as form
 
+
+def _each(one):
+  return lambda completions, examples, grammar, ask: each.values(
+    one, completions, examples, grammar
+  )
+
+
 REWARDS = {
-  "format": form.reward,
-  "accuracy": accuracy.reward,
-  "chain": chain.reward,
+  "format": _each(form.reward),
+  "accuracy": _each(accuracy.reward),
+  "accuracy_published": _each(accuracy.published),
+  "chain": _each(chain.reward),
+  "consistent": consistency.reward,
+  "swap": swap.reward,
+}
+PRODUCTS = {  # of two of them, "accuracy" and "consistent"
+  "consistency": consistency.paper,
+  "consistency_released": consistency.released,
 }
 
 
-def score(groups, examples, grammar, weights):
+def score(groups, examples, grammar, weights, ask=None):
   """The weighted sum of rewards.
+
+  R1-Reward's Result x (1 + 0.5 x Consistency) + 0.5 x Format (arXiv:2505.02835) is
+  {"accuracy": 1, "consistency": 0.5, "format": 0.5}; "consistency_released" for its released code.
 
   Args:
     groups: Q lists of G completions each.
     examples: the Q examples that they answer.
     grammar: a module of cot_rm.prompts.
-    weights: {name in REWARDS: weight}. A weight of 0 logs the reward and leaves it out of the sum.
+    weights: {name in REWARDS or PRODUCTS: weight}. A weight of 0 logs the reward and leaves it out
+      of the sum.
+    ask: `ask(chats, attempt)` of the judge model of "consistent": a list of texts in step with the
+      chats, None where none came. Another attempt, from 1 on, wants another answer. It may be left
+      out: what no rule decides has no reward then.
 
   Returns:
     rewards_QG: f32[Q, G]; NaN where a reward with a weight has none to give.
-    metrics: "reward/<name>", the mean over samples that have it; "reward/total"; "reward/failed",
-      the number of samples that lack one.
+    metrics: "reward/<name>", the mean over samples that have it, and "reward/failed/<name>", how
+      many lack it, for each in `parts`; "reward/total"; "reward/failed", how many have no total.
+    parts: {name: f32[Q, G]} of all that are named, and of what these are products of; NaN where a
+      sample has none.
 
   Raises:
     ValueError: unknown names, ragged groups, and whatever a reward raises on every single sample.
   """
-  unknown = [name for name in weights if name not in REWARDS]
+  _check(groups, examples, weights)
+  flat = [completion for group in groups for completion in group]
+  paired = [example for group, example in zip(groups, examples, strict=True) for _ in group]
+  named = [name for name in weights if name not in PRODUCTS]
+  if len(named) < len(weights):
+    named += [name for name in ("accuracy", "consistent") if name not in named]
+  values = {name: REWARDS[name](flat, paired, grammar, ask) for name in named}
+  for name in weights:
+    if name in PRODUCTS:
+      values[name] = [*map(PRODUCTS[name], values["accuracy"], values["consistent"])]
+  known = {name: _known(name, some, len(flat)) for name, some in values.items()}
+  total = np.zeros(len(flat))
+  for name, weight in weights.items():
+    if weight:
+      total += weight * known[name]
+  metrics = {f"reward/{name}": _mean(part) for name, part in known.items()}
+  metrics |= {f"reward/failed/{name}": float(_missing(part)) for name, part in known.items()}
+  metrics |= {"reward/total": _mean(total), "reward/failed": float(_missing(total))}
+  shaped = lambda x: x.reshape(len(groups), -1).astype(np.float32)
+  return shaped(total), metrics, {name: shaped(part) for name, part in known.items()}
+
+
+def _check(groups, examples, weights):
+  every = {**REWARDS, **PRODUCTS}
+  unknown = [name for name in weights if name not in every]
   if unknown or not weights:
-    near = difflib.get_close_matches(unknown[0], REWARDS, 1) if unknown else ()
+    near = difflib.get_close_matches(unknown[0], every, 1) if unknown else ()
     hint = f"; did you mean {near[0]!r}?" if near else "."
     named = f"unknown reward {unknown[0]!r}{hint}" if unknown else "no reward named."
-    raise ValueError(f"{named} Known: {', '.join(REWARDS)}")
+    raise ValueError(f"{named} Known: {', '.join(every)}")
   if len(groups) != len(examples):
     raise ValueError(f"{len(groups)} groups of completions for {len(examples)} examples")
   for group, example in zip(groups, examples, strict=True):
@@ -51,43 +101,26 @@ def score(groups, examples, grammar, weights):
         f"example {example.id!r}: {len(group)} completions where the first group "
         f"has {len(groups[0])}"
       )
-  flat = [completion for group in groups for completion in group]
-  paired = [example for group, example in zip(groups, examples, strict=True) for _ in group]
-  total, missing, metrics = np.zeros(len(flat)), np.zeros(len(flat), bool), {}
-  for name, weight in weights.items():
-    part = _part(name, flat, paired, grammar)
-    missing |= np.isnan(part)
-    metrics[f"reward/{name}"] = _mean(part)
-    if weight:
-      total += weight * part
-  metrics |= {"reward/total": _mean(total), "reward/failed": float(missing.sum())}
-  return total.reshape(len(groups), -1).astype(np.float32), metrics
 
 
-def _part(name, completions, examples, grammar):
-  """f64[Q * G] of one reward. A sample that it raises on is logged and NaN; raises if all are."""
-  reward = REWARDS[name]
-  try:
-    out = reward(completions, examples, grammar)
-  except Exception:  # any reward may be named; one at a time, the sample shows
-    out = _one_by_one(name, completions, examples, grammar)
-  if len(out) != len(completions):
-    raise ValueError(f"reward {name!r} gave {len(out)} numbers for {len(completions)} completions")
-  return np.array(out, np.float64)
+def _known(name, values, count):
+  """f64[Q * G]: the numbers, NaN for reasons; these are counted into a line of the log."""
+  if len(values) != count:
+    raise ValueError(f"reward {name!r} gave {len(values)} values for {count} completions")
+  reasons = collections.Counter(value for value in values if isinstance(value, str))
+  if reasons:
+    logging.warning(
+      "reward %r: none for %d of %d samples: %s",
+      name,
+      reasons.total(),
+      count,
+      "; ".join(f"{reason} ({times})" for reason, times in reasons.most_common()),
+    )
+  return np.array([math.nan if isinstance(value, str) else value for value in values], np.float64)
 
 
-def _one_by_one(name, completions, examples, grammar):
-  out, error = [], None
-  for completion, example in zip(completions, examples, strict=True):
-    try:
-      out += REWARDS[name]([completion], [example], grammar)
-    except Exception as caught:  # logged, counted, raised if it is all of them
-      logging.warning("reward %r failed on example %r: %r", name, example.id, caught)
-      out.append(math.nan)
-      error = caught
-  if error is not None and np.isnan(out).all():
-    raise error
-  return out
+def _missing(values):
+  return np.isnan(values).sum()
 
 
 def _mean(values):

@@ -1,13 +1,25 @@
-"""1 where the judge picks what people picked, read as the published accuracy reward reads."""
+"""1 where the judge picks what people picked.
 
-import math
+Both published rules read whatever the first <answer> holds, so that a second one, an <answer> that
+the reasoning quotes from a candidate, or text without end behind it earns the reward by luck.
+"""
+
+NO_GOLD = "no gold answer"
 
 
-def reward(completions, examples, grammar):
-  """1.0 or 0.0 for each completion; NaN where nobody knows which candidate people picked."""
-  return [
-    math.nan
-    if example.gold is None
-    else float(grammar.answered(completion.text, example.task) == example.gold)
-    for completion, example in zip(completions, examples, strict=True)
-  ]
+def reward(completion, example, grammar):
+  """1.0 or 0.0, or the reason where nobody knows what people picked.
+
+  The text has to be a judgement of its grammar as a whole, and to have ended before the limit.
+  """
+  if example.gold is None:
+    return NO_GOLD
+  verdict = grammar.parse(completion.text, example.task)
+  return float(completion.finish == "stop" and verdict.answer == example.gold)
+
+
+def published(completion, example, grammar):
+  """The same as the published accuracy rewards read it; `bench/audit_rewards.py` has it fail."""
+  if example.gold is None:
+    return NO_GOLD
+  return float(grammar.answered(completion.text, example.task) == example.gold)

@@ -7,12 +7,9 @@ can be checked without the picture.
 import math
 
 
-def reward(completions, examples, grammar):
-  """1.0 or 0.0 for each completion. Raises ValueError where the grammar writes no scores."""
-  return [
-    float(fault(completion.text, example.task, grammar) is None)
-    for completion, example in zip(completions, examples, strict=True)
-  ]
+def reward(completion, example, grammar):
+  """1.0 or 0.0. Raises ValueError where the grammar writes no scores."""
+  return float(fault(completion.text, example.task, grammar) is None)
 
 
 def fault(text, task, grammar):

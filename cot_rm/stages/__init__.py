@@ -6,12 +6,21 @@ keeps) or None, and is then done; or False, and runs again next time.
 """
 
 import difflib
+import functools
 import importlib
+
+import cot_rm.judge  # by its whole name: a stage of this package is called judge too
+from cot_rm import sharding
+from cot_rm.benchmarks import pairs
+from cot_rm.data import packing, shapes_text, sources
+from cot_rm.sampler import sampling
 
 STAGES = {
   "world": "cot_rm.stages.world",
   "port": "cot_rm.stages.port",
+  "distill": "cot_rm.stages.distill",
   "sft": "cot_rm.stages.sft",
+  "reject": "cot_rm.stages.reject",
   "rl": "cot_rm.stages.rl",
   "eval": "cot_rm.stages.eval",
   "judge": "cot_rm.stages.judge",
@@ -45,3 +54,35 @@ def find(workdir, value):
     if path.exists():
       return str(path)
   return value
+
+
+def load(config, workdir, start, *, rows, rules="train_rules"):
+  """judge.load of what a config names, as the config's sections say.
+
+  Args:
+    start: see `find`.
+    rows: prompts in a call of the sampler.
+    rules: of config.mesh.
+  """
+  return cot_rm.judge.load(
+    find(workdir, start),
+    mesh=sharding.make_mesh(config.mesh.shape.to_dict()),
+    rules=config.mesh[rules].to_dict(),
+    buckets=packing.Buckets(**config.buckets),
+    rows=rows,
+    processor=config.processor.to_dict(),
+    **config.model,
+  )
+
+
+def check(config, workdir):
+  """`(judge) -> figures` on the pairs that are asked while training goes on; see pairs.score."""
+  return functools.partial(
+    pairs.evaluate,
+    examples=sources.first(
+      sources.open(find(workdir, config.eval.data), config.eval.check), config.eval.check_pairs
+    ),
+    grammar=config.grammar,
+    how=sampling.Sampling(max_tokens=config.eval.max_tokens),
+    fidelity=shapes_text.fidelity,
+  )

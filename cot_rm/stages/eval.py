@@ -1,73 +1,160 @@
-"""Scores what every stage made on held-out pairs, in both orders, and writes the summary."""
+"""Scores models on held-out pairs or a public benchmark, and writes the summary and the page."""
 
+import functools
 import json
+import zlib
 
+import jax
 from absl import logging
+from etils import epath
 
-from cot_rm import judge, metrics, report, sharding, stages
-from cot_rm.benchmarks import pairs
-from cot_rm.data import packing, samples, shapes, shapes_text, sources
+from cot_rm import benchmarks, checkpoint, judge, metrics, prompts, report, sharding, stages
+from cot_rm.benchmarks import pairs, rules, voting
+from cot_rm.data import lines, packing, samples, shapes, shapes_text, sources
+from cot_rm.rewards import consistency
 from cot_rm.sampler import sampling
+
+BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
 
 
 def run(config, workdir, name):
-  """summary.json: {stage: figures}. A model that was scored is not scored again."""
+  """summary.json: {"stages": {model: figures}}, of the models of config.eval.models that are there.
+
+  Answers go to workdir/<name>/<model>/: judgements.jsonl, greedy; votes.jsonl, the samples that
+  vote; blank.jsonl, to blank pictures. A line an answer, by (row, order, sample), written as they
+  come: a run that was interrupted asks what is not there, and figures come from the files alone.
+  """
   knobs, folder = config.eval, workdir / name
-  folder.mkdir(parents=True, exist_ok=True)
-  summary = {}
+  prompts.get(config.grammar)  # here, and not after a model is loaded
+  benchmark = benchmarks.get(knobs.benchmark)
+  rules.get(benchmark.MODES, knobs.mode)
+  examples, summary = _examples(knobs, workdir, benchmark), {}
   for start in knobs.models.split(","):
     if "/" not in start and not (workdir / start / "model").exists():
       logging.info("%s: there is no model of %r to score", name, start)
       continue
     label = start.strip("/").replace("/", "--")
-    kept = folder / f"{label}.json"
-    if not kept.exists():
-      part = folder / f"{label}.part"
-      part.write_text(json.dumps(_score(config, workdir, start, folder / label)))
-      part.replace(kept)  # a run that is killed leaves no half of it
-    summary[label] = json.loads(kept.read_text())
+    summary[label] = _score(config, workdir, start, folder / label, benchmark, examples)
     training = workdir / start / "training.json"
     if training.exists():
       summary[label] |= json.loads(training.read_text())
-  (workdir / "summary.json").write_text(json.dumps({"stages": summary}, indent=2))
-  metrics.table("held-out pairs, both orders", summary)
+  part = workdir / "summary.json.part"
+  part.write_text(json.dumps({"stages": summary}, indent=2))
+  part.replace(workdir / "summary.json")
+  metrics.table(
+    f"{knobs.benchmark}, {knobs.mode}", {label: _shown(f) for label, f in summary.items()}
+  )
   report.write(workdir, summary)
   return False  # a model that comes later is scored by the same command
 
 
-def _score(config, workdir, start, folder):
-  knobs = config.eval
-  mesh = sharding.make_mesh(config.mesh.shape.to_dict())
-  policy = judge.load(
-    stages.find(workdir, start),
-    mesh=mesh,
-    rules=config.mesh.sample_rules.to_dict(),
-    buckets=packing.Buckets(**config.buckets),
-    rows=knobs.rows,
-    processor=config.processor.to_dict(),
-    **config.model,
-  )
-  examples = sources.first(sources.open(stages.find(workdir, knobs.data), knobs.split), knobs.pairs)
-  how = sampling.Sampling(max_tokens=knobs.max_tokens)
-  ask = dict(grammar=config.grammar, n=1, how=how, seed=config.seed)
-  with metrics.bar(f"eval {folder.name}", total=2 * len(examples)) as bar:
-    given, swapped = policy.both(examples, progress=bar.advance, **ask)
-  figures = pairs.score(given, swapped, fidelity=shapes_text.fidelity)
-  with metrics.Writer(folder) as writer:
-    writer.samples(
-      0,
-      [
-        samples.record(j.example, j.completions[0], j.verdicts[0], {})
-        for j in given[: knobs.samples]
-      ],
+def _examples(knobs, workdir, benchmark):
+  where = stages.find(workdir, knobs.data)
+  if benchmark is pairs:
+    return sources.first(sources.open(where, knobs.split), knobs.pairs)
+  return benchmark.examples(where)
+
+
+def _score(config, workdir, start, folder, benchmark, examples):
+  """The figures of one model; its weights are loaded where there is something to ask."""
+  knobs, where = config.eval, stages.find(workdir, start)
+  _begin(folder, config, where)
+  policy = functools.cache(
+    lambda: judge.load(
+      where,
+      mesh=sharding.make_mesh(config.mesh.shape.to_dict()),
+      rules=config.mesh.sample_rules.to_dict(),
+      buckets=packing.Buckets(**config.buckets),
+      rows=knobs.rows,
+      processor=config.processor.to_dict(),
+      **config.model,
     )
+  )
+
+  def ask(part, some, orders, *, n, how):
+    asked = lambda some, progress: policy().judge(
+      some, grammar=config.grammar, n=n, how=how, seed=config.seed, progress=progress
+    )
+    bar = lambda total, done: metrics.bar(f"{folder.name} {part}", total, done=done)
+    path, step = folder / f"{part}.jsonl", BATCHES * knobs.rows
+    return lines.answers(path, some, orders, asked, n=n, step=step, bar=bar)
+
+  rule = benchmark.MODES[knobs.mode]
+  orders = rule.orders(examples)
+  greedy = sampling.Sampling(max_tokens=knobs.max_tokens)
+  given, swapped = ask("judgements", examples, orders, n=1, how=greedy)
+  figures = benchmark.score(
+    given,
+    swapped,
+    mode=knobs.mode,
+    fidelity=shapes_text.fidelity,
+    contradicts=functools.partial(consistency.contradicts, grammar=prompts.get(config.grammar)),
+  )
+  if knobs.votes:
+    some = slice(knobs.vote_pairs or None)
+    warm = sampling.Sampling(knobs.vote_temperature, max_tokens=knobs.max_tokens)
+    voted = ask("votes", examples[some], orders[some], n=knobs.votes, how=warm)
+    at = [k for k in knobs.vote_at if k <= knobs.votes]
+    figures["voting"] = voting.score(*voted, rule, at=at)
+    figures["voting"]["temperature"] = knobs.vote_temperature
   if knobs.blank_pairs:
     # A judge that looks cannot tell without the picture.
     blanked = [shapes.blank(e) for e in examples[: knobs.blank_pairs]]
-    blind = pairs.score(*policy.both(blanked, **ask))
-    figures |= {
-      "blank_accuracy": blind["accuracy"],
-      "blank_accuracy_parsed": blind["accuracy_parsed"],
-    }
+    blind = pairs.score(*ask("blank", blanked, rules.both(blanked), n=1, how=greedy))
+    figures["blank_accuracy"] = blind["accuracy"]
+    figures["blank_accuracy_parsed"] = blind["accuracy_parsed"]
+  with metrics.Writer(folder) as writer:
+    writer.samples(0, _kept([*given, *swapped], knobs))
   logging.info("%s: %s", folder.name, pairs.line(figures))
   return figures
+
+
+def _begin(folder, config, where):
+  """Makes the model's folder; what is in it of another model, or asked otherwise, is removed."""
+  info, knobs = epath.Path(where) / checkpoint.INFO, config.eval
+  asked = {
+    "model": f"{zlib.crc32(info.read_bytes()):08x}" if info.exists() else where,
+    "grammar": config.grammar,
+    "seed": config.seed,
+    "dtype": config.model.dtype,
+    "processor": config.processor.to_dict(),
+    "data": [knobs.benchmark, knobs.data, knobs.split],
+    "sampling": [knobs.max_tokens, knobs.vote_temperature],
+  }
+  folder.mkdir(parents=True, exist_ok=True)
+  note = folder / "asked.json"
+  if jax.process_index() == 0 and (not note.exists() or json.loads(note.read_text()) != asked):
+    for part in ("judgements", "votes", "blank"):
+      if (old := folder / f"{part}.jsonl").exists():
+        logging.warning("%s is of another model, or was asked otherwise: removed", old)
+        old.unlink()
+    note.write_text(json.dumps(asked, indent=2))
+
+
+def _kept(judged, knobs):
+  """Records for the page: the first judgements, the surest right ones and the surest wrong ones."""
+  judged = [j for j in judged if j is not None]
+  chosen = [("sample", j) for j in judged[: knobs.samples]]
+  seen = {j.example.id for _, j in chosen}
+  sure = [j for j in judged if j.verdicts[0].answer is not None]
+  sure.sort(key=lambda j: -j.verdicts[0].probability)
+  left = {"best": knobs.best, "worst": knobs.worst}
+  for j in sure:
+    kind = "best" if j.verdicts[0].answer == j.example.gold else "worst"
+    if left[kind] and j.example.id not in seen:  # in one order is enough
+      left[kind] -= 1
+      seen.add(j.example.id)
+      chosen.append((kind, j))
+  return [
+    samples.record(j.example, j.completions[0], j.verdicts[0], {}) | {"kind": kind}
+    for kind, j in chosen
+  ]
+
+
+def _shown(figures):
+  """A model's figures for a table: numbers, accuracy by family, and what a vote brings."""
+  out = {n: v for n, v in figures.items() if isinstance(v, int | float) or n == "families"}
+  if voted := figures.get("voting"):
+    out |= {f"voting@{k}": value for k, value in zip(voted["at"], voted["vote"], strict=True)}
+    out |= {f"any@{k}": value for k, value in zip(voted["at"], voted["any"], strict=True)}
+  return out

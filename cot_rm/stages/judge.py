@@ -1,12 +1,11 @@
 """Judges a file of pairs: JSONL in, JSONL with verdicts out. Goes on where it was interrupted."""
 
 import collections
-import json
 
 from absl import logging
 
 from cot_rm import judge, metrics, prompts, sharding, stages
-from cot_rm.data import jsonl, packing
+from cot_rm.data import jsonl, lines, packing
 from cot_rm.sampler import sampling
 
 
@@ -25,7 +24,7 @@ def run(config, workdir, name):
   examples = list(jsonl.read(knobs.input))
   folder.mkdir(parents=True, exist_ok=True)
   out = folder / "verdicts.jsonl"
-  done = _finished_rows(out, examples)
+  done = len(lines.read(out, examples))
   mesh = sharding.make_mesh(config.mesh.shape.to_dict())
   model = judge.load(
     stages.find(workdir, knobs.start),
@@ -50,36 +49,12 @@ def run(config, workdir, name):
 
   if done:
     logging.info("%s: %d of %d rows are judged already", name, done, len(examples))
-  with open(out, "a") as file, metrics.bar(name, total=len(examples), done=done) as bar:
+  with metrics.bar(name, total=len(examples), done=done) as bar:
     for at in range(done, len(examples), knobs.rows):
       batch = examples[at : at + knobs.rows]
-      for row, record in enumerate(_records(batch, ask), at):
-        file.write(json.dumps({"row": row, **record}) + "\n")
-      file.flush()
+      lines.append(out, [{"row": row, **r} for row, r in enumerate(_records(batch, ask), at)])
       bar.advance(len(batch))
   metrics.table("verdicts", {str(out): _figures(out, examples)})
-
-
-def _finished_rows(path, examples):
-  """How many rows stand in the file; a last line that was cut off in writing is removed.
-
-  Raises ValueError where they are not the first rows of these examples.
-  """
-  if not path.exists():
-    return 0
-  with open(path, "rb+") as file:
-    written = file.read()
-    whole = written.rfind(b"\n") + 1
-    file.truncate(whole)
-  ids = [json.loads(line)["id"] for line in written[:whole].splitlines()]
-  for row, found in enumerate(ids):
-    due = examples[row].id if row < len(examples) else "no row"
-    if found != due:
-      raise ValueError(
-        f"{path}, row {row}: the verdict of {found!r} stands where {due!r} is due; "
-        f"the input is another one: use another --workdir"
-      )
-  return len(ids)
 
 
 def _records(batch, ask):
@@ -108,7 +83,7 @@ def _record(example, verdict):
 
 
 def _figures(path, examples):
-  records = [json.loads(line) for line in path.read_text().splitlines()]
+  records = lines.read(path, examples)
   kinds = collections.Counter(
     "failed" if "error" in r else "unparsable" if r["answer"] is None else "judged" for r in records
   )

@@ -1,63 +1,61 @@
 """Reinforcement learning: sample a group of judgements per question, score them, step."""
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import json
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from cot_rm import checkpoint, judge, metrics, optim, prompts, rewards, sharding, stages, train
-from cot_rm.algorithms import ALGORITHMS
+from cot_rm import (
+  chat,
+  checkpoint,
+  metrics,
+  optim,
+  rollout,
+  sharding,
+  stages,
+  train,
+)
+from cot_rm.algorithms import ALGORITHMS, correction, masked, returns
 from cot_rm.benchmarks import pairs
-from cot_rm.data import packing, pipeline, samples, shapes_text, sources
+from cot_rm.data import hard, packing, pipeline, sources
 from cot_rm.models import logprobs
 from cot_rm.sampler import sampling
 
 
 def run(config, workdir, name):
-  """GRPO and its kin on pairs with a gold answer and no reasoning."""
+  """GRPO, StableReinforce and their kin on pairs with a gold answer and no reasoning."""
   folder, knobs = workdir / name, config[name]
-  mesh = sharding.make_mesh(config.mesh.shape.to_dict())
-  rules = config.mesh.train_rules.to_dict()
-  buckets = packing.Buckets(**config.buckets)
-  policy = judge.load(
-    stages.find(workdir, knobs.start),
-    mesh=mesh,
-    rules=rules,
-    buckets=buckets,
-    rows=knobs.questions,
-    processor=config.processor.to_dict(),
-    **config.model,
-  )
-  grammar = prompts.get(config.grammar)
+  policy = stages.load(config, workdir, knobs.start, rows=knobs.questions)
+  mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
+  check = stages.check(config, workdir)
   algorithm = ALGORITHMS[knobs.algorithm]
-  settings = algorithm.Config(**knobs.settings)
-  weights = knobs.rewards.to_dict()
+  settings = algorithm.Config(**knobs.settings[knobs.algorithm])
+  correct = correction.Config(**knobs.correction)
 
-  tx, rate = optim.make(steps=knobs.steps, **knobs.optim)
+  # A rollout of train_questions groups makes updates * epochs steps of the optimizer.
+  per_rollout = knobs.updates * knobs.epochs
+  rows = knobs.train_questions // knobs.updates
+  tx, rate = optim.make(steps=knobs.steps * per_rollout, **knobs.optim)
   # A step gives up the arrays it is given: the frozen reference keeps its own.
-  reference = jax.tree.map(lambda x: x.copy(), policy.params) if settings.kl else None
+  reference = _copy(policy.params) if settings.kl else None
   state, shardings = train.init_state(policy.params, tx, mesh, rules)
   step = train.make_step(
-    policy.graphdef, functools.partial(algorithm.loss, settings=settings), tx, shardings
+    policy.graphdef,
+    functools.partial(algorithm.loss, settings=settings),
+    tx,
+    shardings,
+    weigh=functools.partial(masked.weights, how=settings.aggregate, length=settings.max_tokens),
+    accumulate=knobs.accumulate,
   )
   logps = logprobs.make(policy.graphdef)
-
-  data = pipeline.questions(
-    sources.open(stages.find(workdir, knobs.data), knobs.split),
-    seed=config.seed,
-    batch=knobs.questions,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
-  check = sources.first(
-    sources.open(stages.find(workdir, config.eval.data), config.eval.check), config.eval.check_pairs
-  )
-  greedy = sampling.Sampling(max_tokens=config.eval.max_tokens)
-  rollout = sampling.Sampling(**knobs.sampling)
+  data = _questions(config, workdir, knobs)
 
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
   seconds = 0.0
@@ -65,83 +63,113 @@ def run(config, workdir, name):
     at, state, extra = restored
     data.set_state(extra["data"])
     seconds = extra["seconds"]
-    logging.info("%s: goes on from step %d", name, at)
+    logging.info("%s: goes on from rollout %d", name, at)
+  first = int(state.step) // per_rollout
 
-  first = int(state.step)
-  bar = metrics.bar(name, total=knobs.steps, done=first)
-  # Leaving, in whatever way, waits for the checkpoint that is being written.
-  with checkpoints, metrics.Writer(folder) as writer, bar:
+  with contextlib.ExitStack() as stack:
+    ask = _ask(stack, knobs.judge, folder, policy, f"config.{name}.judge")
+    pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
+    # Leaving, in whatever way, waits for the checkpoint that is being written.
+    stack.enter_context(checkpoints)
+    writer = stack.enter_context(metrics.Writer(folder))
+    bar = stack.enter_context(metrics.bar(name, total=knobs.steps, done=first))
+    roll = functools.partial(
+      rollout.roll,
+      data,
+      grammar=config.grammar,
+      group=knobs.group,
+      how=sampling.Sampling(**knobs.sampling),
+      seed=config.seed,
+      weights=knobs.rewards.to_dict(),
+      ask=ask,
+      wanted=knobs.train_questions,
+      rounds=knobs.rounds if knobs.silent == "resample" else 1,
+    )
+    coming = None
     for i in range(first, knobs.steps):
       began = time.monotonic()
-      # 1. A group of judgements per question, from the policy as it is now.
-      judged = policy.using(state.params).judge(
-        next(data), grammar=config.grammar, n=knobs.group, how=rollout, seed=config.seed + i
+      last = i + 1 == knobs.steps
+      saves = last or (i + 1) % knobs.save_every == 0
+      # 1. Judgements by the policy as it is now, or as it was before the step that is just done.
+      rolled = coming.result() if coming else roll(policy.using(state.params), i)
+      # What is saved must not depend on what comes: behind a checkpoint sampling starts afresh.
+      coming = None
+      if knobs.ahead and not saves:
+        coming = pool.submit(roll, policy.using(_copy(state.params)), i + 1)
+      out, waited = dict(rolled.metrics), time.monotonic() - began
+
+      # 2. How much better each did than its group, or than the whole rollout.
+      put = lambda batch: sharding.put(batch, mesh, rules)
+      pack = functools.partial(packing.groups, buckets=buckets)
+      kl_QGT = None
+      if settings.kl and algorithm.KL_IN == "reward":
+        batch = pack([rollout.items(j) for j in rolled.judged], rows=len(rolled.judged))
+        with sharding.use(mesh, rules):
+          ref_logps = sharding.local(logps(reference, put(batch)))
+        kl_QGT = (batch.old_logps - ref_logps).reshape(*rolled.rewards_QG.shape, -1)
+      everyones = [rolled.rewards_QG, rolled.lengths_QG]
+      everyones = [*map(sharding.everyone, everyones), settings]
+      if kl_QGT is not None:
+        everyones.append(sharding.everyone(kl_QGT))
+      advantages = sharding.own(algorithm.advantages(*everyones))
+      if "accuracy" in rolled.parts:
+        out |= returns.filtered(advantages, rolled.lengths_QG, rolled.parts["accuracy"])
+
+      # 3. The groups that are trained on, in `updates` batches.
+      chosen = rolled.chosen(knobs.silent, knobs.train_questions, least=knobs.updates)
+      out["rl/used_groups"] = (rolled.spread_Q[chosen] > 0).sum()
+      batches = []
+      for some in np.array_split(chosen, knobs.updates):
+        batch = put(pack([rollout.items(rolled.judged[q], advantages[q]) for q in some], rows=rows))
+        with sharding.use(mesh, rules):
+          if settings.kl and algorithm.KL_IN == "loss":
+            batch = dataclasses.replace(batch, ref_logps=logps(reference, batch))
+          if correct.on:
+            old = logps(state.params, batch)
+            batch = dataclasses.replace(batch, sampler_logps=batch.old_logps, old_logps=old)
+            factors_BT, found = correction.factors(batch, correct)
+            batch = dataclasses.replace(batch, advantages=batch.advantages * factors_BT)
+            out |= found
+        batches.append(batch)
+      if i == first or (i + 1) % knobs.look_every == 0:
+        with sharding.use(mesh, rules):
+          out["vision/logp_shift"] = _looks(logps, state.params, batches[0], name)
+
+      # 4. The updates. The pictures go through the training forward too.
+      updating, trained = time.monotonic(), []
+      for batch in batches * knobs.epochs:
+        with sharding.use(mesh, rules):
+          state, found = step(state, batch)
+        if knobs.unsound == "raise":
+          train.check(found, i)
+        trained.append({key: float(value) for key, value in found.items()})
+      fell = not all(
+        np.isfinite([found["train/loss"], found["train/grad_norm"]]).all() for found in trained
       )
-      sampled = time.monotonic()
+      if fell:
+        logging.error("%s: the loss is not finite: the stage ends at rollout %d", name, i + 1)
+        last = saves = True
+      now = time.monotonic()
+      seconds += now - began
 
-      # 2. Rewards, and how each sample did against its group.
-      rewards_QG, out = rewards.score(
-        [j.completions for j in judged], [j.example for j in judged], grammar, weights
-      )
-      advantages_QG = algorithm.advantages(rewards_QG, settings)
-
-      # 3. Groups that agree teach nothing: the step takes the first that do not.
-      spread = [q for q in range(len(judged)) if np.any(advantages_QG[q])]
-      chosen = spread[: knobs.train_questions] or [0]
-      out |= {
-        "rl/silent_groups": 1 - len(spread) / len(judged),
-        "rl/used_groups": len(spread[: knobs.train_questions]),
-      }
-      grouped = [
-        [
-          packing.Item(judged[q].prompt, c.tokens, c.logps, advantage)
-          for c, advantage in zip(judged[q].completions, advantages_QG[q], strict=True)
-        ]
-        for q in chosen
-      ]
-      batch = packing.groups(grouped, buckets, rows=knobs.train_questions)
-
-      # 4. One update. The pictures go through the training forward too.
-      with sharding.use(mesh, rules):
-        batch = sharding.put(batch, mesh, rules)
-        if settings.kl:
-          batch = dataclasses.replace(batch, ref_logps=logps(reference, batch))
-        state, trained = step(state, batch)
-      train.check(trained, i)
-      seconds += time.monotonic() - began
-
-      lengths = [len(c.tokens) for j in judged for c in j.completions]
-      out |= trained | {
-        "rl/mean_length": np.mean(lengths),
-        "train/lr": rate(i),
-        "sampler/tokens_per_s": sum(lengths) / (sampled - began),
-        "time/rollout": sampled - began,
-        "time/step": time.monotonic() - began,
+      out |= _over_updates(trained) | {
+        "train/lr": rate(int(state.step) - 1),
+        "time/wait": waited,
+        "time/update": now - updating,
+        "time/step": now - began,
       }
       writer.write(i + 1, out)
       bar.advance(reward=out["reward/total"], accuracy=out.get("reward/accuracy"))
-      last = i + 1 == knobs.steps
       if last or (i + 1) % knobs.samples_every == 0:
-        writer.samples(
-          i + 1,
-          [
-            samples.record(j.example, c, v, {"total": r})
-            for j, row in list(zip(judged, rewards_QG, strict=True))[:4]
-            for c, v, r in list(zip(j.completions, j.verdicts, row, strict=True))[:2]
-          ],
-        )
+        writer.samples(i + 1, rolled.records())
       if last or (i + 1) % knobs.eval_every == 0:
-        found = pairs.evaluate(
-          policy.using(state.params),
-          check,
-          grammar=config.grammar,
-          how=greedy,
-          fidelity=shapes_text.fidelity,
-        )
+        found = check(policy.using(state.params))
         writer.write(i + 1, pairs.flat("check", found))
         logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
-      if last or (i + 1) % knobs.save_every == 0:
+      if saves:
         checkpoints.save(i + 1, state, {"data": data.get_state(), "seconds": seconds})
+      if fell:
+        break
 
   checkpoint.save_model(
     folder / "model",
@@ -150,4 +178,88 @@ def run(config, workdir, name):
     config=policy.opened.config,
     processor_files=policy.opened.folder,
   )
-  (folder / "training.json").write_text(json.dumps({"steps": knobs.steps, "seconds": seconds}))
+  (folder / "training.json").write_text(
+    json.dumps({"steps": int(state.step) // per_rollout, "seconds": seconds})
+  )
+
+
+def _questions(config, workdir, knobs):
+  """The iterator of what is asked: lists of Examples."""
+  source = hard.choose(
+    sources.open(stages.find(workdir, knobs.data), knobs.split),
+    least_attempts=knobs.least_attempts,
+    order=knobs.order,
+  )
+  return pipeline.questions(
+    source,
+    seed=config.seed if knobs.order == "shuffled" else None,
+    batch=knobs.questions // 2 if "swap" in knobs.rewards else knobs.questions,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+
+
+def _looks(logps, params, batch, name):
+  """Mean difference in log-probability that blank pictures make, in nats; raises where none does.
+
+  Not to see is a silent failure: a policy can learn its verdicts' manners without the pictures.
+  """
+  read = batch.prompts.pictures
+  if read is None:
+    return float("nan")  # questions without a picture
+  blank = dataclasses.replace(read, patches=jnp.zeros_like(read.patches))
+  blind = dataclasses.replace(batch, prompts=dataclasses.replace(batch.prompts, pictures=blank))
+  apart_BT = jnp.abs(logps(params, batch) - logps(params, blind))
+  shift = float(masked.mean(apart_BT, batch.mask))
+  if shift < 1e-6:
+    raise RuntimeError(
+      f"{name}: blanking the pictures moves the log-probabilities by {shift:.1e} nats a token: the "
+      f"training forward does not see them"
+    )
+  if shift < 1e-2:
+    logging.warning(
+      "%s: blank pictures hardly matter to the policy: %.1e nats a token", name, shift
+    )
+  return shift
+
+
+def _over_updates(trained):
+  """One figure each: of the first update for what compares with the sampler, the mean of others."""
+  out = {}
+  for key, value in trained[0].items():
+    values = [found[key] for found in trained]
+    if not key.startswith("agree/"):
+      value = max(values) if key.endswith("_max") else float(np.mean(values))
+    out[key] = value
+  return out
+
+
+def _ask(stack, knobs, folder, policy, where):
+  """`ask(chats, attempt)` as rewards.score wants it: a service, the frozen policy, or None."""
+  if not knobs.by:
+    return None
+  if knobs.by == "policy":
+    how = dict(temperature=knobs.sampling.temperature, max_tokens=knobs.sampling.max_tokens)
+    frozen = policy.using(_copy(policy.params))
+    return lambda chats, attempt: [
+      group[0].text for group in frozen.complete(chats, seed=attempt, **how)
+    ]
+  if knobs.by != "service":
+    raise ValueError(f"{where}.by is {knobs.by!r}; known: 'service', 'policy', or '' for nobody")
+  folder.mkdir(parents=True, exist_ok=True)
+  client = stack.enter_context(
+    chat.Client(
+      knobs.model,
+      cache=folder / "calls.sqlite",
+      endpoint=chat.Endpoint(**knobs.endpoint),
+      budget=chat.Budget(**knobs.budget),
+      where=where,
+    )
+  )
+  return lambda chats, attempt: [
+    reply.text for reply in client.ask(chats, chat.Sampling(attempt=attempt, **knobs.sampling))
+  ]
+
+
+def _copy(params):
+  return jax.tree.map(lambda x: x.copy(), params)

@@ -11,11 +11,10 @@ import jax
 import numpy as np
 from absl import logging
 
-from cot_rm import checkpoint, judge, metrics, optim, prompts, sharding, stages, train
-from cot_rm.algorithms import sft
+from cot_rm import checkpoint, metrics, optim, prompts, sharding, stages, train
+from cot_rm.algorithms import masked, sft
 from cot_rm.benchmarks import pairs
-from cot_rm.data import packing, pipeline, shapes_text, sources
-from cot_rm.sampler import sampling
+from cot_rm.data import packing, pipeline, sources
 
 
 def run(config, workdir, name):
@@ -23,25 +22,22 @@ def run(config, workdir, name):
   if name == "control" and config.control != "sft":
     return False
   folder, knobs = workdir / name, config.more if name == "control" else config[name]
-  mesh = sharding.make_mesh(config.mesh.shape.to_dict())
-  rules = config.mesh.train_rules.to_dict()
-  buckets = packing.Buckets(**config.buckets)
-  policy = judge.load(
-    stages.find(workdir, knobs.start),
-    mesh=mesh,
-    rules=rules,
-    buckets=buckets,
-    rows=config.eval.rows,
-    processor=config.processor.to_dict(),
-    **config.model,
-  )
-  grammar = prompts.get(config.grammar)
+  policy = stages.load(config, workdir, knobs.start, rows=config.eval.rows)
+  mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
+  grammar, check = prompts.get(config.grammar), stages.check(config, workdir)
 
   steps = knobs.steps or _steps_in_the_minutes_of(workdir, knobs.minutes_of)
   tx, rate = optim.make(steps=steps, **knobs.optim)
   state, shardings = train.init_state(policy.params, tx, mesh, rules)
   objective = functools.partial(sft.loss, settings=sft.Config())
-  step = train.make_step(policy.graphdef, objective, tx, shardings)
+  step = train.make_step(
+    policy.graphdef,
+    objective,
+    tx,
+    shardings,
+    weigh=functools.partial(masked.weights, how="token"),
+    accumulate=knobs.accumulate,
+  )
 
   def encode(example):
     if not example.reasoning:
@@ -60,10 +56,6 @@ def run(config, workdir, name):
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
-  check = sources.first(
-    sources.open(stages.find(workdir, config.eval.data), config.eval.check), config.eval.check_pairs
-  )
-  how = sampling.Sampling(max_tokens=config.eval.max_tokens)
 
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
   seconds = 0.0
@@ -94,13 +86,7 @@ def run(config, workdir, name):
       bar.advance(loss=out["train/loss"])
       last = i + 1 == steps
       if last or (i + 1) % knobs.eval_every == 0:
-        found = pairs.evaluate(
-          policy.using(state.params),
-          check,
-          grammar=config.grammar,
-          how=how,
-          fidelity=shapes_text.fidelity,
-        )
+        found = check(policy.using(state.params))
         writer.write(i + 1, pairs.flat("check", found))
         logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
       if last or (i + 1) % knobs.save_every == 0:

@@ -1,6 +1,6 @@
 """Makes the built-in world: data set, tokenizer, and a small random model to start from.
 
-world/data/       ArrayRecord splits: references, train, check, heldout
+world/data/       ArrayRecord splits: base, references, train, check, heldout
 world/model/      a model folder, as the port stage writes one for a released checkpoint
 """
 
@@ -10,7 +10,7 @@ import jax
 from absl import logging
 
 from cot_rm import checkpoint, metrics, models, sharding, train
-from cot_rm.data import shapes, store
+from cot_rm.data import shapes, shapes_base, store
 from cot_rm.models import tiny_tokenizer
 
 
@@ -49,7 +49,11 @@ def run(config, workdir, name):
 
 
 def _splits(world, sizes, seed, bar):
-  """{split: iterator of Example}. RL's pairs, unlike the references, have no reasoning."""
+  """{split: iterator of Example} of the splits that have a size.
+
+  "base" is what gives the model eyes and words; "references" have a reasoning, "train" has labels.
+  Raises ValueError on an unknown split.
+  """
 
   def draw(split, start, count):
     for example in shapes.examples(world, split, seed=seed, start=start, count=count):
@@ -59,9 +63,14 @@ def _splits(world, sizes, seed, bar):
   def bare(examples):
     return (dataclasses.replace(e, reasoning=None) for e in examples)
 
-  return {
-    "references": draw("train", 0, sizes.references),
-    "train": bare(draw("train", sizes.references, sizes.train)),
-    "check": bare(draw("check", 0, sizes.check)),
-    "heldout": bare(draw("heldout", 0, sizes.heldout)),
+  behind = sizes.references + sizes.train  # of one stream: no example is in two of its splits
+  drawn = {
+    "base": lambda count: map(shapes_base.unschooled, draw("train", behind, count)),
+    "references": lambda count: draw("train", 0, count),
+    "train": lambda count: bare(draw("train", sizes.references, count)),
+    "check": lambda count: bare(draw("check", 0, count)),
+    "heldout": lambda count: bare(draw("heldout", 0, count)),
   }
+  if unknown := set(sizes) - set(drawn):
+    raise ValueError(f"config.world.sizes: unknown {sorted(unknown)}; known: {', '.join(drawn)}")
+  return {split: drawn[split](count) for split, count in sizes.items()}

@@ -1,4 +1,4 @@
-"""Group advantages, the clipped ratio and the k3 KL, against values worked out by hand."""
+"""Group advantages, their kin, and the whole loss, against values worked out by hand."""
 
 import math
 
@@ -7,92 +7,97 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cot_rm import schema
-from cot_rm.algorithms import grpo
+from cot_rm.algorithms import grpo, masked
+from tests.algorithms import batches
 
 
-def batch_of(old, advantages, mask=None, ref=None):
-  old = jnp.asarray(old, jnp.float32)
-  zeros = jnp.zeros(old.shape, jnp.int32)
-  return schema.Batch(
-    zeros,
-    zeros,
-    zeros,
-    zeros,
-    mask=jnp.ones_like(old) if mask is None else jnp.asarray(mask, jnp.float32),
-    old_logps=old,
-    advantages=jnp.asarray(advantages, jnp.float32),
-    ref_logps=None if ref is None else jnp.asarray(ref, jnp.float32),
-  )
+def advantages(rewards_QG, settings=None, lengths_QG=None):
+  lengths_QG = np.ones(np.shape(rewards_QG), int) if lengths_QG is None else lengths_QG
+  return grpo.advantages(rewards_QG, lengths_QG, settings or grpo.Config())
+
+
+def loss(logps_BT, batch, settings):
+  weights_BT = masked.weights(batch, settings.aggregate, settings.max_tokens)
+  return grpo.loss(logps_BT, batch, weights_BT, settings)
 
 
 def test_a_group_that_agrees_teaches_nothing():
-  np.testing.assert_array_equal(grpo.advantages(np.ones((3, 4)), grpo.Config()), 0)
+  np.testing.assert_array_equal(advantages(np.ones((3, 4))), 0)
+  # Nor where the mean of rewards that are no binary fractions is rounded.
+  np.testing.assert_array_equal(advantages(np.full((1, 7), 1.7 / 3)), 0)
 
 
 def test_advantages_use_the_unbiased_standard_deviation():
   # mean 0.5, squares 4 * 0.25 = 1, over n - 1 = 3
   want = 0.5 / (math.sqrt(1 / 3) + 1e-4)
-  got = grpo.advantages([[1, 1, 0, 0]], grpo.Config())
-  np.testing.assert_allclose(got, [[want, want, -want, -want]], rtol=1e-6)
+  np.testing.assert_allclose(advantages([[1, 1, 0, 0]]), [[want, want, -want, -want]], rtol=1e-6)
+
+
+def test_dr_grpo_divides_by_no_deviation():
+  found = advantages([[1, 1, 0, 0]], grpo.Config(normalize="none"))
+  np.testing.assert_array_equal(found, [[0.5, 0.5, -0.5, -0.5]])
 
 
 def test_a_reward_that_failed_is_left_out_of_its_group():
-  got = grpo.advantages([[1, 0, np.nan]], grpo.Config())
-  np.testing.assert_allclose(got, [[0.70700678, -0.70700678, 0]], rtol=1e-5)
+  np.testing.assert_allclose(
+    advantages([[1, 0, np.nan]]), [[0.70700678, -0.70700678, 0]], rtol=1e-5
+  )
 
 
 def test_a_group_of_one_is_refused():
   with pytest.raises(ValueError, match="group of 1 .*config.rl.group"):
-    grpo.advantages([[1.0], [0.0]], grpo.Config())
+    advantages([[1.0], [0.0]])
 
 
-def test_the_published_token_losses_of_the_clipped_ratio():
-  # The worked example of arXiv:2505.02835: an unbounded ratio where the advantage is negative.
-  logps = jnp.array([[-0.1, -0.1, -0.1, -0.1]])
-  batch = batch_of([[-10, -0.2, -0.2, -5]], [[-1, -1, 0.5, -0.5]])
-  each = [
-    float(
-      grpo.loss(
-        logps[:, t : t + 1],
-        jax.tree.map(lambda x, t=t: x[:, t : t + 1], batch),
-        grpo.Config(clip=0.2, kl=0.0),
-      )[0]
-    )
-    for t in range(4)
-  ]
-  np.testing.assert_allclose(each, [19930.37, 1.105, -0.5526, 67.14], rtol=5e-4)
+def test_an_over_long_answer_is_punished_in_the_last_tokens_and_at_most_by_one():
+  settings = grpo.Config(max_tokens=100, buffer=20, normalize="none")
+  found = grpo.overlong([[10, 80, 85, 100, 120]], settings)
+  np.testing.assert_allclose(found, [[0, 0, -0.25, -1, -1]])
+  found = advantages([[1, 1]], settings, [[80, 100]])
+  np.testing.assert_array_equal(found, [[0.5, -0.5]])
 
 
-def test_on_policy_the_gradient_is_minus_the_advantage_over_the_length():
-  batch = batch_of([[-1.0, -2, -3]], [[2.0, 2, 2]], mask=[[0, 1, 1]])
-  grad = jax.grad(lambda x: grpo.loss(x, batch, grpo.Config(kl=0.0))[0])(batch.old_logps)
-  np.testing.assert_allclose(grad, [[0, -1, -1]], rtol=1e-6)
-
-
-def test_past_the_clip_nothing_is_learnt():
-  batch = batch_of([[-1.0, -1.0]], [[1.0, -1.0]])
-  logps = jnp.array([[-0.5, -1.5]])  # already well on the side that the advantage asks for
-  grad = jax.grad(lambda x: grpo.loss(x, batch, grpo.Config(kl=0.0))[0])(logps)
-  np.testing.assert_array_equal(grad, 0)
-
-
-def test_k3_is_zero_at_the_reference_never_negative_and_clamped():
-  ref = jnp.array([[0.0, -1.0, -2.0, -50.0]])
-  got = grpo.k3(jnp.array([[0.0, -2.0, -1.0, 0.0]]), ref, 10.0)
-  want = [0, math.e - 2, math.exp(-1), math.exp(-10) + 9]
-  np.testing.assert_allclose(got, [want], rtol=1e-5)
+def test_a_buffer_longer_than_the_answer_names_the_knobs():
+  with pytest.raises(ValueError, match="grpo.buffer is 20 of 0 tokens.*grpo.max_tokens"):
+    grpo.Config(buffer=20)
 
 
 def test_the_kl_pulls_towards_the_reference():
-  batch = batch_of([[-1.0]], [[0.0]], ref=[[-2.0]])
-  grad = jax.grad(lambda x: grpo.loss(x, batch, grpo.Config(kl=0.04))[0])(batch.old_logps)
+  batch = batches.batch([[-1.0]], [[0.0]], ref=[[-2.0]])
+  grad = jax.grad(lambda x: loss(x, batch, grpo.Config(kl=0.04))[0])(batch.old_logps)
   np.testing.assert_allclose(grad, [[0.04 * (1 - math.exp(-1))]], rtol=1e-5)
 
 
 def test_a_longer_answer_does_not_weigh_more():
-  batch = batch_of(
+  batch = batches.batch(
     [[-1.0, -1, -1], [-1, 0, 0]], [[1.0, 1, 1], [-1, -1, -1]], mask=[[1, 1, 1], [1, 0, 0]]
   )
-  loss, _ = grpo.loss(batch.old_logps, batch, grpo.Config(kl=0.0))
-  assert float(loss) == 0
+  assert float(loss(batch.old_logps, batch, grpo.Config())[0]) == 0
+
+
+def test_by_token_or_by_a_constant_it_does():
+  batch = batches.batch(
+    [[-1.0, -1, -1], [-1, 0, 0]], [[1.0, 1, 1], [-1, 0, 0]], mask=[[1, 1, 1], [1, 0, 0]]
+  )
+  by_token = loss(batch.old_logps, batch, grpo.Config(aggregate="token"))[0]
+  assert float(by_token) == -(3 - 1) / 4
+  constant = loss(batch.old_logps, batch, grpo.Config(aggregate="constant", max_tokens=8))[0]
+  assert float(constant) == -(3 - 1) / (2 * 8)
+
+
+def test_gspo_clips_the_ratio_of_the_whole_answer():
+  # Log-ratios 0.3 and 0.1: their mean 0.2 is past the clip, though one token's own is not.
+  batch = batches.batch([[-1.0, -1.0], [-1.0, -1.0]], [[1.0, 1.0], [-2.0, -2.0]])
+  logps = jnp.array([[-0.7, -0.9], [-0.7, -0.9]])
+  settings = grpo.Config(ratio="sequence", clip_high=0.15)
+  value, grad = jax.value_and_grad(lambda x: loss(x, batch, settings)[0])(logps)
+  ratio = math.exp(0.2)
+  assert float(value) == pytest.approx((-1.15 + 2 * ratio) / 2, rel=1e-5)
+  # Of the mean over answers of -s A: s |A| / (answers * length) at each token; 0 past the clip.
+  np.testing.assert_allclose(grad, [[0, 0], [ratio * 2 / 4] * 2], rtol=1e-5)
+
+
+def test_without_a_reference_there_is_no_kl():
+  batch = batches.batch([[-1.0]], [[1.0]])
+  value, metrics = loss(batch.old_logps, batch, grpo.Config(kl=5.0))
+  assert float(value) == -1 and "train/kl" not in metrics

@@ -1,55 +1,91 @@
 """Accuracy on pairs, worked out by hand."""
 
-import numpy as np
 import pytest
 
-from cot_rm import schema
-from cot_rm.benchmarks import pairs
-from cot_rm.judge import Judgement
+from cot_rm.benchmarks import intervals, pairs
 
 
-def judged(gold, answer, task="image_generation", length=4, finish="stop"):
-  example = schema.Example("e", "s", task, "q", gold=gold)
-  done = schema.Completion("text", np.zeros(length, np.int32), np.zeros(length), finish)
-  return Judgement(example, None, (done,), (schema.Verdict(answer),))
+@pytest.fixture
+def given(example, says):
+  """Pair 1: right both ways. 2: always says 1. 3: unparsable once. 4: wrong both ways."""
+  image, video = "image_generation", "video_generation"
+  return [
+    says(example(1, image), 1),
+    says(example(1, image), 1),
+    says(example(2, video), None, length=10, finish="length"),
+    says(example(2, image), 1),
+  ]
 
 
-# Pair 1: right both ways. 2: always says 1. 3: unparsable once. 4: wrong both ways.
-GIVEN = [
-  judged(1, 1),
-  judged(1, 1),
-  judged(2, None, "video_generation", 10, "length"),
-  judged(2, 1),
-]
-SWAPPED = [judged(2, 2), judged(2, 1), judged(1, 1, "video_generation"), judged(1, 2)]
+@pytest.fixture
+def swapped(example, says):
+  image, video = "image_generation", "video_generation"
+  return [
+    says(example(2, image), 2),
+    says(example(2, image), 1),
+    says(example(1, video), 1),
+    says(example(1, image), 2),
+  ]
 
 
-def test_every_figure_by_hand():
-  found = pairs.score(GIVEN, SWAPPED)
+def test_every_figure_by_hand(given, swapped):
+  found = pairs.score(given, swapped)
   assert found["accuracy"] == 4 / 8
   assert found["first_slot_accuracy"] == 3 / 4
   assert found["order_consistency"] == 2 / 4
   assert found["parse_rate"] == 7 / 8
   assert found["accuracy_parsed"] == round(4 / 7, 6)
+  assert found["verdict_slots"] == round(5 / 7, 6)
   assert found["mean_length"] == (7 * 4 + 10) / 8
   assert found["cut"] == 1 / 8
   assert found["families"] == {"image_generation": 0.5, "video_generation": 0.5}
-  assert found["n"] == 4 and "fidelity" not in found
+  assert found["n"] == 4 and "fidelity" not in found and "contradictions" not in found
 
 
-def test_fidelity_is_the_mean_over_what_can_be_said():
+def test_intervals_take_a_pair_for_a_cluster(given, swapped):
+  found = pairs.score(given, swapped)["intervals"]
+  right = [1, 1, 0, 0, 1, 0, 1, 0]
+  assert found["accuracy"] == intervals.share(right, [0, 1, 2, 3] * 2)
+  assert found["first_slot_accuracy"] == intervals.share([1, 1, 1, 0], range(4))
+  assert found["order_consistency"] == intervals.share([1, 0, 0, 1], range(4))
+  assert found["families/video_generation"] == intervals.share([0, 1], [0, 0])
+
+
+def test_one_order_alone_is_scored_without_what_needs_both(given):
+  found = pairs.score(given, [None] * 4, mode="first")
+  assert found["accuracy"] == 2 / 4 and "order_consistency" not in found
+  assert pairs.MODES["first"].orders(given) == [(0,)] * 4
+
+
+def test_fidelity_is_the_mean_over_what_can_be_said(given, swapped):
   values = iter([1.0, None, 0.5, None, None, None, None, None])
-  assert pairs.score(GIVEN, SWAPPED, fidelity=lambda *_: next(values))["fidelity"] == 0.75
+  assert pairs.score(given, swapped, fidelity=lambda *_: next(values))["fidelity"] == 0.75
 
 
-def test_a_pair_without_a_gold_answer_is_an_error():
+def test_contradictions_are_a_share_of_the_parsed_answers(given, swapped):
+  asked = []
+  values = iter([True, None, False, None, True, False, False])
+
+  def contradicts(text, task):
+    asked.append((text, task))
+    return next(values)
+
+  found = pairs.score(given, swapped, contradicts=contradicts)
+  assert len(asked) == 7 and asked[0] == ("text", "image_generation")
+  assert found["contradictions"] == round(2 / 7, 6)
+  assert found["contradictions_decided"] == round(5 / 7, 6)
+
+
+def test_a_pair_without_a_gold_answer_is_an_error(example, says):
   with pytest.raises(ValueError, match="'e' has no gold answer"):
-    pairs.score([judged(None, 1)], [judged(None, 1)])
+    pairs.score([says(example(None), 1)], [says(example(None), 1)])
   with pytest.raises(ValueError, match="no pairs"):
     pairs.score([], [])
 
 
-def test_figures_as_metrics_and_as_a_line():
-  found = pairs.score(GIVEN, SWAPPED)
-  assert pairs.flat("check", found)["check/accuracy/video_generation"] == 0.5
+def test_figures_as_metrics_and_as_a_line(given, swapped):
+  found = pairs.score(given, swapped)
+  flat = pairs.flat("check", found)
+  assert flat["check/accuracy/video_generation"] == 0.5
+  assert all(isinstance(value, int | float) for value in flat.values())
   assert pairs.line(found).startswith("accuracy 50.0 %, pictures 50.0 %, consistent 50.0 %")

@@ -21,7 +21,7 @@ Image 2: 5+7=12
 
 def rewarded(text, task=TASK, grammar=think):
   completion = schema.Completion(text, np.zeros(1), np.zeros(1), "stop")
-  return chain.reward([completion], [schema.Example("a", "test", task, "q")], grammar)[0]
+  return chain.reward(completion, schema.Example("a", "test", task, "q"), grammar)
 
 
 def test_a_chain_that_holds_together_is_rewarded_under_both_prompts():

@@ -1,19 +1,31 @@
 """The format reward."""
 
 import numpy as np
+import pytest
 
 from cot_rm import schema
 from cot_rm.prompts import r1_reward, think
 from cot_rm.rewards import format as form
 
 
-def test_each_grammar_has_its_own_rule():
-  texts = (
-    "<think>a</think><answer>1</answer>",
-    "<think>a</think>\n<answer>1</answer>",
-    "<think>a</think><answer>1</answer> and more",
-    "1",
-  )
-  completions = [schema.Completion(text, np.zeros(1), np.zeros(1), "stop") for text in texts]
-  assert form.reward(completions, [None] * 4, r1_reward) == [1.0, 0.0, 0.0, 0.0]
-  assert form.reward(completions, [None] * 4, think) == [1.0, 1.0, 1.0, 0.0]
+@pytest.mark.parametrize(
+  ("text", "r1", "unified"),
+  [
+    ("<think>a</think><answer>1</answer>", 1.0, 1.0),
+    ("<think>a\nb</think><answer>\n1\n</answer>", 1.0, 1.0),
+    (" <think>a</think><answer>1</answer>\n", 1.0, 0.0),  # R1-Reward strips, the other does not
+    ("<think>a</think>\n<answer>1</answer>", 0.0, 1.0),
+    ("<think>a</think><answer>1</answer> and more", 0.0, 1.0),
+    ("<think>a</think><answer>1</answer><answer>2</answer>", 0.0, 1.0),
+    ("<think>a<think>b</think><answer>1</answer>", 0.0, 1.0),
+    ("so <think>a</think><answer>1</answer>", 0.0, 0.0),
+    ("<think>a<answer>1</answer></think>", 0.0, 0.0),
+    ("<think>a</think>", 0.0, 0.0),
+    ("1", 0.0, 0.0),
+    ("", 0.0, 0.0),
+  ],
+)
+def test_each_grammar_has_its_published_rule(text, r1, unified):
+  completion = schema.Completion(text, np.zeros(1), np.zeros(1), "stop")
+  assert form.reward(completion, None, r1_reward) == r1
+  assert form.reward(completion, None, think) == unified

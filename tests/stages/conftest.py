@@ -26,8 +26,10 @@ def small():
   c.sft.steps = 4
   c.rl.steps, c.rl.questions, c.rl.train_questions, c.rl.group = 4, ROWS, ROWS, 2
   c.rl.eval_every, c.rl.save_every, c.rl.samples_every = 4, 2, 4
-  c.rl.settings.kl = 0.04
+  c.rl.settings.grpo.kl = 0.04
   c.rl.sampling.max_tokens = c.eval.max_tokens = c.judge.max_tokens = 8
+  c.reject.data, c.reject.rows = "world/data", ROWS
+  c.reject.sampling.max_tokens = 8
   c.eval.rows = c.judge.rows = ROWS
   c.eval.pairs, c.eval.blank_pairs, c.eval.check_pairs, c.eval.samples = 6, 2, 4, 2
   c.judge.start = "sft"

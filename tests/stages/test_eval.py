@@ -1,22 +1,56 @@
-"""Eval writes every figure, once for each model."""
+"""Eval writes every figure, once for each model, and goes on where it was."""
 
+import io
 import json
+import pathlib
+import types
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from cot_rm import judge
-from cot_rm.schema import TASKS
+from cot_rm.schema import TASKS, Completion, Verdict
 from cot_rm.stages import eval as eval_stage
 
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks" / "fixtures"
 
-def test_every_figure_of_every_model_is_written_and_none_is_scored_twice(
+
+def summary(workdir):
+  return json.loads((workdir / "summary.json").read_text())["stages"]
+
+
+def records(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def sure(monkeypatch):
+  """Stands for a model: it takes the first, the surer the later it is asked. Lists the calls."""
+  calls = []
+
+  def answered(examples, *, n, progress, **_):
+    calls.append([(e.id, e.gold) for e in examples])
+    progress(len(examples))
+    made = Completion("so it is", np.zeros(3, np.int32), np.zeros(3), "stop")
+    count = sum(map(len, calls))
+    return [
+      judge.Judgement(e, None, (made,) * n, (Verdict(1, probability=1 - 1 / (count + i)),) * n)
+      for i, e in enumerate(examples)
+    ]
+
+  monkeypatch.setattr(judge, "load", lambda *_, **__: types.SimpleNamespace(judge=answered))
+  return calls
+
+
+def test_every_figure_of_every_model_is_written_and_none_is_asked_twice(
   workdir, config, capsys, monkeypatch
 ):
   (workdir / "sft" / "training.json").write_text(json.dumps({"steps": 4, "seconds": 7.5}))
+  config.eval.votes, config.eval.vote_pairs, config.eval.vote_at = 2, 3, (1, 2, 5)
   assert eval_stage.run(config, workdir, "eval") is False
-  summary = json.loads((workdir / "summary.json").read_text())
-  assert list(summary["stages"]) == ["sft"]  # there is no model of RL or the control yet
-  found = summary["stages"]["sft"]
+  assert list(summary(workdir)) == ["sft"]  # there is no model of RL or the control yet
+  found = summary(workdir)["sft"]
   shares = {
     "accuracy",
     "first_slot_accuracy",
@@ -31,18 +65,109 @@ def test_every_figure_of_every_model_is_written_and_none_is_scored_twice(
   assert found["n"] == 6 and 0 < found["mean_length"] <= 8
   assert found["seconds"] == 7.5 and found["steps"] == 4
   assert found["families"] and found["families"].keys() <= set(TASKS)
-  samples = (workdir / "eval" / "sft" / "samples" / "000000.jsonl").read_text().splitlines()
-  assert len(samples) == 2 and json.loads(samples[0])["media"]
-  assert "first slot accuracy" in capsys.readouterr().out
+  low, high = found["intervals"]["accuracy"]
+  assert low <= found["accuracy"] <= high
+  assert found["voting"]["at"] == [1, 2] and found["voting"]["n"] == 3
+  assert found["voting"]["samples"] == 2 and found["voting"]["temperature"] == 1.0
+  folder = workdir / "eval" / "sft"
+  assert len(records(folder / "judgements.jsonl")) == 12
+  assert len(records(folder / "votes.jsonl")) == 3 * 2 * 2
+  assert len(records(folder / "blank.jsonl")) == 2 * 2
+  kept = records(folder / "samples" / "000000.jsonl")
+  assert [record["kind"] for record in kept] == ["sample"] * 2 and kept[0]["media"]
+  table = capsys.readouterr().out
+  assert "first slot accuracy" in table and "voting@2" in table
   assert "data:image/png;base64" in (workdir / "report.html").read_text()
 
-  monkeypatch.setattr(judge, "load", lambda *_, **__: pytest.fail("it is scored again"))
+  monkeypatch.setattr(judge, "load", lambda *_, **__: pytest.fail("it is asked again"))
   eval_stage.run(config, workdir, "eval")
-  assert json.loads((workdir / "summary.json").read_text()) == summary
+  assert summary(workdir) == {"sft": found}
 
 
-def test_a_model_by_its_path_is_scored_under_its_path(workdir, config):
+def test_a_model_by_its_path_is_scored_under_its_path(workdir, config, sure):
   config.eval.models, config.eval.blank_pairs = f"{workdir}/world/model", 0
   eval_stage.run(config, workdir, "eval")
-  (name,) = json.loads((workdir / "summary.json").read_text())["stages"]
+  (name,) = summary(workdir)
   assert name.endswith("--world--model")
+
+
+def test_an_interrupted_run_asks_what_is_not_there(workdir, config, sure, monkeypatch):
+  monkeypatch.setattr(eval_stage, "BATCHES", 1)  # four prompts a call
+  config.eval.blank_pairs = 0
+  eval_stage.run(config, workdir, "eval")
+  assert [len(call) for call in sure] == [4, 4, 4]
+  path = workdir / "eval" / "sft" / "judgements.jsonl"
+  whole, figures = path.read_text(), summary(workdir)
+  path.write_text("".join(whole.splitlines(keepends=True)[:8])[:-9])  # killed in the second call
+  first = sure[1][3]
+  sure.clear()
+  eval_stage.run(config, workdir, "eval")
+  assert [len(call) for call in sure] == [4, 1] and sure[0][0] == first
+  keys = lambda text: [
+    (r["row"], r["order"], r["sample"]) for r in map(json.loads, text.splitlines())
+  ]
+  assert keys(path.read_text()) == keys(whole) == [(r, o, 0) for r in range(6) for o in (0, 1)]
+  assert summary(workdir) == figures
+
+
+def test_a_model_that_was_trained_anew_is_asked_anew(workdir, config, sure):
+  eval_stage.run(config, workdir, "eval")
+  asked = len(sure)
+  info = workdir / "sft" / "model" / "cot_rm.json"
+  info.write_text(info.read_text().replace('"step"', '"step" '))
+  eval_stage.run(config, workdir, "eval")
+  assert len(sure) == 2 * asked
+  assert len(records(workdir / "eval" / "sft" / "judgements.jsonl")) == 12
+
+
+def test_the_surest_right_and_wrong_judgements_are_kept(workdir, config, sure):
+  config.eval.samples, config.eval.best, config.eval.worst = 1, 2, 1
+  eval_stage.run(config, workdir, "eval")
+  kept = records(workdir / "eval" / "sft" / "samples" / "000000.jsonl")
+  assert [record["kind"] for record in kept].count("sample") == 1
+  of = lambda kind: [record for record in kept if record["kind"] == kind]
+  assert len(of("best")) == 2 and all(r["answer"] == r["gold"] for r in of("best"))
+  assert len(of("worst")) == 1 and all(r["answer"] != r["gold"] for r in of("worst"))
+  assert len({record["id"] for record in kept}) == len(kept)
+  # The last pair is the surest, right in one order; which one it is says its gold answer.
+  lines = records(workdir / "eval" / "sft" / "judgements.jsonl")
+  surest = max(lines, key=lambda line: line["probability"])
+  assert surest["id"] in {record["id"] for record in of("best") + of("worst")}
+
+
+def test_a_public_benchmark_is_scored_by_its_rule(workdir, config, sure):
+  folder = workdir / "bench"
+  text = (BENCHMARKS / "vl_rewardbench.jsonl").read_text()
+  out = io.BytesIO()
+  PIL.Image.new("RGB", (56, 56), "red").save(out, "JPEG")
+  for record in map(json.loads, text.splitlines()):
+    path = folder / record["image"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(out.getvalue())
+  (folder / "data.jsonl").write_text(text)
+  config.eval.benchmark, config.eval.data, config.eval.blank_pairs = "vl_rewardbench", "bench", 0
+  config.eval.mode = "r1_reward"
+  eval_stage.run(config, workdir, "eval")
+  found = summary(workdir)["sft"]
+  assert sum(map(len, sure)) == 9 and found["accuracy"] == found["accuracy_macro"] == 1
+  config.eval.mode = "both"
+  eval_stage.run(config, workdir, "eval")  # the other order is asked, and the first kept
+  found = summary(workdir)["sft"]
+  assert sum(map(len, sure)) == 18 and found["accuracy"] == 0.5
+  assert found["families"] == {"general": 0.5, "hallucination": 0.5, "reasoning": 0.5}
+  assert found["definitions"]["families/hallucination"]["n"] == 5
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"eval.benchmark": "pears"}, "unknown benchmark 'pears'; did you mean 'pairs'"),
+    ({"eval.mode": "r1_reward"}, "unknown config.eval.mode 'r1_reward'; known: both, first"),
+    ({"grammar": "thnik"}, "did you mean 'think'"),
+  ],
+)
+def test_a_bad_knob_stops_before_any_model_is_loaded(workdir, config, sure, change, message):
+  config.update_from_flattened_dict(change)
+  with pytest.raises(ValueError, match=message):
+    eval_stage.run(config, workdir, "eval")
+  assert not sure and not (workdir / "eval").exists()

@@ -1,5 +1,6 @@
 """Reinforcement learning: on policy, the same end after an interruption, groups that agree."""
 
+import dataclasses
 import json
 import shutil
 import zlib
@@ -10,7 +11,7 @@ from cot_rm import metrics, rewards
 from cot_rm.stages import rl
 
 
-def by_chance(completions, examples, grammar):
+def by_chance(completions, examples, grammar, ask):
   """A reward that a random model gets half of the time."""
   return [float(zlib.crc32(completion.text.encode()) % 2) for completion in completions]
 
@@ -37,7 +38,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
   assert {"train/kl", "reward/accuracy", "sampler/tokens_per_s", "time/rollout"} <= curves.keys()
   assert curves["check/accuracy"][0] == [4]
   samples = (folder / "samples" / "000004.jsonl").read_text().splitlines()
-  assert len(samples) == 8 and json.loads(samples[0])["media"]
+  kinds = [json.loads(line)["kind"] for line in samples]
+  assert kinds[:4] == ["best"] * 4 and len(samples) == 8 and json.loads(samples[0])["media"]
   assert json.loads((folder / "training.json").read_text())["steps"] == 4
 
   real, scored = rewards.score, []
@@ -62,7 +64,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
 
 def test_groups_that_all_agree_are_counted_and_teach_nothing(workdir, config, same):
   # No answer of 8 tokens is inside the grammar: every reward is 0.
-  config.rl.steps, config.rl.settings.kl, config.rl.optim.warmup = 1, 0.0, 0
+  config.rl.steps, config.rl.settings.grpo.kl, config.rl.optim.warmup = 1, 0.0, 0
   rl.run(config, workdir, "rl")
   curves = metrics.read(workdir / "rl" / "metrics.jsonl")
   assert curves["rl/silent_groups"] == ([1], [1.0]) and curves["rl/used_groups"] == ([1], [0.0])
@@ -75,3 +77,120 @@ def test_a_group_of_one_names_the_knob(workdir, config):
   with pytest.raises(ValueError, match="group of 1 .*config.rl.group"):
     rl.run(config, workdir, "rl")
   assert not (workdir / "rl" / "model").exists()
+
+
+def curves_of(workdir, config, **knobs):
+  config.rl.update(knobs)
+  rl.run(config, workdir, "rl")
+  return metrics.read(workdir / "rl" / "metrics.jsonl")
+
+
+def test_blank_pictures_make_a_difference_and_it_is_logged(workdir, config, rewarded):
+  curves = curves_of(workdir, config, steps=2, look_every=1)
+  steps, shift = curves["vision/logp_shift"]
+  assert steps == [1, 2] and min(shift) > 1e-6
+
+
+def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewarded, monkeypatch):
+  real = rl.logprobs.make
+
+  def blind(graphdef):
+    logps = real(graphdef)
+    return lambda params, batch: logps(
+      params,
+      dataclasses.replace(batch, prompts=dataclasses.replace(batch.prompts, pictures=None)),
+    )
+
+  monkeypatch.setattr(rl.logprobs, "make", blind)
+  with pytest.raises(RuntimeError, match="rl: blanking the pictures .* does not see them"):
+    rl.run(config, workdir, "rl")
+
+
+def test_a_rollout_trains_in_parts_and_more_than_once(workdir, config, rewarded):
+  curves = curves_of(workdir, config, steps=2, updates=2, epochs=2, silent="keep")
+  # The rate falls over steps * updates * epochs optimizer steps; the last one is logged.
+  assert curves["train/loss"][0] == [1, 2]
+  assert json.loads((workdir / "rl" / "training.json").read_text())["steps"] == 2
+  # What a later pass sees is off policy; what is compared with the sampler is the first update.
+  assert max(curves["agree/logp_diff_mean"][1]) < 1e-4 < max(curves["train/ratio_max"][1]) - 1
+
+
+def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewarded, same):
+  other = shutil.copytree(workdir, tmp_path / "other")
+  config.rl.ahead = 1
+  rl.run(config, workdir, "rl")
+  curves = metrics.read(workdir / "rl" / "metrics.jsonl")
+  # Behind a checkpoint sampling starts afresh; the others are by weights one step old. (The first
+  # step, at a rate of 0, moves nothing.)
+  apart = curves["train/ratio_max"][1]
+  assert max(apart[0], apart[2]) < 1 + 1e-3 < apart[3]
+
+  config.rl.steps = 4
+  real = rl.train.check
+
+  def stop(found, i):
+    real(found, i)
+    if i == 2:
+      raise RuntimeError("the power went out")
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(rl.train, "check", stop)
+    with pytest.raises(RuntimeError, match="the power went out"):
+      rl.run(config, other, "rl")
+  rl.run(config, other, "rl")
+  same(other / "rl" / "model", workdir / "rl" / "model")
+
+
+@pytest.mark.parametrize(
+  "algorithm, kl", [("stable_reinforce", 0.0), ("reinforce_pp", 0.01), ("rloo", 0.0)]
+)
+def test_other_algorithms_run_with_and_without_a_reference(
+  workdir, config, rewarded, algorithm, kl
+):
+  config.rl.settings[algorithm].kl = kl
+  curves = curves_of(workdir, config, algorithm=algorithm, silent="keep", steps=2)
+  assert len(curves["train/loss"][1]) == 2 and curves["train/grad_norm"][1][0] > 0
+  assert curves["rl/filtered"][0] == [1, 2]
+
+
+def test_a_correction_weighs_by_the_trainer_s_own_probabilities(workdir, config, rewarded):
+  config.rl.correction.cap = 2.0
+  curves = curves_of(workdir, config, steps=1)
+  assert curves["correction/factor_mean"][1][0] == pytest.approx(1, abs=1e-3)
+  assert curves["agree/logp_diff_mean"][1][0] < 1e-4
+
+
+def test_both_orders_are_asked_for_the_swap_reward(workdir, config, rewarded):
+  curves = curves_of(workdir, config, steps=1, rewards=dict(accuracy=1.0, swap=0.5))
+  # Answers of 8 tokens are outside the grammar: no order has a verdict to agree with.
+  assert curves["reward/failed/swap"][1] == [8.0] and curves["reward/failed"][1] == [8.0]
+
+
+def test_somebody_unknown_to_ask_is_an_error(workdir, config):
+  config.rl.judge.by = "oracle"
+  with pytest.raises(ValueError, match="config.rl.judge.by is 'oracle'; known: 'service'"):
+    rl.run(config, workdir, "rl")
+
+
+def test_a_loss_that_is_not_finite_ends_the_stage_where_that_is_wanted(
+  workdir, config, rewarded, monkeypatch
+):
+  real = rl.train.make_step
+
+  def falls(*args, **kwargs):
+    step = real(*args, **kwargs)
+
+    def at_third(state, batch):
+      state, found = step(state, batch)
+      return state, found | ({"train/loss": float("nan")} if int(state.step) == 3 else {})
+
+    return at_third
+
+  monkeypatch.setattr(rl.train, "make_step", falls)
+  other = config.copy_and_resolve_references()
+  curves = curves_of(workdir, config, unsound="end")
+  assert curves["train/loss"][0] == [1, 2, 3] and curves["check/accuracy"][0] == [3]
+  assert json.loads((workdir / "rl" / "training.json").read_text())["steps"] == 3
+  shutil.rmtree(workdir / "rl")
+  with pytest.raises(FloatingPointError, match="step 2: train/loss is nan"):
+    rl.run(other, workdir, "rl")

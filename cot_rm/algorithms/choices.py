@@ -1,0 +1,19 @@
+"""Settings that name one of a few ways: a wrong name is an error where the program starts."""
+
+import difflib
+
+
+def check(settings, name, choices):
+  """Raises ValueError where the field `name` of an algorithm's Config is none of `choices`."""
+  value = getattr(settings, name)
+  if value in choices:
+    return
+  near = difflib.get_close_matches(str(value), choices, 1)
+  hint = f"; did you mean {near[0]!r}?" if near else "."
+  raise ValueError(f"{knob(settings, name)} is {value!r}{hint} Known: {', '.join(choices)}")
+
+
+def knob(settings, name):
+  """The knob that a field of an algorithm's Config comes from."""
+  algorithm = type(settings).__module__.rpartition(".")[2]
+  return f"config.rl.settings.{algorithm}.{name}"

@@ -1,0 +1,98 @@
+"""What questions of the built-in world come to, from what is seen, rightly or wrongly.
+
+A wrong reading is a right one of another scene: its answer follows from what it says it sees.
+"""
+
+import itertools
+import re
+
+from cot_rm.data import shapes_text
+
+_COLOUR, _SHAPE = (f"({'|'.join(words)})" for words in (shapes_text.COLOURS, shapes_text.SHAPES))
+_CAPTION = re.compile(rf"a {_COLOUR} {_SHAPE}(?: ({'|'.join(shapes_text.HOWS)}))?")
+_SIDE = re.compile(
+  rf"Is the {_COLOUR} {_SHAPE} ({'|'.join(shapes_text.SIDES)}) the {_COLOUR} {_SHAPE}\?"
+)
+_NUMBER = re.compile(rf"How many (?:{_COLOUR} shapes|{_SHAPE}s) are there\?")
+
+
+def answer(question, things):
+  """The answer to a question of the world about what shows `things`; None where there is none."""
+  moving = [thing for thing in things if thing.how.startswith("moves ")]
+  one = lambda words: words[0] if len(words) == 1 else None
+  if found := _NUMBER.fullmatch(question):
+    return shapes_text.NUMBERS[sum((found[1] or found[2]) in thing[:2] for thing in things)]
+  if found := _SIDE.fullmatch(question):
+    near, far = shapes_text.SIDES[found[3]]
+    hows = {thing[:2]: thing.how for thing in things}
+    sides = (hows.get(found.group(1, 2)), hows.get(found.group(4, 5)))
+    return {(near, far): "yes", (far, near): "no"}.get(sides)
+  if found := re.fullmatch(rf"What colour is the {_SHAPE}\?", question):
+    return one([thing.colour for thing in things if thing.shape == found[1]])
+  if found := re.fullmatch(rf"What shape is the {_COLOUR} one\?", question):
+    return one([thing.shape for thing in things if thing.colour == found[1]])
+  if found := re.fullmatch(rf"Which way does the {_SHAPE} move\?", question):
+    return one([thing.how.removeprefix("moves ") for thing in moving if thing.shape == found[1]])
+  if question == "Which appears first?":
+    return one([" ".join(thing[:2]) for thing in things if thing.how == shapes_text.ORDER[0]])
+  if question == "What colour is the shape that moves?":
+    return one([thing.colour for thing in moving])
+  if question == "What shape moves?":
+    return one([thing.shape for thing in moving])
+  raise ValueError(f"not a question of the built-in world: {question!r}")
+
+
+def wanted(caption):
+  """The things that a caption asks for. Raises ValueError on one that is not of the world."""
+  found = [_CAPTION.fullmatch(piece) for piece in re.split(r" and (?=a )", caption)]
+  if None in found:
+    raise ValueError(f"not a caption of the built-in world: {caption!r}")
+  return [shapes_text.Thing(one[1], one[2], one[3] or "") for one in found]
+
+
+def answers(question, things, responses):
+  """Ways to see `things` wrong, by one detail, that make the wrong one of two answers right."""
+  truth = answer(question, things)
+  said = [shapes_text.plain(response) for response in responses]
+  if truth not in said or said[0] == said[1]:
+    raise ValueError(f"{responses} to {question!r}: not one right and one wrong answer")
+  (wrong,) = (one for one in said if one != truth)
+  return [seen for seen in _misread(things) if answer(question, seen) == wrong]
+
+
+def candidates(caption, shown):
+  """Ways to see two candidates wrong, each by one detail at most, so that the worse one wins.
+
+  Where there is none, the two are taken for each other.
+  """
+  total = lambda things: sum(shapes_text.scores(shapes_text.judge(things, caption)))
+  better, worse = sorted(shown, key=total, reverse=True)
+  if total(better) == total(worse):
+    raise ValueError(f"the candidates are equally good for {shapes_text.caption(caption)!r}")
+  readings = [[(total(seen), seen) for seen in [one, *_misread(one)]] for one in (better, worse)]
+  pairs = [(b, w) for low, b in readings[0] for high, w in readings[1] if low < high]
+  pairs = pairs or [(worse, better)]
+  return pairs if shown[0] == better else [pair[::-1] for pair in pairs]
+
+
+def _misread(things):
+  """The ways to see things wrong by one detail; no two of the same kind at once."""
+  things = tuple(things)
+  ways = []
+  for at, thing in enumerate(things):
+    looks = [thing._replace(colour=colour) for colour in shapes_text.COLOURS]
+    looks += [thing._replace(shape=shape) for shape in shapes_text.SHAPES]
+    if thing.how.startswith("moves "):
+      looks += [thing._replace(how=f"moves {way}") for way in shapes_text.DIRECTIONS]
+    ways += [(*things[:at], look, *things[at + 1 :]) for look in looks]
+    if not thing.how:
+      ways.append(things[:at] + things[at + 1 :])
+  for (i, one), (j, other) in itertools.combinations(enumerate(things), 2):
+    swapped = list(things)  # their places, their order, or which of them moves
+    swapped[i], swapped[j] = one._replace(how=other.how), other._replace(how=one.how)
+    ways.append(tuple(swapped))
+  if {thing.how for thing in things} <= {"", *itertools.chain(*shapes_text.SIDES.values())}:
+    kinds = itertools.product(shapes_text.COLOURS, shapes_text.SHAPES)  # not in a video
+    ways += [(*things, shapes_text.Thing(*kind)) for kind in kinds]
+  kinds = lambda some: {thing[:2] for thing in some}
+  return [way for way in ways if way and way != things and len(kinds(way)) == len(way)]

@@ -1,0 +1,70 @@
+"""The run's page: one HTML file with its figures, curves, and samples with their pictures."""
+
+import json
+
+import jinja2
+from etils import epath
+
+from cot_rm.report import cards, curves, dots, facts, made, tables, votes
+
+
+def write(workdir, summary):
+  """Writes workdir/report.html, whole and self-contained: it loads nothing from anywhere.
+
+  All that is in the workdir is shown, and what is not there is left out: curves of each
+  <stage>/metrics.jsonl; the newest <stage>/samples/<step>.jsonl of stages and of models that eval
+  scored, see cards.card; the <stage>/figures.json of distill and reject; the run's facts of
+  config.json and of each <stage>/done.json.
+
+  Args:
+    workdir: of the run.
+    summary: {model: figures}, see stages/eval.
+
+  Returns:
+    The path of the page.
+  """
+  workdir = epath.Path(workdir)
+  run = facts.read(workdir / "config.json")
+  folders = facts.order(workdir, facts.plan(run))
+  name = lambda folder: "/".join(folder.parts[len(workdir.parts) :])
+  best = max(summary, key=lambda stage: summary[stage]["accuracy"], default=None)
+  page = (
+    jinja2.Environment(
+      loader=jinja2.FileSystemLoader(str(epath.Path(__file__).parent)),
+      autoescape=True,
+      undefined=jinja2.StrictUndefined,
+      trim_blocks=True,
+      lstrip_blocks=True,
+    )
+    .get_template("page.html.j2")
+    .render(
+      title=workdir.name,
+      subtitle=facts.subtitle(run, summary),
+      stages=facts.stages(workdir, run),
+      headline=tables.headline(summary, facts.starts(run)),
+      rest=tables.rest(summary),
+      accuracy=dots.families(summary),
+      by_family=tables.by_family(summary),
+      by_family_plus=tables.by_family(summary, "families_plus"),
+      definitions=tables.definitions(summary),
+      votes=votes.section(summary),
+      orders=dots.orders(summary),
+      made=made.sections(workdir, facts.plan(run)),
+      curves=[
+        (name(folder), *found)
+        for folder in folders
+        if any(found := curves.plot_all(folder / "metrics.jsonl"))
+      ],
+      samples=[
+        (name(folder), folder.name == best, *found)
+        for folder in folders
+        if (found := cards.newest(folder))
+      ],
+      machine=facts.machine(run),
+      commands=facts.commands(run),
+      config=json.dumps(run["config"], indent=2) if run else "",
+    )
+  )
+  path = workdir / "report.html"
+  path.write_text(page)
+  return path

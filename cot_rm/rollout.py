@@ -1,0 +1,138 @@
+"""A rollout: groups of judgements of the same questions, and what each is worth.
+
+Q prompts, G samples of each, T tokens of an answer.
+"""
+
+import dataclasses
+import time
+
+import numpy as np
+
+from cot_rm import prompts, rewards
+from cot_rm.data import packing, samples
+
+SILENT = ("keep", "drop", "resample")  # what becomes of groups whose rewards are equal
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+  """Judgements of Q prompts, G of each, with their rewards."""
+
+  judged: list  # of judge.Judgement
+  rewards_QG: np.ndarray  # f32[Q, G]; NaN: could not be computed
+  parts: dict  # {reward: f32[Q, G]}
+  metrics: dict
+
+  @property
+  def lengths_QG(self):
+    """i64[Q, G]: tokens of each answer."""
+    return np.array([[len(c.tokens) for c in j.completions] for j in self.judged])
+
+  @property
+  def spread_Q(self):
+    """f32[Q]: how far the rewards of a group lie apart; 0 where it agrees, or none is known."""
+    return spread(self.rewards_QG)
+
+  def chosen(self, silent, most, *, least):
+    """i64: places of the groups that are trained on, `least` to `most` of them.
+
+    Args:
+      silent: of SILENT; but for "keep" groups that agree are left out, unless too few differ.
+    """
+    if silent not in SILENT:
+      raise ValueError(f"config.rl.silent is {silent!r}; known: {', '.join(SILENT)}")
+    every = np.arange(len(self.judged))
+    if silent == "keep":
+      return every[:most]
+    differ = self.spread_Q > 0
+    chosen = every[differ][:most]
+    return np.concatenate([chosen, every[~differ][: max(least - len(chosen), 0)]])
+
+  def records(self, *, groups=4, each=2, ends=4):
+    """What people read, with rewards: what earned most and least, then the first of each group."""
+    known = [tuple(at) for at in np.argwhere(~np.isnan(self.rewards_QG)).tolist()]
+    ranked = sorted(known, key=lambda at: -self.rewards_QG[at])
+    kinds = dict.fromkeys(ranked[:ends], "best")
+    for at in ranked[: -ends - 1 : -1]:
+      kinds.setdefault(at, "worst")
+    for q, judged in enumerate(self.judged[:groups]):
+      for g in range(min(each, len(judged.completions))):
+        kinds.setdefault((q, g), "sample")
+    out = []
+    for (q, g), kind in kinds.items():
+      judged = self.judged[q]
+      worth = {"total": self.rewards_QG[q, g]}
+      worth |= {name: values[q, g] for name, values in self.parts.items()}
+      shown = {name: value for name, value in worth.items() if not np.isnan(value)}
+      one = samples.record(judged.example, judged.completions[g], judged.verdicts[g], shown)
+      out.append(one | {"kind": kind})
+    return out
+
+
+def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, rounds):
+  """Rollout number i.
+
+  Args:
+    data: an iterator of lists of Examples.
+    policy: a Judge.
+    grammar: its name.
+    group: samples of each prompt.
+    how: sampling.Sampling.
+    seed: of the run.
+    weights, ask: see rewards.score. Where "swap" has a weight each question is asked both ways.
+    wanted, rounds: until so many groups differ in their rewards, but at most so many times, more
+      questions are sampled (DAPO's dynamic sampling, arXiv:2503.14476).
+  """
+  began, judged, sampled = time.monotonic(), [], 0.0
+  for again in range(rounds):
+    examples = next(data)
+    if "swap" in weights:
+      examples = [turned for example in examples for turned in (example, example.swapped())]
+    start = time.monotonic()
+    judged += policy.judge(
+      examples, grammar=grammar, n=group, how=how, seed=seed + i + 1_000_003 * again
+    )
+    sampled += time.monotonic() - start
+    rewards_QG, metrics, parts = rewards.score(
+      [j.completions for j in judged],
+      [j.example for j in judged],
+      prompts.get(grammar),
+      weights,
+      ask,
+    )
+    if (spread(rewards_QG) > 0).sum() >= wanted:
+      break
+  completions = [c for j in judged for c in j.completions]
+  answers = [v.answer for j in judged for v in j.verdicts if v.answer is not None]
+  lengths = [len(c.tokens) for c in completions]
+  metrics |= {
+    "rl/silent_groups": np.mean(spread(rewards_QG) == 0),
+    "rl/rounds": again + 1,
+    "rl/parse_rate": len(answers) / len(completions),
+    "rl/first_slot": answers.count(1) / max(len(answers), 1),
+    "rl/mean_length": np.mean(lengths),
+    "rl/cut": np.mean([c.finish == "length" for c in completions]),
+    "sampler/tokens_per_s": sum(lengths) / sampled,
+    "time/rollout": sampled,
+    "time/rewards": time.monotonic() - began - sampled,
+  }
+  return Rollout(judged, rewards_QG, parts, metrics)
+
+
+def spread(rewards_QG):
+  """See Rollout.spread_Q."""
+  known_QG = ~np.isnan(rewards_QG)
+  most_Q = np.where(known_QG, rewards_QG, -np.inf).max(1)
+  least_Q = np.where(known_QG, rewards_QG, np.inf).min(1)
+  return np.where(known_QG.any(1), most_Q - least_Q, 0.0)
+
+
+def items(judgement, advantages=None):
+  """A group's samples as packing.Items; advantages: f32[G], or f32[G, T] of each token."""
+  out = []
+  for g, completion in enumerate(judgement.completions):
+    advantage = 0.0 if advantages is None else advantages[g]
+    if np.ndim(advantage):
+      advantage = advantage[: len(completion.tokens)]
+    out.append(packing.Item(judgement.prompt, completion.tokens, completion.logps, advantage))
+  return out

@@ -1,0 +1,141 @@
+"""Asks a teacher for judgements of labelled pairs, and keeps those that come to the label.
+
+R1-Reward's cold start (arXiv:2505.02835): up to three attempts at a pair, and how many it took is
+how hard the pair is. UnifiedReward-Think's (arXiv:2505.03318) has one attempt.
+"""
+
+import contextlib
+import json
+
+import jax
+from absl import logging
+from jax.experimental import multihost_utils
+
+from cot_rm import chat, metrics, prompts, stages
+from cot_rm.data import shapes_teacher, sources, store, taught
+
+PROBE = 32  # pairs that are asked before the others: a teacher that judges none of them is no use
+
+
+def run(config, workdir, name):
+  """workdir/<name>/data: splits "kept" (with reasoning) and "failed"; returns the figures.
+
+  Both have `attempts`: the attempt that was right, or one more than there were; together they hold
+  every pair that was asked for, in the order in which the teacher saw it. A split without examples
+  is not written. The answers are in a cache: an interrupted run goes on with the call it was at.
+  The knobs are the section of the stage's folder where there is one, else config.distill.
+
+  Raises:
+    chat.Stopped: wrong key, nobody there, a budget spent, a disk full; see chat.
+    RuntimeError: no judgement that can be read, or calls without an answer. Run again, it goes on.
+  """
+  section, folder = name if name in config else "distill", workdir / name
+  knobs, where = config[section], f"config.{section}"
+  if jax.process_index() == 0 and not (folder / "data").exists():
+    folder.mkdir(parents=True, exist_ok=True)
+    source = sources.open(stages.find(workdir, knobs.data), knobs.split)
+    tasks = [task for task in knobs.tasks.split(",") if task]
+    pairs = taught.drawn(source, count=knobs.count, tasks=tasks, seed=config.seed)
+    with _client(knobs, folder, where) as client:
+      _ask(source, pairs, client, knobs, config.grammar, name, where)
+      figures = taught.figures(pairs, limit=knobs.attempts)
+      spent = chat.Spent(figures["calls"], figures["prompt_tokens"], figures["completion_tokens"])
+      figures["dollars"], model = client.budget.cost(spent), client.model
+    part = folder / "figures.part"
+    part.write_text(json.dumps(figures, indent=2))
+    part.replace(folder / "figures.json")
+    splits = {
+      "kept": [pair for pair in pairs if pair.right],
+      "failed": [pair for pair in pairs if pair.failed],
+    }
+    whole = lambda some: (
+      taught.example(source, pair, limit=knobs.attempts, model=model) for pair in some
+    )
+    # TFDS cannot write an empty split.
+    store.write(folder / "data", {split: whole(some) for split, some in splits.items() if some})
+  multihost_utils.sync_global_devices(name)  # the teacher is asked once, not once a process
+  if jax.process_index() > 0:
+    return None
+  figures = json.loads((folder / "figures.json").read_text())
+  by_source = figures.pop("by_source")
+  heads = next(iter(by_source.values()))
+  metrics.table(
+    f"{name}: attempts until the teacher came to the label",
+    {head: {source: row[head] for source, row in by_source.items()} for head in heads},
+  )
+  return figures
+
+
+@contextlib.contextmanager
+def _client(knobs, folder, where):
+  """The client of the service that the config names; where it names none, of the built-in one."""
+  with contextlib.ExitStack() as stack:
+    endpoint, model = knobs.endpoint.to_dict(), knobs.model
+    if not endpoint["base_url"]:
+      teacher = shapes_teacher.Teacher(**knobs.teacher)
+      endpoint["base_url"], model = stack.enter_context(shapes_teacher.serve(teacher)), teacher.name
+      logging.info("no service is named: the teacher is the built-in one, %s", endpoint["base_url"])
+    yield stack.enter_context(
+      chat.Client(
+        model,
+        cache=knobs.cache or folder / "calls.sqlite",
+        endpoint=chat.Endpoint(**endpoint),
+        budget=chat.Budget(**knobs.budget),
+        pictures=chat.Pictures(**knobs.pictures),
+        where=where,
+      )
+    )
+
+
+def _ask(source, pairs, client, knobs, grammar, name, where):
+  """Asks round by round, until each pair is right, lost or out of attempts."""
+  module, asked, right = prompts.get(grammar), 0, 0
+
+  def take(pair, reply):
+    nonlocal asked, right
+    pair.replies.append(reply)
+    if reply.final:
+      pair.verdicts.append(module.parse(reply.text, pair.task).answer if reply.text else None)
+    asked, right = asked + (len(pair.replies) == 1), right + pair.right
+    done = pair.right or pair.lost or len(pair.verdicts) == knobs.attempts
+    bar.advance(int(done), agreement=right / asked, dollars=client.dollars)
+
+  with metrics.bar(name, total=len(pairs)) as bar:
+    for attempt in range(1, knobs.attempts + 1):
+      due = [pair for pair in pairs if not pair.right and not pair.lost]
+      for some in (due[:PROBE], due[PROBE:]):
+        client.ask(
+          (module.render(taught.put(source, pair)) for pair in some),
+          chat.Sampling(attempt=attempt, **knobs.sampling),
+          names=[f"example {pair.id!r}" for pair in some],
+          progress=lambda number, reply, some=some: take(some[number], reply),
+        )
+        if attempt == 1 and len(due) > PROBE:
+          _check(any(v for pair in pairs for v in pair.verdicts), pairs, client, grammar, where)
+  lost = [pair for pair in pairs if pair.lost]
+  if len(lost) > knobs.unanswered:
+    raise RuntimeError(
+      f"{len(lost):,} of {len(pairs):,} pairs had no answer ({_counted(lost)}); the first: example "
+      f"{lost[0].id!r}: {lost[0].replies[-1].error}\nwhat was answered is kept: run the same "
+      f"command again, or let so many be left out by {where}.unanswered"
+    )
+  _check(right, pairs, client, grammar, where)
+
+
+def _check(of_use, pairs, client, grammar, where):
+  """Raises RuntimeError where the teacher is of no use, before it costs more."""
+  if of_use:
+    return
+  asked = [pair for pair in pairs if pair.replies]
+  reply = asked[0].replies[-1]
+  raise RuntimeError(
+    f"{client.model} at {client.endpoint.base_url} has not found the better one in any of "
+    f"{len(asked):,} pairs ({_counted(asked)}). To example {asked[0].id!r} it says: "
+    f"{(reply.error or reply.text)[:300]!r}\nchange {where}.model, or config.grammar, which is "
+    f"{grammar!r}; what was answered is kept"
+  )
+
+
+def _counted(pairs):
+  """ "refused 3, verdict 17"."""
+  return ", ".join(f"{kind} {count:,}" for kind, count in sorted(taught.brought(pairs).items()))

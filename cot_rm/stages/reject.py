@@ -1,0 +1,77 @@
+"""Rejection sampling: the policy's own right judgements are kept, what it never gets is hard.
+
+Stage 2 of UnifiedReward-Think (arXiv:2505.03318): one sample a pair; the two sets part the pool.
+"""
+
+import json
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from cot_rm import metrics, prompts, rewards, stages
+from cot_rm.data import kept, lines, sources, store
+from cot_rm.sampler import sampling
+
+BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
+
+
+def run(config, workdir, name):
+  """workdir/<name>/data: splits "kept", with reasoning, and "hard"; returns the figures.
+
+  A pair none of whose samples is right is hard; one outside the grammar is wrong. Samples go to
+  samples.jsonl as they come: an interrupted run goes on where the file ends. A split without
+  examples is not written.
+  """
+  folder, knobs = workdir / name, config[name if name in config else "reject"]
+  pool = kept.Pool(
+    sources.open(stages.find(workdir, knobs.data), knobs.split),
+    count=knobs.count,
+    tasks=[task for task in knobs.tasks.split(",") if task],
+    seed=config.seed,
+  )
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / "samples.jsonl"
+  _sample(config, workdir, knobs, pool, path, name)
+  samples = lines.read(path, pool)
+  parted = kept.part(pool, samples, most=knobs.keep)
+  figures = kept.figures(pool, parted, samples)
+  if jax.process_index() == 0 and not (folder / "data").exists():
+    provenance = {
+      "model": stages.find(workdir, knobs.start),
+      "seed": config.seed,
+      "sampling": knobs.sampling.to_dict(),
+    }
+    store.write(folder / "data", kept.splits(pool, parted, samples, provenance))
+  multihost_utils.sync_global_devices(name)
+  metrics.table(f"{name}: one right sample keeps a pair", figures.pop("families"))
+  (folder / "figures.json").write_text(json.dumps(figures))
+  return figures
+
+
+def _sample(config, workdir, knobs, pool, path, name):
+  """Writes what is missing of the samples of each pair."""
+  how = sampling.Sampling(**knobs.sampling)
+  done = len(lines.read(path, pool)) // knobs.samples
+  if done == len(pool):
+    return
+  grammar = prompts.get(config.grammar)
+  judge = stages.load(config, workdir, knobs.start, rows=knobs.rows, rules="sample_rules")
+  step = BATCHES * knobs.rows
+  with metrics.bar(name, total=len(pool), done=done) as bar:
+    for at in range(done, len(pool), step):
+      some = [pool[row] for row in range(at, min(at + step, len(pool)))]
+      judged = judge.judge(
+        some,
+        grammar=config.grammar,
+        n=knobs.samples,
+        how=how,
+        seed=config.seed,
+        progress=bar.advance,
+      )
+      _, _, parts = rewards.score(
+        [j.completions for j in judged], some, grammar, dict.fromkeys(knobs.accept, 1.0)
+      )
+      # Where a reward cannot be had (NaN) the sample is not right.
+      right_QG = np.all([part == 1 for part in parts.values()], axis=0)
+      lines.append(path, kept.records(judged, right_QG, first=at))

@@ -1,0 +1,70 @@
+"""The audit of the rewards: the configured mixes stand it, and it does find what is wrong."""
+
+import importlib.util
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).resolve().parents[2] / "bench" / "audit_rewards.py"
+
+
+@pytest.fixture(scope="module")
+def bench():
+  spec = importlib.util.spec_from_file_location("audit_rewards", PATH)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def test_no_hack_earns_more_than_honesty_under_any_configured_mix(bench, capsys, monkeypatch):
+  monkeypatch.setattr(sys, "argv", ["audit_rewards.py"])
+  with pytest.raises(SystemExit) as ended:
+    bench.main()
+  out = capsys.readouterr().out
+  assert ended.value.code == 0
+  figures = json.loads(out.splitlines()[-1])
+  assert figures["breaches"] == 0 and figures["mixes"] == 4 and figures["hacks"] > 30
+  assert "grammar brief" in out and "configs/tiny.py" in out
+
+
+def test_the_published_accuracy_rule_does_not_stand_it(bench):
+  _, breaches = bench.audit({"published": {"format": 1.0, "accuracy_published": 1.0}}, quick=True)
+  found = "\n".join(breaches)
+  for hack in ("an <answer> for each", "a candidate's own <answer>", "endless text behind"):
+    assert f"{hack!r} earns 2 without a verdict, an honest wrong answer 1" in found, hack
+
+
+def test_a_wrong_judgement_pays_what_the_paper_says(bench):
+  tables, _ = bench.audit(bench.MIXES, quick=True)
+  for label, right in (("R1-Reward, paper", 1.5), ("R1-Reward, released", 1.0)):
+    rows = tables["think"][label]
+    assert rows["honest"] == ("honest", 0.5, 2.0)
+    assert rows["scores for the other"] == ("against", 0.5, right)
+    assert rows["nothing at all"] == ("no verdict", 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+  ("row", "said"),
+  [
+    (("no verdict", 1.0, 1.0), None),
+    (("no verdict", 1.0, 1.5), "1.5 without a verdict"),
+    (("no verdict", math.nan, math.nan), None),
+    (("verdict", 0.5, 2.0), None),
+    (("verdict", 1.5, 2.0), "1.5 for a wrong verdict"),
+    (("verdict", 1.0, 2.5), "2.5 for a right verdict"),
+    (("against", 1.0, 2.0), "2 for a right verdict"),
+    (("against", 1.0, 1.5), None),
+  ],
+)
+def test_each_bar_is_kept_or_named(bench, row, said):
+  rows = {"honest": ("honest", 1.0, 2.0), "hack": row}
+  found = bench.breach("hack", rows, {"chain": 0.5})
+  assert found is None if said is None else said in found
+
+
+def test_a_mix_that_does_not_look_at_reasons_cannot_tell_them(bench):
+  rows = {"honest": ("honest", 1.0, 2.0), "hack": ("against", 1.0, 2.0)}
+  assert bench.breach("hack", rows, {"accuracy": 1.0}) is None

@@ -1,0 +1,174 @@
+"""The groups by id, the figures as published, and the records of its owners."""
+
+import collections
+import io
+import json
+import random
+
+import PIL.Image
+import pyarrow.parquet
+import pytest
+
+from cot_rm.benchmarks import vl_rewardbench
+from cot_rm.prompts import r1_reward
+
+IDS = [  # as many of each kind as the 1,250 ids have
+  name.format(i)
+  for name, count in {
+    "hallucination_pair-{}": 448,
+    "RLHF-V-{}": 68,
+    "RLAIF-V-{}": 233,
+    "wildvision-battle-{}": 173,
+    "jailbreak-{}": 7,
+    "LRVInstruction-00000000{}": 1,
+    "politics-{}": 1,
+    "svit-complex_reasoning-{}": 1,
+    "mathverse_{}": 200,
+    "mmmu_pro_test_Marketing_{}": 118,
+  }.items()
+  for i in range(count)
+]
+
+
+def picture():
+  out = io.BytesIO()
+  PIL.Image.new("RGB", (8, 8), "red").save(out, "JPEG")
+  return out.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path, fixtures):
+  """The layout of R1-Reward's copy, with pictures of our own."""
+  text = (fixtures / "vl_rewardbench.jsonl").read_text()
+  (tmp_path / "data.jsonl").write_text(text)
+  for line in text.splitlines():
+    path = tmp_path / json.loads(line)["image"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(picture())
+  return tmp_path
+
+
+@pytest.mark.parametrize(
+  "group, general, hallucination, reasoning",
+  [
+    (vl_rewardbench.official, 183, 749, 318),
+    (vl_rewardbench.r1_reward, 484, 448, 318),
+    (vl_rewardbench.unified_reward, 631, 301, 318),
+  ],
+)
+def test_the_sizes_of_the_groups(group, general, hallucination, reasoning):
+  sizes = collections.Counter(map(group, IDS))
+  assert sizes == {"general": general, "hallucination": hallucination, "reasoning": reasoning}
+
+
+def test_the_groups_of_real_ids(fixtures):
+  ids = (fixtures / "vl_rewardbench_ids.txt").read_text().split()
+  for name, due in (
+    ("hallucination_pair-13434", ("hallucination", "hallucination", "general")),
+    ("RLAIF-V-61727", ("hallucination", "general", "hallucination")),
+    ("RLHF-V-414", ("hallucination", "general", "hallucination")),
+    ("mathverse_3794", ("reasoning",) * 3),
+    ("mmmu_pro_validation_Public_Health_8", ("reasoning",) * 3),
+    ("svit-complex_reasoning-876", ("general",) * 3),
+    ("wildvision-battle-254", ("general",) * 3),
+  ):
+    assert name in ids
+    groups = vl_rewardbench.official, vl_rewardbench.r1_reward, vl_rewardbench.unified_reward
+    assert tuple(group(name) for group in groups) == due
+  sizes = collections.Counter(map(vl_rewardbench.official, ids))
+  assert sizes == {"hallucination": 24, "reasoning": 16, "general": 10}
+
+
+def test_the_published_row_of_r1_reward_comes_out(example, says):
+  left = {"general": 309, "hallucination": 384, "reasoning": 206}
+  given = []
+  for row, name in enumerate(IDS):
+    group = vl_rewardbench.r1_reward(name)
+    left[group] -= 1
+    given.append(says(example(1, id=name, row=row), 1 if left[group] >= 0 else 2))
+  found = vl_rewardbench.score(given, [None] * len(given), mode="r1_reward")
+  percent = lambda value: round(100 * value, 2)
+  assert percent(found["accuracy"]) == 71.92  # 899 of 1,250
+  assert found["accuracy_macro"] == pytest.approx(0.7144, abs=1e-4)  # theirs: of rounded columns
+  families = {name: percent(value) for name, value in found["families"].items()}
+  assert families == {"general": 63.84, "hallucination": 85.71, "reasoning": 64.78}
+  sizes = {name: what["n"] for name, what in found["definitions"].items()}
+  assert sizes == {
+    "accuracy": 1250,
+    "accuracy_macro": 3,
+    "families/general": 484,
+    "families/hallucination": 448,
+    "families/reasoning": 318,
+  }
+  assert "R1-Reward's groups" in found["definitions"]["families/general"]["what"]
+  official = vl_rewardbench.score(given, [None] * len(given), mode="first")
+  assert official["accuracy"] == found["accuracy"]  # groups change no overall figure
+  assert official["definitions"]["families/hallucination"]["n"] == 749
+
+
+def test_a_judge_that_always_takes_the_first_is_right_half_the_time(example, says):
+  rows = [example(1, id=name) for name in IDS[::50]]
+  given = [says(e, 1) for e in rows]
+  found = vl_rewardbench.score(given, [says(e.swapped(), 1) for e in rows])
+  assert found["accuracy"] == 0.5 and found["order_consistency"] == 0
+  assert vl_rewardbench.score(given, [None] * len(rows), mode="r1_reward")["accuracy"] == 1
+
+
+def test_the_coin_of_unified_reward_is_seed_0_and_a_half(example):
+  rows = [example(1, better=2 if i == 3 else 1) for i in range(40)]
+  rng = random.Random(0)
+  swaps = [rng.random() < 0.5 for _ in rows]
+  assert swaps[:6] == [False, False, True, True, False, True]  # .844 .758 .421 .259 .511 .405
+  due = [int(swap) for swap in swaps]
+  due[3] = 0  # the better one stood second: exchanged, it is first
+  assert vl_rewardbench.MODES["unified_reward"].orders(rows) == [(order,) for order in due]
+
+
+def test_records_with_chosen_and_rejected_are_read_as_they_are(root):
+  rows = vl_rewardbench.examples(root)
+  assert len(rows) == 9
+  clock = rows[5]
+  assert clock.id == "5:RLHF-V-414" and clock.extra == {"id": "RLHF-V-414", "row": 5}
+  assert clock.question == "What type of clock is on the wall?" and clock.gold == 1
+  assert clock.task == "image_understanding" and len(clock.responses[1]) == 26
+  assert clock.media[0].source == str(root / "vl_reward/img/image_1007.jpg")
+  (message,) = r1_reward.render(clock)
+  assert [part["type"] for part in message["content"]] == ["image", "text"]
+
+
+def test_records_with_a_ranking_are_turned_to_the_better_one_first(tmp_path):
+  (tmp_path / "data" / "images").mkdir(parents=True)
+  (tmp_path / "data" / "images" / "a.jpg").write_bytes(picture())
+  record = {"id": "RLHF-V-1", "query": "<image>\nWhich?", "image_path": "images/a.jpg"}
+  record |= {"response": ["worse", "better"], "human_ranking": [1, 0]}
+  path = tmp_path / "data" / "data.jsonl"
+  path.write_text(json.dumps(record) + "\n")
+  (found,) = vl_rewardbench.examples(tmp_path)
+  assert found.responses == ("better", "worse") and found.question == "Which?"
+  assert found.extra["better"] == 2
+  path.write_text(json.dumps(record | {"human_ranking": [1]}) + "\n")
+  with pytest.raises(ValueError, match="line 1: .*human_ranking of"):
+    vl_rewardbench.examples(tmp_path)
+
+
+def test_the_hub_s_parquet_holds_its_pictures(tmp_path):
+  (tmp_path / "data").mkdir()
+  table = pyarrow.table(
+    {
+      "id": ["mathverse_1", "mathverse_1"],
+      "query": ["How long?", "How long?"],
+      "response": [["a", "b"], ["b", "a"]],
+      "image": [{"bytes": picture(), "path": "1.jpg"}] * 2,
+      "human_ranking": [[0, 1], [0, 1]],
+    }
+  )
+  pyarrow.parquet.write_table(table, tmp_path / "data" / "test-00000-of-00001.parquet")
+  one, two = vl_rewardbench.examples(tmp_path)
+  assert one.media[0].source == picture()
+  assert one.id != two.id and one.extra["id"] == two.extra["id"]  # ids repeat, rows do not
+
+
+def test_a_missing_picture_is_named_by_its_row(root):
+  (root / "vl_reward/img/image_1007.jpg").unlink()
+  with pytest.raises(FileNotFoundError, match="line 6: no such picture.*image_1007"):
+    vl_rewardbench.examples(root)

@@ -1,0 +1,43 @@
+"""The base model's texts: true to the scene, in the grammar, and right half of the time."""
+
+import pytest
+
+from cot_rm.data import shapes, shapes_base, shapes_text
+from cot_rm.prompts import think
+from cot_rm.rewards import chain
+
+EXAMPLES = list(shapes.examples(shapes.World(side=56), "train", seed=5, count=300))
+
+
+@pytest.fixture(scope="module")
+def unschooled():
+  return [shapes_base.unschooled(example) for example in EXAMPLES]
+
+
+def test_it_is_in_the_grammar_and_holds_together(unschooled):
+  for one in unschooled:
+    assert chain.fault(one.reasoning, one.task, think) is None, one.reasoning
+
+
+def test_what_it_says_it_sees_is_there(unschooled):
+  for one in unschooled:
+    said = shapes_text.described(one.reasoning, one.task)
+    for picture, seen in zip(one.extra["scene"]["pictures"], said.seen, strict=True):
+      there = {(o["colour"], o["shape"], o["how"]) for o in picture["objects"]}
+      assert {tuple(thing) for thing in seen.things} == there
+
+
+def test_its_verdict_is_a_coin_s(unschooled):
+  for task in {one.task for one in EXAMPLES}:
+    right = [
+      think.parse(one.reasoning, one.task).answer == example.gold
+      for one, example in zip(unschooled, EXAMPLES, strict=True)
+      if one.task == task
+    ]
+    deviation = (0.25 / len(right)) ** 0.5
+    assert abs(sum(right) / len(right) - 0.5) < 4 * deviation, task
+
+
+def test_it_is_the_same_each_time_and_has_no_label(unschooled):
+  again = [shapes_base.unschooled(example) for example in EXAMPLES]
+  assert again == unschooled and not any(one.gold for one in unschooled)

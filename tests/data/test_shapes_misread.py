@@ -1,0 +1,81 @@
+"""Wrong readings of a scene lead to the wrong verdict, and differ from the right one by little."""
+
+import collections
+
+import pytest
+
+from cot_rm.data import shapes, shapes_misread, shapes_text
+
+WORLDS = (shapes.World(), shapes.World(side=112, objects=(2, 3)))
+Thing = shapes_text.Thing
+
+
+def things(picture):
+  return tuple(Thing(one["colour"], one["shape"], one["how"]) for one in picture["objects"])
+
+
+def worlds(count, *, generation):
+  for world in WORLDS:
+    for split in ("train", "hard"):
+      for example in shapes.examples(world, split, count=count):
+        if example.generation == generation:
+          yield example, [things(picture) for picture in example.extra["scene"]["pictures"]]
+
+
+def test_what_is_seen_gives_the_worlds_own_answer_and_the_caption_its_things():
+  kinds = collections.Counter()
+  for example, (seen,) in worlds(150, generation=False):
+    scene = example.extra["scene"]
+    assert shapes_misread.answer(example.question, seen) == scene["truth"], example.question
+    kinds[scene["kind"]] += 1
+  assert set(kinds) == {"count", "colour", "shape", "side", "order", "direction"}
+  for example, _ in worlds(60, generation=True):
+    asked = [
+      Thing(one["colour"], one["shape"], one["how"]) for one in example.extra["scene"]["asked"]
+    ]
+    assert shapes_misread.wanted(example.question) == asked
+
+
+def test_a_question_that_the_scene_leaves_open_has_no_answer():
+  two = (Thing("red", "star"), Thing("blue", "star"))
+  assert shapes_misread.answer("What colour is the star?", two) is None
+  assert shapes_misread.answer("Is the red star above the blue star?", two) is None
+  assert shapes_misread.answer("How many stars are there?", two) == "two"
+
+
+def test_a_wrong_reading_makes_the_wrong_answer_right():
+  for example, (seen,) in worlds(60, generation=False):
+    readings = shapes_misread.answers(example.question, seen, example.responses)
+    wrong = shapes_text.plain(example.responses[2 - example.gold])
+    assert readings
+    for reading in readings:
+      assert reading != seen and shapes_misread.answer(example.question, reading) == wrong
+      kinds = {thing[:2] for thing in reading}
+      assert len(kinds) == len(reading)  # no two alike
+      assert abs(len(reading) - len(seen)) <= 1
+
+
+def test_wrong_readings_of_candidates_make_the_worse_one_win():
+  for example, shown in worlds(25, generation=True):
+    caption = shapes_misread.wanted(example.question)
+    for reading in shapes_misread.candidates(caption, shown):
+      totals = [sum(shapes_text.scores(shapes_text.judge(one, caption))) for one in reading]
+      assert totals[2 - example.gold] > totals[example.gold - 1]
+
+
+def test_two_that_cannot_be_misread_by_one_detail_are_taken_for_each_other():
+  asked = [Thing("red", "star"), Thing("blue", "circle")]
+  other = (Thing("green", "square"), Thing("yellow", "triangle"))  # both wrong: 8 points behind
+  assert shapes_misread.candidates(asked, (tuple(asked), other)) == [(other, tuple(asked))]
+
+
+def test_what_is_not_of_the_world_is_an_error():
+  star = (Thing("red", "star"),)
+  with pytest.raises(ValueError, match="not a question of the built-in world: 'Is it art"):
+    shapes_misread.answer("Is it art?", star)
+  with pytest.raises(ValueError, match="not a caption of the built-in world: 'a dog"):
+    shapes_misread.wanted("a dog and a red star")
+  with pytest.raises(ValueError, match="not one right and one wrong answer"):
+    shapes_misread.answers("What colour is the star?", star, ("blue", "green"))
+  with pytest.raises(ValueError, match="equally good for 'a red star'"):
+    shapes_misread.candidates(list(star), (star, star))

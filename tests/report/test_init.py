@@ -1,0 +1,142 @@
+"""The page holds what the run made, loads nothing, shows model text as text, and misses no part."""
+
+import base64
+import io
+import json
+import re
+
+import PIL.Image
+import pytest
+
+from cot_rm import metrics, report
+
+FIGURES = {
+  "accuracy": 0.8531,
+  "order_consistency": 0.9,
+  "verdict_slots": 0.53,
+  "parse_rate": 1.0,
+  "mean_length": 41.5,
+  "n": 1000,
+  "seconds": 185.0,
+  "families": {"image_generation": 0.91, "video_generation": 0.55},
+  "intervals": {"accuracy": [0.83, 0.875], "families/image_generation": [0.88, 0.94]},
+}
+VOTING = {
+  "at": [1, 5],
+  "vote": [0.7, 0.8],
+  "any": [0.7, 0.95],
+  "vote_intervals": [[0.6, 0.8]] * 2,
+  "any_intervals": [[0.6, 0.99]] * 2,
+  "families": {},
+  "samples": 5,
+  "n": 1000,
+  "temperature": 1.0,
+}
+PUBLIC = {
+  "families_plus": {"mcq": 0.4},
+  "accuracy_plus": 0.5,
+  "definitions": {"accuracy": {"what": "share of <i>right</i> verdicts", "n": 2500}},
+}
+NASTY = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def picture(color):
+  out = io.BytesIO()
+  PIL.Image.new("RGB", (8, 8), color).save(out, "PNG")
+  return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def record(**changes):
+  return {
+    "id": "vl-1",
+    "task": "image_generation",
+    "question": "a red square",
+    "responses": [],
+    "gold": 1,
+    "text": "<answer>Image 1 is better</answer>",
+    "answer": 1,
+    "rewards": {"accuracy": 1.0},
+    "reasoning_ok": "",
+    "media": [picture("red"), picture("blue")],
+  } | changes
+
+
+@pytest.fixture
+def page(tmp_path):
+  """`page(*records, **figures) -> html`: of a run of one stage."""
+
+  def write(*records, **figures):
+    with metrics.Writer(tmp_path / "rl") as writer:
+      writer.write(1, {"train/loss": 0.5, "my/own": 2.0})
+      if records:
+        writer.samples(59, records)
+    path = report.write(tmp_path, {"rl": FIGURES | figures})
+    assert path == tmp_path / "report.html"
+    return path.read_text()
+
+  return write
+
+
+def test_the_page_has_a_part_for_all_that_is_there(page, tmp_path):
+  (tmp_path / "reject").mkdir()
+  made = {"kept": 30, "hard": 10, "reasonings": 30, "samples": 40, "right": 0.75, "unparsable": 0}
+  (tmp_path / "reject" / "figures.json").write_text(json.dumps(made))
+  last = {"time": "2026-01-02T03:04:05", "commit": "abcdef", "devices": "1 cpu", "versions": {}}
+  run = {"config": {"stages": ["rl", "eval"], "seed": 3, "rl": {"start": "<sft>"}}, "runs": [last]}
+  run["runs"][0]["command"] = ["main.py", "--config", "a b.py"]
+  (tmp_path / "config.json").write_text(json.dumps(run))
+  html = page(record(kind="best"), record(kind="worst"), record(), voting=VOTING, **PUBLIC)
+  for text in (
+    *("85.3 %", "83.0–87.5", "90.0 %", "41.5", "3 min 05 s", "88.0–94.0", "video generation"),
+    *("voting@5", "5 samples at temperature 1.0 of each order of 1,000 pairs", "Both orders"),
+    *("share of &lt;i&gt;right&lt;/i&gt; verdicts", "2,500", "Acc+ by family", "40.0 %"),
+    *("what rejection sampling kept", "Loss", "my/own", "1 more of rl"),
+    *("<h3>Best</h3>", "<h3>Worst</h3>", "<h3>As they come</h3>", "step 59"),
+    *("main.py --config &#39;a b.py&#39;", "abcdef", "&#34;start&#34;: &#34;&lt;sft&gt;&#34;"),
+  ):
+    assert text in html, text
+  assert {link for link in re.findall(r'href="#(\w+)"', html)} == set(
+    re.findall(r'id="(\w+)"', html)
+  )
+
+
+def test_nothing_is_loaded_from_outside(page):
+  html = page(record(), voting=VOTING)
+  sources = re.findall(r"""(?:src|href)=["']([^"']*)|url\(([^)]*)|@import (.*)""", html)
+  assert len(sources) > 8
+  assert all(url.startswith(("data:image/", "#")) for url, *_ in sources)
+  assert "<script" not in html
+
+
+def test_text_of_the_model_is_shown_and_never_run(page):
+  html = page(
+    record(text=NASTY, question=NASTY, responses=[NASTY, "b"], id=NASTY, rewards={NASTY: 1.0})
+  )
+  assert "<script" not in html and "onerror=alert(2)>" not in html
+  assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 5
+
+
+def test_names_of_families_and_stages_are_text_too(tmp_path):
+  html = report.write(tmp_path, {NASTY: FIGURES | {"families": {NASTY: 0.5}}}).read_text()
+  assert "<script" not in html and "&lt;script&gt;" in html
+
+
+def test_the_better_one_and_the_verdict_are_marked(page):
+  html = page(record(), record(answer=2), record(media=[[picture("red")] * 3, picture("blue")]))
+  assert re.findall(r'<article class="card (\w+)"', html) == ["right", "wrong", "right"]
+  assert html.count('<figcaption class="better">1 · better') == 3
+  assert html.count('<figure class="video">') == 1 and html.count(picture("red")) == 5
+
+
+@pytest.mark.parametrize("summary", [{}, {"sft": {"accuracy": 0.8531, "families": {}}}])
+def test_a_run_that_has_little_has_a_page(tmp_path, summary):
+  html = report.write(tmp_path, summary).read_text()
+  assert ("85.3 %" in html) == bool(summary)
+  assert "Curves" not in html and "Samples" not in html and "Voting" not in html
+
+
+def test_an_eval_that_drew_no_curve_has_no_heading_for_it(tmp_path):
+  with metrics.Writer(tmp_path / "eval" / "rl") as writer:
+    writer.samples(0, [record()])
+  html = report.write(tmp_path, {"rl": FIGURES}).read_text()
+  assert "Curves" not in html and "eval/rl" in html

@@ -1,0 +1,92 @@
+"""Rejection sampling as a stage: two sets that part the pool, and no sample drawn twice."""
+
+import json
+import shutil
+import zlib
+
+import pytest
+
+from cot_rm import rewards
+from cot_rm.data import sources
+from cot_rm.stages import reject
+
+
+def by_chance(completions, examples, grammar, ask):
+  """A reward that a random model gets half of the time."""
+  return [float(zlib.crc32(completion.text.encode()) % 2) for completion in completions]
+
+
+@pytest.fixture
+def rewarded(monkeypatch):
+  monkeypatch.setitem(rewards.REWARDS, "accuracy", by_chance)
+
+
+def read(workdir, split):
+  return {e.id: e for e in sources.first(sources.open(workdir / "reject" / "data", split), 10**6)}
+
+
+def test_what_is_kept_and_what_is_hard_part_the_pool(workdir, config, rewarded):
+  figures = reject.run(config, workdir, "reject")
+  kept, hard = read(workdir, "kept"), read(workdir, "hard")
+  pool = {e.id: e for e in sources.first(sources.open(workdir / "world" / "data", "train"), 16)}
+  assert kept.keys() | hard.keys() == pool.keys() and not kept.keys() & hard.keys()
+  assert (figures["kept"], figures["hard"]) == (len(kept), len(hard))
+  assert figures["unparsable"] == 1  # of 8 tokens
+  for e in kept.values():
+    assert by_chance([Said(e)], [e], None, None) == [1.0]
+    assert e.gold == (3 - pool[e.id].gold if e.extra["sampled"]["swapped"] else pool[e.id].gold)
+  said = next(iter(kept.values())).extra["sampled"]
+  assert said["model"].endswith("sft/model") and said["seed"] == 0 and said["tokens"] == 8
+  assert said["sampling"]["temperature"] == 1.0
+  golds = [e.gold for e in (kept | hard).values()]
+  assert golds.count(1) == golds.count(2) == 8
+
+
+class Said:
+  def __init__(self, example):
+    self.text = example.reasoning
+
+
+def test_more_samples_leave_less_that_is_hard(workdir, tmp_path, config, rewarded):
+  other = shutil.copytree(workdir, tmp_path / "other")
+  once = reject.run(config, workdir, "reject")
+  config.reject.samples = 4
+  more = reject.run(config, other, "reject")
+  assert more["samples"] == 64 and more["hard"] < once["hard"]
+  assert more["reasonings"] == more["kept"] == 16 - more["hard"]
+
+
+def test_an_interrupted_run_goes_on_where_its_file_ends(
+  workdir, tmp_path, config, rewarded, monkeypatch
+):
+  monkeypatch.setattr(reject, "BATCHES", 1)
+  other = shutil.copytree(workdir, tmp_path / "other")
+  reject.run(config, workdir, "reject")
+
+  calls = []
+
+  def breaks(*args):
+    calls.append(args)
+    if len(calls) == 3:
+      raise RuntimeError("the power went out")
+    return real(*args)
+
+  real = rewards.score
+  with monkeypatch.context() as patch:
+    patch.setattr(rewards, "score", breaks)
+    with pytest.raises(RuntimeError, match="the power went out"):
+      reject.run(config, other, "reject")
+  path = other / "reject" / "samples.jsonl"
+  assert len(path.read_text().splitlines()) == 8
+  path.write_text(path.read_text() + '{"row": 8, "id"')  # killed while it wrote
+  reject.run(config, other, "reject")
+  assert path.read_text() == (workdir / "reject" / "samples.jsonl").read_text()
+  texts = lambda workdir: {name: one.reasoning for name, one in read(workdir, "kept").items()}
+  assert texts(other) == texts(workdir)
+  assert json.loads((other / "reject" / "figures.json").read_text())["pairs"] == 16
+
+
+def test_a_sample_must_satisfy_each_reward_that_is_named(workdir, config, rewarded):
+  config.reject.accept = ("accuracy", "format")  # nothing of 8 tokens has the form
+  assert reject.run(config, workdir, "reject")["kept"] == 0
+  assert len(read(workdir, "hard")) == 16

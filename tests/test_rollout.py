@@ -1,0 +1,130 @@
+"""Rollouts: which groups are trained on, sampling anew, both orders for the swap reward."""
+
+import types
+
+import numpy as np
+import pytest
+
+from cot_rm import rewards, rollout, schema
+from cot_rm.sampler import sampling
+
+NAN = float("nan")
+
+
+def rolled(rewards_QG):
+  return rollout.Rollout(
+    [None] * len(rewards_QG), np.array(rewards_QG, np.float32), parts={}, metrics={}
+  )
+
+
+ROLLED = rolled([[1, 1], [0, 1], [NAN, 1], [NAN, NAN], [0, 2], [1, 0]])
+
+
+def test_a_group_agrees_where_all_known_rewards_are_equal():
+  np.testing.assert_array_equal(ROLLED.spread_Q, [0, 1, 0, 0, 2, 1])
+
+
+@pytest.mark.parametrize(
+  "silent, most, least, places",
+  [
+    ("keep", 3, 1, [0, 1, 2]),
+    ("drop", 3, 1, [1, 4, 5]),
+    ("drop", 2, 1, [1, 4]),
+    ("resample", 3, 1, [1, 4, 5]),
+    ("drop", 5, 4, [1, 4, 5, 0]),  # an update each, though the last teach nothing
+  ],
+)
+def test_groups_that_agree_are_left_out_unless_they_are_kept(silent, most, least, places):
+  assert ROLLED.chosen(silent, most, least=least).tolist() == places
+
+
+def test_an_unknown_word_for_silent_groups_is_an_error():
+  with pytest.raises(ValueError, match="config.rl.silent is 'lose'; known: keep, drop, resample"):
+    ROLLED.chosen("lose", 2, least=1)
+
+
+class Policy:
+  """Answers each example with verdicts by its id: "12" says 1 and then 2."""
+
+  def __init__(self):
+    self.seeds = []
+
+  def judge(self, examples, *, grammar, n, how, seed):
+    self.seeds.append(seed)
+    return [self._one(example, n) for example in examples]
+
+  def _one(self, example, n):
+    texts = [f"<think>x</think><answer>{choice}</answer>" for choice in example.id[-n:]]
+    tokens = np.arange(3, dtype=np.int32)
+    return types.SimpleNamespace(
+      example=example,
+      prompt=None,
+      completions=[schema.Completion(t, tokens, np.zeros(3, np.float32), "stop") for t in texts],
+      verdicts=[schema.Verdict(int(choice)) for choice in example.id[-n:]],
+    )
+
+
+def ask(data, policy, i=0, **changed):
+  knobs = dict(
+    grammar="r1_reward",
+    group=2,
+    how=sampling.Sampling(),
+    seed=5,
+    weights={"accuracy": 1.0},
+    ask=None,
+    wanted=1,
+    rounds=1,
+  )
+  return rollout.roll(iter(data), policy, i, **knobs | changed)
+
+
+def example(name):
+  return schema.Example(name, "s", "image_understanding", "q", (), ("a", "b"), gold=1)
+
+
+def test_rewards_and_figures_of_a_rollout():
+  found = ask([[example("12"), example("11")]], Policy())
+  np.testing.assert_array_equal(found.rewards_QG, [[1, 0], [1, 1]])
+  np.testing.assert_array_equal(found.lengths_QG, [[3, 3], [3, 3]])
+  assert found.metrics["rl/silent_groups"] == 0.5 and found.metrics["rl/first_slot"] == 0.75
+  assert found.metrics["reward/accuracy"] == 0.75 and found.metrics["rl/rounds"] == 1
+
+
+def test_it_samples_anew_until_enough_groups_differ_and_by_another_seed():
+  data, policy = [[example("11")], [example("22")], [example("12")], [example("21")]], Policy()
+  found = ask(data, policy, i=7, rounds=4)
+  assert len(found.judged) == 3 and found.metrics["rl/rounds"] == 3
+  assert policy.seeds[0] == 12 and len(set(policy.seeds)) == 3
+  assert found.chosen("resample", 1, least=1).tolist() == [2]
+
+
+def test_it_gives_up_after_so_many_rounds():
+  found = ask([[example("11")]] * 9, Policy(), rounds=3)
+  assert len(found.judged) == 3 and found.metrics["rl/silent_groups"] == 1
+
+
+def test_the_swap_reward_asks_each_question_both_ways():
+  found = ask([[example("11"), example("12")]], Policy(), weights={"swap": 1.0})
+  assert [j.example.extra.get("swapped", False) for j in found.judged] == [False, True] * 2
+  # Who says 1 in both orders contradicts itself; who says 1 and 2 in each is half consistent.
+  np.testing.assert_array_equal(found.rewards_QG, [[0, 0], [0, 0], [0.5, 0.5], [0.5, 0.5]])
+
+
+def test_people_read_what_earned_most_and_least_and_the_first():
+  found = ask([[example("12"), example("11"), example("22")]], Policy())
+  kinds = [(r["id"], r["kind"], r["rewards"]["total"]) for r in found.records(groups=1, ends=2)]
+  assert kinds == [
+    ("12", "best", 1.0),
+    ("11", "best", 1.0),
+    ("22", "worst", 0.0),
+    ("22", "worst", 0.0),
+    ("12", "sample", 0.0),
+  ]
+
+
+def test_advantages_go_to_samples_or_to_their_tokens():
+  judged = Policy().judge([example("12")], grammar="", n=2, how=None, seed=0)[0]
+  assert [item.advantage for item in rollout.items(judged, np.array([0.5, -0.5]))] == [0.5, -0.5]
+  by_token = rollout.items(judged, np.arange(8.0).reshape(2, 4))
+  np.testing.assert_array_equal(by_token[1].advantage, [4, 5, 6])  # as long as the answer
+  assert set(rewards.REWARDS) >= {"accuracy", "swap"}
