@@ -24,8 +24,8 @@ def get_config(size="full"):
   c.world.sizes = dict(references=2000, train=10000, check=256, heldout=1300)
 
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
-  c.sft.steps, c.sft.rows = 3400, 16
-  c.sft.eval_every = c.sft.save_every = 850
+  c.sft.steps, c.sft.rows = 2600, 16
+  c.sft.eval_every = c.sft.save_every = 650
   c.sft.optim = dict(lr=1e-3, warmup=50, decay=0.5)
 
   c.more = c.sft.copy_and_resolve_references()

@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_ends_the_stage_where_that_is_wanted(
   monkeypatch.setattr(rl.train, "make_step", falls)
   other = config.copy_and_resolve_references()
   curves = curves_of(workdir, config, unsound="end")
-  assert curves["train/loss"][0] == [1, 2, 3] and curves["check/accuracy"][0] == [3]
+  assert curves["train/lr"][0] == [1, 2, 3] and curves["check/accuracy"][0] == [3]
   assert json.loads((workdir / "rl" / "training.json").read_text())["steps"] == 3
   shutil.rmtree(workdir / "rl")
   with pytest.raises(FloatingPointError, match="step 2: train/loss is nan"):
