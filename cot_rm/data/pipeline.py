@@ -35,6 +35,7 @@ def batches(
   process_count=1,
   threads=4,
   read_ahead=64,
+  memory=1 << 30,
 ):
   """An iterator of packed batches: lists of at most `rows` rows, each a list of packing.Items.
 
@@ -43,11 +44,13 @@ def batches(
   one that fits in none starts the next batch, so that nothing is lost, repeated or cut. On several
   hosts use epochs=None: the hosts' shares may pack into different numbers of batches.
   threads, read_ahead: how many encode at once, and how many Items wait in memory.
+  memory: bytes of Items that are kept for the epochs to come, the first that are encoded.
   Raises ValueError naming the example that does not fit into an empty row. The rest as `questions`.
   """
-  shared = _share(source, seed, epochs, process_index, process_count)
+  places = _share(range(len(source)), seed, epochs, process_index, process_count)
+  read = Remembered(lambda place: encode(source[place]), memory)
   ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=read_ahead)
-  return iter(FirstFit(shared.map(encode).to_iter_dataset(ahead), rows, tokens, patches))
+  return iter(FirstFit(places.map(read).to_iter_dataset(ahead), rows, tokens, patches))
 
 
 def _share(source, seed, epochs, process_index, process_count):
@@ -58,6 +61,25 @@ def _share(source, seed, epochs, process_index, process_count):
   if seed is not None:
     ordered = ordered.shuffle(seed=seed)
   return ordered[process_index : each * process_count : process_count].repeat(epochs)
+
+
+class Remembered:
+  """`encode`, by place; the packing.Items that fit into `memory` bytes are encoded once."""
+
+  def __init__(self, encode, memory):
+    self._encode, self._left, self._kept = encode, memory, {}
+
+  def __call__(self, place):
+    # Threads may both encode one item and both pay for it: that loses a little room and no more.
+    item = self._kept.get(place)
+    if item is None:
+      item = self._encode(place)
+      arrays = [*vars(item).values(), *vars(item.prompt).values()]
+      size = sum(getattr(array, "nbytes", 0) for array in arrays)
+      if size <= self._left:
+        self._left -= size
+        self._kept[place] = item
+    return item
 
 
 class FirstFit(grain.IterDataset):

@@ -110,6 +110,21 @@ def test_batches_hold_every_example_once_and_keep_the_limits():
       assert sum(len(item.prompt.patches) for item in row) <= 8
 
 
+@pytest.mark.parametrize("memory, least, most", [(1 << 20, 23, 23), (0, 46, 46), (250, 40, 45)])
+def test_items_that_fit_into_memory_are_encoded_once(memory, least, most):
+  encoded = []
+
+  def encode(number):
+    encoded.append(number)
+    return _item(number)
+
+  how = dict(seed=0, rows=3, tokens=12, patches=8, epochs=2, threads=1)
+  batches = list(pipeline.batches(IDS, encode, **how, memory=memory))
+  assert least <= len(encoded) <= most
+  again = list(_batches(epochs=2))
+  assert list(map(_ids, batches)) == list(map(_ids, again))
+
+
 def test_packing_is_first_fit():
   order = list(itertools.chain(*pipeline.questions(IDS, seed=0, batch=1, epochs=1)))
   expected, batch, used = [], [], []
