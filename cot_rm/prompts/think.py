@@ -4,6 +4,7 @@ Reads both published layouts (arXiv:2505.03318): v1 has a dimension on one line,
 """
 
 import dataclasses
+import functools
 import re
 
 from cot_rm.prompts import tags, template
@@ -65,6 +66,7 @@ def solution(task, choice):
   return f"{noun(task)} {choice} is better"
 
 
+@functools.lru_cache(4096)  # several rewards read the same answers
 def parse(text, task):
   """The verdict, strictly; scores and totals where they can be read, which no verdict needs.
 
@@ -90,6 +92,7 @@ def answered(text, task):
   return tags.first(text, _wanted(task))
 
 
+@functools.lru_cache(4096)
 def sheet(reasoning, task):
   """Reads the scores and the sums of a reasoning by their labels, in whatever order they stand."""
   name, faults = noun(task), []
