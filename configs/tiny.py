@@ -33,7 +33,7 @@ def get_config(size="full"):
   c.more.optim.lr = 3e-4
 
   c.rl.data = "world/data"
-  c.rl.steps, c.rl.questions, c.rl.train_questions = 280, 32, 16
+  c.rl.steps, c.rl.questions, c.rl.train_questions = 220, 48, 16
   c.rl.sampling.max_tokens = 54
   c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
