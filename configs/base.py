@@ -7,6 +7,17 @@ that name, a copy of the stage's own.
 
 from ml_collections import ConfigDict
 
+# How a service is asked, and what it may cost: 0 is no bound; prices are of a million tokens.
+CALLS = dict(
+  key="OPENAI_API_KEY",
+  concurrency=16,
+  retries=5,
+  request_timeout=120.0,
+  timeout=400.0,
+  limit_field="max_tokens",
+)
+BUDGET = dict(calls=0, tokens=0, dollars=0.0, prompt_price=0.0, completion_price=0.0)
+
 
 def get_config():
   c = ConfigDict()
@@ -96,20 +107,11 @@ def get_config():
       unanswered=0,  # pairs that may be left out because their calls failed
       model="",  # the service's name for it
       cache="",  # the file of answers; "": calls.sqlite in the stage's folder
-      endpoint=dict(
-        base_url="",  # "": the built-in teacher, for the built-in world, without any network
-        key="OPENAI_API_KEY",
-        concurrency=16,
-        retries=5,
-        request_timeout=120.0,
-        timeout=400.0,
-        limit_field="max_tokens",
-      ),  # [chat.Endpoint]
+      # "": the built-in teacher, for the built-in world, without any network
+      endpoint=dict(base_url="", **CALLS),  # [chat.Endpoint]
       sampling=dict(temperature=1.0, max_tokens=4096, seed=0),  # [chat.Sampling]
       pictures=dict(quality=95, max_pixels=501_760, max_frames=8),  # [chat.Pictures]
-      budget=dict(
-        calls=0, tokens=0, dollars=0.0, prompt_price=0.0, completion_price=0.0
-      ),  # [chat.Budget]
+      budget=dict(BUDGET),  # [chat.Budget]
       teacher=dict(
         error=0.1, per_object=0.1, relation=0.15, unparsable=0.03, seed=0
       ),  # the built-in one [shapes_teacher.Teacher]
@@ -193,18 +195,8 @@ def get_config():
         by="",  # who is asked whether a verdict follows: "service", "policy", or "": nobody
         model="",  # the service's name for it
         sampling=dict(temperature=0.1, max_tokens=4096, seed=None),  # [chat.Sampling]
-        endpoint=dict(
-          base_url="http://127.0.0.1:8000/v1",
-          key="OPENAI_API_KEY",
-          concurrency=16,
-          retries=5,
-          request_timeout=120.0,
-          timeout=400.0,
-          limit_field="max_tokens",
-        ),  # [chat.Endpoint]
-        budget=dict(
-          calls=0, tokens=0, dollars=0.0, prompt_price=0.0, completion_price=0.0
-        ),  # [chat.Budget]
+        endpoint=dict(base_url="http://127.0.0.1:8000/v1", **CALLS),  # [chat.Endpoint]
+        budget=dict(BUDGET),  # [chat.Budget]
       ),
       least_attempts=0,  # only questions that the teacher took this many for; 0: all
       order="shuffled",  # of the questions; "ascending": by the teacher's attempts, easy ones first

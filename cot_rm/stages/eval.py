@@ -8,9 +8,9 @@ import jax
 from absl import logging
 from etils import epath
 
-from cot_rm import benchmarks, checkpoint, judge, metrics, prompts, report, sharding, stages
+from cot_rm import benchmarks, checkpoint, metrics, prompts, report, stages
 from cot_rm.benchmarks import pairs, rules, voting
-from cot_rm.data import lines, packing, samples, shapes, shapes_text, sources
+from cot_rm.data import lines, samples, shapes, shapes_text, sources
 from cot_rm.rewards import consistency
 from cot_rm.sampler import sampling
 
@@ -60,15 +60,7 @@ def _score(config, workdir, start, folder, benchmark, examples):
   knobs, where = config.eval, stages.find(workdir, start)
   _begin(folder, config, where)
   policy = functools.cache(
-    lambda: judge.load(
-      where,
-      mesh=sharding.make_mesh(config.mesh.shape.to_dict()),
-      rules=config.mesh.sample_rules.to_dict(),
-      buckets=packing.Buckets(**config.buckets),
-      rows=knobs.rows,
-      processor=config.processor.to_dict(),
-      **config.model,
-    )
+    lambda: stages.load(config, workdir, start, rows=knobs.rows, rules="sample_rules")
   )
 
   def ask(part, some, orders, *, n, how):

@@ -4,8 +4,8 @@ import collections
 
 from absl import logging
 
-from cot_rm import judge, metrics, prompts, sharding, stages
-from cot_rm.data import jsonl, lines, packing
+from cot_rm import metrics, prompts, stages
+from cot_rm.data import jsonl, lines
 from cot_rm.sampler import sampling
 
 
@@ -25,16 +25,7 @@ def run(config, workdir, name):
   folder.mkdir(parents=True, exist_ok=True)
   out = folder / "verdicts.jsonl"
   done = len(lines.read(out, examples))
-  mesh = sharding.make_mesh(config.mesh.shape.to_dict())
-  model = judge.load(
-    stages.find(workdir, knobs.start),
-    mesh=mesh,
-    rules=config.mesh.sample_rules.to_dict(),
-    buckets=packing.Buckets(**config.buckets),
-    rows=knobs.rows,
-    processor=config.processor.to_dict(),
-    **config.model,
-  )
+  model = stages.load(config, workdir, knobs.start, rows=knobs.rows, rules="sample_rules")
 
   def ask(some):
     return model.compare(
