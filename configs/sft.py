@@ -13,7 +13,8 @@ from configs import base
 def get_config():
   c = base.get_config()
   c.stages = ("sft", "eval")
-  c.model.dtype = "bfloat16"
+  # Steps of 1e-5 would be lost in the rounding of bfloat16 parameters.
+  c.model.dtype = "float32"
   c.model.remat = True
   c.sft.optim.frozen = ("visual",)
   return c
