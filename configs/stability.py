@@ -6,7 +6,7 @@ python -m cot_rm.main --config configs/stability.py --config.seed=1 --workdir ru
 Five algorithms from one SFT model on the same questions, each rollout gone through four times in
 two parts at ten times the learning rate of configs/tiny.py, all groups kept, so that rewards become
 almost constant late. The claim of R1-Reward (arXiv:2505.02835) that this can test: REINFORCE++
-collapses or turns NaN, StableReinforce does not. About half an hour a seed on 2 cores.
+collapses or turns NaN, StableReinforce does not.
 """
 
 from configs import tiny
