@@ -16,6 +16,11 @@ from ml_collections import ConfigDict
 from cot_rm import main, stages
 
 ROOT = Path(__file__).resolve().parents[1]
+SMALL = """
+from ml_collections import ConfigDict
+def get_config():
+  return ConfigDict(dict(stages=("m",), seed=0, compile_cache="", optim=dict(lr=0.5)))
+"""
 
 
 @pytest.fixture
@@ -111,11 +116,7 @@ def test_stages_may_come_as_one_text_with_commas():
 
 
 def test_stages_on_the_command_line_may_have_folders(tmp_path):
-  (tmp_path / "x.py").write_text(
-    "from ml_collections import ConfigDict\n"
-    "def get_config():\n"
-    "  return ConfigDict(dict(stages=('m',), seed=0, compile_cache='', optim=dict(lr=0.5)))\n"
-  )
+  (tmp_path / "x.py").write_text(SMALL)
   done = program(tmp_path, "--config", "x.py", "--config.stages=m,again:m")
   assert done.returncode == 0, done.stderr
   assert (tmp_path / "runs" / "x" / "again" / "done.json").exists()
@@ -273,11 +274,7 @@ def test_another_c_library_is_left_alone(monkeypatch):
 
 
 def test_the_program_from_its_flags_to_its_folder(tmp_path):
-  (tmp_path / "x.py").write_text(
-    "from ml_collections import ConfigDict\n"
-    "def get_config():\n"
-    "  return ConfigDict(dict(stages=('m',), seed=0, compile_cache='', optim=dict(lr=0.5)))\n"
-  )
+  (tmp_path / "x.py").write_text(SMALL)
   done = program(tmp_path, "--config", "x.py", "--config.optim.lr=0.25")
   assert done.returncode == 0, done.stderr
   assert "m took 0 s: lr 0.250" in done.stderr

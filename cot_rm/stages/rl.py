@@ -41,7 +41,12 @@ def run(config, workdir, name):
 
   # A rollout of train_questions groups makes updates * epochs steps of the optimizer.
   per_rollout = knobs.updates * knobs.epochs
-  rows = knobs.train_questions // knobs.updates
+  rows, rest = divmod(knobs.train_questions, knobs.updates)
+  if rest:
+    raise ValueError(
+      f"config.{name}.train_questions is {knobs.train_questions}, which {knobs.updates} updates "
+      f"cannot share equally"
+    )
   tx, rate = optim.make(steps=knobs.steps * per_rollout, **knobs.optim)
   # A step gives up the arrays it is given: the frozen reference keeps its own.
   reference = _copy(policy.params) if settings.kl else None

@@ -194,3 +194,9 @@ def test_a_loss_that_is_not_finite_ends_the_stage_where_that_is_wanted(
   shutil.rmtree(workdir / "rl")
   with pytest.raises(FloatingPointError, match="step 2: train/loss is nan"):
     rl.run(other, workdir, "rl")
+
+
+def test_a_rollout_that_cannot_be_split_equally_is_an_error(workdir, config):
+  config.rl.updates = 3
+  with pytest.raises(ValueError, match="train_questions is 4, which 3 updates cannot share"):
+    rl.run(config, workdir, "rl")
