@@ -139,6 +139,7 @@ def get_config():
         weight_decay=0.0,
         b1=0.9,
         b2=0.98,
+        muon=0.0,
         frozen=(),
       ),  # [optim.make]
     )
@@ -225,6 +226,7 @@ def get_config():
         weight_decay=0.0,
         b1=0.9,
         b2=0.98,
+        muon=0.0,
         frozen=("visual",),
       ),  # [optim.make]
     )

@@ -4,7 +4,11 @@ import re
 
 import jax
 import optax
+import optax.contrib
 from flax import nnx
+
+# Matrices that map activations to activations; not embeddings, heads, norms and biases.
+_MATRIX = re.compile(r".*(proj|qkv|fc\d)\.weight(\.value)?")
 
 
 def schedule(*, lr, steps, warmup, decay, final):
@@ -40,14 +44,17 @@ def make(
   weight_decay=0.0,
   b1=0.9,
   b2=0.98,
+  muon=0.0,
   frozen=(),
 ):
-  """AdamW under a global-norm clip.
+  """AdamW, or Muon with AdamW, under a global-norm clip.
 
   Args:
     lr, steps, warmup, decay, final: see `schedule`.
     clip: bound of the gradient's global norm.
     weight_decay, b1, b2: AdamW's.
+    muon: where not 0, matrices are trained by Muon at muon * lr, which fits AdamW's size of step
+      (a root mean square of 0.2 lr a weight; arXiv:2502.16982), and all else by AdamW at lr.
     frozen: regular expressions; a parameter whose path ("visual.blocks.attn.qkv.weight") one of
       them matches from its start is not trained.
 
@@ -55,9 +62,20 @@ def make(
     (optax transformation, the schedule).
   """
   rate = schedule(lr=lr, steps=steps, warmup=warmup, decay=decay, final=final)
-  chain = optax.chain(
-    optax.clip_by_global_norm(clip), optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay)
-  )
+  if muon:
+    inner = optax.contrib.muon(
+      lambda step: muon * rate(step),
+      adam_learning_rate=rate,
+      adam_b1=b1,
+      adam_b2=b2,
+      weight_decay=weight_decay,
+      adam_weight_decay=weight_decay,
+      consistent_rms=0.2,
+      muon_weight_dimension_numbers=_matrices,
+    )
+  else:
+    inner = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay)
+  chain = optax.chain(optax.clip_by_global_norm(clip), inner)
   if frozen:
     chain = optax.partition(
       {"train": chain, "freeze": optax.set_to_zero()}, lambda params: labels(params, frozen)
@@ -73,7 +91,7 @@ def labels(params, frozen):
   used = set()
 
   def label(path, variable):
-    name = ".".join(str(getattr(key, "key", key)) for key in path)
+    name = _name(path)
     hits = [pattern for pattern in frozen if re.match(pattern, name)]
     used.update(hits)
     value = "freeze" if hits else "train"
@@ -85,3 +103,16 @@ def labels(params, frozen):
   if unused := set(frozen) - used:
     raise ValueError(f"this stage's optim.frozen: {sorted(unused)} match no parameter")
   return tree
+
+
+def _matrices(params):
+  """Which axes of a parameter Muon takes for input and output, layers apart; None for AdamW's."""
+  numbers = lambda x: optax.contrib.MuonDimensionNumbers(x.ndim - 1, x.ndim - 2)
+  return jax.tree_util.tree_map_with_path(
+    lambda path, x: numbers(x) if _MATRIX.fullmatch(_name(path)) else None, params
+  )
+
+
+def _name(path):
+  """ "visual.blocks.attn.qkv.weight"."""
+  return ".".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)

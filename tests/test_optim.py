@@ -15,6 +15,29 @@ def test_the_schedule_rises_stays_and_falls_to_its_end():
   np.testing.assert_allclose(got, [0, 0.5, 1, 1, 0.55, 0.1], atol=1e-6)
 
 
+def test_muon_moves_matrices_by_the_rms_it_says_and_the_rest_as_adamw_does():
+  rng = np.random.default_rng(0)
+  params = {
+    "embed_tokens": {"weight": jnp.zeros((8, 4))},
+    "norm": {"weight": jnp.zeros((2, 4))},  # of two layers
+    "q_proj": {"weight": jnp.zeros((2, 12, 4)), "bias": jnp.zeros((2, 12))},
+  }
+  grads = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
+  steps = {}
+  for muon in (0.0, 2.0):
+    tx, _ = optim.make(lr=0.1, steps=10, warmup=0, clip=1e9, muon=muon)
+    steps[muon], _ = tx.update(grads, tx.init(params), params)
+  for name, part in steps[2.0].items():
+    for kind, step in part.items():
+      if (name, kind) != ("q_proj", "weight"):
+        # Muon's AdamW looks ahead (Nesterov): the first step is the same but for its size.
+        np.testing.assert_array_equal(np.sign(step), np.sign(steps[0.0][name][kind]))
+  for step in np.asarray(steps[2.0]["q_proj"]["weight"]):  # each layer for itself
+    # 0.2 sqrt(12) lr times a matrix whose singular values are near 1: five Newton-Schulz steps.
+    values = np.linalg.svd(step)[1] / (2 * 0.1 * 0.2 * 12**0.5)
+    assert (0.6 < values).all() and (values < 1.3).all()
+
+
 def moved(**knobs):
   params = {"visual": {"weight": jnp.ones(2)}, "norm": {"weight": jnp.ones(2)}}
   tx, _ = optim.make(lr=0.1, steps=10, warmup=1, **knobs)

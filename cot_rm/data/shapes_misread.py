@@ -88,9 +88,10 @@ def _misread(things):
     if not thing.how:
       ways.append(things[:at] + things[at + 1 :])
   for (i, one), (j, other) in itertools.combinations(enumerate(things), 2):
-    swapped = list(things)  # their places, their order, or which of them moves
-    swapped[i], swapped[j] = one._replace(how=other.how), other._replace(how=one.how)
-    ways.append(tuple(swapped))
+    if one.how != other.how:
+      swapped = list(things)  # their places, their order, or which of them moves
+      swapped[i], swapped[j] = other._replace(how=one.how), one._replace(how=other.how)
+      ways.append(tuple(swapped))
   if {thing.how for thing in things} <= {"", *itertools.chain(*shapes_text.SIDES.values())}:
     kinds = itertools.product(shapes_text.COLOURS, shapes_text.SHAPES)  # not in a video
     ways += [(*things, shapes_text.Thing(*kind)) for kind in kinds]

@@ -138,8 +138,13 @@ def _things(hand, count, *, allowed=lambda colour, shape: True):
 
 
 def _sorted(things):
-  """In the order that descriptions keep: by colour, then by shape; never by place."""
-  return sorted(things, key=lambda thing: PAIRS.index(thing[:2]))
+  """In the order that descriptions keep: by colour, then by shape, whatever their places.
+
+  Where sides are asked for, what stands to the left or above comes first, as one reads: to say
+  what stands there is one look, to say where a thing stands takes two.
+  """
+  sides = ("left", "above", "right", "below", "")
+  return sorted(things, key=lambda thing: (sides.index(thing.how), PAIRS.index(thing[:2])))
 
 
 def _edited(hand, asked):
