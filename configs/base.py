@@ -125,7 +125,7 @@ def get_config():
       data="",
       split="train",
       steps=1000,
-      minutes_of="",  # where steps is 0: as many as fit into the minutes that this stage took
+      minutes_of="",  # where steps is 0: as many as fit into the minutes that these stages took
       rows=8,  # packed rows a step
       accumulate=1,  # slices in which they go through the model
       eval_every=250,

@@ -26,7 +26,7 @@ def get_config(size="full"):
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
   c.sft.steps, c.sft.rows = 2600, 16
   c.sft.eval_every = c.sft.save_every = 650
-  c.sft.optim = dict(lr=1e-3, warmup=50, decay=0.5)
+  c.sft.optim.update(lr=1e-3, warmup=50, decay=0.5, muon=2.0)
 
   c.more = c.sft.copy_and_resolve_references()
   c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "rl"
@@ -38,7 +38,7 @@ def get_config(size="full"):
   c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 60
-  c.rl.optim = dict(lr=2e-4, warmup=10, decay=0.5)
+  c.rl.optim.update(lr=2e-4, warmup=10, decay=0.5, frozen=())
 
   c.eval.data = "world/data"
   c.eval.pairs, c.eval.check_pairs = 1300, 256

@@ -102,8 +102,18 @@ def run(config, workdir, name):
   (folder / "training.json").write_text(json.dumps({"steps": steps, "seconds": seconds}))
 
 
-def _steps_in_the_minutes_of(workdir, other):
-  """How many of the first SFT's steps fit into the seconds that stage `other` trained for."""
-  seconds = json.loads((workdir / other / "training.json").read_text())["seconds"]
+def _steps_in_the_minutes_of(workdir, others):
+  """How many of the first SFT's steps fit into the seconds that the stages `others` took.
+
+  Of a stage that trains, the seconds of its training; of another, all of its seconds.
+  """
+
+  def seconds(name):
+    folder = workdir / name.strip()
+    trained = folder / "training.json"
+    told = trained if trained.exists() else folder / "done.json"
+    return json.loads(told.read_text())["seconds"]
+
   before = json.loads((workdir / "sft" / "training.json").read_text())
-  return max(int(seconds * before["steps"] / before["seconds"]), 1)
+  taken = sum(map(seconds, others.split(",")))
+  return max(int(taken * before["steps"] / before["seconds"]), 1)

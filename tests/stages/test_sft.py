@@ -74,13 +74,15 @@ def test_the_control_runs_only_when_it_is_asked_for(workdir, config):
   assert not (workdir / "control").exists()
 
 
-def test_the_control_takes_the_steps_that_fit_into_rls_seconds(workdir, config, parameters):
+def test_the_control_takes_the_steps_that_fit_into_others_seconds(workdir, config, parameters):
   config.control = "sft"
+  config.more.minutes_of = "reject,rl"
   before = json.loads((workdir / "sft" / "training.json").read_text())
-  (workdir / "rl").mkdir()
-  # One step and a bit of the SFT took as long as one and a tenth of all of it.
-  training = {"steps": 1, "seconds": 1.1 * before["seconds"]}
-  (workdir / "rl" / "training.json").write_text(json.dumps(training))
+  # Together they took one and a tenth of the seconds that the SFT took.
+  for name, file, share in (("reject", "done", 0.3), ("rl", "training", 0.8)):
+    (workdir / name).mkdir()
+    told = {"seconds": share * before["seconds"]}
+    (workdir / name / f"{file}.json").write_text(json.dumps(told))
   assert sft.run(config, workdir, "control") is None
   assert json.loads((workdir / "control" / "training.json").read_text())["steps"] == 4
   started, ended = (parameters(workdir / name / "model") for name in ("sft", "control"))
