@@ -21,7 +21,7 @@ def get_config(size="full"):
   c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
   c.mesh.shape = dict(data=1, fsdp=1, tensor=1)
   c.world.shapes = dict(side=84, objects=(1, 2))
-  c.world.sizes = dict(references=2000, train=10000, check=256, heldout=1300)
+  c.world.sizes = dict(references=4000, train=20000, check=256, heldout=1300)
 
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
   c.sft.steps, c.sft.rows = 2600, 16
@@ -33,12 +33,12 @@ def get_config(size="full"):
   c.more.optim.lr = 3e-4
 
   c.rl.data = "world/data"
-  c.rl.steps, c.rl.questions, c.rl.train_questions = 220, 48, 16
+  c.rl.steps, c.rl.questions, c.rl.train_questions = 400, 48, 16
   c.rl.sampling.max_tokens = 54
   c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
-  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 60
-  c.rl.optim.update(lr=2e-4, warmup=10, decay=0.5, frozen=())
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 100
+  c.rl.optim.update(lr=2e-4, warmup=10, decay=0.7, frozen=())
 
   c.eval.data = "world/data"
   c.eval.pairs, c.eval.check_pairs = 1300, 256

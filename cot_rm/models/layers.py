@@ -106,31 +106,39 @@ def attention(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
   return _mix(jax.nn.softmax(s_BKRTS, axis=-1), v_BSKH)
 
 
-def shared_attention(q_BTNH, shared_QSKH, mask_QS, own_BSKH, mask_BTS):
+def shared_attention(q_BTNH, shared_QKSH, mask_QS, own_BKSH, mask_BTS):
   """Attention over the keys of a group's prompt, held once per group, and each sample's own keys.
 
   Args:
     q_BTNH: queries; rows of one group are neighbours (B = Q * G).
-    shared_QSKH: (keys, values) of the prompt.
+    shared_QKSH: (keys, values) of the prompt.
     mask_QS: which prompt positions count.
-    own_BSKH: (keys, values) of the sample.
+    own_BKSH: (keys, values) of the sample.
     mask_BTS: which of its own positions each query sees.
 
   Returns:
     [B, T, N * H]; equal to `attention` over both parts laid end to end.
   """
   B, T, N, H = q_BTNH.shape
-  Q, S, K, _ = shared_QSKH[0].shape
-  # The group's queries stand beside one another in time, so that one product serves them all.
-  grouped = q_BTNH.reshape(Q, -1, N, H)
-  s_shared = jnp.where(mask_QS[:, None, None, None], _scores(grouped, shared_QSKH[0]), MASKED)
-  R = N // K
-  s_shared = s_shared.reshape(Q, K, R, B // Q, T, S).transpose(0, 3, 1, 2, 4, 5)
-  s_own = jnp.where(mask_BTS[:, None, None], _scores(q_BTNH, own_BSKH[0]), MASKED)
-  p = jax.nn.softmax(jnp.concatenate([s_shared.reshape(B, K, R, T, S), s_own], -1), axis=-1)
-  p_shared = p[..., :S].reshape(Q, B // Q, K, R, T, S).transpose(0, 2, 3, 1, 4, 5)
-  mixed = _mix(p_shared.reshape(Q, K, R, -1, S), shared_QSKH[1]).reshape(B, T, -1)
-  return mixed + _mix(p[..., S:], own_BSKH[1])
+  Q, K, S, _ = shared_QKSH[0].shape
+  M, G = T * (N // K), B // Q  # queries that a sample has of a kv head; samples of a group
+  # One product serves the whole group: its samples' queries stand beside one another.
+  together = lambda x: x.reshape(Q, G, K, M, -1).swapaxes(1, 2).reshape(Q, K, G * M, -1)
+  apart = lambda x: x.reshape(Q, K, G, M, -1).swapaxes(1, 2).reshape(B, K, M, -1)
+  score = lambda q, k: (
+    jnp.einsum("BKMH,BKSH->BKMS", q, k, preferred_element_type=jnp.float32) * H**-0.5
+  )
+  mix = lambda p, v: jnp.einsum("BKMS,BKSH->BKMH", p.astype(v.dtype), v)
+
+  q_BKMH = q_BTNH.reshape(B, T, K, -1, H).swapaxes(1, 2).reshape(B, K, M, H)
+  s_shared = apart(score(together(q_BKMH), shared_QKSH[0]))
+  mask_BS = jnp.repeat(mask_QS, G, axis=0)
+  s_shared = jnp.where(mask_BS[:, None, None], s_shared, MASKED)
+  mask_BMS = jnp.repeat(mask_BTS, N // K, axis=1)
+  s_own = jnp.where(mask_BMS[:, None], score(q_BKMH, own_BKSH[0]), MASKED)
+  p = jax.nn.softmax(jnp.concatenate([s_shared, s_own], -1), axis=-1)
+  o_BKMH = apart(mix(together(p[..., :S]), shared_QKSH[1])) + mix(p[..., S:], own_BKSH[1])
+  return o_BKMH.reshape(B, K, T, -1, H).swapaxes(1, 2).reshape(B, T, -1)
 
 
 def at_end(x_BTD, segments_BT):

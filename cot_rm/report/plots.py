@@ -55,19 +55,20 @@ def curves(series, *, log=False, level=None, share=False):
       _curve(axes, np.asarray(steps, float), np.asarray(values, float), color(place))
     low, high = (end(end(values) for _, values in series) for end in (min, max))
     if log and 0 < FAR * low < high:
-      _logarithmic(axes, high / low)
+      logarithmic(axes, high / low)
     else:
       axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
     if level is not None:
       axes.axhline(level, color=SOFT, linewidth=0.9, linestyle=":")
     if share:
-      axes.yaxis.set_major_formatter(_percent)
-    _by_step(axes)
+      axes.yaxis.set_major_formatter(percent)
+    by_step(axes)
 
   return _drawn(draw, width=NARROW, height=1.75)
 
 
-def _logarithmic(axes, span):
+def logarithmic(axes, span):
+  """A logarithmic axis of values of which the largest is `span` times the smallest."""
   axes.set_yscale("log")
   subs = (1, 3) if span < 1e3 else (1,)  # 0.1, 0.3, 1, ...
   axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=subs, numticks=6))
@@ -114,7 +115,7 @@ def areas(steps, parts, total):
     axes.plot(medians(steps), medians(total), color=INK, linewidth=1.1)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
-    _by_step(axes)
+    by_step(axes)
 
   return _drawn(draw, width=NARROW, height=1.75)
 
@@ -152,7 +153,7 @@ def forest(rows, *, limits, level=None, width=NARROW, height=None):
     # Long names leave less room, which a label must not fill.
     labels = 5 if width > NARROW else 3 if max(len(name) for name, *_ in rows) > 10 else 4
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(labels, steps=ROUND))
-    axes.xaxis.set_major_formatter(_percent)
+    axes.xaxis.set_major_formatter(percent)
 
   return _drawn(draw, width=width, height=height or natural(len(rows)))
 
@@ -178,7 +179,7 @@ def steps_of(series):
       axes.vlines(x, low, high, color=colour, linewidth=1.2, alpha=0.6)
       axes.plot(x, values, color=colour, linewidth=1.4, marker="o", markersize=4)
     axes.set_xticks(numbers)
-    axes.yaxis.set_major_formatter(_percent)
+    axes.yaxis.set_major_formatter(percent)
     axes.grid(axis="y", **GRID)
 
   return _drawn(draw, width=WIDE, height=2.4)
@@ -205,7 +206,7 @@ def stacks(rows, colours):
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [_short(name, 40) for name, _ in rows], parse_math=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    axes.xaxis.set_major_formatter(_percent)
+    axes.xaxis.set_major_formatter(percent)
 
   return _drawn(draw, width=WHOLE, height=0.3 + 0.25 * len(rows))
 
@@ -216,14 +217,24 @@ def _short(name, longest=LONGEST):
   return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
 
 
-def _percent(value, _):
+def percent(value, _):
+  """A share as a formatter of axes writes it."""
   return f"{100 * value:.3g} %"
 
 
-def _by_step(axes):
+def by_step(axes):
+  """Of curves over steps: lines across, and few whole numbers below."""
   axes.grid(axis="y", **GRID)
   axes.margins(x=0.01)
   axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5, integer=True))
+
+
+def quiet(axes):
+  """Takes from a frame what draws the eye off the curves."""
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.spines[["left", "bottom"]].set_color(FRAME)
+  axes.tick_params(which="both", colors=SOFT, length=0)
+  axes.set_axisbelow(True)
 
 
 def _drawn(draw, *, width, height):
@@ -232,10 +243,7 @@ def _drawn(draw, *, width, height):
   with matplotlib.rc_context(settings):
     figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FRAME)
-    axes.tick_params(which="both", colors=SOFT, length=0)
-    axes.set_axisbelow(True)
+    quiet(axes)
     draw(axes)
     out = io.BytesIO()
     figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})

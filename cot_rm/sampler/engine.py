@@ -147,7 +147,7 @@ def _generate(
     )
     return t + 1, logits(x_B1D[:, 0]), cache, tokens_BT, logps_BT, watched_BTW, length_B, done_B
 
-  empty = lambda x: jnp.zeros((x.shape[0], B, T, *x.shape[3:]), x.dtype)
+  empty = lambda x: jnp.zeros((x.shape[0], B, x.shape[2], T, x.shape[4]), x.dtype)
   with jax.named_scope("decode"):
     carry = (
       jnp.int32(0),

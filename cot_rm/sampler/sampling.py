@@ -35,7 +35,13 @@ def pick(logits_BV, keys_B, sampling):
     scaled_BV = keep_top_k(scaled_BV, sampling.top_k)
   if sampling.top_p < 1:
     scaled_BV = keep_top_p(scaled_BV, sampling.top_p)
-  return jax.vmap(jax.random.categorical)(keys_B, scaled_BV).astype(jnp.int32)
+  # One random number a row, not one a token: where in the row's running sum of probabilities.
+  sums_BV = jnp.cumsum(jax.nn.softmax(scaled_BV, axis=-1), axis=-1)
+  at_B1 = jax.vmap(jax.random.uniform)(keys_B)[:, None] * sums_BV[:, -1:]
+  # A token without probability adds nothing to the sum: it is neither first above the number, nor
+  # where rounding brings the number up to the whole sum, first to reach that.
+  above_B, whole_B = (sums_BV <= at_B1).sum(-1), (sums_BV < sums_BV[:, -1:]).sum(-1)
+  return jnp.minimum(above_B, whole_B).astype(jnp.int32)
 
 
 def keep_top_k(logits_BV, k):

@@ -104,12 +104,14 @@ def test_shared_attention_equals_attention_over_both_parts():
   s = Sizes()
   G = s.B // s.Q
   q = normal(s.B, s.T, s.N, s.H)
-  shared = normal(s.Q, s.S, s.K, s.H, seed=1), normal(s.Q, s.S, s.K, s.H, seed=2)
-  own = normal(s.B, 5, s.K, s.H, seed=3), normal(s.B, 5, s.K, s.H, seed=4)
+  shared = normal(s.Q, s.K, s.S, s.H, seed=1), normal(s.Q, s.K, s.S, s.H, seed=2)
+  own = normal(s.B, s.K, 5, s.H, seed=3), normal(s.B, s.K, 5, s.H, seed=4)
   mask_QS = np.arange(s.S) < np.array([[6], [4]])
   mask_BTS = np.random.default_rng(5).random((s.B, s.T, 5)) < 0.5
   found = layers.shared_attention(q, shared, mask_QS, own, mask_BTS)
-  k, v = (np.concatenate([a.repeat(G, 0), b], 1) for a, b in zip(shared, own, strict=True))
+  k, v = (
+    np.concatenate([a.repeat(G, 0), b], 2).swapaxes(1, 2) for a, b in zip(shared, own, strict=True)
+  )
   mask = np.concatenate(
     [np.broadcast_to(mask_QS.repeat(G, 0)[:, None], (s.B, s.T, s.S)), mask_BTS], 2
   )

@@ -112,7 +112,7 @@ class Model(nnx.Module):
     return jnp.cos(angles), jnp.sin(angles)
 
   def prefill(self, x_BTD, positions_BT3, segments_BT):
-    """Hidden states [B, T, D] and the keys and values of every layer, each [L, B, T, K, H].
+    """Hidden states [B, T, D] and the keys and values of every layer, each [L, B, K, T, H].
 
     A position sees what is before it in its own segment; segment 0 is padding.
     """
@@ -121,7 +121,8 @@ class Model(nnx.Module):
     mask_BTT = (segments_BT[:, :, None] == segments_BT[:, None, :]) & np.tri(T, dtype=bool)[None]
 
     def attend(q_BTNH, k_BTKH, v_BTKH):
-      return layers.attention(q_BTNH, k_BTKH, v_BTKH, mask_BTT), (k_BTKH, v_BTKH)
+      kept = k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2)
+      return layers.attention(q_BTNH, k_BTKH, v_BTKH, mask_BTT), kept
 
     def body(layer, x_BTD, _):
       return layer(x_BTD, rope, attend)
@@ -134,15 +135,15 @@ class Model(nnx.Module):
     """Hidden states [B, T, D] after the last norm; see `prefill`."""
     return self.prefill(x_BTD, positions_BT3, segments_BT)[0]
 
-  def extend(self, x_BTD, positions_BT3, prompt, mask_QS, cache, at):
+  def extend(self, x_BTD, positions_BT3, prompt, mask_QS, cache=None, at=0):
     """Goes on from prompts that groups of rows share.
 
     Args:
       x_BTD: embeddings of T new tokens; B = Q * G, rows of a group are neighbours.
       positions_BT3: their M-RoPE positions.
-      prompt: keys and values of `prefill`, each [L, Q, S, K, H].
+      prompt: keys and values of `prefill`, each [L, Q, K, S, H].
       mask_QS: which prompt positions count.
-      cache: the rows' own keys and values, each [L, B, S', K, H].
+      cache: the rows' own keys and values, each [L, B, K, S', H]; None: the new tokens are all.
       at: where in the cache the T new tokens go; what stands before counts, what is after does not.
 
     Returns:
@@ -150,21 +151,30 @@ class Model(nnx.Module):
     """
     rope = self.rope(positions_BT3)
     B, T, _ = x_BTD.shape
-    query_T, key_S = at + jnp.arange(T), jnp.arange(cache[0].shape[2])
+    query_T, key_S = at + jnp.arange(T), jnp.arange(T if cache is None else cache[0].shape[3])
     mask_BTS = jnp.broadcast_to(key_S[None, None] <= query_T[None, :, None], (B, T, len(key_S)))
 
-    def body(layer, x_BTD, kv):
-      prompt_kv, own_kv = kv
+    def body(layer, carry, slices):
+      x_BTD, cache = carry
+      i, prompt_kv = slices
 
       def attend(q_BTNH, *new):
-        own = tuple(
-          jax.lax.dynamic_update_slice_in_dim(old, x, at, 1)
-          for old, x in zip(own_kv, new, strict=True)
-        )
-        return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, own, mask_BTS), own
+        own = tuple(x_BTKH.swapaxes(1, 2) for x_BTKH in new)
+        kept = None
+        if cache is not None:
+          # All layers' cache is carried along, so that each writes its few new entries in place.
+          kept = tuple(
+            jax.lax.dynamic_update_slice(old, x[None], (i, 0, 0, at, 0))
+            for old, x in zip(cache, own, strict=True)
+          )
+          own = tuple(jax.lax.dynamic_index_in_dim(x, i, keepdims=False) for x in kept)
+        return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, own, mask_BTS), kept
 
-      return layer(x_BTD, rope, attend)
+      return layer(x_BTD, rope, attend), None
 
     with jax.named_scope("decoder"):
-      x_BTD, cache = layers.scan(self.layers, x_BTD, body, (prompt, cache), remat=self.remat)
+      every_L = jnp.arange(prompt[0].shape[0])
+      (x_BTD, cache), _ = layers.scan(
+        self.layers, (x_BTD, cache), body, (every_L, prompt), remat=self.remat
+      )
       return self.norm(x_BTD), cache

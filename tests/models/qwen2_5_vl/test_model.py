@@ -243,7 +243,10 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
     model, x_QSD, batch.positions, batch.segments
   )
   extend = jax.jit(lambda m, *args: m.extend(*args))
-  cache = jax.tree.map(lambda x: jnp.zeros((x.shape[0], Q * G, T, *x.shape[3:])), prompt_kv)
+  empty = jax.tree.map(
+    lambda x: jnp.zeros((x.shape[0], Q * G, x.shape[2], T, x.shape[4])), prompt_kv
+  )
+  cache = empty
   start_B = np.repeat([e.next_position for e in prompts], G)
   steps = []
   for t in range(T):
@@ -277,12 +280,12 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
     end = len(row.tokens)
     np.testing.assert_allclose(found_BTD[b], wanted[b, end - T : end], atol=1e-4, rtol=0)
   # All at once, and each sample alone with its prompt, are the same.
-  empty = jax.tree.map(jnp.zeros_like, cache)
   positions = start_B[:, None, None] + np.repeat(np.arange(T)[None, :, None], 3, 2)
-  at_once, _ = extend(
-    model, model.embed(answers_BT), positions, prompt_kv, batch.segments > 0, empty, 0
-  )
-  np.testing.assert_allclose(at_once, found_BTD, atol=1e-4, rtol=0)
+  for own in ((empty, 0), ()):  # into a cache, or without any
+    at_once, _ = extend(
+      model, model.embed(answers_BT), positions, prompt_kv, batch.segments > 0, *own
+    )
+    np.testing.assert_allclose(at_once, found_BTD, atol=1e-4, rtol=0)
   take = lambda tree, i: jax.tree.map(lambda x: x[:, i : i + 1], tree)
   for b in range(Q * G):
     q = b // G
