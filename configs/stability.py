@@ -3,9 +3,10 @@ r"""What keeps RL from falling apart: an ablation under stress, on the built-in 
 python -m cot_rm.main --config configs/stability.py
 python -m cot_rm.main --config configs/stability.py --config.seed=1 --workdir runs/stability-1
 
-Five algorithms from one SFT model on the same questions, each rollout gone through four times in
-two parts at ten times the learning rate of configs/tiny.py, all groups kept, so that rewards become
-almost constant late. The claim of R1-Reward (arXiv:2505.02835) that this can test: REINFORCE++
+Three algorithms in five arms from one SFT model on the same questions, each rollout gone through
+four times in two parts at ten times the learning rate of configs/tiny.py and never lower, all groups
+kept, so that rewards become almost constant late. An arm's knobs are its own:
+--config.grpo.steps=60. The claim of R1-Reward (arXiv:2505.02835) that this can test: REINFORCE++
 collapses or turns NaN, StableReinforce does not.
 """
 
@@ -26,7 +27,7 @@ def get_config(size="full"):
   c.rl.unsound = "end"
   c.rl.silent, c.rl.updates, c.rl.epochs = "keep", 2, 4
   c.rl.questions = c.rl.train_questions = 16
-  c.rl.optim.lr = 2e-3
+  c.rl.optim.update(lr=2e-3, decay=0.0)
   c.rl.steps = 2 if size == "smoke" else 120
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = c.rl.steps
   for arm, (algorithm, settings) in ARMS.items():

@@ -63,11 +63,11 @@ def run(config, workdir, name):
   data = _questions(config, workdir, knobs)
 
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
-  seconds = 0.0
+  seconds, fell = 0.0, False
   if restored := checkpoints.restore_latest(state):
     at, state, extra = restored
     data.set_state(extra["data"])
-    seconds = extra["seconds"]
+    seconds, fell = extra["seconds"], extra["fell"]
     logging.info("%s: goes on from rollout %d", name, at)
   first = int(state.step) // per_rollout
 
@@ -91,7 +91,7 @@ def run(config, workdir, name):
       rounds=knobs.rounds if knobs.silent == "resample" else 1,
     )
     coming = None
-    for i in range(first, knobs.steps):
+    for i in range(first, first if fell else knobs.steps):
       began = time.monotonic()
       last = i + 1 == knobs.steps
       saves = last or (i + 1) % knobs.save_every == 0
@@ -172,7 +172,8 @@ def run(config, workdir, name):
         writer.write(i + 1, pairs.flat("check", found))
         logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
       if saves:
-        checkpoints.save(i + 1, state, {"data": data.get_state(), "seconds": seconds})
+        extra = {"data": data.get_state(), "seconds": seconds, "fell": fell}
+        checkpoints.save(i + 1, state, extra)
       if fell:
         break
 
@@ -234,7 +235,8 @@ def _over_updates(trained):
   for key, value in trained[0].items():
     values = [found[key] for found in trained]
     if not key.startswith("agree/"):
-      value = max(values) if key.endswith("_max") else float(np.mean(values))
+      # numpy's: NaN among them is NaN, which Python's max may lose.
+      value = float(np.max(values) if key.endswith("_max") else np.mean(values))
     out[key] = value
   return out
 
