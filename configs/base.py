@@ -203,6 +203,7 @@ def get_config():
       order="shuffled",  # of the questions; "ascending": by the teacher's attempts, easy ones first
       steps=500,  # rollouts
       questions=16,  # prompts a rollout; with a swap reward half of them are the other half, turned
+      rows=0,  # prompts a call of the sampler, at most; 0: all of a rollout
       group=8,  # samples per question
       silent="drop",  # groups whose rewards are equal: "keep", "drop", or "resample" for others
       rounds=3,  # of sampling a rollout may take, where it resamples

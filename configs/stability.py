@@ -4,10 +4,10 @@ python -m cot_rm.main --config configs/stability.py
 python -m cot_rm.main --config configs/stability.py --config.seed=1 --workdir runs/stability-1
 
 Three algorithms in five arms from one SFT model on the same questions, each rollout gone through
-four times in two parts at ten times the learning rate of configs/tiny.py and never lower, all groups
-kept, so that rewards become almost constant late. An arm's knobs are its own:
---config.grpo.steps=60. The claim of R1-Reward (arXiv:2505.02835) that this can test: REINFORCE++
-collapses or turns NaN, StableReinforce does not.
+four times in two parts at a learning rate that is high and stays so, all groups kept, so that
+rewards become almost constant late. An arm's knobs are its own: --config.grpo.steps=60.
+bench/stability.py draws what came. The claim of R1-Reward (arXiv:2505.02835) that this can test:
+REINFORCE++ collapses or turns NaN, StableReinforce does not.
 """
 
 from configs import tiny

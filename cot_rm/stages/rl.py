@@ -32,7 +32,8 @@ from cot_rm.sampler import sampling
 def run(config, workdir, name):
   """GRPO, StableReinforce and their kin on pairs with a gold answer and no reasoning."""
   folder, knobs = workdir / name, config[name]
-  policy = stages.load(config, workdir, knobs.start, rows=knobs.questions)
+  at_once = min(knobs.rows or knobs.questions, knobs.questions)
+  policy = stages.load(config, workdir, knobs.start, rows=at_once)
   mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
   check = stages.check(config, workdir)
   algorithm = ALGORITHMS[knobs.algorithm]

@@ -1,0 +1,68 @@
+r"""The whole pipeline on a laptop CPU, offline: distill, SFT, rejection, SFT on what is kept, RL.
+
+python -m cot_rm.main --config configs/pipeline.py
+python -m cot_rm.main --config configs/pipeline.py --config.control=sft  # and the control of it all
+python -m cot_rm.main --config configs/pipeline.py:smoke                 # the same in a few minutes
+
+The world of configs/tiny.py, and first a base model that has seen and described many scenes but
+judges by a coin, as released checkpoints have eyes and words before they are reward models. A
+teacher's judgements of pictures for a caption, 1,000 at most, are its cold start. From there on it
+has labels alone: it keeps its own right judgements of a large pool, in all families, to learn from,
+and what it gets wrong is for RL. The control spends the minutes of all that on its cold start.
+"""
+
+from configs import tiny
+
+
+def get_config(size="full"):
+  c = tiny.get_config(size)
+  c.stages = (
+    "world",
+    "base:sft",
+    "distill",
+    "sft",
+    "reject",
+    "again:sft",
+    "rl",
+    "control:sft",
+    "eval",
+  )
+  c.buckets.tokens = (64, 112)
+  c.world.sizes = dict(base=16000, references=2600, train=12000, check=256, heldout=1300)
+
+  c.base = c.sft.copy_and_resolve_references()
+  c.base.start, c.base.data, c.base.split = "world", "world/data", "base"
+  c.base.steps, c.base.eval_every, c.base.save_every = 2000, 500, 500
+
+  c.distill.data, c.distill.split, c.distill.tasks = "world/data", "references", "image_generation"
+
+  c.sft.start, c.sft.data, c.sft.split = "base", "distill/data", "kept"
+  c.sft.steps, c.sft.eval_every, c.sft.save_every = 400, 100, 100
+  c.sft.optim.update(lr=3e-4, warmup=20, decay=0.7)
+
+  c.reject.start, c.reject.data, c.reject.split = "sft", "world/data", "train"
+  c.reject.accept, c.reject.rows = ("accuracy", "chain"), 64
+  c.reject.sampling.max_tokens = c.rl.sampling.max_tokens
+
+  c.again = c.sft.copy_and_resolve_references()
+  c.again.start, c.again.data = "sft", "reject/data"
+  c.again.steps, c.again.eval_every, c.again.save_every = 1200, 300, 300
+  c.again.optim.lr = 5e-4
+
+  c.more = c.sft.copy_and_resolve_references()
+  c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "reject,again,rl"
+
+  c.rl.start, c.rl.data, c.rl.split = "again", "reject/data", "hard"
+  c.rl.questions, c.rl.steps = 48, 160
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 40
+
+  c.eval.models = "base,sft,again,rl,control"
+  c.eval.votes = 15
+  if size == "smoke":
+    c.world.sizes = dict(base=64, references=64, train=64, check=8, heldout=16)
+    c.again.data = "distill/data"  # so small a model has judged nothing right itself
+    for stage in (c.base, c.sft, c.again):
+      stage.steps = stage.eval_every = stage.save_every = 10
+    c.rl.steps = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
+    c.rl.questions = 8
+  return c
