@@ -143,8 +143,9 @@ def _sorted(things):
   Where sides are asked for, what stands to the left or above comes first, as one reads: to say
   what stands there is one look, to say where a thing stands takes two.
   """
-  sides = ("left", "above", "right", "below", "")
-  return sorted(things, key=lambda thing: (sides.index(thing.how), PAIRS.index(thing[:2])))
+  near, far = zip(*shapes_text.SIDES.values(), strict=True)
+  places = (*near, *far, "")
+  return sorted(things, key=lambda thing: (places.index(thing.how), PAIRS.index(thing[:2])))
 
 
 def _edited(hand, asked):

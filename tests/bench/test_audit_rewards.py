@@ -1,22 +1,10 @@
 """The audit of the rewards: the configured mixes stand it, and it does find what is wrong."""
 
-import importlib.util
 import json
 import math
 import sys
-from pathlib import Path
 
 import pytest
-
-PATH = Path(__file__).resolve().parents[2] / "bench" / "audit_rewards.py"
-
-
-@pytest.fixture(scope="module")
-def bench():
-  spec = importlib.util.spec_from_file_location("audit_rewards", PATH)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
 
 
 def test_no_hack_earns_more_than_honesty_under_any_configured_mix(bench, capsys, monkeypatch):

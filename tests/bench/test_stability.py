@@ -1,6 +1,5 @@
 """The reader of configs/stability.py's runs: what has collapsed or ended early, what is drawn."""
 
-import importlib.util
 import json
 import math
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PATH = Path(__file__).resolve().parents[2] / "bench" / "stability.py"
 SVG = "{http://www.w3.org/2000/svg}"
 SOUND = {
   "reward/accuracy": 0.8,
@@ -22,14 +20,6 @@ SOUND = {
   "train/clip_fraction": 0.125,
 }
 FALLEN = SOUND | {"train/loss": None, "train/grad_norm": None, "train/ratio_max": None}
-
-
-@pytest.fixture(scope="module")
-def bench():
-  spec = importlib.util.spec_from_file_location("stability", PATH)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
 
 
 def curves(rows):

@@ -40,6 +40,13 @@ def test_top_p_keeps_the_smallest_set_that_reaches_p():
   assert frequencies(temperature=1.0, top_p=0.01)[0] == 1
 
 
+@pytest.mark.parametrize("number", [0.0, 0.5, 1.0])
+def test_a_token_without_probability_is_never_drawn(monkeypatch, number):
+  monkeypatch.setattr(jax.random, "uniform", lambda key: jnp.float32(number))  # 1: if it rounds up
+  logits_BV = jnp.array([[-jnp.inf, 0.0, -jnp.inf, 0.1, -jnp.inf]])
+  assert sampling.pick(logits_BV, KEYS[:1], sampling.Sampling(1.0))[0] in (1, 3)
+
+
 def test_a_row_is_drawn_with_its_own_key():
   both = sampling.pick(jnp.tile(LOGITS_BV, (2, 1)), KEYS[:2], sampling.Sampling(1.0))
   alone = sampling.pick(LOGITS_BV, KEYS[1:2], sampling.Sampling(1.0))

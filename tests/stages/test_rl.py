@@ -5,6 +5,7 @@ import json
 import shutil
 import zlib
 
+import numpy as np
 import pytest
 
 from cot_rm import metrics, rewards
@@ -83,6 +84,14 @@ def curves_of(workdir, config, **knobs):
   config.rl.update(knobs)
   rl.run(config, workdir, "rl")
   return metrics.read(workdir / "rl" / "metrics.jsonl")
+
+
+def test_a_rollout_may_be_sampled_in_several_calls(workdir, config, rewarded):
+  whole = curves_of(workdir, config, steps=1)
+  shutil.rmtree(workdir / "rl")
+  parts = curves_of(workdir, config, steps=1, rows=config.rl.questions // 2)
+  for name in ("reward/total", "rl/mean_length", "train/loss"):
+    np.testing.assert_allclose(parts[name], whole[name], atol=1e-5)
 
 
 def test_blank_pictures_make_a_difference_and_it_is_logged(workdir, config, rewarded):
@@ -191,6 +200,8 @@ def test_a_loss_that_is_not_finite_ends_the_stage_where_that_is_wanted(
   curves = curves_of(workdir, config, unsound="end")
   assert curves["train/lr"][0] == [1, 2, 3] and curves["check/accuracy"][0] == [3]
   assert json.loads((workdir / "rl" / "training.json").read_text())["steps"] == 3
+  # Killed before it was marked done and run again, it stays where it fell.
+  assert curves_of(workdir, config, unsound="end")["train/lr"][0] == [1, 2, 3]
   shutil.rmtree(workdir / "rl")
   with pytest.raises(FloatingPointError, match="step 2: train/loss is nan"):
     rl.run(other, workdir, "rl")

@@ -1,0 +1,18 @@
+"""A script of bench/ as a module: they are no package."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+
+
+@pytest.fixture(scope="module")
+def bench(request):
+  """The script that the asking test file is named after."""
+  name = Path(request.module.__file__).stem.removeprefix("test_")
+  spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
