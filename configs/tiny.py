@@ -5,7 +5,7 @@ python -m cot_rm.main --config configs/tiny.py --config.control=sft   # and the 
 python -m cot_rm.main --config configs/tiny.py:smoke                  # the same in two minutes
 
 Makes a world of coloured shapes with four task families and trains a small Qwen2.5-VL on 2,000
-reference judgements. From there on it has labels alone: it keeps its own right judgements of 20,000
+reference judgements. From there on it has labels alone: it keeps its own right judgements of 16,000
 pairs to learn from (rejection sampling), then improves by GRPO. All are scored on held-out pairs.
 The control spends the minutes of what follows SFT on more SFT with the same references.
 """
@@ -21,7 +21,8 @@ def get_config(size="full"):
   c.buckets.patches = (72,)
   c.buckets.answers = (54,)
   c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
-  c.mesh.shape = dict(data=1, fsdp=1, tensor=1)
+  c.cpu_devices = 2
+  c.mesh.shape = dict(data=-1, fsdp=1, tensor=1)
   c.world.shapes = dict(side=84, objects=(1, 2))
   c.world.sizes = dict(references=2000, train=20000, check=256, heldout=1300)
 
@@ -31,6 +32,7 @@ def get_config(size="full"):
   c.sft.optim.update(lr=1e-3, warmup=50, decay=0.5, muon=2.0)
 
   c.reject.data, c.reject.split = "world/data", "train"
+  c.reject.count = 16000
   c.reject.accept, c.reject.rows = ("accuracy", "chain"), 64
   c.reject.sampling.max_tokens = 54
 
@@ -44,11 +46,11 @@ def get_config(size="full"):
   c.more.optim.lr = 3e-4
 
   c.rl.start, c.rl.data = "again", "world/data"
-  c.rl.steps, c.rl.questions, c.rl.train_questions = 260, 48, 16
+  c.rl.steps, c.rl.questions, c.rl.train_questions = 300, 48, 16
   c.rl.sampling.max_tokens = 54
   c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
-  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 65
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 75
   c.rl.optim.update(lr=2e-4, warmup=10, decay=0.5, frozen=())
 
   c.eval.data = "world/data"
