@@ -8,9 +8,9 @@ The world of configs/tiny.py, and first a base model that has seen and described
 judges by a coin, as released checkpoints have eyes and words before they are reward models. A
 teacher's judgements of pictures for a caption, 1,000 at most, are its cold start. From there on it
 has labels alone: it keeps its own right judgements of a large pool, in all families, to learn from,
-and RL asks pairs of that pool again. Of what it got wrong alone it unlearns what it got right: a
-rate of 3e-4 took a judge of 93 % to 70 % within 60 rollouts. The control spends the minutes of all
-that on its cold start.
+and RL asks pairs of that pool again. (Of what it got wrong alone it unlearns what it got right: at
+a rate of 3e-4 a judge of 93 % fell to 70 % within 60 rollouts.) The control spends the minutes of
+all that on its cold start.
 """
 
 from configs import tiny
@@ -42,18 +42,26 @@ def get_config(size="full"):
   c.sft.steps, c.sft.eval_every, c.sft.save_every = 400, 100, 100
   c.sft.optim.update(lr=3e-4, warmup=20, decay=0.7)
 
+  c.reject.start, c.reject.data, c.reject.split = "sft", "world/data", "train"
+  c.reject.accept, c.reject.rows = ("accuracy", "chain"), 64
+  c.reject.sampling.max_tokens = c.rl.sampling.max_tokens
+
+  c.again = c.sft.copy_and_resolve_references()
+  c.again.start, c.again.data = "sft", "reject/data"
   c.again.steps, c.again.eval_every, c.again.save_every = 1200, 300, 300
   c.again.optim.lr = 5e-4
-  c.more.optim.lr = 3e-4
 
-  c.rl.questions, c.rl.steps = 48, 160
+  c.more = c.sft.copy_and_resolve_references()
+  c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "reject,again,rl"
+
+  c.rl.start, c.rl.steps = "again", 160
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 40
 
   c.eval.models = "base,sft,again,rl,control"
   c.eval.votes = 15
   if size == "smoke":
     c.world.sizes = dict(base=64, references=64, train=64, check=8, heldout=16)
-    c.again.data, c.again.split = "distill/data", "kept"  # so small a model is never right
+    c.again.data = "distill/data"  # so small a model has judged nothing right itself
     for stage in (c.base, c.sft, c.again):
       stage.steps = stage.eval_every = stage.save_every = 10
     c.rl.steps = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2

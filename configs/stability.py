@@ -23,9 +23,8 @@ ARMS = {  # folder: algorithm, what differs in its settings
 
 def get_config(size="full"):
   c = tiny.get_config(size)
-  del c.again  # the arms start from SFT
   c.stages = ("world", "sft", *(f"{arm}:rl" for arm in ARMS), "eval")
-  c.rl.start, c.rl.unsound = "sft", "end"
+  c.rl.unsound = "end"
   c.rl.silent, c.rl.updates, c.rl.epochs = "keep", 2, 4
   c.rl.questions = c.rl.train_questions = 16
   c.rl.optim.update(lr=2e-3, decay=0.0)

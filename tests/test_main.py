@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = """
 from ml_collections import ConfigDict
 def get_config():
-  return ConfigDict(dict(stages=("m",), seed=0, compile_cache="", cpu_devices=1, optim=dict(lr=0.5)))
+  c = ConfigDict(dict(stages=("m",), seed=0, compile_cache="", cpu_devices=1))
+  c.optim = ConfigDict(dict(lr=0.5))
+  return c
 """
 
 

@@ -24,12 +24,11 @@ def small():
     knobs.rows, knobs.eval_every, knobs.save_every = ROWS, 4, 2
     knobs.optim = dict(lr=1e-3, warmup=1)
   c.sft.steps = 4
-  c.rl.start, c.more.minutes_of, c.eval.models = "sft", "rl", "sft,rl,control"
   c.rl.steps, c.rl.questions, c.rl.train_questions, c.rl.group = 4, ROWS, ROWS, 2
   c.rl.eval_every, c.rl.save_every, c.rl.samples_every = 4, 2, 4
   c.rl.settings.grpo.kl = 0.04
   c.rl.sampling.max_tokens = c.eval.max_tokens = c.judge.max_tokens = 8
-  c.reject.accept, c.reject.rows = ("accuracy",), ROWS
+  c.reject.data, c.reject.rows = "world/data", ROWS
   c.reject.sampling.max_tokens = 8
   c.eval.rows = c.judge.rows = ROWS
   c.eval.pairs, c.eval.blank_pairs, c.eval.check_pairs, c.eval.samples = 6, 2, 4, 2
