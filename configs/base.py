@@ -24,9 +24,9 @@ def get_config():
   c.stages = ("sft", "rl", "eval")  # what to run, in order; "folder:stage" runs it in a folder
   c.seed = 0
   c.compile_cache = "~/.cache/cot_rm/xla"  # compiled programs are kept here; "" keeps none
-  # Devices that jax makes of a CPU. Small operations gain nothing from a second core, but a device
-  # for each core works on its own share of a batch.
-  c.cpu_devices = 1
+  # Devices that jax makes of a CPU; 0: as the environment has it. Small operations gain nothing
+  # from a second core, but a device for each core works on its own share of a batch.
+  c.cpu_devices = 0
 
   # Where arrays live. A rule maps a logical axis of a parameter or an activation to a mesh axis.
   c.mesh = ConfigDict(

@@ -8,9 +8,8 @@ The world of configs/tiny.py, and first a base model that has seen and described
 judges by a coin, as released checkpoints have eyes and words before they are reward models. A
 teacher's judgements of pictures for a caption, 1,000 at most, are its cold start. From there on it
 has labels alone: it keeps its own right judgements of a large pool, in all families, to learn from,
-and RL asks pairs of that pool again. (Of what it got wrong alone it unlearns what it got right: at
-a rate of 3e-4 a judge of 93 % fell to 70 % within 60 rollouts.) The control spends the minutes of
-all that on its cold start.
+and RL asks pairs of that pool again: on those alone that it got wrong it unlearns the others. The
+control spends the minutes of all that on its cold start.
 """
 
 from configs import tiny

@@ -1,4 +1,4 @@
-r"""The heart of the method on a laptop CPU, offline, in about a quarter of an hour.
+r"""The heart of the method on a laptop CPU, offline.
 
 python -m cot_rm.main --config configs/tiny.py
 python -m cot_rm.main --config configs/tiny.py --config.control=sft   # and the control of RL

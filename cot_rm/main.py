@@ -70,7 +70,8 @@ def main(argv):
   config = _CONFIG.value
   if config.compile_cache:
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(config.compile_cache))
-  jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+  if config.cpu_devices:
+    jax.config.update("jax_num_cpu_devices", config.cpu_devices)
   workdir = _WORKDIR.value or default_workdir(
     config_flags.get_config_filename(flags.FLAGS["config"])
   )

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = """
 from ml_collections import ConfigDict
 def get_config():
-  c = ConfigDict(dict(stages=("m",), seed=0, compile_cache="", cpu_devices=1))
+  c = ConfigDict(dict(stages=("m",), seed=0, compile_cache="", cpu_devices=0))
   c.optim = ConfigDict(dict(lr=0.5))
   return c
 """
@@ -283,6 +283,15 @@ def test_the_program_from_its_flags_to_its_folder(tmp_path):
   kept = json.loads((tmp_path / "runs" / "x" / "config.json").read_text())
   assert kept["config"]["optim"]["lr"] == 0.25
   assert "--config.optim.lr=0.25" in kept["runs"][0]["command"]
+
+
+@pytest.mark.parametrize("wanted, devices", [(0, 8), (3, 3)])
+def test_a_cpu_is_parted_as_the_config_says_or_the_environment(tmp_path, wanted, devices):
+  (tmp_path / "x.py").write_text(SMALL)
+  done = program(tmp_path, "--config", "x.py", f"--config.cpu_devices={wanted}")
+  assert done.returncode == 0, done.stderr
+  kept = json.loads((tmp_path / "runs" / "x" / "config.json").read_text())
+  assert kept["runs"][0]["devices"].startswith(f"{devices} ")
 
 
 def test_a_missing_config_is_asked_for(tmp_path):
