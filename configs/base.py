@@ -116,7 +116,7 @@ def get_config():
       pictures=dict(quality=95, max_pixels=501_760, max_frames=8),  # [chat.Pictures]
       budget=dict(BUDGET),  # [chat.Budget]
       teacher=dict(
-        error=0.1, per_object=0.1, relation=0.15, unparsable=0.03, seed=0
+        error=0.1, per_object=0.1, relation=0.15, unparsable=0.03, careless=0.0, seed=0
       ),  # the built-in one [shapes_teacher.Teacher]
     )
   )

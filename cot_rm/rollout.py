@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from cot_rm import prompts, rewards
+from cot_rm import prompts, rewards, sharding
 from cot_rm.data import packing, samples
 
 SILENT = ("keep", "drop", "resample")  # what becomes of groups whose rewards are equal
@@ -100,7 +100,8 @@ def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, ro
       weights,
       ask,
     )
-    if (spread(rewards_QG) > 0).sum() >= wanted:
+    # Sampling is everyone's together: all go on while one process wants more.
+    if sharding.everyone([(spread(rewards_QG) > 0).sum()]).min() >= wanted:
       break
   completions = [c for j in judged for c in j.completions]
   answers = [v.answer for j in judged for v in j.verdicts if v.answer is not None]

@@ -1,5 +1,9 @@
 """Meshes, rules and where arrays live."""
 
+import socket
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,3 +49,51 @@ def test_a_batch_is_spread_over_the_batch_axes():
   batch = sharding.put({"tokens": np.arange(16).reshape(8, 2)}, mesh(), RULES)
   assert batch["tokens"].sharding.spec == P(("data", "fsdp"))
   np.testing.assert_array_equal(batch["tokens"], np.arange(16).reshape(8, 2))
+
+
+def test_alone_a_process_is_everyone():
+  x = np.arange(6).reshape(3, 2)
+  np.testing.assert_array_equal(sharding.everyone(x), x)
+  np.testing.assert_array_equal(sharding.own(x), x)
+  np.testing.assert_array_equal(sharding.everyone([3]), [3])
+
+
+@pytest.mark.parametrize("rules", [RULES, {"batch": "data"}])
+def test_local_gives_back_what_was_put(rules):
+  x = np.arange(32.0).reshape(16, 2)
+  np.testing.assert_array_equal(sharding.local(sharding.put(x, mesh(), rules)), x)
+
+
+PROCESS = """
+import sys
+import jax
+import numpy as np
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+rank = int(sys.argv[1])
+jax.distributed.initialize(f"127.0.0.1:{sys.argv[2]}", num_processes=2, process_id=rank)
+from cot_rm import sharding
+
+mine = np.arange(6).reshape(3, 2) + 100 * rank
+every = sharding.everyone(mine)
+np.testing.assert_array_equal(every[:, 0], [0, 2, 4, 100, 102, 104])
+np.testing.assert_array_equal(sharding.own(every), mine)
+assert sharding.everyone([7 - rank]).min() == 6
+mesh, rows = sharding.make_mesh({"data": 4}), np.arange(4.0)[:, None] + 10 * rank
+put = sharding.put(rows, mesh, {"batch": "data"})
+assert put.shape == (8, 1)
+np.testing.assert_array_equal(sharding.local(put), rows)
+"""
+
+
+def test_two_processes_each_have_their_own_and_see_all():
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = str(free.getsockname()[1])
+  run = lambda rank: subprocess.Popen(
+    [sys.executable, "-c", PROCESS, str(rank), port], stderr=subprocess.PIPE, text=True
+  )
+  both = [run(0), run(1)]
+  errors = [process.communicate(timeout=120)[1] for process in both]
+  assert [process.returncode for process in both] == [0, 0], "\n".join(errors)

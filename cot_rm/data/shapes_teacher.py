@@ -35,10 +35,11 @@ class Teacher:
   per_object: float = 0.1  # more for each further thing in the fullest picture
   relation: float = 0.15  # more where it is told by number, place, order, motion or who has what
   unparsable: float = 0.03  # rate of texts without a verdict
+  careless: float = 0.0  # rate of errors that end in the right verdict, against all that was said
   seed: int = 0
 
   def __post_init__(self):
-    for knob in ("error", "per_object", "relation", "unparsable"):
+    for knob in ("error", "per_object", "relation", "unparsable", "careless"):
       if not 0 <= getattr(self, knob) <= 1:
         raise ValueError(f"teacher.{knob} is {getattr(self, knob)}; it is a rate, from 0 to 1")
 
@@ -197,11 +198,19 @@ def judgement(asked, teacher, rng):
     caption = shapes_misread.wanted(asked.question)
     shown = pick(shapes_misread.candidates(caption, asked.shown)) if wrong else asked.shown
     text = shapes_text.generation(asked.task, caption, shown, verb=verb)
+  if wrong and rng.random() < teacher.careless:
+    text = _turned(text)
   if not unparsable:
     return text
   thoughts, _, _ = text.partition("</think>")
   ways = ("", "</think>", "</think>\n<answer>Both are equally good</answer>")
   return thoughts + pick(ways)
+
+
+def _turned(text):
+  """The judgement with its verdict for the other candidate."""
+  head, choice = re.fullmatch(r"(.*<answer>\w+ )([12]) is better</answer>", text, re.S).groups()
+  return f"{head}{3 - int(choice)} is better</answer>"
 
 
 class _Server(http.server.ThreadingHTTPServer):

@@ -16,6 +16,7 @@ from cot_rm import prompts, schema
 from cot_rm.chat import pictures
 from cot_rm.data import shapes, shapes_misread, shapes_teacher, shapes_text
 from cot_rm.prompts import think
+from cot_rm.rewards import consistency
 
 RIGHT = shapes_teacher.Teacher(error=0.0, per_object=0.0, relation=0.0, unparsable=0.0)
 WRONG = dataclasses.replace(RIGHT, error=1.0)
@@ -105,6 +106,15 @@ def test_some_texts_have_no_verdict():
     assert think.parse(said, example.task).answer is None
     ends[said.rpartition("\n")[2]] += 1
   assert len(ends) == 3
+
+
+def test_a_careless_error_comes_to_the_right_verdict_against_its_own_reasoning():
+  careless = dataclasses.replace(WRONG, careless=1.0)
+  for example in EXAMPLES + HARD:
+    said = text(example, careless)
+    assert think.parse(said, example.task).answer == example.gold
+    assert consistency.contradicts(said, example.task, think) is True
+    assert text(example, dataclasses.replace(RIGHT, careless=1.0)) == text(example, RIGHT)
 
 
 def test_its_words_vary():

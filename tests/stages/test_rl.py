@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from cot_rm import metrics, rewards
+from cot_rm.rewards import consistency
 from cot_rm.stages import rl
+from tests import endpoints
 
 
 def by_chance(completions, examples, grammar, ask):
@@ -173,6 +175,42 @@ def test_both_orders_are_asked_for_the_swap_reward(workdir, config, rewarded):
   curves = curves_of(workdir, config, steps=1, rewards=dict(accuracy=1.0, swap=0.5))
   # Answers of 8 tokens are outside the grammar: no order has a verdict to agree with.
   assert curves["reward/failed/swap"][1] == [8.0] and curves["reward/failed"][1] == [8.0]
+
+
+def follows(completions, examples, grammar, ask):
+  """A reward for which the judge is asked about every sample."""
+  chats = [[{"role": "user", "content": f"Does it follow? {c.text}"}] for c in completions]
+  return [consistency.said(reply) for reply in ask(chats, 1)]
+
+
+def test_a_service_is_asked_as_judge_and_its_answers_are_kept(
+  workdir, config, rewarded, monkeypatch
+):
+  monkeypatch.setitem(rewards.REWARDS, "consistent", follows)
+  with endpoints.serve(lambda number, body: endpoints.completion(str(number % 2))) as service:
+    config.rl.judge.update(by="service", model="m", endpoint=dict(base_url=service.base_url))
+    curves = curves_of(workdir, config, steps=2, rewards=dict(accuracy=1.0, consistency=0.5))
+  asked = [body["messages"][-1]["content"] for body in service.asked]
+  assert asked and all("Does it follow?" in str(content) for content in asked)
+  assert len(set(map(str, asked))) == len(asked)  # the same text is not asked about twice
+  assert (workdir / "rl" / "calls.sqlite").exists()
+  assert curves["reward/failed"][1] == [0.0, 0.0] and curves["train/loss"][0] == [1, 2]
+  assert 0 < np.mean(curves["reward/consistent"][1]) < 1
+
+
+def test_the_policy_as_it_was_may_be_asked(workdir, config, rewarded, monkeypatch):
+  replies = []
+
+  def kept(completions, examples, grammar, ask):
+    chat = [{"role": "user", "content": "Does it follow?"}]
+    replies.append(ask([chat] * len(completions), 1))
+    return [1.0] * len(completions)
+
+  monkeypatch.setitem(rewards.REWARDS, "consistent", kept)
+  config.rl.judge.by, config.rl.judge.sampling.max_tokens = "policy", 8
+  curves_of(workdir, config, steps=3, rewards=dict(accuracy=1.0, consistent=0.0))
+  # Weights moved, the judge's did not: the same question and seed have the same answer.
+  assert len(replies) == 3 and replies[0] == replies[1] == replies[2] and replies[0][0]
 
 
 def test_somebody_unknown_to_ask_is_an_error(workdir, config):

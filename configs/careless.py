@@ -1,0 +1,25 @@
+r"""What the consistency reward is for: a teacher who is right at times against its own reasoning.
+
+python -m cot_rm.main --config configs/careless.py
+
+The small pipeline's base model and cold start, but where this teacher sees wrong its verdict is
+right all the same, as a verdict may be that was there before its reasoning. It agrees with the
+label, so it is kept and learnt from. RL follows in two arms from the same model on the same
+questions: R1-Reward's reward (arXiv:2505.02835) without its consistency term, and with it
+("checked"). The column to look at is "Contradicts": verdicts against the scores before them.
+"""
+
+from configs import pipeline
+
+
+def get_config(size="full"):
+  c = pipeline.get_config(size)
+  c.stages = ("world", "base:sft", "distill", "sft", "rl", "checked:rl", "eval")
+  c.distill.teacher.careless = 1.0
+  del c.again  # no rejection here
+  c.rl.start = "sft"
+  c.rl.rewards = dict(accuracy=1.0, format=0.5)
+  c.checked = c.rl.copy_and_resolve_references()
+  c.checked.rewards = dict(accuracy=1.0, consistency=0.5, format=0.5)
+  c.eval.models, c.eval.votes = "sft,rl,checked", 1
+  return c
