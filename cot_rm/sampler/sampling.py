@@ -1,6 +1,7 @@
 """From logits to a token. B sequences, V vocabulary."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -35,13 +36,35 @@ def pick(logits_BV, keys_B, sampling):
     scaled_BV = keep_top_k(scaled_BV, sampling.top_k)
   if sampling.top_p < 1:
     scaled_BV = keep_top_p(scaled_BV, sampling.top_p)
-  # One random number a row, not one a token: where in the row's running sum of probabilities.
-  sums_BV = jnp.cumsum(jax.nn.softmax(scaled_BV, axis=-1), axis=-1)
-  at_B1 = jax.vmap(jax.random.uniform)(keys_B)[:, None] * sums_BV[:, -1:]
-  # A token without probability adds nothing to the sum: it is neither first above the number, nor
-  # where rounding brings the number up to the whole sum, first to reach that.
-  above_B, whole_B = (sums_BV <= at_B1).sum(-1), (sums_BV < sums_BV[:, -1:]).sum(-1)
-  return jnp.minimum(above_B, whole_B).astype(jnp.int32)
+  weights_BV = jnp.exp(scaled_BV - scaled_BV.max(-1, keepdims=True))
+  return _where(weights_BV, jax.vmap(jax.random.uniform)(keys_B))
+
+
+def _where(weights_BV, at_B):
+  """i32[B]: the token at which a row's running sum goes past the share `at` of the whole.
+
+  One random number a row, not one a token. The sum runs over blocks, then inside of one: a running
+  sum over a vocabulary costs more than the softmax.
+  """
+  V = weights_BV.shape[-1]
+  W = 2 ** round(math.log2(V) / 2)  # about as many blocks as a block has tokens
+  blocks_BNW = jnp.pad(weights_BV, ((0, 0), (0, -V % W))).reshape(len(weights_BV), -1, W)
+  sums_BN = jnp.cumsum(blocks_BNW.sum(-1), axis=-1)
+  past_B = at_B * sums_BN[:, -1]
+  n_B1 = _first(sums_BN, past_B)[:, None]
+  before_B = jnp.where(n_B1 > 0, jnp.take_along_axis(sums_BN, jnp.maximum(n_B1 - 1, 0), 1), 0)[:, 0]
+  block_BW = jnp.take_along_axis(blocks_BNW, n_B1[:, :, None], axis=1)[:, 0]
+  w_B = _first(jnp.cumsum(block_BW, axis=-1), past_B - before_B)
+  return n_B1[:, 0] * W + w_B
+
+
+def _first(sums_BN, past_B):
+  """i32[B]: the first place whose running sum is above `past`, among those that add to it."""
+  # A place without weight adds nothing to the sum: it is neither first above the number, nor where
+  # rounding brings the number up to the whole sum, first to reach that.
+  above_B = (sums_BN <= past_B[:, None]).sum(-1, dtype=jnp.int32)
+  whole_B = (sums_BN < sums_BN[:, -1:]).sum(-1, dtype=jnp.int32)
+  return jnp.minimum(above_B, whole_B)
 
 
 def keep_top_k(logits_BV, k):

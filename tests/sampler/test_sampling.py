@@ -47,6 +47,21 @@ def test_a_token_without_probability_is_never_drawn(monkeypatch, number):
   assert sampling.pick(logits_BV, KEYS[:1], sampling.Sampling(1.0))[0] in (1, 3)
 
 
+@pytest.mark.parametrize("V", [5, 64, 1000])
+def test_a_draw_is_where_the_running_sum_of_probabilities_passes_the_number(V):
+  rng = np.random.default_rng(V)
+  logits_BV = rng.normal(size=(500, V)).astype(np.float32) * 3
+  logits_BV[:, ::3] = -np.inf
+  keys = KEYS[:500]
+  sums_BV = np.cumsum(np.exp(logits_BV.astype(np.float64)), axis=-1)
+  at_B = np.asarray(jax.vmap(jax.random.uniform)(keys)) * sums_BV[:, -1]
+  tokens = sampling.pick(jnp.asarray(logits_BV), keys, sampling.Sampling(1.0))
+  low_B, high_B = (sums_BV - np.exp(logits_BV))[range(500), tokens], sums_BV[range(500), tokens]
+  off = 1e-5 * sums_BV[:, -1]  # float32
+  assert (low_B - off <= at_B).all() and (at_B <= high_B + off).all()
+  assert np.isfinite(logits_BV[range(500), tokens]).all()
+
+
 def test_a_row_is_drawn_with_its_own_key():
   both = sampling.pick(jnp.tile(LOGITS_BV, (2, 1)), KEYS[:2], sampling.Sampling(1.0))
   alone = sampling.pick(LOGITS_BV, KEYS[1:2], sampling.Sampling(1.0))
