@@ -4,8 +4,8 @@ python -m cot_rm.main --config configs/pipeline.py
 python -m cot_rm.main --config configs/pipeline.py --config.control=sft  # and the control of it all
 python -m cot_rm.main --config configs/pipeline.py:smoke                 # the same in a few minutes
 
-The world of configs/tiny.py, and first a base model that has seen and described many scenes but
-judges by a coin, as released checkpoints have eyes and words before they are reward models. A
+The world of configs/tiny.py, and first a base model that can describe scenes and answer questions
+but judges by a coin, as released checkpoints have eyes and words before they are reward models. A
 teacher's judgements of pictures for a caption, 1,000 at most, are its cold start. From there on it
 has labels alone: it keeps its own right judgements of a large pool, in all families, to learn from,
 and RL asks pairs of that pool again: on those alone that it got wrong it unlearns the others. The
@@ -33,13 +33,13 @@ def get_config(size="full"):
 
   c.base = c.sft.copy_and_resolve_references()
   c.base.start, c.base.data, c.base.split = "world", "world/data", "base"
-  c.base.steps, c.base.eval_every, c.base.save_every = 2000, 500, 500
+  c.base.steps, c.base.eval_every, c.base.save_every = 2400, 600, 600
 
   c.distill.data, c.distill.split, c.distill.tasks = "world/data", "references", "image_generation"
 
   c.sft.start, c.sft.data, c.sft.split = "base", "distill/data", "kept"
-  c.sft.steps, c.sft.eval_every, c.sft.save_every = 400, 100, 100
-  c.sft.optim.update(lr=3e-4, warmup=20, decay=0.7)
+  c.sft.steps, c.sft.eval_every, c.sft.save_every = 600, 150, 150
+  c.sft.optim.update(lr=5e-4, warmup=20, decay=0.7)
 
   c.reject.start, c.reject.data, c.reject.split = "sft", "world/data", "train"
   c.reject.accept, c.reject.rows = ("accuracy", "chain"), 64
@@ -47,8 +47,8 @@ def get_config(size="full"):
 
   c.again = c.sft.copy_and_resolve_references()
   c.again.start, c.again.data = "sft", "reject/data"
-  c.again.steps, c.again.eval_every, c.again.save_every = 1200, 300, 300
-  c.again.optim.lr = 5e-4
+  c.again.steps, c.again.eval_every, c.again.save_every = 1400, 350, 350
+  c.again.optim.lr = 1e-3
 
   c.more = c.sft.copy_and_resolve_references()
   c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "reject,again,rl"

@@ -1,8 +1,9 @@
 """What the built-in base model reads: judgements of one who sees and can write, but not judge.
 
-Released checkpoints come to reward modelling with eyes and words. The tiny model gets them here:
-the descriptions are true, the form is the grammar's, and which candidate is better says a coin,
-with marks, scores and verdict to suit. So a model that has read them is right half of the time.
+Released checkpoints come to reward modelling with eyes and words: they can say what a picture shows
+and answer a question about it. The tiny model learns that here: descriptions and answers are true,
+the form is the grammar's, and which candidate is better says a coin, with marks, scores and verdict
+to suit. So a model that has read them is right half of the time.
 """
 
 import dataclasses
@@ -28,8 +29,9 @@ def unschooled(example):
     text = shapes_text.understanding(
       example.task,
       shown[0],
-      shapes_text.plain(pick(example.responses)),
+      example.extra["scene"]["truth"],
       example.responses,
+      held_to=shapes_text.plain(pick(example.responses)),
       verb=verb,
       conclusion=pick(shapes_text.CONCLUSIONS),
     )

@@ -133,9 +133,13 @@ def generation(task, asked, shown, *, verb):
   return _framed(task, noun, opening, [scores(one) for one in seen])
 
 
-def understanding(task, things, truth, responses, *, verb, conclusion):
-  """The reference judgement of two answers about what shows `things`; see `answer_scores`."""
-  marked = [f" {plain(one)} {CORRECT if plain(one) == truth else WRONG}" for one in responses]
+def understanding(task, things, truth, responses, *, verb, conclusion, held_to=None):
+  """The reference judgement of two answers about what shows `things`; see `answer_scores`.
+
+  The answers are held to the truth, or to what else is given in its place.
+  """
+  right = truth if held_to is None else held_to
+  marked = [f" {plain(one)} {CORRECT if plain(one) == right else WRONG}" for one in responses]
   opening = _OPENING_UNDERSTANDING.format(
     medium=task.split("_")[0],
     verb=verb,
@@ -145,7 +149,7 @@ def understanding(task, things, truth, responses, *, verb, conclusion):
     answer1=marked[0],
     answer2=marked[1],
   )
-  return _framed(task, "Answer", opening, [answer_scores(one, truth) for one in responses])
+  return _framed(task, "Answer", opening, [answer_scores(one, right) for one in responses])
 
 
 def _listed(seen):

@@ -19,6 +19,18 @@ def test_it_is_in_the_grammar_and_holds_together(unschooled):
     assert chain.fault(one.reasoning, one.task, think) is None, one.reasoning
 
 
+def test_it_answers_questions_truly_and_holds_the_candidates_to_a_coin(unschooled):
+  asked = [one for one in unschooled if not one.generation]
+  said = [shapes_text.described(one.reasoning, one.task) for one in asked]
+  truths = [one.extra["scene"]["truth"] for one in asked]
+  assert [one.truth for one in said] == truths
+  held = [
+    all(mark == (answer == truth) for answer, mark in one.answers)
+    for one, truth in zip(said, truths, strict=True)
+  ]
+  assert 0.3 < sum(held) / len(held) < 0.7
+
+
 def test_what_it_says_it_sees_is_there(unschooled):
   for one in unschooled:
     said = shapes_text.described(one.reasoning, one.task)
