@@ -38,8 +38,8 @@ def get_config(size="full"):
   c.distill.data, c.distill.split, c.distill.tasks = "world/data", "references", "image_generation"
 
   c.sft.start, c.sft.data, c.sft.split = "base", "distill/data", "kept"
-  c.sft.steps, c.sft.eval_every, c.sft.save_every = 600, 150, 150
-  c.sft.optim.update(lr=5e-4, warmup=20, decay=0.7)
+  c.sft.steps, c.sft.eval_every, c.sft.save_every = 400, 100, 100
+  c.sft.optim.update(lr=3e-4, warmup=20, decay=0.7)
 
   c.reject.start, c.reject.data, c.reject.split = "sft", "world/data", "train"
   c.reject.accept, c.reject.rows = ("accuracy", "chain"), 64

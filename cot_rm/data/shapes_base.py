@@ -1,9 +1,10 @@
 """What the built-in base model reads: judgements of one who sees and can write, but not judge.
 
-Released checkpoints come to reward modelling with eyes and words: they can say what a picture shows
-and answer a question about it. The tiny model learns that here: descriptions and answers are true,
-the form is the grammar's, and which candidate is better says a coin, with marks, scores and verdict
-to suit. So a model that has read them is right half of the time.
+Released checkpoints come to reward modelling with eyes and words: they can say what a picture
+shows, whether a caption fits it, and answer a question about it. The tiny model learns that here:
+descriptions, what is said to fit a caption and answers to questions are true, and the form is the
+grammar's. Which candidate is better says a coin: the scores and the verdict of two pictures, the
+marks too of two answers. So a model that has read them is right half of the time.
 """
 
 import dataclasses
@@ -18,18 +19,18 @@ def unschooled(example):
   """The example with such a judgement for its reasoning, the same one each time, and no gold."""
   rng = np.random.default_rng(zlib.crc32(f"base {example.id}".encode()))
   pick = lambda options: options[rng.integers(len(options))]
-  shown = [
-    tuple(shapes_text.Thing(o["colour"], o["shape"], o["how"]) for o in picture["objects"])
-    for picture in example.extra["scene"]["pictures"]
-  ]
+  scene = example.extra["scene"]
+  shown = [tuple(map(shapes_text.thing_of, picture["objects"])) for picture in scene["pictures"]]
   verb = pick(shapes_text.VERBS)
   if example.generation:
-    text = shapes_text.generation(example.task, pick(shown), shown, verb=verb)
+    asked = [*map(shapes_text.thing_of, scene["asked"])]
+    exchanged = bool(rng.integers(2))
+    text = shapes_text.generation(example.task, asked, shown, verb=verb, exchanged=exchanged)
   else:
     text = shapes_text.understanding(
       example.task,
       shown[0],
-      example.extra["scene"]["truth"],
+      scene["truth"],
       example.responses,
       held_to=shapes_text.plain(pick(example.responses)),
       verb=verb,

@@ -123,14 +123,18 @@ def answer_scores(answer, truth):
   return (9 if plain(answer) == truth else 5), 8 - (plain(answer) != answer)
 
 
-def generation(task, asked, shown, *, verb):
-  """The reference judgement of two candidates that show the things `shown`; see `scores`."""
+def generation(task, asked, shown, *, verb, exchanged=False):
+  """The reference judgement of two candidates that show the things `shown`; see `scores`.
+
+  exchanged: each candidate gets the other one's scores.
+  """
   seen = [judge(things, asked) for things in shown]
   noun = MEDIUM[task.split("_")[0]]
   opening = _OPENING_GENERATION.format(
     noun=noun, verb=verb, seen1=_listed(seen[0]), seen2=_listed(seen[1])
   )
-  return _framed(task, noun, opening, [scores(one) for one in seen])
+  pair = [scores(one) for one in seen]
+  return _framed(task, noun, opening, pair[::-1] if exchanged else pair)
 
 
 def understanding(task, things, truth, responses, *, verb, conclusion, held_to=None):
@@ -276,10 +280,10 @@ def fidelity(text, example):
   said = described(text, example.task)
   if said is None:
     return 0.0
-  real = [[_thing(record) for record in picture["objects"]] for picture in scene["pictures"]]
+  real = [[thing_of(record) for record in picture["objects"]] for picture in scene["pictures"]]
   if example.generation and example.extra.get("swapped", False):
     real.reverse()  # the scene was drawn in the first order
-  asked = [_thing(record) for record in scene["asked"]]
+  asked = [thing_of(record) for record in scene["asked"]]
   true = []
   for things, seen in zip(real, said.seen, strict=True):
     left = list(things)
@@ -302,5 +306,6 @@ def fidelity(text, example):
   return sum(true) / len(true)
 
 
-def _thing(record):
+def thing_of(record):
+  """The Thing of an object of a scene."""
   return Thing(record["colour"], record["shape"], record["how"])

@@ -39,6 +39,14 @@ def test_what_it_says_it_sees_is_there(unschooled):
       assert {tuple(thing) for thing in seen.things} == there
 
 
+def test_what_it_says_to_fit_the_caption_fits(unschooled):
+  for one in unschooled:
+    if one.generation:
+      asked = [*map(shapes_text.thing_of, one.extra["scene"]["asked"])]
+      for seen in shapes_text.described(one.reasoning, one.task).seen:
+        assert seen == shapes_text.judge(seen.things, asked)
+
+
 def test_its_verdict_is_a_coin_s(unschooled):
   for task in {one.task for one in EXAMPLES}:
     right = [
