@@ -100,8 +100,8 @@ PRESETS = {
     num_heads=4,
     num_kv_heads=2,
     head_dim=24,
-    # A picture is three visual tokens wide. Columns have the slowest third of the rotary
-    # frequencies: at the usual 1e4 the nearest two lie 0.002 radians apart, and left looks as right.
+    # A picture is three visual tokens wide, and columns turn by the slowest third of the rotary
+    # frequencies: at the usual 1e4 two neighbours lie 0.002 radians apart, and left is as right.
     rope_theta=10.0,
     mrope_section=(4, 4, 4),
     image_token_id=5,
