@@ -92,7 +92,7 @@ def test_a_bare_clone_has_the_kernels_beside_transformers(clone):
 @pytest.mark.parametrize("mode", ["lenient", "strict", "compat"])
 def test_an_editable_install_has_the_kernels_of_the_clone(clone, tmp_path, mode):
   executable = scratch(tmp_path / "venv")
-  install(executable, "-C", f"editable_mode={mode}", "-e", str(clone))
+  install(executable, f"--config-settings=editable_mode={mode}", "-e", str(clone))
   *ops, home = python(executable, LOOK.format(away=True), tmp_path)
   # The strict mode shows the clone through links.
   assert ops == [str(clone / "kernels" / f"{op}.py") for op in OPS]
