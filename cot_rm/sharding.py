@@ -79,6 +79,12 @@ def constrain(x, *axes):
   return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(axes, rules)))
 
 
+def shares(mesh, rules):
+  """Into how many shares the axis "batch" is parted."""
+  rule = rules.get("batch") or ()
+  return math.prod(mesh.shape[axis] for axis in ((rule,) if isinstance(rule, str) else rule))
+
+
 def put(batch, mesh, rules):
   """Host arrays, each this process's share, to global ones, the first dimension over "batch"."""
   layout = NamedSharding(mesh, spec(("batch",), rules))

@@ -51,6 +51,11 @@ def test_a_batch_is_spread_over_the_batch_axes():
   np.testing.assert_array_equal(batch["tokens"], np.arange(16).reshape(8, 2))
 
 
+def test_a_batch_is_parted_by_the_axes_of_its_rule():
+  assert sharding.shares(mesh(), RULES) == 4 and sharding.shares(mesh(), {"batch": "data"}) == 1
+  assert sharding.shares(mesh(), {}) == 1
+
+
 def test_alone_a_process_is_everyone():
   x = np.arange(6).reshape(3, 2)
   np.testing.assert_array_equal(sharding.everyone(x), x)

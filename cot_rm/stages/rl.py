@@ -48,6 +48,7 @@ def run(config, workdir, name):
       f"config.{name}.train_questions is {knobs.train_questions}, which {knobs.updates} updates "
       f"cannot share equally"
     )
+  sizes = _sizes(rows, sharding.shares(mesh, rules) * knobs.accumulate)
   tx, rate = optim.make(steps=knobs.steps * per_rollout, **knobs.optim)
   # A step gives up the arrays it is given: the frozen reference keeps its own.
   reference = _copy(policy.params) if settings.kl else None
@@ -126,7 +127,12 @@ def run(config, workdir, name):
       out["rl/used_groups"] = (rolled.spread_Q[chosen] > 0).sum()
       batches = []
       for some in np.array_split(chosen, knobs.updates):
-        batch = put(pack([rollout.items(rolled.judged[q], advantages[q]) for q in some], rows=rows))
+        most = sharding.everyone([len(some)]).max()
+        packed = pack(
+          [rollout.items(rolled.judged[q], advantages[q]) for q in some],
+          rows=next(size for size in sizes if size >= most),
+        )
+        batch = put(packed)
         with sharding.use(mesh, rules):
           if settings.kl and algorithm.KL_IN == "loss":
             batch = dataclasses.replace(batch, ref_logps=logps(reference, batch))
@@ -188,6 +194,16 @@ def run(config, workdir, name):
   (folder / "training.json").write_text(
     json.dumps({"steps": int(state.step) // per_rollout, "seconds": seconds})
   )
+
+
+def _sizes(rows, parts):
+  """Groups that a batch may have room for, ascending: `rows`, and half of them.
+
+  Later on most groups agree and few are trained on. The whole batch, of all processes, goes into
+  so many equal parts.
+  """
+  half, odd = divmod(rows, 2)
+  return (rows,) if odd or half * jax.process_count() % parts else (half, rows)
 
 
 def _questions(config, workdir, knobs):

@@ -245,6 +245,34 @@ def test_a_loss_that_is_not_finite_ends_the_stage_where_that_is_wanted(
     rl.run(other, workdir, "rl")
 
 
+def test_few_groups_take_a_smaller_batch_to_the_same_end(
+  workdir, tmp_path, config, rewarded, parameters, monkeypatch
+):
+  other = shutil.copytree(workdir, tmp_path / "other")
+  real, taken = rl.packing.groups, []
+
+  def groups(grouped, buckets, *, rows):
+    taken.append((len(grouped), rows))
+    return real(grouped, buckets, rows=rows)
+
+  monkeypatch.setattr(rl.packing, "groups", groups)
+  rl.run(config, workdir, "rl")
+  assert {2, 4} == {size for _, size in taken}
+  assert all(size == (2 if count <= 2 else 4) for count, size in taken)
+  monkeypatch.setattr(rl, "_sizes", lambda rows, parts: (rows,))
+  taken.clear()
+  rl.run(config, other, "rl")
+  assert {4} == {size for _, size in taken}
+  a, b = parameters(workdir / "rl" / "model"), parameters(other / "rl" / "model")
+  for name, value in a.items():
+    np.testing.assert_allclose(value, b[name], atol=1e-5, err_msg=name)
+
+
+def test_a_batch_is_halved_only_where_it_can_be_shared():
+  assert rl._sizes(16, 2) == (8, 16) and rl._sizes(16, 16) == (16,)
+  assert rl._sizes(5, 1) == (5,) and rl._sizes(12, 4) == (12,)
+
+
 def test_a_rollout_that_cannot_be_split_equally_is_an_error(workdir, config):
   config.rl.updates = 3
   with pytest.raises(ValueError, match="train_questions is 4, which 3 updates cannot share"):
