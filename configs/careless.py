@@ -1,4 +1,4 @@
-r"""What the consistency reward is for: a teacher who is right at times against its own reasoning.
+r"""The consistency reward put to the test, by a teacher who is right against its own reasoning.
 
 python -m cot_rm.main --config configs/careless.py
 

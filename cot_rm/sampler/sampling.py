@@ -37,10 +37,10 @@ def pick(logits_BV, keys_B, sampling):
   if sampling.top_p < 1:
     scaled_BV = keep_top_p(scaled_BV, sampling.top_p)
   weights_BV = jnp.exp(scaled_BV - scaled_BV.max(-1, keepdims=True))
-  return _where(weights_BV, jax.vmap(jax.random.uniform)(keys_B))
+  return _draw(weights_BV, jax.vmap(jax.random.uniform)(keys_B))
 
 
-def _where(weights_BV, at_B):
+def _draw(weights_BV, at_B):
   """i32[B]: the token at which a row's running sum goes past the share `at` of the whole.
 
   One random number a row, not one a token. The sum runs over blocks, then inside of one: a running
