@@ -35,11 +35,11 @@ def get_config(size="full"):
   c.more.optim.lr = 3e-4
 
   c.rl.data = "world/data"
-  c.rl.steps, c.rl.questions, c.rl.train_questions = 440, 48, 16
+  c.rl.steps, c.rl.questions, c.rl.train_questions = 400, 48, 16
   c.rl.sampling.max_tokens = 54
   c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
-  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 110
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 100
   c.rl.optim.update(lr=2e-4, warmup=10, decay=0.5, frozen=())
 
   c.eval.data = "world/data"
