@@ -1,8 +1,8 @@
 """What the built-in base model reads: judgements of one who sees and can write, but not judge.
 
 Released checkpoints come to reward modelling with eyes and words: they can say what a picture
-shows, whether a caption fits it, and answer a question about it. The tiny model learns that here:
-descriptions, what is said to fit a caption and answers to questions are true, and the form is the
+shows, what of it a caption or a question is about, and answer the question. The tiny model learns
+that here: descriptions, what is said of each thing and answers are true, and the form is the
 grammar's. Which candidate is better says a coin: the scores and the verdict of two pictures, the
 marks too of two answers. So a model that has read them is right half of the time.
 """
@@ -22,14 +22,15 @@ def unschooled(example):
   scene = example.extra["scene"]
   shown = [tuple(map(shapes_text.thing_of, picture["objects"])) for picture in scene["pictures"]]
   verb = pick(shapes_text.VERBS)
+  asked = [*map(shapes_text.thing_of, scene["asked"])]
   if example.generation:
-    asked = [*map(shapes_text.thing_of, scene["asked"])]
     exchanged = bool(rng.integers(2))
     text = shapes_text.generation(example.task, asked, shown, verb=verb, exchanged=exchanged)
   else:
     text = shapes_text.understanding(
       example.task,
       shown[0],
+      asked,
       scene["truth"],
       example.responses,
       held_to=shapes_text.plain(pick(example.responses)),

@@ -18,27 +18,48 @@ _NUMBER = re.compile(rf"How many (?:{_COLOUR} shapes|{_SHAPE}s) are there\?")
 
 def answer(question, things):
   """The answer to a question of the world about what shows `things`; None where there is none."""
-  moving = [thing for thing in things if thing.how.startswith("moves ")]
-  one = lambda words: words[0] if len(words) == 1 else None
+  asked = fitting(question, things)
+  if _NUMBER.fullmatch(question):
+    return shapes_text.NUMBERS[len(asked)]
+  if found := _SIDE.fullmatch(question):
+    here = {thing[:2]: thing.how for thing in things}
+    sides = tuple(here.get(pair) for pair in (found.group(1, 2), found.group(4, 5)))
+    near, far = shapes_text.SIDES[found[3]]
+    return {(near, far): "yes", (far, near): "no"}.get(sides)
+  if len(asked) != 1:
+    return None
+  (thing,) = asked
+  if question.startswith("What colour"):
+    return thing.colour
+  if question.startswith("What shape"):
+    return thing.shape
+  if question.startswith("Which way"):
+    return thing.how.removeprefix("moves ")
+  return " ".join(thing[:2])
+
+
+def fitting(question, things):
+  """Those of `things` that a question is about: that it counts, or asks for the look of.
+
+  Where it asks for a place, those that are in the place that it names.
+  """
+  pick = lambda fits: [thing for thing in things if fits(thing)]
+  moves = lambda thing: thing.how.startswith("moves ")
   if found := _NUMBER.fullmatch(question):
-    return shapes_text.NUMBERS[sum((found[1] or found[2]) in thing[:2] for thing in things)]
+    return pick(lambda thing: (found[1] or found[2]) in thing[:2])
   if found := _SIDE.fullmatch(question):
     near, far = shapes_text.SIDES[found[3]]
-    hows = {thing[:2]: thing.how for thing in things}
-    sides = (hows.get(found.group(1, 2)), hows.get(found.group(4, 5)))
-    return {(near, far): "yes", (far, near): "no"}.get(sides)
+    return pick(lambda thing: thing in ((*found.group(1, 2), near), (*found.group(4, 5), far)))
   if found := re.fullmatch(rf"What colour is the {_SHAPE}\?", question):
-    return one([thing.colour for thing in things if thing.shape == found[1]])
+    return pick(lambda thing: thing.shape == found[1])
   if found := re.fullmatch(rf"What shape is the {_COLOUR} one\?", question):
-    return one([thing.shape for thing in things if thing.colour == found[1]])
+    return pick(lambda thing: thing.colour == found[1])
   if found := re.fullmatch(rf"Which way does the {_SHAPE} move\?", question):
-    return one([thing.how.removeprefix("moves ") for thing in moving if thing.shape == found[1]])
+    return pick(lambda thing: moves(thing) and thing.shape == found[1])
   if question == "Which appears first?":
-    return one([" ".join(thing[:2]) for thing in things if thing.how == shapes_text.ORDER[0]])
-  if question == "What colour is the shape that moves?":
-    return one([thing.colour for thing in moving])
-  if question == "What shape moves?":
-    return one([thing.shape for thing in moving])
+    return pick(lambda thing: thing.how == shapes_text.ORDER[0])
+  if question in ("What colour is the shape that moves?", "What shape moves?"):
+    return pick(moves)
   raise ValueError(f"not a question of the built-in world: {question!r}")
 
 

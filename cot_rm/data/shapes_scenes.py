@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 
 from cot_rm import schema
-from cot_rm.data import shapes_text
+from cot_rm.data import shapes_misread, shapes_text
 
 CELL = 28  # pixels a side; one visual token of a model with patches of 14 merged 2 by 2
 # Of 8 parts that an object's look may fall in, those of each split; its place here seeds the split.
@@ -111,19 +111,21 @@ def _understanding(hand, task):
   gold = int(hand.rng.integers(1, 3))
   said = [f"{shapes_text.HEDGE} {one}" if hand.chance(0.2) else one for one in (truth, wrong)]
   responses = tuple(said if gold == 1 else said[::-1])
+  asked = shapes_misread.fitting(question, things)
   reasoning = shapes_text.understanding(
     task,
     things,
+    asked,
     truth,
     responses,
     verb=hand.pick(shapes_text.VERBS),
     conclusion=hand.pick(shapes_text.CONCLUSIONS),
   )
-  scene = _scene(kind, [picture], truth=truth)
+  scene = _scene(kind, [picture], asked=asked, truth=truth)
   return Plan(task, question, responses, gold, scene, reasoning)
 
 
-def _scene(kind, pictures, *, asked=(), truth=None):
+def _scene(kind, pictures, *, asked, truth=None):
   return {
     "kind": kind,
     "pictures": pictures,

@@ -189,6 +189,7 @@ def judgement(asked, teacher, rng):
     text = shapes_text.understanding(
       asked.task,
       things,
+      shapes_misread.fitting(asked.question, things),
       shapes_misread.answer(asked.question, things),
       asked.responses,
       verb=verb,

@@ -70,7 +70,7 @@ class Seen(NamedTuple):
   """What a judgement says of one picture or video."""
 
   things: tuple[Thing, ...]
-  marks: tuple[bool, ...]  # "correct" after each thing; empty where the task marks answers instead
+  marks: tuple[bool, ...]  # "correct" after each thing: the caption, or the question, is about it
   absent: tuple[Thing, ...]  # what it says is not there; `how` is ""
 
 
@@ -137,17 +137,18 @@ def generation(task, asked, shown, *, verb, exchanged=False):
   return _framed(task, noun, opening, pair[::-1] if exchanged else pair)
 
 
-def understanding(task, things, truth, responses, *, verb, conclusion, held_to=None):
+def understanding(task, things, asked, truth, responses, *, verb, conclusion, held_to=None):
   """The reference judgement of two answers about what shows `things`; see `answer_scores`.
 
-  The answers are held to the truth, or to what else is given in its place.
+  `asked` are those of the things that the question is about: the answer is then one step from
+  what is marked. The answers are held to the truth, or to what else is given in its place.
   """
   right = truth if held_to is None else held_to
   marked = [f" {plain(one)} {CORRECT if plain(one) == right else WRONG}" for one in responses]
   opening = _OPENING_UNDERSTANDING.format(
     medium=task.split("_")[0],
     verb=verb,
-    seen1=_listed(Seen(things, (), ())),
+    seen1=_listed(judge(things, asked)._replace(absent=())),
     conclusion=conclusion,
     truth=f" {truth}",
     answer1=marked[0],
@@ -157,8 +158,8 @@ def understanding(task, things, truth, responses, *, verb, conclusion, held_to=N
 
 
 def _listed(seen):
-  marks = [f" {CORRECT if mark else WRONG}" for mark in seen.marks] or [""] * len(seen.things)
-  items = [f" {name(thing)}{mark}" for thing, mark in zip(seen.things, marks, strict=True)]
+  marks = [CORRECT if mark else WRONG for mark in seen.marks]
+  items = [f" {name(thing)} {mark}" for thing, mark in zip(seen.things, marks, strict=True)]
   return ",".join(items + [f" no {name(thing)}" for thing in seen.absent])
 
 
@@ -215,7 +216,7 @@ def phrases(tasks):
 
 
 _KIND = rf" ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})"
-_THING = re.compile(rf"{_KIND}(?: ({'|'.join(HOWS)}))?(?: ({CORRECT}|{WRONG}))?")
+_THING = re.compile(rf"{_KIND}(?: ({'|'.join(HOWS)}))? ({CORRECT}|{WRONG})")
 _ABSENT = re.compile(f" no{_KIND}")
 _ANSWER = re.compile(rf" ([a-z ]+) ({CORRECT}|{WRONG})")
 
@@ -233,7 +234,7 @@ def described(text, task):
     found = re.match(
       rf"<think>\n{noun} 1 (?:{verbs})([^.\n]*)\. {noun} 2 (?:{verbs})([^.\n]*)\.\n", text
     )
-    seen = [_read(listed, marked=True) for listed in found.groups()] if found else [None]
+    seen = [_read(listed) for listed in found.groups()] if found else [None]
     return None if None in seen else Described(tuple(seen))
   found = re.match(
     rf"<think>\nThe {medium} (?:{verbs})([^.\n]*)\. (?:{'|'.join(CONCLUSIONS)}) ([a-z ]+)\. "
@@ -242,21 +243,21 @@ def described(text, task):
   )
   if not found:
     return None
-  seen = _read(found[1], marked=False)
+  seen = _read(found[1])
   answers = [_ANSWER.fullmatch(found[group]) for group in (3, 4)]
   if seen is None or None in answers:
     return None
   return Described((seen,), found[2], tuple((one[1], one[2] == CORRECT) for one in answers))
 
 
-def _read(listed, *, marked):
+def _read(listed):
   things, marks, absent = [], [], []
   for item in listed.split(","):
     if found := _ABSENT.fullmatch(item):
       absent.append(Thing(*found.groups()))
-    elif (found := _THING.fullmatch(item)) and bool(found[4]) == marked and not absent:
+    elif (found := _THING.fullmatch(item)) and not absent:
       things.append(Thing(found[1], found[2], found[3] or ""))
-      marks += [found[4] == CORRECT] * marked
+      marks.append(found[4] == CORRECT)
     else:
       return None
   return Seen(tuple(things), tuple(marks), tuple(absent))
@@ -268,11 +269,11 @@ def fidelity(text, example):
   (true statements + real things mentioned) / (statements + real things), over both candidates of a
   generation task. A statement is: a thing said to be there (true if it is, in this colour, shape,
   place and motion; the same thing said twice is true once); the mark after it (true if it says
-  whether the caption asks for that thing); a thing said not to be there (true if the caption asks
-  for it and it is not there); for understanding tasks the answer it comes to (true if it is the
-  right one) and the mark of each answer (true if it quotes that answer and marks it rightly). A
-  real thing is mentioned if a thing of its colour and shape is. A text that `described` cannot
-  read is 0.
+  whether the caption, or the question, is about that thing); a thing said not to be there (true if
+  the caption asks for it and it is not there); for understanding tasks the answer it comes to (true
+  if it is the right one) and the mark of each answer (true if it quotes that answer and marks it
+  rightly). A real thing is mentioned if a thing of its colour and shape is. A text that `described`
+  cannot read is 0.
   """
   scene = example.extra.get("scene")
   if scene is None:
@@ -291,8 +292,7 @@ def fidelity(text, example):
       true.append(thing in left)
       if thing in left:
         left.remove(thing)
-    marked = zip(seen.things, seen.marks, strict=False)  # understanding marks answers, not things
-    true += [mark == (thing in asked) for thing, mark in marked]
+    true += [mark == (thing in asked) for thing, mark in zip(seen.things, seen.marks, strict=True)]
     here, wanted = {thing[:2] for thing in things}, {thing[:2] for thing in asked}
     true += [thing[:2] in wanted - here for thing in seen.absent]
     true += [thing[:2] in {one[:2] for one in seen.things} for thing in things]  # mentioned

@@ -27,6 +27,8 @@ def test_what_is_seen_gives_the_worlds_own_answer_and_the_caption_its_things():
   for example, (seen,) in worlds(150, generation=False):
     scene = example.extra["scene"]
     assert shapes_misread.answer(example.question, seen) == scene["truth"], example.question
+    asked = [shapes_text.thing_of(one) for one in scene["asked"]]
+    assert shapes_misread.fitting(example.question, seen) == asked
     kinds[scene["kind"]] += 1
   assert set(kinds) == {"count", "colour", "shape", "side", "order", "direction"}
   for example, _ in worlds(60, generation=True):
@@ -34,6 +36,29 @@ def test_what_is_seen_gives_the_worlds_own_answer_and_the_caption_its_things():
       Thing(one["colour"], one["shape"], one["how"]) for one in example.extra["scene"]["asked"]
     ]
     assert shapes_misread.wanted(example.question) == asked
+
+
+def test_what_a_question_is_about():
+  star = lambda colour, how="": Thing(colour, "star", how)
+  red, blue = star("red"), star("blue")
+  above, below = star("red", "above"), star("blue", "below")
+  moves, stays = star("red", "moves up"), Thing("blue", "circle", "stays")
+  first, second = star("red", "first"), star("blue", "second")
+  for question, things, expected in (
+    ("How many stars are there?", [red, blue], [red, blue]),
+    ("How many blue shapes are there?", [red, blue], [blue]),
+    ("How many circles are there?", [red, blue], []),
+    ("Is the red star above the blue star?", [above, below], [above, below]),
+    ("Is the blue star above the red star?", [above, below], []),
+    ("Is the red star left of the blue star?", [above, below], []),
+    ("What colour is the star?", [red, Thing("red", "circle")], [red]),
+    ("What shape is the red one?", [red, blue], [red]),
+    ("Which way does the star move?", [moves, stays], [moves]),
+    ("What shape moves?", [moves, stays], [moves]),
+    ("What colour is the shape that moves?", [moves, stays], [moves]),
+    ("Which appears first?", [first, second], [first]),
+  ):
+    assert shapes_misread.fitting(question, things) == expected, question
 
 
 def test_a_question_that_the_scene_leaves_open_has_no_answer():

@@ -56,7 +56,10 @@ def test_an_error_is_a_judgement_that_agrees_with_itself():
       for seen in read.seen:
         assert seen == shapes_text.judge(seen.things, asked)  # its marks are of what it says it saw
     else:
-      assert read.truth == shapes_misread.answer(example.question, read.seen[0].things)
+      (seen,) = read.seen
+      assert read.truth == shapes_misread.answer(example.question, seen.things)
+      asked = shapes_misread.fitting(example.question, seen.things)
+      assert seen == shapes_text.judge(seen.things, asked)._replace(absent=())
     assert shapes_text.fidelity(said, example) < 1.0
 
 

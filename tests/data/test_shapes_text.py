@@ -67,6 +67,7 @@ Image 2: 5+8=13
 def test_a_reference_about_answers_is_written_word_for_word():
   text = shapes_text.understanding(
     "video_understanding",
+    [BLUE_STAR._replace(how="moves left"), RED_CIRCLE],
     [BLUE_STAR._replace(how="moves left")],
     "left",
     ("maybe left", "up"),
@@ -76,7 +77,8 @@ def test_a_reference_about_answers_is_written_word_for_word():
   assert (
     text
     == """<think>
-The video has blue star moves left. The answer is left. Answer 1 left correct, Answer 2 up wrong.
+The video has blue star moves left correct, red circle wrong. \
+The answer is left. Answer 1 left correct, Answer 2 up wrong.
 1. Correctness: Answer 1 (9/10); Answer 2 (5/10)
 2. Clarity: Answer 1 (7/10); Answer 2 (8/10)
 Total score:
