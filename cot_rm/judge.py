@@ -183,13 +183,16 @@ class Judge:
 
   def _token_at(self, completion, place):
     """Which token of the completion wrote the character at `place`."""
-    low, high = 0, len(completion.tokens)
-    while low < high:  # the fewest tokens whose text goes past `place`
+    past = lambda count: len(self.processor.decode(completion.tokens[:count])) > place
+    low, high, back = 0, len(completion.tokens), 2
+    # The fewest tokens whose text goes past `place`. A verdict ends its text: they are looked for
+    # from the end, at first in steps that grow, then by halves.
+    while high - back > low and past(high - back):
+      high, back = high - back, 2 * back
+    low = max(low, high - back + 1)
+    while low < high:
       middle = (low + high) // 2
-      if len(self.processor.decode(completion.tokens[:middle])) > place:
-        high = middle
-      else:
-        low = middle + 1
+      low, high = (low, middle) if past(middle) else (middle + 1, high)
     return low - 1
 
   def compare(
