@@ -26,8 +26,8 @@ def get_config(size="full"):
   c.world.sizes = dict(references=2000, train=20000, check=256, heldout=1300)
 
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
-  c.sft.steps, c.sft.rows = 1500, 16
-  c.sft.eval_every = c.sft.save_every = 500
+  c.sft.steps, c.sft.rows = 1800, 16
+  c.sft.eval_every = c.sft.save_every = 450
   c.sft.optim.update(lr=1e-3, warmup=50, decay=0.5, muon=2.0)
 
   c.more = c.sft.copy_and_resolve_references()
@@ -35,11 +35,11 @@ def get_config(size="full"):
   c.more.optim.lr = 3e-4
 
   c.rl.data = "world/data"
-  c.rl.steps, c.rl.questions, c.rl.train_questions = 280, 48, 16
+  c.rl.steps, c.rl.questions, c.rl.train_questions = 400, 48, 16
   c.rl.sampling.max_tokens = 54
   c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
-  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 70
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 100
   c.rl.optim.update(lr=2e-4, warmup=10, decay=0.5, frozen=())
 
   c.eval.data = "world/data"
