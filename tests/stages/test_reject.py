@@ -36,7 +36,8 @@ def test_what_is_kept_and_what_is_hard_part_the_pool(workdir, config, rewarded):
     assert by_chance([Said(e)], [e], None, None) == [1.0]
     assert e.gold == (3 - pool[e.id].gold if e.extra["sampled"]["swapped"] else pool[e.id].gold)
   said = next(iter(kept.values())).extra["sampled"]
-  assert said["model"].endswith("sft/model") and said["seed"] == 0 and said["tokens"] == 8
+  assert said["model"].endswith("sft/model") and said["seed"] == 0
+  assert 0 < said["tokens"] <= 8
   assert said["sampling"]["temperature"] == 1.0
   golds = [e.gold for e in (kept | hard).values()]
   assert golds.count(1) == golds.count(2) == 8
