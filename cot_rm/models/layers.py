@@ -106,39 +106,73 @@ def attention(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
   return _mix(jax.nn.softmax(s_BKRTS, axis=-1), v_BSKH)
 
 
-def shared_attention(q_BTNH, shared_QKSH, mask_QS, own_BKSH, mask_BTS):
+def shared_attention(q_BTNH, shared, mask_QS, own, mask_BTS):
   """Attention over the keys of a group's prompt, held once per group, and each sample's own keys.
 
   Args:
     q_BTNH: queries; rows of one group are neighbours (B = Q * G).
-    shared_QKSH: (keys, values) of the prompt.
+    shared: keys [Q, K, H, S] and values [Q, K, S, H] of the prompt.
     mask_QS: which prompt positions count.
-    own_BKSH: (keys, values) of the sample.
+    own: keys [B, K, H, S'] and values [B, K, S', H] of the sample.
     mask_BTS: which of its own positions each query sees.
 
   Returns:
     [B, T, N * H]; equal to `attention` over both parts laid end to end.
   """
   B, T, N, H = q_BTNH.shape
-  Q, K, S, _ = shared_QKSH[0].shape
+  Q, K, _, S = shared[0].shape
   M, G = T * (N // K), B // Q  # queries that a sample has of a kv head; samples of a group
   # One product serves the whole group: its samples' queries stand beside one another.
   together = lambda x: x.reshape(Q, G, K, M, -1).swapaxes(1, 2).reshape(Q, K, G * M, -1)
   apart = lambda x: x.reshape(Q, K, G, M, -1).swapaxes(1, 2).reshape(B, K, M, -1)
   score = lambda q, k: (
-    jnp.einsum("BKMH,BKSH->BKMS", q, k, preferred_element_type=jnp.float32) * H**-0.5
+    jnp.einsum("BKMH,BKHS->BKMS", q, k, preferred_element_type=jnp.float32) * H**-0.5
   )
   mix = lambda p, v: jnp.einsum("BKMS,BKSH->BKMH", p.astype(v.dtype), v)
 
   q_BKMH = q_BTNH.reshape(B, T, K, -1, H).swapaxes(1, 2).reshape(B, K, M, H)
-  s_shared = apart(score(together(q_BKMH), shared_QKSH[0]))
+  s_shared = apart(score(together(q_BKMH), shared[0]))
   mask_BS = jnp.repeat(mask_QS, G, axis=0)
   s_shared = jnp.where(mask_BS[:, None, None], s_shared, MASKED)
   mask_BMS = jnp.repeat(mask_BTS, N // K, axis=1)
-  s_own = jnp.where(mask_BMS[:, None], score(q_BKMH, own_BKSH[0]), MASKED)
+  s_own = jnp.where(mask_BMS[:, None], score(q_BKMH, own[0]), MASKED)
   p = jax.nn.softmax(jnp.concatenate([s_shared, s_own], -1), axis=-1)
-  o_BKMH = apart(mix(together(p[..., :S]), shared_QKSH[1])) + mix(p[..., S:], own_BKSH[1])
+  o_BKMH = apart(mix(together(p[..., :S]), shared[1])) + mix(p[..., S:], own[1])
   return o_BKMH.reshape(B, K, T, -1, H).swapaxes(1, 2).reshape(B, T, -1)
+
+
+def kept(k_BTKH, v_BTKH):
+  """Keys [B, K, H, T] and values [B, K, T, H], as they are kept: a product runs along the last."""
+  return k_BTKH.transpose(0, 2, 3, 1), v_BTKH.swapaxes(1, 2)
+
+
+def empty_cache(like, rows, length):
+  """Room for the keys and values of so many positions of so many rows, in every layer.
+
+  like: what a prefill kept, keys [L, Q, K, H, S] and values [L, Q, K, S, H].
+  """
+  L, _, K, H, _ = like[0].shape
+  return (
+    jnp.zeros((L, rows, K, H, length), like[0].dtype),
+    jnp.zeros((L, rows, K, length, H), like[1].dtype),
+  )
+
+
+def write_cache(cache, layer, at, keys_BKHT, values_BKTH):
+  """The cache with T new positions of a layer in it, from `at` on."""
+  put = jax.lax.dynamic_update_slice
+  return (
+    put(cache[0], keys_BKHT[None], (layer, 0, 0, 0, at)),
+    put(cache[1], values_BKTH[None], (layer, 0, 0, at, 0)),
+  )
+
+
+def read_cache(cache, layer, length):
+  """Keys [B, K, H, length] and values [B, K, length, H] of a layer's first positions."""
+  read = lambda x, axis: jax.lax.slice_in_dim(
+    jax.lax.dynamic_index_in_dim(x, layer, keepdims=False), 0, length, axis=axis
+  )
+  return read(cache[0], 3), read(cache[1], 2)
 
 
 def at_end(x_BTD, segments_BT):

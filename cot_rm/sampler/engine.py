@@ -147,12 +147,11 @@ def _generate(
     )
     return t + 1, logits(x_B1D[:, 0]), cache, tokens_BT, logps_BT, watched_BTW, length_B, done_B
 
-  empty = lambda x: jnp.zeros((x.shape[0], B, x.shape[2], T, x.shape[4]), x.dtype)
   with jax.named_scope("decode"):
     carry = (
       jnp.int32(0),
       jnp.repeat(logits(x_QD), n, axis=0),
-      jax.tree.map(empty, prompt_kv),
+      layers.empty_cache(prompt_kv, B, T),
       jnp.zeros((B, T), jnp.int32),
       jnp.zeros((B, T)),
       jnp.zeros((B, T, W)),

@@ -104,18 +104,29 @@ def test_shared_attention_equals_attention_over_both_parts():
   s = Sizes()
   G = s.B // s.Q
   q = normal(s.B, s.T, s.N, s.H)
-  shared = normal(s.Q, s.K, s.S, s.H, seed=1), normal(s.Q, s.K, s.S, s.H, seed=2)
-  own = normal(s.B, s.K, 5, s.H, seed=3), normal(s.B, s.K, 5, s.H, seed=4)
+  shared = normal(s.Q, s.K, s.H, s.S, seed=1), normal(s.Q, s.K, s.S, s.H, seed=2)
+  own = normal(s.B, s.K, s.H, 5, seed=3), normal(s.B, s.K, 5, s.H, seed=4)
   mask_QS = np.arange(s.S) < np.array([[6], [4]])
   mask_BTS = np.random.default_rng(5).random((s.B, s.T, 5)) < 0.5
   found = layers.shared_attention(q, shared, mask_QS, own, mask_BTS)
-  k, v = (
-    np.concatenate([a.repeat(G, 0), b], 2).swapaxes(1, 2) for a, b in zip(shared, own, strict=True)
-  )
+  k = np.concatenate([shared[0].repeat(G, 0), own[0]], 3).transpose(0, 3, 1, 2)
+  v = np.concatenate([shared[1].repeat(G, 0), own[1]], 2).swapaxes(1, 2)
   mask = np.concatenate(
     [np.broadcast_to(mask_QS.repeat(G, 0)[:, None], (s.B, s.T, s.S)), mask_BTS], 2
   )
   np.testing.assert_allclose(found, layers.attention(q, k, v, mask), atol=1e-5)
+
+
+def test_what_is_written_to_a_cache_is_read_from_it():
+  L, B, K, H, S = 2, 3, 2, 4, 6
+  k, v = normal(B, 2, K, H), normal(B, 2, K, H, seed=1)
+  like = normal(L, 1, K, H, 5), normal(L, 1, K, 5, H)
+  cache = layers.write_cache(layers.empty_cache(like, B, S), 1, 3, *layers.kept(k, v))
+  keys, values = layers.read_cache(cache, 1, 5)
+  assert keys.shape == (B, K, H, 5) and values.shape == (B, K, 5, H)
+  np.testing.assert_array_equal(keys[..., 3:], k.transpose(0, 2, 3, 1))
+  np.testing.assert_array_equal(values[:, :, 3:], v.swapaxes(1, 2))
+  assert not np.any(keys[..., :3]) and not np.any(layers.read_cache(cache, 0, S)[0])
 
 
 @pytest.mark.parametrize("remat", [False, True])

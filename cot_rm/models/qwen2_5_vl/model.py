@@ -4,6 +4,8 @@ B sequences, T positions, R rows of pictures, M visual tokens of a row, D width,
 heads, H head size, V vocabulary, L layers, Q prompts, S cached positions. Source: arXiv:2502.13923.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,7 +114,7 @@ class Model(nnx.Module):
     return jnp.cos(angles), jnp.sin(angles)
 
   def prefill(self, x_BTD, positions_BT3, segments_BT):
-    """Hidden states [B, T, D] and the keys and values of every layer, each [L, B, K, T, H].
+    """Hidden states [B, T, D], and every layer's keys [L, B, K, H, T] and values [L, B, K, T, H].
 
     A position sees what is before it in its own segment; segment 0 is padding.
     """
@@ -121,8 +123,8 @@ class Model(nnx.Module):
     mask_BTT = (segments_BT[:, :, None] == segments_BT[:, None, :]) & np.tri(T, dtype=bool)[None]
 
     def attend(q_BTNH, k_BTKH, v_BTKH):
-      kept = k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2)
-      return layers.attention(q_BTNH, k_BTKH, v_BTKH, mask_BTT), kept
+      o_BTD = layers.attention(q_BTNH, k_BTKH, v_BTKH, mask_BTT)
+      return o_BTD, layers.kept(k_BTKH, v_BTKH)
 
     def body(layer, x_BTD, _):
       return layer(x_BTD, rope, attend)
@@ -141,9 +143,9 @@ class Model(nnx.Module):
     Args:
       x_BTD: embeddings of T new tokens; B = Q * G, rows of a group are neighbours.
       positions_BT3: their M-RoPE positions.
-      prompt: keys and values of `prefill`, each [L, Q, K, S, H].
+      prompt: keys and values of `prefill`.
       mask_QS: which prompt positions count.
-      cache: the rows' own keys and values, each [L, B, K, S', H]; None: the new tokens are all.
+      cache: the rows' own keys and values (layers.empty_cache); None: the new tokens are all.
       at: where in the cache the T new tokens go; what stands before counts, what is after does not.
 
     Returns:
@@ -151,24 +153,29 @@ class Model(nnx.Module):
     """
     rope = self.rope(positions_BT3)
     B, T, _ = x_BTD.shape
-    query_T, key_S = at + jnp.arange(T), jnp.arange(T if cache is None else cache[0].shape[3])
-    mask_BTS = jnp.broadcast_to(key_S[None, None] <= query_T[None, :, None], (B, T, len(key_S)))
+    query_T = at + jnp.arange(T)
+    before = lambda S: jnp.broadcast_to(
+      jnp.arange(S)[None, None] <= query_T[None, :, None], (B, T, S)
+    )
 
     def body(layer, carry, slices):
       x_BTD, cache = carry
       i, prompt_kv = slices
 
       def attend(q_BTNH, *new):
-        own = tuple(x_BTKH.swapaxes(1, 2) for x_BTKH in new)
-        kept = None
-        if cache is not None:
-          # All layers' cache is carried along, so that each writes its few new entries in place.
-          kept = tuple(
-            jax.lax.dynamic_update_slice(old, x[None], (i, 0, 0, at, 0))
-            for old, x in zip(cache, own, strict=True)
-          )
-          own = tuple(jax.lax.dynamic_index_in_dim(x, i, keepdims=False) for x in kept)
-        return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, own, mask_BTS), kept
+        own = layers.kept(*new)
+        if cache is None:
+          return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, own, before(T)), None
+        # All layers' cache is carried along, so that each writes its few new entries in place.
+        filled = layers.write_cache(cache, i, at, *own)
+
+        def over(S):
+          own = layers.read_cache(filled, i, S)
+          return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, own, before(S))
+
+        lengths = read_lengths(cache[1].shape[3])
+        used = jnp.searchsorted(jnp.array(lengths), at + T)
+        return jax.lax.switch(used, [functools.partial(over, S) for S in lengths]), filled
 
       return layer(x_BTD, rope, attend), None
 
@@ -178,3 +185,12 @@ class Model(nnx.Module):
         self.layers, (x_BTD, cache), body, (every_L, prompt), remat=self.remat
       )
       return self.norm(x_BTD), cache
+
+
+def read_lengths(size, parts=4, unit=8):
+  """How much of a cache of `size` positions a step may read, ascending.
+
+  Decoding is bound by the memory that it reads, and early steps need little of the cache.
+  """
+  each = -(-size // (parts * unit)) * unit
+  return (*range(each, size, each), size)

@@ -11,7 +11,8 @@ import torch
 from flax import nnx
 
 from cot_rm import schema, sharding
-from cot_rm.models import hf, logprobs, qwen2_5_vl
+from cot_rm.models import hf, layers, logprobs, qwen2_5_vl
+from cot_rm.models.qwen2_5_vl import model as model_lib
 from tests.models.qwen2_5_vl import oracle
 
 HEADS = {"untied": oracle.CONFIG, "tied": oracle.TIED}
@@ -234,7 +235,7 @@ def test_gradients_of_every_parameter_agree_with_torch(pairs, head, remat):
 
 def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
   prompts = [pair.prompt(oracle.PROMPTS[name]).encoded for name in ("one picture", "text")]
-  Q, G, T = 2, 3, 5
+  Q, G, T = 2, 3, 11  # steps that read different lengths of the cache
   answers_BT = np.random.default_rng(2).integers(10, 160, (Q * G, T)).astype(np.int32)
   model = pair.model
   batch = batch_of(*prompts, right=2)
@@ -243,9 +244,7 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
     model, x_QSD, batch.positions, batch.segments
   )
   extend = jax.jit(lambda m, *args: m.extend(*args))
-  empty = jax.tree.map(
-    lambda x: jnp.zeros((x.shape[0], Q * G, x.shape[2], T, x.shape[4])), prompt_kv
-  )
+  empty = layers.empty_cache(prompt_kv, Q * G, T)
   cache = empty
   start_B = np.repeat([e.next_position for e in prompts], G)
   steps = []
@@ -334,3 +333,10 @@ def test_bfloat16_products_stay_near_float32(pair):
   )
   apart = np.abs(_logps(low, batch) - _logps(pair.model, batch))
   assert 0 < apart.max() < 0.5
+
+
+@pytest.mark.parametrize(
+  "size, lengths", [(54, (16, 32, 48, 54)), (8, (8,)), (5, (5,)), (2048, (512, 1024, 1536, 2048))]
+)
+def test_a_step_reads_the_part_of_a_cache_that_it_needs(size, lengths):
+  assert model_lib.read_lengths(size) == lengths
