@@ -140,14 +140,24 @@ class Judge:
       watched=sample.watched,
     )
 
-  def judge(self, examples, *, grammar, n, how, seed, progress=None):
+  def encode(self, example, *, grammar):
+    """The prompt of an example: schema.Encoded.
+
+    Raises ValueError, naming it, where its grammar or its pictures cannot be taken.
+    """
+    return self.processor(prompts.get(grammar).render(example), id=example.id)
+
+  def judge(self, examples, *, grammar, n, how, seed, progress=None, encoded=None):
     """One Judgement an example, in the order in which its candidates stand.
+
+    encoded: what `encode` makes of the examples, where that has been done.
 
     Raises:
       ValueError: an example that its grammar, its pictures or the buckets cannot take, by name.
     """
     words = prompts.get(grammar)
-    encoded = [self.processor(words.render(e), id=e.id) for e in examples]
+    if encoded is None:
+      encoded = [self.encode(e, grammar=grammar) for e in examples]
     groups = self.sample(encoded, n=n, how=how, seed=seed, progress=progress)
     return [
       self._judgement(e, prompt, group, words)

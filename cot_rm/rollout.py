@@ -4,6 +4,7 @@ Q prompts, G samples of each, T tokens of an answer.
 """
 
 import dataclasses
+import itertools
 import time
 
 import numpy as np
@@ -69,28 +70,37 @@ class Rollout:
     return out
 
 
+def asked(example, encode, weights):
+  """[(Example, Encoded)] of a question: asked both ways where the reward "swap" has a weight."""
+  ways = (example, example.swapped()) if "swap" in weights else (example,)
+  return [(way, encode(way)) for way in ways]
+
+
 def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, rounds):
   """Rollout number i.
 
   Args:
-    data: an iterator of lists of Examples.
+    data: an iterator of lists of what `asked` returns.
     policy: a Judge.
     grammar: its name.
     group: samples of each prompt.
     how: sampling.Sampling.
     seed: of the run.
-    weights, ask: see rewards.score. Where "swap" has a weight each question is asked both ways.
+    weights, ask: see rewards.score.
     wanted, rounds: until so many groups differ in their rewards, but at most so many times, more
       questions are sampled (DAPO's dynamic sampling, arXiv:2503.14476).
   """
   began, judged, sampled = time.monotonic(), [], 0.0
   for again in range(rounds):
-    examples = next(data)
-    if "swap" in weights:
-      examples = [turned for example in examples for turned in (example, example.swapped())]
+    examples, encoded = zip(*itertools.chain.from_iterable(next(data)), strict=True)
     start = time.monotonic()
     judged += policy.judge(
-      examples, grammar=grammar, n=group, how=how, seed=seed + i + 1_000_003 * again
+      examples,
+      grammar=grammar,
+      n=group,
+      how=how,
+      seed=seed + i + 1_000_003 * again,
+      encoded=encoded,
     )
     sampled += time.monotonic() - start
     rewards_QG, metrics, parts = rewards.score(

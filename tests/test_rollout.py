@@ -49,8 +49,9 @@ class Policy:
   def __init__(self):
     self.seeds = []
 
-  def judge(self, examples, *, grammar, n, how, seed):
+  def judge(self, examples, *, grammar, n, how, seed, encoded):
     self.seeds.append(seed)
+    assert [*encoded] == [f"prompt {e.id}" for e in examples]
     return [self._one(example, n) for example in examples]
 
   def _one(self, example, n):
@@ -75,7 +76,10 @@ def ask(data, policy, i=0, **changed):
     wanted=1,
     rounds=1,
   )
-  return rollout.roll(iter(data), policy, i, **knobs | changed)
+  knobs |= changed
+  encode = lambda example: f"prompt {example.id}"
+  asked = ([rollout.asked(e, encode, knobs["weights"]) for e in some] for some in data)
+  return rollout.roll(asked, policy, i, **knobs)
 
 
 def example(name):
@@ -123,7 +127,9 @@ def test_people_read_what_earned_most_and_least_and_the_first():
 
 
 def test_advantages_go_to_samples_or_to_their_tokens():
-  judged = Policy().judge([example("12")], grammar="", n=2, how=None, seed=0)[0]
+  judged = Policy().judge(
+    [example("12")], grammar="", n=2, how=None, seed=0, encoded=["prompt 12"]
+  )[0]
   assert [item.advantage for item in rollout.items(judged, np.array([0.5, -0.5]))] == [0.5, -0.5]
   by_token = rollout.items(judged, np.arange(8.0).reshape(2, 4))
   np.testing.assert_array_equal(by_token[1].advantage, [4, 5, 6])  # as long as the answer

@@ -7,10 +7,11 @@ iterator with the same arguments, given a state, goes on with exactly what would
 import grain
 
 
-def questions(source, *, seed, batch, epochs=None, process_index=0, process_count=1):
-  """An iterator of lists of `batch` Examples, shuffled anew in each epoch.
+def questions(source, ready, *, seed, batch, epochs=None, process_index=0, process_count=1):
+  """An iterator of lists of `batch` questions, shuffled anew in each epoch.
 
   source: a sequence of Examples (len and index), such as a store.Split or a list.
+  ready: Example -> what a list holds of it; it runs in grain's threads, beside what uses the lists.
   seed: of the shuffling; None leaves them in their order.
   epochs: None goes on for ever. With a number the last list may be shorter.
   Hosts get disjoint shares of equal size: of an epoch at most process_count - 1 examples are left
@@ -19,7 +20,7 @@ def questions(source, *, seed, batch, epochs=None, process_index=0, process_coun
   shared = _share(source, seed, epochs, process_index, process_count)
   # Few are read ahead: a question may hold a whole video.
   ahead = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
-  return iter(shared.batch(batch, batch_fn=list).to_iter_dataset(ahead))
+  return iter(shared.map(ready).batch(batch, batch_fn=list).to_iter_dataset(ahead))
 
 
 def batches(

@@ -62,7 +62,7 @@ def run(config, workdir, name):
     accumulate=knobs.accumulate,
   )
   logps = logprobs.make(policy.graphdef)
-  data = _questions(config, workdir, knobs)
+  data = _questions(config, workdir, knobs, policy)
 
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
   seconds, fell = 0.0, False
@@ -206,15 +206,17 @@ def _sizes(rows, parts):
   return (rows,) if odd or half * jax.process_count() % parts else (half, rows)
 
 
-def _questions(config, workdir, knobs):
-  """The iterator of what is asked: lists of Examples."""
+def _questions(config, workdir, knobs, policy):
+  """The iterator of what is asked: lists of what rollout.asked returns."""
   source = hard.choose(
     sources.open(stages.find(workdir, knobs.data), knobs.split),
     least_attempts=knobs.least_attempts,
     order=knobs.order,
   )
+  encode = functools.partial(policy.encode, grammar=config.grammar)
   return pipeline.questions(
     source,
+    functools.partial(rollout.asked, encode=encode, weights=knobs.rewards.to_dict()),
     seed=config.seed if knobs.order == "shuffled" else None,
     batch=knobs.questions // 2 if "swap" in knobs.rewards else knobs.questions,
     process_index=jax.process_index(),

@@ -10,6 +10,10 @@ from cot_rm.data import packing, pipeline, shapes, store
 IDS = list(range(23))  # any sequence will do for a source
 
 
+def as_is(example):
+  return example
+
+
 def _item(number):
   """An item of 4 + number % 5 tokens in all and 4 patches if its number is odd."""
   count = 2 + number % 5
@@ -39,7 +43,7 @@ def _ids(batch):
 
 
 def test_an_epoch_has_every_question_once_in_another_order():
-  lists = list(pipeline.questions(IDS, seed=0, batch=5, epochs=2))
+  lists = list(pipeline.questions(IDS, as_is, seed=0, batch=5, epochs=2))
   flat = list(itertools.chain(*lists))
   assert [len(one) for one in lists] == [5] * 9 + [1]
   assert sorted(flat[:23]) == sorted(flat[23:]) == IDS
@@ -47,17 +51,19 @@ def test_an_epoch_has_every_question_once_in_another_order():
 
 
 def test_the_order_follows_from_the_seed():
-  first, same, other = (
-    list(pipeline.questions(IDS, seed=seed, batch=5, epochs=1)) for seed in (0, 0, 1)
+  first, again, other = (
+    list(pipeline.questions(IDS, as_is, seed=seed, batch=5, epochs=1)) for seed in (0, 0, 1)
   )
-  assert first == same != other
+  assert first == again != other
 
 
 def test_hosts_get_disjoint_shares_of_equal_size():
   shares = [
     list(
       itertools.chain(
-        *pipeline.questions(IDS, seed=0, batch=2, epochs=1, process_index=index, process_count=4)
+        *pipeline.questions(
+          IDS, as_is, seed=0, batch=2, epochs=1, process_index=index, process_count=4
+        )
       )
     )
     for index in range(4)
@@ -72,7 +78,7 @@ def test_the_examples_left_out_differ_from_epoch_to_epoch():
     list(
       itertools.chain(
         *pipeline.questions(
-          IDS, seed=0, batch=1, epochs=epochs, process_index=index, process_count=4
+          IDS, as_is, seed=0, batch=1, epochs=epochs, process_index=index, process_count=4
         )
       )
     )
@@ -81,14 +87,19 @@ def test_the_examples_left_out_differ_from_epoch_to_epoch():
   assert {*itertools.chain(*shares)} == {*IDS}
 
 
+def test_questions_are_made_ready():
+  lists = list(pipeline.questions(IDS, lambda i: -i, seed=None, batch=20, epochs=1))
+  assert lists == [[-i for i in IDS[:20]], [-i for i in IDS[20:]]]
+
+
 def test_too_few_examples_for_the_hosts_raise():
   with pytest.raises(ValueError, match="3 examples cannot be shared by 4 processes"):
-    pipeline.questions(IDS[:3], seed=0, batch=1, process_count=4)
+    pipeline.questions(IDS[:3], as_is, seed=0, batch=1, process_count=4)
 
 
 @pytest.mark.parametrize("taken", [0, 1, 7])
 def test_questions_go_on_exactly_where_they_were(taken):
-  make = lambda: pipeline.questions(IDS, seed=3, batch=4, process_index=1, process_count=2)
+  make = lambda: pipeline.questions(IDS, as_is, seed=3, batch=4, process_index=1, process_count=2)
   iterator = make()
   for _ in range(taken):
     next(iterator)
@@ -126,7 +137,7 @@ def test_items_that_fit_into_memory_are_encoded_once(memory, least, most):
 
 
 def test_packing_is_first_fit():
-  order = list(itertools.chain(*pipeline.questions(IDS, seed=0, batch=1, epochs=1)))
+  order = list(itertools.chain(*pipeline.questions(IDS, as_is, seed=0, batch=1, epochs=1)))
   expected, batch, used = [], [], []
   for number in order:
     tokens, patches = 4 + number % 5, 4 * (number % 2)
@@ -182,7 +193,9 @@ def test_batches_are_what_packing_takes():
 
 def test_a_stored_split_is_a_source(tmp_path):
   store.write(tmp_path / "set", {"train": shapes.examples(shapes.World(), "train", count=8)})
-  lists = list(pipeline.questions(store.open(tmp_path / "set", "train"), seed=0, batch=4, epochs=1))
+  lists = list(
+    pipeline.questions(store.open(tmp_path / "set", "train"), as_is, seed=0, batch=4, epochs=1)
+  )
   assert {one.id for one in itertools.chain(*lists)} == {
     f"shapes-train-0-{index}" for index in range(8)
   }

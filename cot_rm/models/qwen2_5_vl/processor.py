@@ -103,8 +103,9 @@ class Processor:
 
   def decode(self, tokens):
     """The text of token ids, control tokens left out."""
-    return self._tokenizer.decode(
-      np.asarray(tokens).tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
+    # The tokenizer itself: transformers' wrapper first looks at each number, ten times as long.
+    return self._tokenizer.backend_tokenizer.decode(
+      np.asarray(tokens).tolist(), skip_special_tokens=True
     )
 
   def __call__(self, messages, *, id):
