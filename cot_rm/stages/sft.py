@@ -66,31 +66,35 @@ def run(config, workdir, name):
     logging.info("%s: goes on from step %d", name, at)
 
   first = int(state.step)
+  fetch = lambda: packing.pack(next(data), buckets, rows=knobs.rows)
+  batch = fetch() if first < steps else None
   bar = metrics.bar(name, total=steps, done=first)
   # Leaving, in whatever way, waits for the checkpoint that is being written.
   with checkpoints, metrics.Writer(folder) as writer, bar:
     for i in range(first, steps):
       began = time.monotonic()
-      batch = packing.pack(next(data), buckets, rows=knobs.rows)
       with sharding.use(mesh, rules):
         state, out = step(state, sharding.put(batch, mesh, rules))
+      # While the devices are at it the next batch is made ready.
+      read, tokens = data.get_state(), (batch.segments > 0).sum()
+      last = i + 1 == steps
+      batch = None if last else fetch()
       train.check(out, i)
       seconds += time.monotonic() - began
       out = {
         **out,
         "train/lr": rate(i),
-        "train/tokens": (batch.segments > 0).sum(),
+        "train/tokens": tokens,
         "time/step": time.monotonic() - began,
       }
       writer.write(i + 1, out)
       bar.advance(loss=out["train/loss"])
-      last = i + 1 == steps
       if last or (i + 1) % knobs.eval_every == 0:
         found = check(policy.using(state.params))
         writer.write(i + 1, pairs.flat("check", found))
         logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
       if last or (i + 1) % knobs.save_every == 0:
-        checkpoints.save(i + 1, state, {"data": data.get_state(), "seconds": seconds})
+        checkpoints.save(i + 1, state, {"data": read, "seconds": seconds})
 
   checkpoint.save_model(
     folder / "model",
