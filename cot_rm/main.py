@@ -98,14 +98,21 @@ def keep_memory():
   """Tells glibc to keep freed memory for the next step; False where the C library is another one.
 
   XLA's CPU programs allocate their buffers anew at each call, and by default glibc returns large
-  ones to the system, which then zeroes each page again: a third of a small model's step. To be
-  called before jax starts its threads, each of which would get an arena that does trim itself.
+  ones to the system, which then zeroes each page again: a third of a small model's step. Nor may
+  all threads draw on one arena: what Python leaves in it in small pieces slows XLA's allocations,
+  and each waits for the other. To be called before jax starts its threads.
   """
   if not hasattr(libc := ctypes.CDLL(None), "mallopt"):
     return False
-  arena_max, mmap_max, trim_threshold = -8, -4, -1  # numbers of malloc.h
+  arena_max, mmap_max, top_pad, trim_threshold = -8, -4, -2, -1  # numbers of malloc.h
   return all(
-    (libc.mallopt(arena_max, 1), libc.mallopt(mmap_max, 0), libc.mallopt(trim_threshold, -1))
+    (
+      libc.mallopt(arena_max, os.cpu_count() + 1),
+      libc.mallopt(mmap_max, 0),
+      libc.mallopt(trim_threshold, -1),
+      # A heap of an arena is 64 MiB; where the padding is twice that, an empty one is kept.
+      libc.mallopt(top_pad, 128 << 20),
+    )
   )
 
 
