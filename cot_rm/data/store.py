@@ -84,6 +84,10 @@ class Split:
   def __getitem__(self, index):
     return _example(self._rows[index])
 
+  def __iter__(self):
+    # Python's own way, by index until an IndexError, would meet ArrayRecord's ValueError.
+    return map(self.__getitem__, range(len(self)))
+
 
 def write(folder, splits):
   """Writes {split: iterable of Example} to a new folder; returns {split: number of examples}.

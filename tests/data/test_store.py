@@ -43,6 +43,7 @@ def test_examples_are_read_in_any_order_and_again(tmp_path):
   found = store.open(tmp_path / "set", "train")
   forwards = [found[at] for at in range(9)]
   assert [found[at] for at in reversed(range(9))] == forwards[::-1]
+  assert list(found) == forwards
 
 
 def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
