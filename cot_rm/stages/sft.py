@@ -76,7 +76,7 @@ def run(config, workdir, name):
       with sharding.use(mesh, rules):
         state, out = step(state, sharding.put(batch, mesh, rules))
       # While the devices are at it the next batch is made ready.
-      read, tokens = data.get_state(), (batch.segments > 0).sum()
+      data_state, tokens = data.get_state(), (batch.segments > 0).sum()
       last = i + 1 == steps
       batch = None if last else fetch()
       train.check(out, i)
@@ -94,7 +94,7 @@ def run(config, workdir, name):
         writer.write(i + 1, pairs.flat("check", found))
         logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
       if last or (i + 1) % knobs.save_every == 0:
-        checkpoints.save(i + 1, state, {"data": read, "seconds": seconds})
+        checkpoints.save(i + 1, state, {"data": data_state, "seconds": seconds})
 
   checkpoint.save_model(
     folder / "model",
