@@ -202,6 +202,7 @@ def get_config():
         endpoint=dict(base_url="http://127.0.0.1:8000/v1", **CALLS),  # [chat.Endpoint]
         budget=dict(BUDGET),  # [chat.Budget]
       ),
+      tasks="",  # those that are asked, with commas; "": all
       least_attempts=0,  # only questions that the teacher took this many for; 0: all
       order="shuffled",  # of the questions; "ascending": by the teacher's attempts, easy ones first
       steps=500,  # rollouts

@@ -53,7 +53,7 @@ def get_config(size="full"):
   c.more = c.sft.copy_and_resolve_references()
   c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "reject,again,rl"
 
-  c.rl.start, c.rl.steps = "again", 160
+  c.rl.start, c.rl.tasks, c.rl.steps, c.rl.questions = "again", "", 160, 48
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 40
 
   c.eval.models = "base,sft,again,rl,control"

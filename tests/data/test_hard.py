@@ -6,10 +6,8 @@ from cot_rm import schema
 from cot_rm.data import hard
 
 
-def example(name, attempts):
-  return schema.Example(
-    id=name, source="t", task="image_generation", question="?", gold=1, attempts=attempts
-  )
+def example(name, attempts, task="image_generation"):
+  return schema.Example(id=name, source="t", task=task, question="?", gold=1, attempts=attempts)
 
 
 SOURCE = [example("a", 1), example("b", 4), example("c", 2), example("d", 2), example("e", 1)]
@@ -32,10 +30,18 @@ def test_ascending_is_easy_first_and_keeps_the_order_of_equals():
   assert names(hard.choose(SOURCE, least_attempts=2, order="ascending")) == "cdb"
 
 
+def test_tasks_are_chosen_with_attempts_and_without():
+  source = [*SOURCE, example("v", None, "video_generation"), example("u", 3, "image_understanding")]
+  assert names(hard.choose(source, tasks=["video_generation"])) == "v"
+  pictures = ["image_generation", "image_understanding"]
+  assert names(hard.choose(source, tasks=pictures, least_attempts=3)) == "bu"
+
+
 @pytest.mark.parametrize(
   "knobs, message",
   [
     (dict(order="descending"), "config.rl.order is 'descending'; known: shuffled, ascending"),
+    (dict(tasks=["video"]), "none of 5 examples is of the tasks video; see config.rl.tasks"),
     (dict(least_attempts=9), "none of 5 examples took 9 attempts"),
   ],
 )
