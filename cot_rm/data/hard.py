@@ -1,4 +1,4 @@
-"""Which examples of a source RL asks, in what order: by task, by how hard the teacher found them."""
+"""Which examples of a source RL asks: by task, and by how hard the teacher found them."""
 
 import dataclasses
 from collections.abc import Sequence
