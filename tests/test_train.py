@@ -168,10 +168,12 @@ def test_a_step_equals_the_pinned_one(one):
 def test_a_step_on_eight_devices_equals_one_on_one(one):
   objective, found = one
   spread = run(objective, sharding.make_mesh({"data": 1, "fsdp": 4, "tensor": 2}), RULES)
-  for a, b in zip(found.metrics[:2], spread.metrics[:2], strict=True):
-    for name in a:
-      np.testing.assert_allclose(a[name], b[name], rtol=2e-4, atol=1e-5, err_msg=name)
-  # Adam divides by the gradient's own size: where that is next to nothing, rounding decides.
+  # Adam divides by the gradient's own size: where that is next to nothing, rounding decides. So
+  # what comes before its first step is held close, and what comes of it less so: the largest
+  # ratio of the second step is that of one token, and is off by 2e-4 on some processors.
+  for i, rtol in enumerate((1e-5, 1e-3)):
+    for name, value in found.metrics[i].items():
+      np.testing.assert_allclose(value, spread.metrics[i][name], rtol, atol=1e-6, err_msg=name)
   for name, value in found.after[1].items():
     close = np.isclose(value, spread.after[1][name], rtol=0, atol=2e-5)
     assert close.mean() > 0.99 or name.endswith("k_proj.bias"), name
