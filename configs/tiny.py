@@ -8,8 +8,8 @@ Makes a world of coloured shapes with four task families, trains a small Qwen2.5
 reference judgements, improves it by GRPO on pairs that have none, and scores both on held-out
 pairs. The control spends the minutes of RL on more SFT with the same references.
 
-RL asks about pictures alone. After SFT one family of videos is right in every sample of a group and
-teaches nothing; in the other what is said to fit is a coin, and groups of coins teach noise.
+RL asks about pictures alone. After SFT one family of videos is right in nearly every sample, which
+teaches nothing; in the other what is said to fit is close to a coin, which teaches noise.
 """
 
 from configs import base

@@ -10,7 +10,7 @@ import functools
 import importlib
 
 import cot_rm.judge  # by its whole name: a stage of this package is called judge too
-from cot_rm import sharding
+from cot_rm import schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.data import packing, shapes_text, sources
 from cot_rm.sampler import sampling
@@ -54,6 +54,20 @@ def find(workdir, value):
     if path.exists():
       return str(path)
   return value
+
+
+def tasks(text):
+  """The tasks that a knob names, with commas between; none: all are wanted.
+
+  Raises:
+    ValueError: one that is unknown: left out silently, a family would be missing.
+  """
+  names = [name for name in text.split(",") if name]
+  if unknown := [name for name in names if name not in schema.TASKS]:
+    raise ValueError(
+      f"a stage's knob `tasks` names {', '.join(unknown)}; known: {', '.join(schema.TASKS)}"
+    )
+  return names
 
 
 def load(config, workdir, start, *, rows, rules="train_rules"):

@@ -34,7 +34,7 @@ def run(config, workdir, name):
   if jax.process_index() == 0 and not (folder / "data").exists():
     folder.mkdir(parents=True, exist_ok=True)
     source = sources.open(stages.find(workdir, knobs.data), knobs.split)
-    tasks = [task for task in knobs.tasks.split(",") if task]
+    tasks = stages.tasks(knobs.tasks)
     pairs = taught.drawn(source, count=knobs.count, tasks=tasks, seed=config.seed)
     with _client(knobs, folder, where) as client:
       _ask(source, pairs, client, knobs, config.grammar, name, where)

@@ -27,7 +27,7 @@ def run(config, workdir, name):
   pool = kept.Pool(
     sources.open(stages.find(workdir, knobs.data), knobs.split),
     count=knobs.count,
-    tasks=[task for task in knobs.tasks.split(",") if task],
+    tasks=stages.tasks(knobs.tasks),
     seed=config.seed,
   )
   folder.mkdir(parents=True, exist_ok=True)

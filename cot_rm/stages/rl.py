@@ -210,7 +210,7 @@ def _questions(config, workdir, knobs, policy):
   """The iterator of what is asked: lists of what rollout.asked returns."""
   source = hard.choose(
     sources.open(stages.find(workdir, knobs.data), knobs.split),
-    tasks=[task for task in knobs.tasks.split(",") if task],
+    tasks=stages.tasks(knobs.tasks),
     least_attempts=knobs.least_attempts,
     order=knobs.order,
   )

@@ -29,3 +29,13 @@ def test_a_stage_that_left_a_model_stands_for_it(tmp_path):
 def test_a_stage_that_was_told_nothing_says_so(tmp_path):
   with pytest.raises(ValueError, match="`start`"):
     stages.find(tmp_path, "")
+
+
+def test_tasks_are_named_with_commas_and_an_unknown_one_is_loud():
+  assert stages.tasks("") == []
+  assert stages.tasks("image_generation,video_generation") == [
+    "image_generation",
+    "video_generation",
+  ]
+  with pytest.raises(ValueError, match="`tasks` names image_understandin; known: image_underst"):
+    stages.tasks("image_generation,image_understandin")
