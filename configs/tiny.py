@@ -19,9 +19,9 @@ def get_config(size="full"):
   c = base.get_config()
   c.stages = ("world", "sft", "rl", "control:sft", "eval")
   c.grammar = "brief"
-  c.buckets.tokens = (64, 104)
+  c.buckets.tokens = (40, 88)
   c.buckets.patches = (72,)
-  c.buckets.answers = (54,)
+  c.buckets.answers = (52,)
   c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
   c.cpu_devices = 2
   c.mesh.shape = dict(data=-1, fsdp=1, tensor=1)
@@ -29,8 +29,8 @@ def get_config(size="full"):
   c.world.sizes = dict(references=2000, train=12000, check=256, heldout=1300)
 
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
-  c.sft.steps, c.sft.rows = 1800, 16
-  c.sft.eval_every = c.sft.save_every = 450
+  c.sft.steps, c.sft.rows = 1200, 16
+  c.sft.eval_every = c.sft.save_every = 300
   c.sft.optim.update(lr=1e-3, warmup=50, decay=0.5, muon=2.0)
 
   c.more = c.sft.copy_and_resolve_references()
@@ -39,7 +39,7 @@ def get_config(size="full"):
 
   c.rl.data, c.rl.tasks = "world/data", "image_generation,image_understanding"
   c.rl.steps, c.rl.questions, c.rl.train_questions = 300, 32, 16
-  c.rl.sampling.max_tokens = 54
+  c.rl.sampling.max_tokens = 52
   c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 100
@@ -47,7 +47,7 @@ def get_config(size="full"):
 
   c.eval.data = "world/data"
   c.eval.pairs, c.eval.check_pairs = 1300, 256
-  c.eval.rows, c.eval.max_tokens = 64, 54
+  c.eval.rows, c.eval.max_tokens = 64, 52
   if size == "smoke":
     c.world.sizes = dict(references=64, train=64, check=8, heldout=16)
     c.world.corpus = 400

@@ -6,6 +6,7 @@ video, can occur in two.
 """
 
 import dataclasses
+import functools
 import io
 import itertools
 import json
@@ -68,7 +69,12 @@ def example(world, split, index, *, seed=0):
   """
   plan = shapes_scenes.plan(world, split, index, seed)
   side = world.side if plan.task.startswith("image") else world.frame_side
-  drawn = [draw(picture, side) for picture in plan.scene["pictures"]]
+  return _example(plan, split, index, seed, draw=functools.partial(draw, side=side))
+
+
+def _example(plan, split, index, seed, draw):
+  """The Example of a plan; draw: picture of its scene -> frames."""
+  drawn = [draw(picture) for picture in plan.scene["pictures"]]
   media = tuple(
     schema.Media("image", frames[0])
     if plan.task.startswith("image")
@@ -106,7 +112,9 @@ def phrases(world):
 
 def corpus(world, count, *, seed=0):
   """Texts to train a tokenizer on: prompt and judgement of the first `count` of the train split."""
-  for one in examples(world, "train", seed=seed, count=count):
+  for index in range(count):
+    plan = shapes_scenes.plan(world, "train", index, seed)
+    one = _example(plan, "train", index, seed, draw=lambda picture: (b"",))  # texts need no picture
     yield from (
       part["text"]
       for message in brief.render(one)

@@ -27,6 +27,8 @@ UNKNOWN = "<unk>"
 SPACE = "\u2581"  # how SentencePiece writes a space inside a piece
 LONGEST = 16  # characters in a piece, SentencePiece's own bound
 
+TURNS = ("user\n", "assistant\n")  # how a turn begins, after its control token
+
 # ChatML in the manner of Qwen2.5-VL, without its default system turn.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -60,7 +62,7 @@ def train(texts, folder, *, vocab_size, phrases=()):
   """Trains on texts and writes tokenizer and preprocessor files, all but config.json, into folder.
 
   Any text of printable ASCII, newlines and the characters of `texts` comes back whole. A digit and
-  a newline are tokens of their own, unless a phrase holds them.
+  a newline are tokens of their own, unless a phrase holds them; the head of a turn is one token.
 
   Args:
     texts: strings, read once.
@@ -72,7 +74,7 @@ def train(texts, folder, *, vocab_size, phrases=()):
   """
   if any(SPACE in phrase or not phrase for phrase in phrases):
     raise ValueError(f"a phrase is empty or holds {SPACE!r}: {phrases}")
-  fixed = list(dict.fromkeys([*phrases, "\n"]))
+  fixed = list(dict.fromkeys([*phrases, *TURNS, "\n"]))
   pieces = _learn(texts, vocab_size - len(CONTROL) - 1 - len(fixed), fixed)
   # A phrase never competes with pieces: it is cut out before the model runs.
   vocab = [(token, 0.0) for token in (*CONTROL, UNKNOWN, *fixed)] + pieces

@@ -26,6 +26,7 @@ NARROW, WIDE, WHOLE = 3.15, 4.6, 11.0  # inches that a plot is wide: in a grid, 
 FEW = 30  # values of a curve that are shown one by one
 BINS = 100  # into which the values of a longer one fall
 FAR = 20  # times that the largest value is the smallest one, where an axis is logarithmic
+ALIKE = 1e-3  # of a value: what lies closer together makes no difference on an axis
 ROUND = (1, 2, 5, 10)  # steps of an axis of shares
 LONGEST = 18  # letters of a name
 
@@ -58,6 +59,7 @@ def curves(series, *, log=False, level=None, share=False):
       logarithmic(axes, high / low)
     else:
       axes.yaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
+      level_off(axes, low, high)
     if level is not None:
       axes.axhline(level, color=SOFT, linewidth=0.9, linestyle=":")
     if share:
@@ -65,6 +67,14 @@ def curves(series, *, log=False, level=None, share=False):
     by_step(axes)
 
   return _drawn(draw, width=NARROW, height=1.75)
+
+
+def level_off(axes, low, high):
+  """Values that hardly differ look alike, where an axis of their own would write "1e-5+1"."""
+  middle, least = (low + high) / 2, ALIKE * max(abs(low), abs(high))
+  if high - low < least:
+    axes.set_ylim(middle - least, middle + least)
+    axes.ticklabel_format(axis="y", useOffset=False)
 
 
 def logarithmic(axes, span):

@@ -36,6 +36,11 @@ def test_an_axis_is_logarithmic_where_values_are_positive_and_far_apart():
   assert "0" in "".join(plot([0.0, 4.0, 8.0])) and "-" not in "".join(plot([2.0, 4.0, 8.0]))
 
 
+def test_values_that_are_one_but_for_rounding_stand_at_one():
+  found = texts(plots.curves([(range(40), 1 + 1e-6 * np.sin(np.arange(40)))]))
+  assert "1.0000" in found and not any("e" in text for text in found)
+
+
 def test_the_step_that_compiles_leaves_the_others_their_room():
   seconds = np.ones(200)
   seconds[0] = 900.0
