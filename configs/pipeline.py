@@ -28,12 +28,12 @@ def get_config(size="full"):
     "control:sft",
     "eval",
   )
-  c.buckets.tokens = (64, 112)
-  c.world.sizes = dict(base=16000, references=2600, train=12000, check=256, heldout=1300)
+  c.buckets.tokens = (40, 96)
+  c.world.sizes = dict(base=12000, references=2600, train=10000, check=256, heldout=1300)
 
   c.base = c.sft.copy_and_resolve_references()
   c.base.start, c.base.data, c.base.split = "world", "world/data", "base"
-  c.base.steps, c.base.eval_every, c.base.save_every = 2400, 600, 600
+  c.base.steps, c.base.eval_every, c.base.save_every = 1400, 700, 700
 
   c.distill.data, c.distill.split, c.distill.tasks = "world/data", "references", "image_generation"
 
@@ -47,17 +47,16 @@ def get_config(size="full"):
 
   c.again = c.sft.copy_and_resolve_references()
   c.again.start, c.again.data = "sft", "reject/data"
-  c.again.steps, c.again.eval_every, c.again.save_every = 1400, 350, 350
+  c.again.steps, c.again.eval_every, c.again.save_every = 1200, 300, 300
   c.again.optim.lr = 1e-3
 
   c.more = c.sft.copy_and_resolve_references()
   c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "reject,again,rl"
 
-  c.rl.start, c.rl.tasks, c.rl.steps, c.rl.questions = "again", "", 160, 48
-  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 40
+  c.rl.start, c.rl.steps = "again", 200
 
   c.eval.models = "base,sft,again,rl,control"
-  c.eval.votes = 15
+  c.eval.votes, c.eval.vote_pairs = 15, 300
   if size == "smoke":
     c.world.sizes = dict(base=64, references=64, train=64, check=8, heldout=16)
     c.again.data = "distill/data"  # so small a model has judged nothing right itself
