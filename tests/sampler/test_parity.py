@@ -192,8 +192,12 @@ def test_the_probability_of_a_verdict_is_torchs(greedy, judge, theirs):
   one, two = judge.digits
   for name, done in greedy.items():
     # These weights write no verdict: any token may stand for its digit.
-    place = len(judge.processor.decode(done.tokens[:9]))
-    full = their_logps(CHATS[name], done.tokens[:10], theirs)[9]
+    length = lambda t, done=done: len(judge.processor.decode(done.tokens[:t]))
+    t = next(
+      t for t in range(9, len(done.tokens)) if length(t + 1) > length(t)
+    )  # not a control token
+    place = length(t)
+    full = their_logps(CHATS[name], done.tokens[: t + 1], theirs)[t]
     wanted = np.exp(full[one]) / (np.exp(full[one]) + np.exp(full[two]))
     for answer, p in ((1, wanted), (2, 1 - wanted)):
       found = judge._probability(done, Verdict(answer, span=(place, place + 1)))
