@@ -86,7 +86,7 @@ def prepare(folder, cache):
 def ours(folder, cache):
   import jax
 
-  from cot_rm.models import hf
+  from cot_rm.models import hf, qwen2_5_vl  # noqa: F401, else the load would import the family
 
   jax.device_put(np.zeros(1)).block_until_ready()
   prepare(folder, cache)

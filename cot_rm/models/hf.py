@@ -36,7 +36,7 @@ FILES = (
   "processor_config.json",
   "generation_config.json",
 )
-READERS = 8  # threads: they wait for the disk more than they work
+READERS = 4  # threads that copy out of the files: some wait for the disk
 
 
 @dataclasses.dataclass(frozen=True)
