@@ -31,14 +31,14 @@ import rich.text
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from configs import tiny  # noqa: E402
+from configs import heart  # noqa: E402
 from cot_rm import prompts, rewards, schema  # noqa: E402
 
 MIXES = {
   "UnifiedReward": {"format": 1.0, "accuracy": 1.0},
   "R1-Reward, paper": {"accuracy": 1.0, "consistency": 0.5, "format": 0.5},
   "R1-Reward, released": {"accuracy": 1.0, "consistency_released": 0.5, "format": 0.5},
-  "configs/tiny.py": tiny.get_config().rl.rewards.to_dict(),
+  "configs/heart.py": heart.get_config().rl.rewards.to_dict(),
 }
 REASONING = {"chain", "consistent", "consistency", "consistency_released"}
 TASKS = {"r1_reward": ("image_understanding", "video_understanding")}  # others: all

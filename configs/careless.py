@@ -9,11 +9,11 @@ questions: R1-Reward's reward (arXiv:2505.02835) without its consistency term, a
 ("checked"). The column to look at is "Contradicts": verdicts against the scores before them.
 """
 
-from configs import pipeline
+from configs import tiny
 
 
 def get_config(size="full"):
-  c = pipeline.get_config(size)
+  c = tiny.get_config(size)
   c.stages = ("world", "base:sft", "distill", "sft", "rl", "checked:rl", "eval")
   c.distill.teacher.careless = 1.0
   del c.again  # no rejection here

@@ -10,7 +10,7 @@ bench/stability.py draws what came. The claim of R1-Reward (arXiv:2505.02835) th
 REINFORCE++ collapses or turns NaN, StableReinforce does not.
 """
 
-from configs import tiny
+from configs import heart
 
 ARMS = {  # folder: algorithm, what differs in its settings
   "reinforce_pp": ("reinforce_pp", {}),
@@ -22,7 +22,7 @@ ARMS = {  # folder: algorithm, what differs in its settings
 
 
 def get_config(size="full"):
-  c = tiny.get_config(size)
+  c = heart.get_config(size)
   c.stages = ("world", "sft", *(f"{arm}:rl" for arm in ARMS), "eval")
   c.rl.unsound = "end"
   c.rl.silent, c.rl.updates, c.rl.epochs = "keep", 2, 4

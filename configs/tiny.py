@@ -1,59 +1,68 @@
-r"""The heart of the method on a laptop CPU, offline.
+r"""The whole pipeline on a laptop CPU, offline: distill, SFT, rejection, SFT on what is kept, RL.
 
 python -m cot_rm.main --config configs/tiny.py
-python -m cot_rm.main --config configs/tiny.py --config.control=sft   # and the control of RL
-python -m cot_rm.main --config configs/tiny.py:smoke                  # the same in two minutes
+python -m cot_rm.main --config configs/tiny.py --config.control=sft  # and the control of it all
+python -m cot_rm.main --config configs/tiny.py:smoke                 # the same in a few minutes
 
-Makes a world of coloured shapes with four task families, trains a small Qwen2.5-VL on 2,000
-reference judgements, improves it by GRPO on pairs that have none, and scores both on held-out
-pairs. The control spends the minutes of RL on more SFT with the same references.
-
-RL asks about pictures alone. After SFT one family of videos is right in nearly every sample, which
-teaches nothing; in the other what is said to fit is close to a coin, which teaches noise.
+The world of configs/heart.py, and first a base model that can describe scenes and answer questions
+but is a poor judge, as released checkpoints have eyes and words before they are reward models. A
+teacher's judgements of pictures for a caption, 1,000 at most, are its cold start. From there on it
+has labels alone: it keeps its own right judgements of a large pool, in all families, to learn from,
+and RL asks pairs of that pool again: on those alone that it got wrong it unlearns the others. The
+control spends the minutes of all that on its cold start.
 """
 
-from configs import base
+from configs import heart
 
 
 def get_config(size="full"):
-  c = base.get_config()
-  c.stages = ("world", "sft", "rl", "control:sft", "eval")
-  c.grammar = "brief"
-  c.buckets.tokens = (40, 88)
-  c.buckets.patches = (72,)
-  c.buckets.answers = (52,)
-  c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
-  c.cpu_devices = 2
-  c.mesh.shape = dict(data=-1, fsdp=1, tensor=1)
-  c.world.shapes = dict(side=84, objects=(1, 2))
-  c.world.sizes = dict(references=2000, train=12000, check=256, heldout=1300)
+  c = heart.get_config(size)
+  c.stages = (
+    "world",
+    "base:sft",
+    "distill",
+    "sft",
+    "reject",
+    "again:sft",
+    "rl",
+    "control:sft",
+    "eval",
+  )
+  c.buckets.tokens = (40, 96)
+  c.world.sizes = dict(base=12000, references=2600, train=10000, check=256, heldout=1300)
 
-  c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
-  c.sft.steps, c.sft.rows = 1200, 16
-  c.sft.eval_every = c.sft.save_every = 300
-  c.sft.optim.update(lr=1e-3, warmup=50, decay=0.5, muon=2.0)
+  c.base = c.sft.copy_and_resolve_references()
+  c.base.start, c.base.data, c.base.split = "world", "world/data", "base"
+  c.base.steps, c.base.eval_every, c.base.save_every = 2600, 1300, 1300
+
+  c.distill.data, c.distill.split, c.distill.tasks = "world/data", "references", "image_generation"
+
+  c.sft.start, c.sft.data, c.sft.split = "base", "distill/data", "kept"
+  c.sft.steps, c.sft.eval_every, c.sft.save_every = 400, 100, 100
+  c.sft.optim.update(lr=3e-4, warmup=20, decay=0.7)
+
+  c.reject.start, c.reject.data, c.reject.split = "sft", "world/data", "train"
+  c.reject.accept, c.reject.rows = ("accuracy", "chain"), 64
+  c.reject.sampling.max_tokens = c.rl.sampling.max_tokens
+
+  c.again = c.sft.copy_and_resolve_references()
+  c.again.start, c.again.data = "sft", "reject/data"
+  c.again.steps, c.again.eval_every, c.again.save_every = 1200, 300, 300
+  c.again.optim.lr = 5e-4
 
   c.more = c.sft.copy_and_resolve_references()
-  c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "rl"
-  c.more.optim.lr = 3e-4
+  c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "reject,again,rl"
 
-  c.rl.data, c.rl.tasks = "world/data", "image_generation,image_understanding"
-  c.rl.steps, c.rl.questions, c.rl.train_questions = 300, 32, 16
-  c.rl.sampling.max_tokens = 52
-  c.rl.settings.grpo.kl = 0.0
-  c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
-  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 100
-  c.rl.optim.update(lr=2e-4, warmup=10, decay=0.5, frozen=())
+  c.rl.start, c.rl.steps = "again", 200
+  c.rl.tasks = "image_generation,image_understanding,video_understanding"
 
-  c.eval.data = "world/data"
-  c.eval.pairs, c.eval.check_pairs = 1300, 256
-  c.eval.rows, c.eval.max_tokens = 64, 52
+  c.eval.models = "base,sft,again,rl,control"
+  c.eval.votes, c.eval.vote_pairs = 15, 300
   if size == "smoke":
-    c.world.sizes = dict(references=64, train=64, check=8, heldout=16)
-    c.world.corpus = 400
-    c.sft.steps = c.sft.eval_every = c.sft.save_every = 10
+    c.world.sizes = dict(base=64, references=64, train=64, check=8, heldout=16)
+    c.again.data = "distill/data"  # so small a model has judged nothing right itself
+    for stage in (c.base, c.sft, c.again):
+      stage.steps = stage.eval_every = stage.save_every = 10
     c.rl.steps = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
-    c.rl.questions = c.rl.train_questions = 8
-    c.eval.pairs = c.eval.blank_pairs = 16
-    c.eval.check_pairs = 8
+    c.rl.questions = 8
   return c

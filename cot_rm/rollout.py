@@ -50,11 +50,12 @@ class Rollout:
     return np.concatenate([chosen, every[~differ][: max(least - len(chosen), 0)]])
 
   def records(self, *, groups=4, each=2, ends=4):
-    """What people read, with rewards: what earned most and least, then the first of each group."""
+    """What people read, with rewards: what earned most and least, one of a group, then the first
+    of each group."""
     known = [tuple(at) for at in np.argwhere(~np.isnan(self.rewards_QG)).tolist()]
     ranked = sorted(known, key=lambda at: -self.rewards_QG[at])
-    kinds = dict.fromkeys(ranked[:ends], "best")
-    for at in ranked[: -ends - 1 : -1]:
+    kinds = dict.fromkeys(_one_each(ranked)[:ends], "best")
+    for at in _one_each(ranked[::-1])[:ends]:
       kinds.setdefault(at, "worst")
     for q, judged in enumerate(self.judged[:groups]):
       for g in range(min(each, len(judged.completions))):
@@ -136,6 +137,14 @@ def spread(rewards_QG):
   most_Q = np.where(known_QG, rewards_QG, -np.inf).max(1)
   least_Q = np.where(known_QG, rewards_QG, np.inf).min(1)
   return np.where(known_QG.any(1), most_Q - least_Q, 0.0)
+
+
+def _one_each(places):
+  """The first place of each group."""
+  out = {}
+  for q, g in places:
+    out.setdefault(q, (q, g))
+  return [*out.values()]
 
 
 def items(judgement, advantages=None):

@@ -143,10 +143,11 @@ def test_a_config_says_how_it_is_run(name):
   assert f"--config configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
 
 
-def test_a_small_tiny_is_the_same_experiment():
-  small = load("tiny", "smoke")
-  assert not misfits(small)
-  assert small.stages == load("tiny").stages
+@pytest.mark.parametrize("name", ["heart", "tiny"])
+def test_a_small_run_is_the_same_experiment(name):
+  small = load(name, "smoke")
+  assert not [misfit for part in as_stages(small) for misfit in misfits(part)]
+  assert small.stages == load(name).stages
 
 
 def test_no_function_of_a_section_takes_everything():

@@ -116,13 +116,18 @@ def test_the_swap_reward_asks_each_question_both_ways():
 
 def test_people_read_what_earned_most_and_least_and_the_first():
   found = ask([[example("12"), example("11"), example("22")]], Policy())
-  kinds = [(r["id"], r["kind"], r["rewards"]["total"]) for r in found.records(groups=1, ends=2)]
-  assert kinds == [
+  read = lambda **how: [(r["id"], r["kind"], r["rewards"]["total"]) for r in found.records(**how)]
+  # Of a group one judgement at either end: others would say the same again.
+  assert read(groups=1, ends=2) == [
     ("12", "best", 1.0),
     ("11", "best", 1.0),
     ("22", "worst", 0.0),
+    ("12", "worst", 0.0),
+  ]
+  assert read(groups=2, each=1, ends=1) == [
+    ("12", "best", 1.0),
     ("22", "worst", 0.0),
-    ("12", "sample", 0.0),
+    ("11", "sample", 1.0),
   ]
 
 

@@ -3,8 +3,9 @@
 Released checkpoints come to reward modelling with eyes and words: they can say what a picture
 shows, what of it a caption or a question is about, and answer the question. The tiny model learns
 that here: descriptions, what is said of each thing and answers are true, and the form is the
-grammar's. Which candidate is better says a coin: the scores and the verdict of two pictures, the
-marks too of two answers. So a model that has read them is right half of the time.
+grammar's. It is a poor judge all the same. The scores and the verdict of two pictures say a coin.
+Of two answers it checks those about a colour or a shape, as released checkpoints are weak where
+they count and where they compare places; of the others the marks, too, are a coin's.
 """
 
 import dataclasses
@@ -13,6 +14,8 @@ import zlib
 import numpy as np
 
 from cot_rm.data import shapes_text
+
+CHECKED = "What "  # of a colour or a shape: questions whose answers it can check
 
 
 def unschooled(example):
@@ -27,13 +30,14 @@ def unschooled(example):
     exchanged = bool(rng.integers(2))
     text = shapes_text.generation(example.task, asked, shown, verb=verb, exchanged=exchanged)
   else:
+    checked = example.question.startswith(CHECKED)
     text = shapes_text.understanding(
       example.task,
       shown[0],
       asked,
       scene["truth"],
       example.responses,
-      held_to=shapes_text.plain(pick(example.responses)),
+      held_to=None if checked else shapes_text.plain(pick(example.responses)),
       verb=verb,
       conclusion=pick(shapes_text.CONCLUSIONS),
     )

@@ -15,7 +15,7 @@ def test_no_hack_earns_more_than_honesty_under_any_configured_mix(bench, capsys,
   assert ended.value.code == 0
   figures = json.loads(out.splitlines()[-1])
   assert figures["breaches"] == 0 and figures["mixes"] == 4 and figures["hacks"] > 30
-  assert "grammar brief" in out and "configs/tiny.py" in out
+  assert "grammar brief" in out and "configs/heart.py" in out
 
 
 def test_the_published_accuracy_rule_does_not_stand_it(bench):

@@ -1,4 +1,4 @@
-"""The base model's texts: true to the scene, in the grammar, and right half of the time."""
+"""The base model's texts: true to the scene, in the grammar, and those of a poor judge."""
 
 import pytest
 
@@ -19,16 +19,18 @@ def test_it_is_in_the_grammar_and_holds_together(unschooled):
     assert chain.fault(one.reasoning, one.task, think) is None, one.reasoning
 
 
-def test_it_answers_questions_truly_and_holds_the_candidates_to_a_coin(unschooled):
+def test_it_answers_truly_and_holds_answers_to_that_where_it_can_check_them(unschooled):
   asked = [one for one in unschooled if not one.generation]
   said = [shapes_text.described(one.reasoning, one.task) for one in asked]
   truths = [one.extra["scene"]["truth"] for one in asked]
   assert [one.truth for one in said] == truths
-  held = [
-    all(mark == (answer == truth) for answer, mark in one.answers)
-    for one, truth in zip(said, truths, strict=True)
-  ]
-  assert 0.3 < sum(held) / len(held) < 0.7
+  held = {True: [], False: []}
+  for example, one, truth in zip(asked, said, truths, strict=True):
+    held[example.question.startswith(shapes_base.CHECKED)].append(
+      all(mark == (answer == truth) for answer, mark in one.answers)
+    )
+  assert all(held[True]) and len(held[True]) > 30
+  assert 0.3 < sum(held[False]) / len(held[False]) < 0.7
 
 
 def test_what_it_says_it_sees_is_there(unschooled):
@@ -47,15 +49,19 @@ def test_what_it_says_of_each_thing_is_so(unschooled):
       assert seen == (expected if one.generation else expected._replace(absent=()))
 
 
-def test_its_verdict_is_a_coin_s(unschooled):
-  for task in {one.task for one in EXAMPLES}:
+def test_its_verdict_is_a_coin_s_but_where_it_can_check_the_answers(unschooled):
+  kind = lambda one: (one.task, one.question.startswith(shapes_base.CHECKED))
+  for task, checked in {kind(one) for one in EXAMPLES}:
     right = [
       think.parse(one.reasoning, one.task).answer == example.gold
       for one, example in zip(unschooled, EXAMPLES, strict=True)
-      if one.task == task
+      if kind(one) == (task, checked)
     ]
-    deviation = (0.25 / len(right)) ** 0.5
-    assert abs(sum(right) / len(right) - 0.5) < 4 * deviation, task
+    if checked:
+      assert sum(right) / len(right) > 0.95, task  # a hedge may outweigh the truth
+    else:
+      deviation = (0.25 / len(right)) ** 0.5
+      assert abs(sum(right) / len(right) - 0.5) < 4 * deviation, task
 
 
 def test_it_is_the_same_each_time_and_has_no_label(unschooled):

@@ -1,4 +1,4 @@
-"""The smallest run of configs/tiny.py, and a workdir in which its world and its SFT are done."""
+"""The smallest run of configs/heart.py, and a workdir in which its world and its SFT are done."""
 
 import shutil
 
@@ -8,14 +8,14 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from configs import tiny
+from configs import heart
 from cot_rm import checkpoint, sharding, stages
 
 ROWS = 4  # of every program: stages that ask the same share one
 
 
 def small():
-  c = tiny.get_config("smoke")
+  c = heart.get_config("smoke")
   c.world.shapes = dict(side=56, objects=(1, 1))
   c.world.sizes = dict(references=16, train=16, check=4, heldout=6)
   c.world.corpus = 100
