@@ -79,6 +79,15 @@ def get_config():
     )
   )
 
+  # What the sampler holds at a time [Room].
+  c.sampler = ConfigDict(
+    dict(
+      together=0,  # samples of a prompt that are made at a time, at most; 0: all
+      chunk=16,  # tokens between two looks at what has ended
+      memory=0,  # bytes of keys and values, at most; 0: what the prompts of a call take
+    )
+  )
+
   c.grammar = "think"  # of prompts.PROMPTS
 
   c.port = ConfigDict(

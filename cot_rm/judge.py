@@ -3,6 +3,7 @@ that wants a judgement, and the public face of the package.
 """
 
 import dataclasses
+import functools
 import zlib
 
 import jax
@@ -14,6 +15,7 @@ from cot_rm import checkpoint, models, prompts, sharding
 from cot_rm.data import packing
 from cot_rm.models import logprobs
 from cot_rm.sampler import engine, sampling
+from cot_rm.sampler.room import Room
 from cot_rm.schema import Completion, Encoded, Example, Verdict
 
 # The verdict's two digits: their log-probabilities are recorded at every step.
@@ -36,14 +38,16 @@ class Judgement:
 class Judge:
   """A model, its processor and an engine. Weights may be exchanged: `judge.using(params)`."""
 
-  def __init__(self, opened, graphdef, processor, *, buckets, rows, mesh, rules):
+  def __init__(self, opened, graphdef, processor, *, dtype, buckets, rows, room, mesh, rules):
     """
     Args:
       opened: checkpoint.Opened, what the model was loaded from; its parameters are used.
       graphdef: of the model.
       processor: messages to schema.Encoded.
+      dtype: of the matrix products.
       buckets: packing.Buckets, the shapes that prompts may have.
-      rows: prompts in one call of the engine.
+      rows: prompts that are being answered at a time, at most.
+      room: sampler.room.Room.
       mesh, rules: where arrays live.
     """
     self.opened, self.graphdef, self.params = opened, graphdef, opened.params
@@ -61,6 +65,11 @@ class Judge:
       stop_ids=processor.stop_ids,
       banned_ids=processor.banned_ids,
       watched_ids=self.digits,
+      buckets=buckets,
+      batch=functools.partial(packing.prompts, buckets=buckets),
+      rows=rows,
+      position_bytes=opened.config.kept_numbers * jax.numpy.dtype(dtype).itemsize,
+      room=room,
     )
     self._logps = logprobs.make(graphdef)
 
@@ -104,32 +113,10 @@ class Judge:
     """`complete` for prompts that are encoded; `progress(count)` is called after each batch."""
     if n < 1:
       raise ValueError(f"n is {n}; it must be 1 or more")
-    # Prompts of one length go together: a batch is as long as its longest.
-    order = sorted(
-      range(len(encoded)),
-      key=lambda i: (
-        self.buckets.patch_count(encoded[i].id, len(encoded[i].patches)),
-        self.buckets.length(encoded[i].id, len(encoded[i].tokens)),
-      ),
-    )
-    out = [None] * len(encoded)
-    for at in range(0, len(order), self.rows):
-      part = order[at : at + self.rows]
-      batch = packing.prompts([encoded[i] for i in part], self.buckets, rows=self.rows)
-      with sharding.use(self.mesh, self.rules):
-        groups = self.engine(
-          self.params,
-          batch,
-          [encoded[i].next_position for i in part],
-          [fingerprint(encoded[i], seed) for i in part],
-          n=n,
-          sampling=how,
-        )
-      for i, group in zip(part, groups, strict=True):
-        out[i] = [self._completion(sample) for sample in group]
-      if progress:
-        progress(len(part))
-    return out
+    seeds = [fingerprint(one, seed) for one in encoded]
+    with sharding.use(self.mesh, self.rules):
+      groups = self.engine(self.params, encoded, seeds, n=n, sampling=how, progress=progress)
+    return [[self._completion(sample) for sample in group] for group in groups]
 
   def _completion(self, sample):
     return Completion(
@@ -241,7 +228,16 @@ class Judge:
 
 
 def load(
-  path, *, dtype="float32", mesh=None, rules=None, processor=None, buckets=None, rows=8, remat=False
+  path,
+  *,
+  dtype="float32",
+  mesh=None,
+  rules=None,
+  processor=None,
+  buckets=None,
+  rows=8,
+  sampler=None,
+  remat=False,
 ):
   """Opens a judge.
 
@@ -251,7 +247,8 @@ def load(
     mesh, rules: where arrays live: a mesh and {logical axis: mesh axes}. One device when None.
     processor: dict of min_pixels, max_pixels, fps, max_frames, mrope, over what the folder says.
     buckets: packing.Buckets, the shapes that prompts may have.
-    rows: prompts in one call of the sampler.
+    rows: prompts that the sampler answers at a time, at most.
+    sampler: dict of together, chunk and memory; see sampler.room.Room.
     remat: a train step computes activations again instead of keeping them.
 
   Raises:
@@ -269,8 +266,10 @@ def load(
     opened,
     graphdef,
     family.Processor.load(opened.folder, **(processor or {})),
+    dtype=dtype,
     buckets=BUCKETS if buckets is None else buckets,
     rows=rows,
+    room=Room(**(sampler or {})),
     mesh=mesh,
     rules=rules,
   )

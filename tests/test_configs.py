@@ -27,6 +27,7 @@ SECTIONS = {
   "model": "cot_rm.judge.load",
   "processor": "cot_rm.models.qwen2_5_vl.processor.Processor.load",
   "buckets": "cot_rm.data.packing.Buckets",
+  "sampler": "cot_rm.sampler.room.Room",
   "world": STAGE,
   "world.shapes": "cot_rm.data.shapes.World",
   "world.sizes": TABLE,

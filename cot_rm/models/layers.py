@@ -6,6 +6,8 @@ G samples per prompt (B = Q * G), D width, F mlp width, L layers.
 A stack of layers is one module whose weights have a leading axis "layers"; `scan` runs it.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -106,18 +108,18 @@ def attention(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
   return _mix(jax.nn.softmax(s_BKRTS, axis=-1), v_BSKH)
 
 
-def shared_attention(q_BTNH, shared, mask_QS, own, mask_BTS):
+def shared_attention(q_BTNH, shared, mask_QS, *own):
   """Attention over the keys of a group's prompt, held once per group, and each sample's own keys.
 
   Args:
     q_BTNH: queries; rows of one group are neighbours (B = Q * G).
     shared: keys [Q, K, H, S] and values [Q, K, S, H] of the prompt.
     mask_QS: which prompt positions count.
-    own: keys [B, K, H, S'] and values [B, K, S', H] of the sample.
-    mask_BTS: which of its own positions each query sees.
+    own: parts of what a sample has of its own, in order: keys [B, K, H, S'], values [B, K, S', H],
+      and mask_BTS', which of these positions each query sees.
 
   Returns:
-    [B, T, N * H]; equal to `attention` over both parts laid end to end.
+    [B, T, N * H]; equal to `attention` over all parts laid end to end.
   """
   B, T, N, H = q_BTNH.shape
   Q, K, _, S = shared[0].shape
@@ -128,16 +130,26 @@ def shared_attention(q_BTNH, shared, mask_QS, own, mask_BTS):
   score = lambda q, k: (
     jnp.einsum("BKMH,BKHS->BKMS", q, k, preferred_element_type=jnp.float32) * H**-0.5
   )
-  mix = lambda p, v: jnp.einsum("BKMS,BKSH->BKMH", p.astype(v.dtype), v)
+  mix = lambda p, v: jnp.einsum(
+    "BKMS,BKSH->BKMH", p.astype(v.dtype), v, preferred_element_type=jnp.float32
+  )
 
   q_BKMH = q_BTNH.reshape(B, T, K, -1, H).swapaxes(1, 2).reshape(B, K, M, H)
-  s_shared = apart(score(together(q_BKMH), shared[0]))
-  mask_BS = jnp.repeat(mask_QS, G, axis=0)
-  s_shared = jnp.where(mask_BS[:, None, None], s_shared, MASKED)
-  mask_BMS = jnp.repeat(mask_BTS, N // K, axis=1)
-  s_own = jnp.where(mask_BMS[:, None], score(q_BKMH, own[0]), MASKED)
-  p = jax.nn.softmax(jnp.concatenate([s_shared, s_own], -1), axis=-1)
-  o_BKMH = apart(mix(together(p[..., :S]), shared[1])) + mix(p[..., S:], own[1])
+  mask_BS = jnp.repeat(mask_QS, G, axis=0)[:, None, None]
+  scores = [jnp.where(mask_BS, apart(score(together(q_BKMH), shared[0])), MASKED)]
+  for keys, _, mask_BTS in own:
+    mask_BMS = jnp.repeat(mask_BTS, N // K, axis=1)
+    scores.append(jnp.where(mask_BMS[:, None], score(q_BKMH, keys), MASKED))
+  # Each part is summed alone and the sums in order, so that a part of which a row sees nothing adds
+  # an exact 0: the row comes out the same, bit for bit, where that part is not there.
+  highest = functools.reduce(jnp.maximum, [s.max(-1, keepdims=True) for s in scores])
+  highest = jax.lax.stop_gradient(highest)  # it falls out of the quotient
+  shares = [jnp.exp(s - highest) for s in scores]
+  o_BKMH = apart(mix(together(shares[0]), shared[1]))
+  total = shares[0].sum(-1, keepdims=True)
+  for (_, values, _), share in zip(own, shares[1:], strict=True):
+    o_BKMH, total = o_BKMH + mix(share, values), total + share.sum(-1, keepdims=True)
+  o_BKMH = (o_BKMH / total).astype(q_BTNH.dtype)
   return o_BKMH.reshape(B, K, T, -1, H).swapaxes(1, 2).reshape(B, T, -1)
 
 
@@ -146,33 +158,36 @@ def kept(k_BTKH, v_BTKH):
   return k_BTKH.transpose(0, 2, 3, 1), v_BTKH.swapaxes(1, 2)
 
 
-def empty_cache(like, rows, length):
-  """Room for the keys and values of so many positions of so many rows, in every layer.
+def empty_kept(rows, kv_heads, head_dim, length, dtype):
+  """Room for the keys and the values of so many positions of so many rows."""
+  return (
+    jnp.zeros((rows, kv_heads, head_dim, length), dtype),
+    jnp.zeros((rows, kv_heads, length, head_dim), dtype),
+  )
 
-  like: what a prefill kept, keys [L, Q, K, H, S] and values [L, Q, K, S, H].
+
+def put_kept(room, at, new):
+  """`room` with the keys and values of new positions in it, from `at` on."""
+  put = jax.lax.dynamic_update_slice_in_dim
+  return put(room[0], new[0], at, axis=3), put(room[1], new[1], at, axis=2)
+
+
+def put_chunk(room, at_B, chunk):
+  """`room` with a chunk of C positions in each row b, from at_B[b] on, a multiple of C.
+
+  A row whose at_B[b] lies outside of the room stays as it is.
   """
-  L, _, K, H, _ = like[0].shape
-  return (
-    jnp.zeros((L, rows, K, H, length), like[0].dtype),
-    jnp.zeros((L, rows, K, length, H), like[1].dtype),
-  )
+  C = chunk[1].shape[2]
 
+  def put(whole, part, axis):
+    blocks = whole.shape[axis] // C
+    split = whole.reshape(*whole.shape[:axis], blocks, C, *whole.shape[axis + 1 :])
+    here = (jnp.arange(blocks)[None] == at_B[:, None] // C).reshape(
+      -1, *(blocks if i == axis else 1 for i in range(1, split.ndim))
+    )
+    return jnp.where(here, jnp.expand_dims(part, axis), split).reshape(whole.shape)
 
-def write_cache(cache, layer, at, keys_BKHT, values_BKTH):
-  """The cache with T new positions of a layer in it, from `at` on."""
-  put = jax.lax.dynamic_update_slice
-  return (
-    put(cache[0], keys_BKHT[None], (layer, 0, 0, 0, at)),
-    put(cache[1], values_BKTH[None], (layer, 0, 0, at, 0)),
-  )
-
-
-def read_cache(cache, layer, length):
-  """Keys [B, K, H, length] and values [B, K, length, H] of a layer's first positions."""
-  read = lambda x, axis: jax.lax.slice_in_dim(
-    jax.lax.dynamic_index_in_dim(x, layer, keepdims=False), 0, length, axis=axis
-  )
-  return read(cache[0], 3), read(cache[1], 2)
+  return put(room[0], chunk[0], 3), put(room[1], chunk[1], 2)
 
 
 def at_end(x_BTD, segments_BT):
@@ -194,3 +209,11 @@ def scan(stack, x, body, per_layer=None, *, remat=False):
     return body(nnx.merge(graphdef, layer_state), x, extra)
 
   return jax.lax.scan(jax.checkpoint(step) if remat else step, x, (state, per_layer))
+
+
+def unstacked(stack):
+  """The layers of a stacked module one by one: slices, to be made outside of a loop over tokens."""
+  graphdef, state = nnx.split(stack)
+  count = len(jax.tree.leaves(state)[0])
+  part = lambda i: nnx.merge(graphdef, jax.tree.map(lambda x: x[i], state))
+  return [part(i) for i in range(count)]

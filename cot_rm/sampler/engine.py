@@ -1,20 +1,22 @@
-"""Prompts to sampled answers: pictures and prompt once per group, then one token at a time.
+"""Prompts to sampled answers: pictures and prompt once per group, then a token at a time.
 
-Q prompts, G samples of each, B = Q * G sequences, S prompt positions, T answer tokens, D width,
-V vocabulary, W watched tokens.
+A fixed number of seats holds a prompt each, a fixed number of slots behind each a sample of it. A
+slot whose sample ends takes its prompt's next one, a seat whose samples have all ended the next
+prompt, between chunks of tokens. Shapes never change, so nothing is compiled after the first calls;
+and what is sampled does not depend on who sits beside.
 """
 
 import dataclasses
-import functools
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from flax import nnx
 
 from cot_rm.models import layers
-from cot_rm.sampler import sampling as draw
+from cot_rm.sampler import figures, programs
+from cot_rm.sampler.room import Room
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,142 +25,286 @@ class Sample:
 
   tokens: np.ndarray  # i32[T], the stop token included where there is one
   logps: np.ndarray  # f32[T], of the model: before temperature, top-p, top-k and banned tokens
+  drawn: np.ndarray  # f32[T], of the distribution that was drawn from
   watched: np.ndarray  # f32[T, W]: log-probabilities of the watched tokens at each step
-  finish: str  # "stop" or "length"
+  finish: str  # "stop", "length", or what `watch` said
+
+
+@dataclasses.dataclass
+class _Seat:
+  """A question that is being answered: which of its samples come next, and what has come."""
+
+  question: int
+  waiting: list  # numbers of samples that have no slot yet
+  growing: int = 0  # samples that have one
+
+
+@dataclasses.dataclass
+class _Growing:
+  """What a slot's sample has so far."""
+
+  question: int
+  number: int
+  parts: list  # of tuples of arrays, a chunk each
 
 
 class Engine:
   """Samples groups of answers. Keeps compiled programs, never weights."""
 
-  def __init__(self, graphdef, *, stop_ids, banned_ids, watched_ids=()):
+  def __init__(
+    self,
+    graphdef,
+    *,
+    stop_ids,
+    banned_ids,
+    watched_ids=(),
+    buckets,
+    batch,
+    rows,
+    position_bytes=0,
+    room=None,
+  ):
     """
     Args:
       graphdef: of the model.
       stop_ids: tokens that end an answer.
       banned_ids: tokens that are never sampled (those that stand for pictures).
       watched_ids: tokens whose log-probability is recorded at every step.
+      buckets: packing.Buckets, the shapes that prompts may have.
+      batch: `(prompts, rows) -> schema.Batch` of so many rows, padded to the buckets.
+      rows: seats, at most.
+      position_bytes: of the keys and values of one position.
+      room: Room.
     """
-    self.shapes = set()  # (sizes of a call) seen so far: one compiled program each
-    self._generate = jax.jit(
-      functools.partial(
-        _generate, graphdef, tuple(stop_ids), tuple(banned_ids), tuple(watched_ids)
-      ),
-      static_argnames=("n", "sampling"),
+    self.buckets, self.batch, self.rows = buckets, batch, rows
+    self.position_bytes, self.room = position_bytes, room or Room()
+    self._read, self._fill, self._write = programs.make(
+      graphdef, stop_ids=stop_ids, banned_ids=banned_ids, watched_ids=watched_ids
     )
+    self.figures = figures.Figures()
+    self._programs, self._told = 0, set()
 
-  def __call__(self, params, prompts, starts_Q, seeds_Q, *, n, sampling):
-    """Samples `n` answers to each of the first len(seeds_Q) prompts of a Batch.
+  def report(self):
+    """Figures since the last report; they start anew."""
+    compiled = sum(f._cache_size() for f in (self._read, self._fill, self._write))
+    done, self.figures = self.figures, figures.Figures()
+    done.programs, self._programs = compiled - self._programs, compiled
+    return done
+
+  def tell(self, seats, prompt, group, answer):
+    """Says once what a shape takes."""
+    if (shape := (seats, prompt, group, answer)) not in self._told:
+      self._told.add(shape)
+      size = seats * (prompt + group * answer) * self.position_bytes
+      logging.info(
+        "sampler: %d seats of %s tokens, %d answers of %s at a time: %s MB of keys and values",
+        seats,
+        f"{prompt:,}",
+        group,
+        f"{answer:,}",
+        f"{size / 1e6:,.1f}",
+      )
+
+  def __call__(
+    self,
+    params,
+    prompts,
+    seeds,
+    *,
+    n,
+    sampling,
+    limits=None,
+    watch=None,
+    enough=None,
+    progress=None,
+  ):
+    """Samples `n` answers to each prompt.
 
     Args:
       params: nnx.State of the model.
-      prompts: schema.Batch of Q prompts padded on the right; rows past len(seeds_Q) are padding.
-      starts_Q: i32, the M-RoPE position of a prompt's first answer token.
-      seeds_Q: u32, what the randomness of a prompt's samples hangs on: sample g of a prompt depends
-        on the weights, the prompt, its seed and g, on nothing else in the batch.
+      prompts: list of schema.Encoded.
+      seeds: u32 a prompt, what the randomness of its samples hangs on: sample g of a prompt depends
+        on the weights, the prompt, its seed and g, on nothing else.
       n: answers per prompt.
       sampling: sampling.Sampling.
+      limits: [prompts, n] tokens that each sample may have; None: sampling.max_tokens.
+      watch: `(place, g, tokens) -> finish or None`, asked after each chunk of a sample: what it
+        says ends the sample (a stop string, a cancelled request).
+      enough: `(place, samples) -> bool`, asked when a sample of a prompt has ended: true ends its
+        others, which are then None (a vote that is decided).
+      progress: called with the number of prompts that have just been answered in full.
 
     Returns:
       Lists of n Samples, in the order of the prompts.
     """
-    Q, S = prompts.tokens.shape
-    P = 0 if prompts.pictures is None else prompts.pictures.patches.shape[1]
-    if (shape := (Q, S, P, n, sampling)) not in self.shapes:
-      self.shapes.add(shape)
-      logging.info(
-        "sampler: program %d: %d prompts of %d tokens and %d patches, %d answers each",
-        len(self.shapes),
-        Q,
-        S,
-        P,
-        n,
+    out = [[None] * n for _ in prompts]
+    if limits is None:
+      limits = np.full((len(prompts), n), sampling.max_tokens)
+    lengths = [self.buckets.length(p.id, len(p.tokens)) for p in prompts]
+    for length in sorted(set(lengths)):
+      places = [place for place, other in enumerate(lengths) if other == length]
+      # Prompts with as many patches are read together.
+      places.sort(key=lambda at: self.buckets.patch_count(prompts[at].id, len(prompts[at].patches)))
+      name = prompts[places[0]].id
+      run = _Run(self, params, prompts, seeds, n, sampling, limits, out, length, name)
+      run(places, watch, enough, progress)
+    return out
+
+
+class _Run:
+  """The prompts of one length of one call."""
+
+  def __init__(self, engine, params, prompts, seeds, n, sampling, limits, out, length, name):
+    self.engine, self.params, self.prompts, self.seeds = engine, params, prompts, seeds
+    self.n, self.sampling, self.limits, self.out = n, sampling, limits, out
+    room = engine.room
+    self.S, self.G = length, min(n, room.together or n)
+    self.parts = room.parts(sampling.max_tokens)
+    self.R = room.seats(
+      engine.rows,
+      name=name,
+      prompt=self.S,
+      answer=sum(self.parts),
+      group=self.G,
+      position_bytes=engine.position_bytes,
+    )
+    self.B = self.R * self.G
+    engine.tell(self.R, self.S, self.G, sum(self.parts))
+    self.seats = [None] * self.R
+    self.growing = [None] * self.B
+    self.mask_RS = np.zeros((self.R, length), bool)
+    self.slots = programs.Slots(
+      live_B=np.zeros(self.B, bool),
+      token_B=np.zeros(self.B, np.int32),
+      first_B=np.zeros(self.B, np.int32),
+      age_B=np.zeros(self.B, np.int32),
+      left_B=np.zeros(self.B, np.int32),
+      seed_B=np.zeros(self.B, np.uint32),
+      sample_B=np.zeros(self.B, np.int32),
+    )
+    self.memory = None
+
+  def __call__(self, places, watch, enough, progress):
+    waiting = list(reversed(places))
+    while waiting or any(seat is not None for seat in self.seats):
+      self._seat(waiting)
+      self._start()
+      done = self._grow(watch, enough)
+      if progress and done:
+        progress(done)
+
+  def _seat(self, waiting):
+    """Prompts that wait into seats that are free."""
+    while waiting and (free := [r for r, seat in enumerate(self.seats) if seat is None]):
+      size = self.R if min(len(free), len(waiting)) > self.R // 4 else max(self.R // 4, 1)
+      count = lambda at: self.engine.buckets.patch_count("", len(self.prompts[at].patches))
+      some = [waiting.pop()]
+      while waiting and len(some) < min(size, len(free)) and count(waiting[-1]) == count(some[0]):
+        some.append(waiting.pop())
+      batch = self.engine.batch([self.prompts[at] for at in some], rows=size)
+      began = time.monotonic()
+      read = jax.block_until_ready(self.engine._read(self.params, batch))
+      self._tell_read(some, size, read, time.monotonic() - began)
+      if self.memory is None:
+        self.memory = self._empty(read)
+      if size == self.R == len(some) == len(free):
+        self.memory = self.memory._replace(prompts=read)
+      else:
+        seats_r = np.full(size, self.R, np.int32)
+        seats_r[: len(some)] = free[: len(some)]
+        self.memory = self.engine._fill(self.memory, read, seats_r)
+      for r, at in zip(free, some, strict=False):
+        self.seats[r] = _Seat(at, waiting=list(range(self.n))[::-1])
+        # A prompt's last token is the first that each of its samples reads.
+        self.mask_RS[r] = np.arange(self.S) < len(self.prompts[at].tokens) - 1
+
+  def _tell_read(self, some, size, read, seconds):
+    tokens, told = sum(len(self.prompts[at].tokens) for at in some), self.engine.figures
+    told.prompts += len(some)
+    told.prompt_tokens += tokens
+    told.prompt_room += size * self.S
+    told.prompt_seconds += seconds
+    each = sum(x.nbytes for kv in read for x in kv) // (size * self.S)  # bytes of a position
+    told.shared_bytes += each * tokens * (self.n - 1)
+
+  def _empty(self, read):
+    like = lambda x, rows: jnp.zeros((rows, *x.shape[1:]), x.dtype)
+    prompts = [(like(k, self.R), like(v, self.R)) for k, v in read]
+    part = lambda k, size: layers.empty_kept(self.B, k.shape[1], k.shape[2], size, k.dtype)
+    answers = [[part(k, size) for size in self.parts] for k, _ in read]
+    return programs.Memory(prompts, answers)
+
+  def _start(self):
+    """Samples that wait into slots of their seat that are free."""
+    s = self.slots
+    for b in range(self.B):
+      seat = self.seats[b // self.G]
+      if s.live_B[b] or seat is None or not seat.waiting:
+        continue
+      g, at = seat.waiting.pop(), seat.question
+      seat.growing += 1
+      prompt = self.prompts[at]
+      s.live_B[b], s.token_B[b], s.first_B[b] = True, prompt.tokens[-1], prompt.next_position - 1
+      s.age_B[b], s.left_B[b] = 0, self.limits[at][g]
+      s.seed_B[b], s.sample_B[b] = self.seeds[at], g
+      self.growing[b] = _Growing(at, g, [])
+
+  def _grow(self, watch, enough):
+    """A chunk of tokens for every slot; how many prompts have all their answers with it."""
+    s, done, began = self.slots, 0, time.monotonic()
+    self.memory, chunk = self.engine._write(
+      self.params,
+      self.memory,
+      self.mask_RS,
+      s,
+      sampling=self.sampling,
+      size=self.engine.room.chunk,
+    )
+    chunk = jax.device_get(chunk)
+    told = self.engine.figures
+    told.answer_tokens += int(chunk.count_B[s.live_B].sum())
+    told.answer_room += int(chunk.count_B.max()) * self.B
+    told.answer_seconds += time.monotonic() - began
+    for b in np.flatnonzero(s.live_B):
+      one, k = self.growing[b], chunk.count_B[b]
+      one.parts.append(
+        (
+          chunk.tokens_BC[b, :k],
+          chunk.logps_BC[b, :k],
+          chunk.drawn_BC[b, :k],
+          chunk.watched_BCW[b, :k],
+        )
       )
-    pad = (0, Q - len(seeds_Q))
-    out = jax.device_get(
-      self._generate(
-        params,
-        prompts,
-        np.pad(np.asarray(starts_Q, np.int32), pad),
-        np.pad(np.asarray(seeds_Q, np.uint32), pad),
-        np.arange(Q) < len(seeds_Q),
-        n=n,
-        sampling=sampling,
-      )
-    )
-    tokens_BT, logps_BT, watched_BTW, length_B, stopped_B = out
-    samples = [
-      Sample(tokens_BT[b, :k], logps_BT[b, :k], watched_BTW[b, :k], "stop" if stop else "length")
-      for b, (k, stop) in enumerate(zip(length_B, stopped_B, strict=True))
-    ]
-    return [samples[q * n : (q + 1) * n] for q in range(len(seeds_Q))]
+      s.age_B[b] += k
+      s.left_B[b] -= k
+      s.token_B[b] = chunk.tokens_BC[b, k - 1]
+      finish = "stop" if chunk.stopped_B[b] else "length" if s.left_B[b] == 0 else None
+      if watch and not finish:
+        finish = watch(one.question, one.number, np.concatenate([p[0] for p in one.parts]))
+      if finish:
+        done += self._end(b, finish, enough)
+    return done
 
+  def _end(self, b, finish, enough):
+    """Ends a slot's sample; whether it was its prompt's last."""
+    one, seat = self.growing[b], self.seats[b // self.G]
+    samples = self.out[one.question]
+    samples[one.number] = Sample(*map(np.concatenate, zip(*one.parts, strict=True)), finish)
+    self._free(b)
+    seat.growing -= 1
+    if (
+      (seat.waiting or seat.growing)
+      and enough
+      and enough(one.question, [sample for sample in samples if sample is not None])
+    ):
+      seat.waiting, seat.growing = [], 0
+      first = b // self.G * self.G
+      for other in range(first, first + self.G):
+        self._free(other)
+    if seat.waiting or seat.growing:
+      return False
+    self.seats[b // self.G] = None
+    return True
 
-def _generate(
-  graphdef,
-  stop_ids,
-  banned_ids,
-  watched_ids,
-  params,
-  prompts,
-  starts_Q,
-  seeds_Q,
-  live_Q,
-  *,
-  n,
-  sampling,
-):
-  model = nnx.merge(graphdef, params)
-  Q, T = seeds_Q.shape[0], sampling.max_tokens
-  B, W = Q * n, len(watched_ids)
-
-  with jax.named_scope("prefill"):
-    features_RMD = None if prompts.pictures is None else model.features(prompts.pictures)
-    x_QSD = model.embed(prompts.tokens, prompts.visual, features_RMD)
-    x_QSD, prompt_kv = model.prefill(x_QSD, prompts.positions, prompts.segments)
-    x_QD, mask_QS = layers.at_end(x_QSD, prompts.segments), prompts.segments > 0
-  logits = lambda x_BD: jnp.einsum(
-    "BD,VD->BV", x_BD, model.head, preferred_element_type=jnp.float32
-  )
-  keys_B = jax.vmap(
-    lambda seed: jax.vmap(lambda g: jax.random.fold_in(jax.random.key(seed), g))(jnp.arange(n))
-  )(seeds_Q).reshape(-1)
-  first_B = jnp.repeat(starts_Q, n)
-  banned_V = np.zeros(model.head.shape[0], bool)
-  banned_V[list(banned_ids)] = True
-
-  def more(carry):
-    t, *_, done_B = carry
-    return (t < T) & ~done_B.all()
-
-  def step(carry):
-    t, logits_BV, cache, tokens_BT, logps_BT, watched_BTW, length_B, done_B = carry
-    keys_t = jax.vmap(jax.random.fold_in, (0, None))(keys_B, t)
-    token_B = draw.pick(jnp.where(banned_V[None], -jnp.inf, logits_BV), keys_t, sampling)
-    logps_BV = jax.nn.log_softmax(logits_BV, axis=-1)
-    logp_B = jnp.take_along_axis(logps_BV, token_B[:, None], axis=-1)[:, 0]
-    tokens_BT = tokens_BT.at[:, t].set(token_B)
-    logps_BT = logps_BT.at[:, t].set(logp_B)
-    watched_BTW = watched_BTW.at[:, t].set(logps_BV[:, np.array(watched_ids, np.int32)])
-    length_B = length_B + ~done_B
-    done_B = done_B | jnp.isin(token_B, np.array(stop_ids, np.int32))
-    positions_B13 = jnp.broadcast_to((first_B + t)[:, None, None], (B, 1, 3))
-    x_B1D, cache = model.extend(
-      model.embed(token_B[:, None]), positions_B13, prompt_kv, mask_QS, cache, t
-    )
-    return t + 1, logits(x_B1D[:, 0]), cache, tokens_BT, logps_BT, watched_BTW, length_B, done_B
-
-  with jax.named_scope("decode"):
-    carry = (
-      jnp.int32(0),
-      jnp.repeat(logits(x_QD), n, axis=0),
-      layers.empty_cache(prompt_kv, B, T),
-      jnp.zeros((B, T), jnp.int32),
-      jnp.zeros((B, T)),
-      jnp.zeros((B, T, W)),
-      jnp.zeros(B, jnp.int32),
-      jnp.repeat(~live_Q, n),
-    )
-    _, _, _, tokens_BT, logps_BT, watched_BTW, length_B, done_B = jax.lax.while_loop(
-      more, step, carry
-    )
-  return tokens_BT, logps_BT, watched_BTW, length_B, done_B
+  def _free(self, b):
+    self.slots.live_B[b], self.slots.age_B[b], self.growing[b] = False, 0, None

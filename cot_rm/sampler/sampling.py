@@ -28,16 +28,22 @@ class Sampling:
 
 
 def pick(logits_BV, keys_B, sampling):
-  """i32[B]: one token a row, row b drawn with keys_B[b]. Greedy ignores the keys."""
+  """One token a row, row b drawn with keys_B[b], which greedy ignores.
+
+  Returns:
+    i32[B] tokens, and f32[B] their log-probability under the distribution they were drawn from.
+  """
   if sampling.temperature == 0:
-    return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32)
+    return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32), jnp.zeros(len(logits_BV))
   scaled_BV = logits_BV / sampling.temperature
   if sampling.top_k:
     scaled_BV = keep_top_k(scaled_BV, sampling.top_k)
   if sampling.top_p < 1:
     scaled_BV = keep_top_p(scaled_BV, sampling.top_p)
   weights_BV = jnp.exp(scaled_BV - scaled_BV.max(-1, keepdims=True))
-  return _draw(weights_BV, jax.vmap(jax.random.uniform)(keys_B))
+  token_B = _draw(weights_BV, jax.vmap(jax.random.uniform)(keys_B))
+  weight_B = jnp.take_along_axis(weights_BV, token_B[:, None], axis=-1)[:, 0]
+  return token_B, jnp.log(weight_B / weights_BV.sum(-1))
 
 
 def _draw(weights_BV, at_B):

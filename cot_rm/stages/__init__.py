@@ -85,6 +85,7 @@ def load(config, workdir, start, *, rows, rules="train_rules"):
     buckets=packing.Buckets(**config.buckets),
     rows=rows,
     processor=config.processor.to_dict(),
+    sampler=config.sampler.to_dict(),
     **config.model,
   )
 

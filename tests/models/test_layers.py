@@ -100,33 +100,65 @@ def test_a_query_that_sees_nothing_is_finite_with_finite_gradients():
   assert all(np.isfinite(g).all() for g in grads)
 
 
-def test_shared_attention_equals_attention_over_both_parts():
+def test_shared_attention_equals_attention_over_all_parts():
   s = Sizes()
   G = s.B // s.Q
   q = normal(s.B, s.T, s.N, s.H)
   shared = normal(s.Q, s.K, s.H, s.S, seed=1), normal(s.Q, s.K, s.S, s.H, seed=2)
-  own = normal(s.B, s.K, s.H, 5, seed=3), normal(s.B, s.K, 5, s.H, seed=4)
   mask_QS = np.arange(s.S) < np.array([[6], [4]])
-  mask_BTS = np.random.default_rng(5).random((s.B, s.T, 5)) < 0.5
-  found = layers.shared_attention(q, shared, mask_QS, own, mask_BTS)
-  k = np.concatenate([shared[0].repeat(G, 0), own[0]], 3).transpose(0, 3, 1, 2)
-  v = np.concatenate([shared[1].repeat(G, 0), own[1]], 2).swapaxes(1, 2)
-  mask = np.concatenate(
-    [np.broadcast_to(mask_QS.repeat(G, 0)[:, None], (s.B, s.T, s.S)), mask_BTS], 2
+  own = [
+    (
+      normal(s.B, s.K, s.H, size, seed=3),
+      normal(s.B, s.K, size, s.H, seed=4),
+      np.random.default_rng(size).random((s.B, s.T, size)) < 0.5,
+    )
+    for size in (5, 3)
+  ]
+  for count in (1, 2):
+    parts = own[:count]
+    found = layers.shared_attention(q, shared, mask_QS, *parts)
+    keys = np.concatenate([shared[0].repeat(G, 0), *(part[0] for part in parts)], 3)
+    values = np.concatenate([shared[1].repeat(G, 0), *(part[1] for part in parts)], 2)
+    seen = np.broadcast_to(mask_QS.repeat(G, 0)[:, None], (s.B, s.T, s.S))
+    mask = np.concatenate([seen, *(part[2] for part in parts)], 2)
+    wanted = layers.attention(q, keys.transpose(0, 3, 1, 2), values.swapaxes(1, 2), mask)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_a_part_that_no_one_sees_may_as_well_not_be_there():
+  s = Sizes()
+  q = normal(s.B, 1, s.N, s.H)
+  shared = normal(s.Q, s.K, s.H, s.S, seed=1), normal(s.Q, s.K, s.S, s.H, seed=2)
+  part = lambda seed, seen: (
+    normal(s.B, s.K, s.H, 16, seed=seed),
+    normal(s.B, s.K, 16, s.H, seed=seed + 1),
+    np.full((s.B, 1, 16), seen),
   )
-  np.testing.assert_allclose(found, layers.attention(q, k, v, mask), atol=1e-5)
+  attend = jax.jit(lambda *own: layers.shared_attention(q, shared, np.ones((s.Q, s.S), bool), *own))
+  wanted = attend(part(3, True), part(5, True))
+  found = attend(part(3, True), part(7, False), part(9, False), part(5, True))
+  np.testing.assert_array_equal(found, wanted)
 
 
-def test_what_is_written_to_a_cache_is_read_from_it():
-  L, B, K, H, S = 2, 3, 2, 4, 6
-  k, v = normal(B, 2, K, H), normal(B, 2, K, H, seed=1)
-  like = normal(L, 1, K, H, 5), normal(L, 1, K, 5, H)
-  cache = layers.write_cache(layers.empty_cache(like, B, S), 1, 3, *layers.kept(k, v))
-  keys, values = layers.read_cache(cache, 1, 5)
-  assert keys.shape == (B, K, H, 5) and values.shape == (B, K, 5, H)
-  np.testing.assert_array_equal(keys[..., 3:], k.transpose(0, 2, 3, 1))
-  np.testing.assert_array_equal(values[:, :, 3:], v.swapaxes(1, 2))
-  assert not np.any(keys[..., :3]) and not np.any(layers.read_cache(cache, 0, S)[0])
+def test_positions_are_put_one_by_one_and_in_chunks():
+  B, K, H, C = 3, 2, 4, 2
+  k, v = layers.kept(normal(B, C, K, H), normal(B, C, K, H, seed=1))
+  chunk = layers.empty_kept(B, K, H, C, jnp.float32)
+  for at in range(C):
+    chunk = layers.put_kept(chunk, at, (k[..., at : at + 1], v[:, :, at : at + 1]))
+  np.testing.assert_array_equal(chunk[0], k)
+  np.testing.assert_array_equal(chunk[1], v)
+  room = normal(B, K, H, 6), normal(B, K, 6, H)
+  keys, values = layers.put_chunk(room, np.array([0, 4, 2]), chunk)
+  for b, at in enumerate((0, 4, 2)):
+    np.testing.assert_array_equal(keys[b, :, :, at : at + C], k[b])
+    np.testing.assert_array_equal(values[b, :, at : at + C], v[b])
+    left = np.setdiff1d(np.arange(6), [at, at + 1])
+    np.testing.assert_array_equal(keys[b][..., left], room[0][b][..., left])
+    np.testing.assert_array_equal(values[b][:, left], room[1][b][:, left])
+  for outside in (-C, 6):
+    left = layers.put_chunk(room, np.full(B, outside), chunk)
+    np.testing.assert_array_equal(left[0], room[0])
 
 
 @pytest.mark.parametrize("remat", [False, True])
@@ -145,6 +177,14 @@ def test_a_scan_equals_its_layers_one_by_one(remat):
     sums.append(wanted.sum())
   np.testing.assert_allclose(found, wanted, atol=1e-5)
   np.testing.assert_allclose(outs, sums, atol=1e-5)
+
+
+def test_layers_one_by_one_have_the_slices_of_the_stack():
+  stack = layers.Linear(("embed", "embed"), 5, 5, rngs=nnx.Rngs(0), layers=3)
+  parts = layers.unstacked(stack)
+  assert len(parts) == 3
+  for part, weight in zip(parts, stack.weight[...], strict=True):
+    np.testing.assert_array_equal(part.weight[...], weight)
 
 
 def test_a_stack_carries_the_axis_of_its_layers():

@@ -1,6 +1,7 @@
 """What the engine samples is what the model says."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -9,11 +10,12 @@ from flax import nnx
 
 from cot_rm.data import packing
 from cot_rm.models import logprobs, qwen2_5_vl
-from cot_rm.sampler import engine, sampling
+from cot_rm.sampler import engine, room, sampling
 from tests import chats
 
 BUCKETS = packing.Buckets(tokens=(16, 32, 64), patches=(16, 48))
-PROMPTS = [chats.encoded(0, 9, (4,)), chats.encoded(1, 7), chats.encoded(2, 14, (2, 5))]
+PROMPTS = [chats.encoded(0, 9, (4,)), chats.encoded(1, 7), chats.encoded(2, 20, (2, 5))]
+POSITION = 4 * qwen2_5_vl.PRESETS["tiny"].kept_numbers  # bytes, in float32
 STOP, BANNED = (7,), (3, 4, 5, 6)
 WARM = sampling.Sampling(temperature=1.0, max_tokens=12)
 
@@ -27,11 +29,23 @@ def parts():
 @pytest.fixture(scope="module")
 def run(parts):
   graphdef, params = parts
-  made = engine.Engine(graphdef, stop_ids=STOP, banned_ids=BANNED, watched_ids=(9, 10))
 
-  def go(prompts, seeds, *, n=1, how=WARM, rows=None):
-    batch = packing.prompts(prompts, BUCKETS, rows=rows or len(prompts))
-    return made(params, batch, [p.next_position for p in prompts], seeds, n=n, sampling=how)
+  @functools.cache
+  def made(rows, together, memory):
+    return engine.Engine(
+      graphdef,
+      stop_ids=STOP,
+      banned_ids=BANNED,
+      watched_ids=(9, 10),
+      buckets=BUCKETS,
+      batch=functools.partial(packing.prompts, buckets=BUCKETS),
+      rows=rows,
+      position_bytes=POSITION,
+      room=room.Room(together=together, chunk=4, memory=memory),
+    )
+
+  def go(prompts, seeds, *, n=1, how=WARM, rows=3, together=0, memory=0, params=params, **more):
+    return made(rows, together, memory)(params, prompts, seeds, n=n, sampling=how, **more)
 
   go.engine = made
   return go
@@ -110,6 +124,93 @@ def test_watched_tokens_have_their_log_probability_at_every_step(parts, run):
 
 def test_weights_are_an_argument(parts, run):
   doubled = jax.tree.map(lambda x: 2 * x, parts[1])
-  batch = packing.prompts(PROMPTS[:1], BUCKETS, rows=1)
-  one = run.engine(doubled, batch, [9], [1], n=1, sampling=WARM)[0][0]
+  one = run(PROMPTS[:1], [1], params=doubled)[0][0]
   assert not np.array_equal(one.logps, run(PROMPTS[:1], [1])[0][0].logps)
+
+
+def test_a_sample_is_the_same_bit_for_bit_whoever_sits_beside(run):
+  prompts, seeds = PROMPTS * 2, range(6)
+  go = functools.partial(run, n=4, rows=3, together=2)
+  wanted = go(prompts, seeds)
+  for order in ([5, 3, 1, 0, 2, 4], [4], [2, 0]):
+    found = go([prompts[i] for i in order], [seeds[i] for i in order])
+    for i, group in zip(order, found, strict=True):
+      for a, b in zip(wanted[i], group, strict=True):
+        np.testing.assert_array_equal(a.tokens, b.tokens)
+        np.testing.assert_array_equal(a.logps, b.logps)
+
+
+def test_however_many_seats_and_slots_there_are_the_samples_are_the_same(run):
+  prompts, seeds = PROMPTS * 2, range(6)
+  wanted = run(prompts, seeds, n=4, rows=6)
+  for rows, together in ((1, 4), (2, 1), (4, 3)):
+    found = run(prompts, seeds, n=4, rows=rows, together=together)
+    for a, b in zip(sum(wanted, []), sum(found, []), strict=True):
+      np.testing.assert_array_equal(a.tokens, b.tokens)
+      np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
+
+
+def test_a_sample_ends_at_its_own_limit(run):
+  limits = np.array([[1, 5, 9, 12], [12, 2, 3, 4], [6, 6, 6, 6]])
+  whole = run(PROMPTS, [1, 2, 3], n=4, together=2)
+  cut = run(PROMPTS, [1, 2, 3], n=4, together=2, limits=limits)
+  for samples, others, most in zip(whole, cut, limits, strict=True):
+    for a, b, limit in zip(samples, others, most, strict=True):
+      np.testing.assert_array_equal(a.tokens[:limit], b.tokens)
+      assert b.finish == ("length" if len(a.tokens) > limit or a.finish == "length" else "stop")
+
+
+def test_who_watches_sees_every_chunk_and_may_end_a_sample(run):
+  seen = {}
+
+  def watch(place, g, tokens):
+    seen.setdefault((place, g), []).append(tokens)
+    return "cancelled" if (place, g) == (1, 0) else None
+
+  out = run(PROMPTS, [1, 2, 3], n=2, watch=watch)
+  assert out[1][0].finish == "cancelled" and len(out[1][0].tokens) == 4  # a chunk
+  for (place, g), parts in seen.items():
+    for part in parts:
+      np.testing.assert_array_equal(part, out[place][g].tokens[: len(part)])
+  assert out[1][1].finish != "cancelled"
+
+
+def test_when_it_is_enough_the_other_samples_of_a_prompt_are_left_out(run):
+  asked = []
+
+  def enough(place, samples):
+    asked.append((place, len(samples)))
+    return place == 0 and len(samples) >= 2
+
+  out = run(PROMPTS, [1, 2, 3], n=6, together=2, enough=enough)
+  assert 2 <= sum(one is not None for one in out[0]) < 6
+  assert all(one is not None for group in out[1:] for one in group)
+  assert (1, 5) in asked
+
+
+def test_progress_counts_every_prompt_once(run):
+  counts = []
+  run(PROMPTS * 3, range(9), n=2, rows=2, progress=counts.append)
+  assert sum(counts) == 9 and len(counts) > 1
+
+
+def test_nothing_is_compiled_after_the_first_calls(run):
+  prompts, seeds = PROMPTS * 3, range(9)
+  run(prompts, seeds, n=3, together=2)
+  run.engine(3, 2, 0).report()
+  run(prompts[::-1], seeds, n=3, together=2)
+  told = run.engine(3, 2, 0).report()
+  assert told.programs == 0 and told.prompts == 9
+  metrics = told.metrics()
+  assert 0.3 < metrics["sampler/occupancy"] <= 1 and 0 < metrics["sampler/padding"] < 1
+  assert told.prompt_tokens == 3 * sum(len(p.tokens) for p in PROMPTS)
+
+
+def test_the_memory_says_how_many_sit_and_the_samples_stay_the_same(run):
+  wanted = run(PROMPTS, [1, 2, 3], n=2)
+  seat = POSITION * (32 + 2 * (12 + 4))  # the prompts are of 16 and of 32
+  found = run(PROMPTS, [1, 2, 3], n=2, memory=seat)
+  for a, b in zip(sum(wanted, []), sum(found, []), strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+  with pytest.raises(ValueError, match=rf"{PROMPTS[2].id!r}.*{seat:,} bytes.*sampler.memory"):
+    run(PROMPTS[2:], [1], n=2, memory=seat - 1)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from cot_rm.sampler import sampling
 
@@ -11,8 +12,12 @@ LOGITS_BV = jnp.log(jnp.array([[0.5, 0.25, 0.15, 0.1]]))
 KEYS = jax.random.split(jax.random.key(0), 4000)
 
 
+def draw(logits_BV, keys, **how):
+  return sampling.pick(jnp.asarray(logits_BV), keys, sampling.Sampling(**how))
+
+
 def frequencies(**how):
-  tokens = sampling.pick(jnp.tile(LOGITS_BV, (len(KEYS), 1)), KEYS, sampling.Sampling(**how))
+  tokens, _ = draw(jnp.tile(LOGITS_BV, (len(KEYS), 1)), KEYS, **how)
   return np.bincount(tokens, minlength=4) / len(KEYS)
 
 
@@ -20,31 +25,52 @@ def test_greedy_takes_the_likeliest():
   assert frequencies(temperature=0.0)[0] == 1
 
 
-def test_temperature_one_samples_the_distribution():
-  np.testing.assert_allclose(frequencies(temperature=1.0), [0.5, 0.25, 0.15, 0.1], atol=0.03)
+def wanted(probs, temperature=1.0, top_k=0, top_p=1.0):
+  """The distribution by its definition, one token after the other."""
+  probs = probs ** (1 / temperature) / (probs ** (1 / temperature)).sum()
+  order, kept, reached = np.argsort(-probs), [], 0.0
+  for token in order[: top_k or None]:
+    kept.append(token)
+    reached += probs[token] / (probs[order[:top_k]].sum() if top_k else 1)
+    if reached >= top_p:
+      break
+  out = np.zeros_like(probs)
+  out[kept] = probs[kept]
+  return out / out.sum()
 
 
-def test_temperature_sharpens():
-  squares = np.array([0.5, 0.25, 0.15, 0.1]) ** 2
-  np.testing.assert_allclose(frequencies(temperature=0.5), squares / squares.sum(), atol=0.03)
-
-
-def test_top_k_keeps_k():
-  np.testing.assert_allclose(frequencies(temperature=1.0, top_k=2), [2 / 3, 1 / 3, 0, 0], atol=0.03)
-
-
-def test_top_p_keeps_the_smallest_set_that_reaches_p():
-  np.testing.assert_allclose(
-    frequencies(temperature=1.0, top_p=0.7), [2 / 3, 1 / 3, 0, 0], atol=0.03
-  )
-  assert frequencies(temperature=1.0, top_p=0.01)[0] == 1
+@pytest.mark.parametrize(
+  "how",
+  [
+    dict(temperature=1.0),
+    dict(temperature=0.5),
+    dict(temperature=1.7),
+    dict(temperature=1.0, top_k=2),
+    dict(temperature=1.0, top_k=9),
+    dict(temperature=1.0, top_p=0.7),
+    dict(temperature=1.0, top_p=0.05),
+    dict(temperature=0.8, top_k=12, top_p=0.9),
+  ],
+  ids=str,
+)
+def test_what_is_drawn_has_the_distribution_by_chi_square(how):
+  probs = np.random.default_rng(0).dirichlet(np.ones(16))
+  logits_BV = jnp.tile(jnp.log(jnp.asarray(probs))[None], (20_000, 1))
+  tokens, logps = draw(logits_BV, jax.random.split(jax.random.key(1), 20_000), **how)
+  expected = wanted(probs, **how)
+  seen = np.bincount(tokens, minlength=16)
+  assert not seen[expected == 0].any()
+  seen, some = seen[expected > 0], expected[expected > 0]
+  if len(some) > 1:
+    assert scipy.stats.chisquare(seen, some * len(tokens)).pvalue > 1e-3
+  np.testing.assert_allclose(logps, np.log(expected[tokens]), atol=1e-5)
 
 
 @pytest.mark.parametrize("number", [0.0, 0.5, 1.0])
 def test_a_token_without_probability_is_never_drawn(monkeypatch, number):
   monkeypatch.setattr(jax.random, "uniform", lambda key: jnp.float32(number))  # 1: if it rounds up
   logits_BV = jnp.array([[-jnp.inf, 0.0, -jnp.inf, 0.1, -jnp.inf]])
-  assert sampling.pick(logits_BV, KEYS[:1], sampling.Sampling(1.0))[0] in (1, 3)
+  assert draw(logits_BV, KEYS[:1], temperature=1.0)[0][0] in (1, 3)
 
 
 @pytest.mark.parametrize("V", [5, 64, 1000])
@@ -55,7 +81,7 @@ def test_a_draw_is_where_the_running_sum_of_probabilities_passes_the_number(V):
   keys = KEYS[:500]
   sums_BV = np.cumsum(np.exp(logits_BV.astype(np.float64)), axis=-1)
   at_B = np.asarray(jax.vmap(jax.random.uniform)(keys)) * sums_BV[:, -1]
-  tokens = sampling.pick(jnp.asarray(logits_BV), keys, sampling.Sampling(1.0))
+  tokens, _ = draw(logits_BV, keys, temperature=1.0)
   low_B, high_B = (sums_BV - np.exp(logits_BV))[range(500), tokens], sums_BV[range(500), tokens]
   off = 1e-5 * sums_BV[:, -1]  # float32
   assert (low_B - off <= at_B).all() and (at_B <= high_B + off).all()
@@ -63,8 +89,8 @@ def test_a_draw_is_where_the_running_sum_of_probabilities_passes_the_number(V):
 
 
 def test_a_row_is_drawn_with_its_own_key():
-  both = sampling.pick(jnp.tile(LOGITS_BV, (2, 1)), KEYS[:2], sampling.Sampling(1.0))
-  alone = sampling.pick(LOGITS_BV, KEYS[1:2], sampling.Sampling(1.0))
+  both, _ = draw(jnp.tile(LOGITS_BV, (2, 1)), KEYS[:2], temperature=1.0)
+  alone, _ = draw(LOGITS_BV, KEYS[1:2], temperature=1.0)
   assert both[1] == alone[0]
 
 

@@ -67,6 +67,11 @@ class Config:
         f"hidden_size {self.hidden_size}"
       )
 
+  @property
+  def kept_numbers(self):
+    """Numbers in the keys and values of one position, all layers together."""
+    return 2 * self.num_layers * self.num_kv_heads * self.head_dim
+
 
 def _preset(width, mlp, layers, heads, kv_heads, vision_mlp, vocab=152064, tied=False):
   return Config(

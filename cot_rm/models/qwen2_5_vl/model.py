@@ -137,7 +137,7 @@ class Model(nnx.Module):
     """Hidden states [B, T, D] after the last norm; see `prefill`."""
     return self.prefill(x_BTD, positions_BT3, segments_BT)[0]
 
-  def extend(self, x_BTD, positions_BT3, prompt, mask_QS, cache=None, at=0):
+  def extend(self, x_BTD, positions_BT3, prompt, mask_QS):
     """Goes on from prompts that groups of rows share.
 
     Args:
@@ -145,52 +145,63 @@ class Model(nnx.Module):
       positions_BT3: their M-RoPE positions.
       prompt: keys and values of `prefill`.
       mask_QS: which prompt positions count.
-      cache: the rows' own keys and values (layers.empty_cache); None: the new tokens are all.
-      at: where in the cache the T new tokens go; what stands before counts, what is after does not.
 
     Returns:
-      hidden states [B, T, D] and the cache with the new tokens in it.
+      hidden states [B, T, D].
     """
     rope = self.rope(positions_BT3)
     B, T, _ = x_BTD.shape
-    query_T = at + jnp.arange(T)
-    before = lambda S: jnp.broadcast_to(
-      jnp.arange(S)[None, None] <= query_T[None, :, None], (B, T, S)
-    )
+    mask_BTT = jnp.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
 
-    def body(layer, carry, slices):
-      x_BTD, cache = carry
-      i, prompt_kv = slices
-
-      def attend(q_BTNH, *new):
-        own = layers.kept(*new)
-        if cache is None:
-          return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, own, before(T)), None
-        # All layers' cache is carried along, so that each writes its few new entries in place.
-        filled = layers.write_cache(cache, i, at, *own)
-
-        def over(S):
-          own = layers.read_cache(filled, i, S)
-          return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, own, before(S))
-
-        lengths = read_lengths(cache[1].shape[3])
-        used = jnp.searchsorted(jnp.array(lengths), at + T)
-        return jax.lax.switch(used, [functools.partial(over, S) for S in lengths]), filled
-
-      return layer(x_BTD, rope, attend), None
+    def body(layer, x_BTD, prompt_kv):
+      attend = lambda q, *new: (
+        layers.shared_attention(q, prompt_kv, mask_QS, (*layers.kept(*new), mask_BTT)),
+        None,
+      )
+      return layer(x_BTD, rope, attend)
 
     with jax.named_scope("decoder"):
-      every_L = jnp.arange(prompt[0].shape[0])
-      (x_BTD, cache), _ = layers.scan(
-        self.layers, (x_BTD, cache), body, (every_L, prompt), remat=self.remat
-      )
-      return self.norm(x_BTD), cache
+      x_BTD, _ = layers.scan(self.layers, x_BTD, body, prompt, remat=self.remat)
+      return self.norm(x_BTD)
 
+  def decode(self, blocks, x_BD, position_B, prompts, mask_QS, answers, age_B, chunk, at):
+    """One token more of each of B samples of Q prompts; samples of a prompt are neighbours.
 
-def read_lengths(size, parts=4, unit=8):
-  """How much of a cache of `size` positions a step may read, ascending.
+    Lists have an entry a layer: keys and values as layers.kept keeps them.
 
-  Decoding is bound by the memory that it reads, and early steps need little of the cache.
-  """
-  each = -(-size // (parts * unit)) * unit
-  return (*range(each, size, each), size)
+    Args:
+      blocks: layers.unstacked(self.layers).
+      x_BD: embeddings of the tokens.
+      position_B: their M-RoPE position, one number for all three axes.
+      prompts: list, of Q prompts.
+      mask_QS: which positions of the prompts count.
+      answers: list of lists, of what came before the chunk in parts of one size; of row b the first
+        age_B[b] positions count. Parts of which no row needs any are not read: decoding is bound by
+        the memory that it reads.
+      chunk: list, of the chunk that is being made, in which this is token number `at`.
+
+    Returns:
+      hidden states [B, D] and the chunk with the token in it.
+    """
+    B, C, P = len(x_BD), chunk[0][1].shape[2], answers[0][0][1].shape[2]
+    rope = self.rope(jnp.broadcast_to(position_B[:, None, None], (B, 1, 3)))
+    new_B1C = jnp.broadcast_to(jnp.arange(C) <= at, (B, 1, C))
+    old_B1P = lambda i: (i * P + jnp.arange(P)[None] < age_B[:, None])[:, None]
+    used = -(-age_B.max() // P)
+    x_B1D, filled = x_BD[:, None], []
+    with jax.named_scope("decoder"):
+      for block, prompt, answer, room in zip(blocks, prompts, answers, chunk, strict=True):
+
+        def attend(q_B1NH, *new, prompt=prompt, answer=answer, room=room):
+          room = layers.put_kept(room, at, layers.kept(*new))
+
+          def over(count):
+            own = [(*part, old_B1P(i)) for i, part in enumerate(answer[:count])]
+            return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, (*room, new_B1C))
+
+          counts = range(len(answer) + 1)
+          return jax.lax.switch(used, [functools.partial(over, n) for n in counts]), room
+
+        x_B1D, room = block(x_B1D, rope, attend)
+        filled.append(room)
+      return self.norm(x_B1D)[:, 0], filled

@@ -12,7 +12,6 @@ from flax import nnx
 
 from cot_rm import schema, sharding
 from cot_rm.models import hf, layers, logprobs, qwen2_5_vl
-from cot_rm.models.qwen2_5_vl import model as model_lib
 from tests.models.qwen2_5_vl import oracle
 
 HEADS = {"untied": oracle.CONFIG, "tied": oracle.TIED}
@@ -243,24 +242,45 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
   _, prompt_kv = jax.jit(lambda m, x, p, s: m.prefill(x, p, s))(
     model, x_QSD, batch.positions, batch.segments
   )
-  extend = jax.jit(lambda m, *args: m.extend(*args))
-  empty = layers.empty_cache(prompt_kv, Q * G, T)
-  cache = empty
+  # Two samples begin a chunk before the others: each has its own age.
+  C, ahead_B = 4, np.array([4, 0, 0, 0, 4, 0])
+  K, H = pair.config.num_kv_heads, pair.config.head_dim
+  room = lambda size: [
+    layers.empty_kept(Q * G, K, H, size, jnp.float32) for _ in range(pair.config.num_layers)
+  ]
+  prompts_kv = [(prompt_kv[0][i], prompt_kv[1][i]) for i in range(pair.config.num_layers)]
+  decode = jax.jit(lambda m, *args: m.decode(layers.unstacked(m.layers), *args))
   start_B = np.repeat([e.next_position for e in prompts], G)
-  steps = []
-  for t in range(T):
-    positions = np.broadcast_to((start_B + t)[:, None, None], (Q * G, 1, 3))
-    h, cache = extend(
-      model,
-      model.embed(answers_BT[:, t : t + 1]),
-      positions,
-      prompt_kv,
-      batch.segments > 0,
-      cache,
-      t,
-    )
-    steps.append(h)
-  found_BTD = np.concatenate(steps, 1)
+  answers = [list(parts) for parts in zip(*(room(2 * C) for _ in range(2)), strict=True)]
+  found_BTD = np.zeros((Q * G, T, pair.config.hidden_size), np.float32)
+  age_B = ahead_B - C
+  for _ in range(-(-T // C) + 1):
+    chunk = room(C)
+    for at in range(C):
+      t_B = age_B + at
+      read_B = np.clip(t_B, 0, T - 1)
+      h_BD, chunk = decode(
+        model,
+        model.embed(answers_BT[np.arange(Q * G), read_B][:, None])[:, 0],
+        start_B + read_B,
+        prompts_kv,
+        batch.segments > 0,
+        answers,
+        np.maximum(age_B, 0),
+        chunk,
+        at,
+      )
+      counts = (t_B >= 0) & (t_B < T)
+      found_BTD[counts, t_B[counts]] = h_BD[counts]
+    # What is put for a sample that has not begun is overwritten when it does.
+    answers = [
+      [
+        layers.put_chunk(old, np.clip(age_B, 0, 3 * C) - i * 2 * C, new)
+        for i, old in enumerate(parts)
+      ]
+      for parts, new in zip(answers, chunk, strict=True)
+    ]
+    age_B = age_B + C
   whole = []
   for b in range(Q * G):
     e = prompts[b // G]
@@ -279,23 +299,18 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
     end = len(row.tokens)
     np.testing.assert_allclose(found_BTD[b], wanted[b, end - T : end], atol=1e-4, rtol=0)
   # All at once, and each sample alone with its prompt, are the same.
+  extend = jax.jit(lambda m, *args: m.extend(*args))
   positions = start_B[:, None, None] + np.repeat(np.arange(T)[None, :, None], 3, 2)
-  for own in ((empty, 0), ()):  # into a cache, or without any
-    at_once, _ = extend(
-      model, model.embed(answers_BT), positions, prompt_kv, batch.segments > 0, *own
-    )
-    np.testing.assert_allclose(at_once, found_BTD, atol=1e-4, rtol=0)
-  take = lambda tree, i: jax.tree.map(lambda x: x[:, i : i + 1], tree)
+  at_once = extend(model, model.embed(answers_BT), positions, prompt_kv, batch.segments > 0)
+  np.testing.assert_allclose(at_once, found_BTD, atol=1e-4, rtol=0)
   for b in range(Q * G):
     q = b // G
-    single, _ = extend(
+    single = extend(
       model,
       model.embed(answers_BT[b : b + 1]),
       positions[b : b + 1],
-      take(prompt_kv, q),
+      jax.tree.map(lambda x, q=q: x[:, q : q + 1], prompt_kv),
       batch.segments[q : q + 1] > 0,
-      take(empty, b),
-      0,
     )
     np.testing.assert_allclose(single[0], found_BTD[b], atol=1e-4, rtol=0)
 
@@ -333,10 +348,3 @@ def test_bfloat16_products_stay_near_float32(pair):
   )
   apart = np.abs(_logps(low, batch) - _logps(pair.model, batch))
   assert 0 < apart.max() < 0.5
-
-
-@pytest.mark.parametrize(
-  "size, lengths", [(54, (16, 32, 48, 54)), (8, (8,)), (5, (5,)), (2048, (512, 1024, 1536, 2048))]
-)
-def test_a_step_reads_the_part_of_a_cache_that_it_needs(size, lengths):
-  assert model_lib.read_lengths(size) == lengths

@@ -1,0 +1,259 @@
+"""Group rollouts beside transformers' `generate`: tokens per second and peak memory.
+
+  python bench/sampler.py [--quick]
+
+A random Qwen2.5-VL of about 100M parameters with the real vocabulary of 151,665 entries, float32,
+on the CPU. Questions of 200 to 800 tokens with one or two pictures, 8 sampled answers each, of 16
+to 256 tokens by forced lengths, the same for all. transformers has all answers in one batch, with
+its KV cache and num_return_sequences. Each runs in a process of its own, twice: the second time
+counts. "no sharing": every answer has its question for itself. "no refill": all answers of all
+questions start together and the last one ends the batch. Peak memory is the whole process's.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+OURS = {  # name: seats, samples of a prompt at a time, each sample with its own prompt
+  "ours": dict(rows=16, together=2),
+  "ours, no refill": dict(rows=16, together=0),
+  "ours, no sharing": dict(rows=32, together=1, alone=True),
+}
+
+
+def config(quick):
+  from cot_rm.models import qwen2_5_vl
+
+  vision = qwen2_5_vl.VisionConfig(
+    depth=4,
+    hidden_size=256,
+    intermediate_size=768,
+    num_heads=4,
+    out_hidden_size=512,
+    full_attention_blocks=(3,),
+  )
+  whole = qwen2_5_vl.Config(
+    vision=vision,
+    vocab_size=151665,
+    hidden_size=512,
+    intermediate_size=1536,
+    num_layers=6,
+    num_heads=8,
+    num_kv_heads=2,
+    head_dim=64,
+    mrope_section=(8, 12, 12),
+    rope_theta=1e6,
+    tie_word_embeddings=True,
+    bos_token_id=None,
+    eos_token_id=151645,
+  )
+  if not quick:
+    return whole
+  return dataclasses.replace(whole, num_layers=2)
+
+
+def work(quick):
+  """(parts of each question, lengths of its answers)."""
+  rng = np.random.default_rng(0)
+  questions, group = (4, 4) if quick else (16, 8)
+  parts = []
+  for _ in range(questions):
+    pictures = [
+      ("image", (1, 2 * int(rng.integers(4, 9)), 2 * int(rng.integers(4, 9))))
+      for _ in range(rng.integers(1, 3))
+    ]
+    seen = sum(rows * columns // 4 + 2 for _, (_, rows, columns) in pictures)
+    text = int(rng.integers(200, 800)) - seen
+    parts.append([8, *pictures, max(text, 32)])
+  longest = 48 if quick else 256
+  return parts, rng.integers(16, longest + 1, (questions, group))
+
+
+def make(folder, quick):
+  """Writes the checkpoint and the questions, in torch's terms and in ours."""
+  from tests.models.qwen2_5_vl import oracle
+
+  c = config(quick)
+  model = oracle.make(c)
+  model.save_pretrained(folder)
+  parts, lengths = work(quick)
+  prompts = [oracle.prompt(some, model=model, config=c, seed=i) for i, some in enumerate(parts)]
+  torch_inputs = [{k: v.numpy() for k, v in p.inputs.items()} for p in prompts]
+  with open(f"{folder}/work.pickle", "wb") as file:
+    pickle.dump(([p.encoded for p in prompts], torch_inputs, lengths), file)
+  return {"parameters": sum(p.numel() for p in model.parameters())}
+
+
+def theirs(folder, quick):
+  import torch
+  import transformers
+
+  torch.set_num_threads(os.cpu_count())
+  _, inputs, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
+  model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(
+    folder, dtype=torch.float32
+  ).eval()
+  longest, group = max(one["input_ids"].shape[1] for one in inputs), lengths.shape[1]
+  # The last token of every prompt must stand at the end.
+  padded = lambda name: torch.tensor(
+    np.concatenate(
+      [np.pad(one[name], ((0, 0), (longest - one[name].shape[1], 0))) for one in inputs]
+    )
+  )
+  joined = lambda name: torch.tensor(np.concatenate([one[name] for one in inputs]))
+  given = {name: padded(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
+  given |= {name: joined(name) for name in ("pixel_values", "image_grid_thw")}
+  wanted_B = torch.tensor(lengths.reshape(-1))
+
+  class Ends(transformers.StoppingCriteria):
+    def __call__(self, input_ids, scores, **_):
+      return input_ids.shape[1] - longest >= wanted_B
+
+  how = transformers.GenerationConfig(
+    do_sample=True,
+    temperature=1.0,
+    top_k=0,
+    top_p=1.0,
+    num_return_sequences=group,
+    max_new_tokens=int(lengths.max()),
+    pad_token_id=0,
+    eos_token_id=None,
+    use_cache=True,
+  )
+  model.generation_config = how
+  with torch.inference_mode():
+    for _ in range(2):
+      start = time.perf_counter()
+      model.generate(**given, generation_config=how, stopping_criteria=[Ends()])
+      seconds = time.perf_counter() - start
+  return {"seconds": seconds, "tokens": int(lengths.sum())}
+
+
+def ours(folder, quick, *, rows, together, alone=False):
+  from cot_rm import main
+
+  main.keep_memory()
+  import functools
+
+  from flax import nnx
+
+  from cot_rm.data import packing
+  from cot_rm.models import hf, qwen2_5_vl
+  from cot_rm.sampler import engine, sampling
+  from cot_rm.sampler.room import Room
+
+  prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
+  _, c, params = hf.load(folder)
+  graphdef, _ = nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0))))
+  seeds, n = list(range(len(prompts))), lengths.shape[1]
+  if alone:
+    prompts = [one for one in prompts for _ in range(n)]
+    seeds, lengths, n = list(range(len(prompts))), lengths.reshape(-1, 1), 1
+  longest = max(len(p.tokens) for p in prompts)
+  buckets = packing.Buckets(
+    tokens=(-(-longest // 64) * 64,), patches=(max(len(p.patches) for p in prompts),)
+  )
+  made = engine.Engine(
+    graphdef,
+    stop_ids=(),
+    banned_ids=(c.image_token_id, c.video_token_id),
+    buckets=buckets,
+    batch=functools.partial(packing.prompts, buckets=buckets),
+    rows=min(rows, len(prompts)),
+    position_bytes=4 * c.kept_numbers,
+    room=Room(together=together),
+  )
+  how = sampling.Sampling(temperature=1.0, max_tokens=int(lengths.max()))
+  for _ in range(2):
+    made.report()
+    start = time.perf_counter()
+    out = made(params, prompts, seeds, n=n, sampling=how, limits=lengths)
+    seconds = time.perf_counter() - start
+  assert [[len(s.tokens) for s in group] for group in out] == lengths.tolist()
+  told = made.report()
+  return {
+    "seconds": seconds,
+    "tokens": int(lengths.sum()),
+    "prompt_seconds": told.prompt_seconds,
+    "occupancy": told.answer_tokens / told.answer_room,
+    "programs": told.programs,
+  }
+
+
+def one(who, folder, quick):
+  out = theirs(folder, quick) if who == "transformers" else ours(folder, quick, **OURS[who])
+  # Not getrusage: its peak is inherited from the process that started this one.
+  status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+  return out | {"peak": int(status["VmHWM"].split()[0]) * 1024}
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("--quick", action="store_true", help="2 layers, 4 questions, 4 answers each")
+  parser.add_argument("--one", help=argparse.SUPPRESS)
+  parser.add_argument("--folder", help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  if args.one:
+    do = make if args.one == "make" else lambda *a: one(args.one, *a)
+    sys.stdout.write(json.dumps(do(args.folder, args.quick)) + "\n")
+    return
+  say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
+  with tempfile.TemporaryDirectory() as folder:
+
+    def alone(what):
+      command = [sys.executable, __file__, "--folder", folder, "--one", what]
+      done = subprocess.run(
+        command + ["--quick"] * args.quick,
+        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+      )
+      return json.loads(done.stdout.splitlines()[-1])
+
+    parts, lengths = work(args.quick)
+    say(
+      f"{alone('make')['parameters'] / 1e6:.0f}M parameters, {len(parts)} questions, "
+      f"{lengths.shape[1]} answers each, {lengths.sum():,} tokens, {os.cpu_count()} cores"
+    )
+    say(
+      f"{'':<18}{'seconds':>9}{'tokens/s':>10}{'prompts, s':>12}{'occupancy':>11}{'peak, GB':>10}"
+    )
+    found = {}
+    for who in ("transformers", *OURS):
+      found[who] = r = alone(who)
+      say(
+        f"{who:<18}{r['seconds']:>9.1f}{r['tokens'] / r['seconds']:>10.1f}"
+        f"{r.get('prompt_seconds', float('nan')):>12.1f}{r.get('occupancy', float('nan')):>11.2f}"
+        f"{r['peak'] / 1e9:>10.2f}"
+      )
+  ratio = lambda what, who: found[what][who] / found["ours"][who]
+  say(
+    json.dumps(
+      {
+        "speedup": round(ratio("transformers", "seconds"), 3),
+        "memory_ratio": round(1 / ratio("transformers", "peak"), 3),
+        "speedup_of_refill": round(ratio("ours, no refill", "seconds"), 3),
+        "speedup_of_sharing": round(ratio("ours, no sharing", "seconds"), 3),
+      }
+    )
+  )
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,145 @@
+"""What the devices run: prompts into seats, and chunks of tokens out of slots.
+
+R seats hold a prompt each, and G slots behind each a sample of it: B = R * G slots. S prompt
+positions, P of a part of an answer, C of a chunk, V vocabulary, W watched tokens.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from cot_rm.models import layers
+from cot_rm.sampler import sampling as draw
+
+
+class Memory(NamedTuple):
+  """Keys and values, as layers.kept keeps them; lists have an entry a layer."""
+
+  prompts: list  # [R, K, H, S] and [R, K, S, H]
+  answers: list  # lists of parts: [B, K, H, P] and [B, K, P, H], whole chunks
+
+
+class Slots(NamedTuple):
+  """What every slot is at when a chunk begins; the host keeps it."""
+
+  live_B: np.ndarray  # bool: a sample is being made here
+  token_B: np.ndarray  # i32: the token that is read next; at first the prompt's last
+  first_B: np.ndarray  # i32: M-RoPE position of the prompt's last token
+  age_B: np.ndarray  # i32: tokens that the sample has
+  left_B: np.ndarray  # i32: tokens that it may still have
+  seed_B: np.ndarray  # u32: of the sample's prompt
+  sample_B: np.ndarray  # i32: which sample of its prompt it is
+
+
+class Chunk(NamedTuple):
+  """What a chunk brought."""
+
+  tokens_BC: jax.Array  # i32
+  logps_BC: jax.Array  # f32: of the model, before temperature, top-p, top-k and banned tokens
+  drawn_BC: jax.Array  # f32: of the distribution that was drawn from
+  watched_BCW: jax.Array  # f32: log-probabilities of the watched tokens
+  count_B: jax.Array  # i32: how many of the C are the sample's
+  stopped_B: jax.Array  # bool: the last of them ends the answer
+
+
+def make(graphdef, *, stop_ids, banned_ids, watched_ids):
+  """(read, fill, write): the three programs; weights are an argument of each.
+
+  read(params, prompts): keys and values of a Batch of prompts, a list with an entry a layer.
+  fill(memory, read, seats_r): memory with prompts in their seats; a seat of R or more is nobody's.
+  write(params, memory, mask_RS, slots, sampling=, size=): (memory, Chunk) of `size` more tokens.
+  The memory that goes in is given up.
+  """
+  read = jax.jit(functools.partial(_read, graphdef))
+  fill = jax.jit(_fill, donate_argnums=0)
+  write = jax.jit(
+    functools.partial(_write, graphdef, tuple(stop_ids), tuple(banned_ids), tuple(watched_ids)),
+    static_argnames=("sampling", "size"),
+    donate_argnums=1,
+  )
+  return read, fill, write
+
+
+def _read(graphdef, params, prompts):
+  model = nnx.merge(graphdef, params)
+  with jax.named_scope("prefill"):
+    features_RMD = None if prompts.pictures is None else model.features(prompts.pictures)
+    x_RSD = model.embed(prompts.tokens, prompts.visual, features_RMD)
+    _, kept = model.prefill(x_RSD, prompts.positions, prompts.segments)
+  return [(kept[0][i], kept[1][i]) for i in range(len(kept[0]))]
+
+
+def _fill(memory, read, seats_r):
+  put = lambda old, new: old.at[seats_r].set(new, mode="drop")
+  return memory._replace(prompts=jax.tree.map(put, memory.prompts, read))
+
+
+def _write(
+  graphdef, stop_ids, banned_ids, watched_ids, params, memory, mask_RS, slots, *, sampling, size
+):
+  model = nnx.merge(graphdef, params)
+  blocks = layers.unstacked(model.layers)
+  B, C = len(slots.token_B), size
+  keys = memory.answers[0][0][0]
+  _, K, H, P = keys.shape
+  banned_V = np.zeros(model.head.shape[0], bool)
+  banned_V[list(banned_ids)] = True
+  watched_W, stop = np.array(watched_ids, np.int32), np.array(stop_ids, np.int32)
+  keys_B = jax.vmap(lambda seed, g: jax.random.fold_in(jax.random.key(seed), g))(
+    slots.seed_B, slots.sample_B
+  )
+
+  def more(carry):
+    t, _, _, done_B, _ = carry
+    return (t < C) & ~done_B.all()
+
+  def step(carry):
+    t, token_B, chunk, done_B, out = carry
+    age_B = slots.age_B + t
+    x_BD, chunk = model.decode(
+      blocks,
+      model.embed(token_B[:, None])[:, 0],
+      slots.first_B + age_B,
+      memory.prompts,
+      mask_RS,
+      memory.answers,
+      slots.age_B,
+      chunk,
+      t,
+    )
+    logits_BV = jnp.einsum("BD,VD->BV", x_BD, model.head, preferred_element_type=jnp.float32)
+    keys_t = jax.vmap(jax.random.fold_in)(keys_B, age_B)
+    token_B, drawn_B = draw.pick(jnp.where(banned_V[None], -jnp.inf, logits_BV), keys_t, sampling)
+    logps_BV = jax.nn.log_softmax(logits_BV, axis=-1)
+    put = lambda room, new: jax.lax.dynamic_update_index_in_dim(room, new, t, axis=1)
+    out = out._replace(
+      tokens_BC=put(out.tokens_BC, token_B),
+      logps_BC=put(out.logps_BC, jnp.take_along_axis(logps_BV, token_B[:, None], axis=-1)[:, 0]),
+      drawn_BC=put(out.drawn_BC, drawn_B),
+      watched_BCW=put(out.watched_BCW, logps_BV[:, watched_W]),
+      count_B=out.count_B + ~done_B,
+      stopped_B=out.stopped_B | (~done_B & jnp.isin(token_B, stop)),
+    )
+    return t + 1, token_B, chunk, done_B | out.stopped_B | (t + 1 >= slots.left_B), out
+
+  with jax.named_scope("decode"):
+    room = [layers.empty_kept(B, K, H, C, keys.dtype) for _ in blocks]
+    out = Chunk(
+      jnp.zeros((B, C), jnp.int32),
+      jnp.zeros((B, C)),
+      jnp.zeros((B, C)),
+      jnp.zeros((B, C, len(watched_ids))),
+      jnp.zeros(B, jnp.int32),
+      jnp.zeros(B, bool),
+    )
+    carry = (jnp.int32(0), slots.token_B, room, ~slots.live_B, out)
+    _, _, chunk, _, out = jax.lax.while_loop(more, step, carry)
+    answers = [
+      [layers.put_chunk(part, slots.age_B - i * P, new) for i, part in enumerate(old)]
+      for old, new in zip(memory.answers, chunk, strict=True)
+    ]
+  return memory._replace(answers=answers), out

@@ -1,0 +1,48 @@
+"""What the sampler may hold at a time, and how many prompts that is."""
+
+import dataclasses
+
+PARTS = 4  # of an answer: those that no sample needs yet are not read
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+  """What the sampler holds at a time."""
+
+  together: int = 0  # samples of a prompt that are made at a time, at most; 0: all
+  chunk: int = 16  # tokens between two looks at what has ended
+  memory: int = 0  # bytes of keys and values, at most; 0: what `rows` prompts take
+
+  def __post_init__(self):
+    for name, good in (
+      ("together", self.together >= 0),
+      ("chunk", self.chunk > 0),
+      ("memory", self.memory >= 0),
+    ):
+      if not good:
+        raise ValueError(f"config.sampler.{name} is {getattr(self, name)}")
+
+  def parts(self, answer):
+    """Sizes of the parts in which an answer's positions are held, whole chunks, at most PARTS."""
+    chunks = -(-answer // self.chunk)
+    each = -(-chunks // PARTS)
+    return (each * self.chunk,) * -(-chunks // each)
+
+  def seats(self, rows, *, name, prompt, answer, group, position_bytes):
+    """How many of `rows` seats the memory has room for.
+
+    Args:
+      name: of a prompt that is so long, for the error.
+      prompt, answer: positions of a prompt, and of each of the `group` answers behind it.
+      position_bytes: of the keys and values of one position.
+    """
+    need = position_bytes * (prompt + group * (answer + self.chunk))
+    if not self.memory:
+      return rows
+    if need > self.memory:
+      raise ValueError(
+        f"example {name!r}: a prompt of {prompt:,} tokens and {group} answers of {answer:,} at a "
+        f"time take {need:,} bytes of keys and values; config.sampler.memory is {self.memory:,}: "
+        f"raise it, or lower config.sampler.together or max_tokens"
+      )
+    return min(rows, self.memory // need)

@@ -1,0 +1,97 @@
+"""Prompts into seats, and chunks of tokens out of slots."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from cot_rm.data import packing
+from cot_rm.models import layers, qwen2_5_vl
+from cot_rm.sampler import programs, sampling
+from tests import chats
+
+BUCKETS = packing.Buckets(tokens=(16,), patches=(16,))
+PROMPTS = [chats.encoded(0, 9, (4,)), chats.encoded(1, 7)]
+R, S, T, C = 3, 16, 8, 4
+HOW = sampling.Sampling(temperature=1.0, max_tokens=T)
+
+
+@pytest.fixture(scope="module")
+def parts():
+  config = dataclasses.replace(qwen2_5_vl.PRESETS["tiny"], vocab_size=400)
+  graphdef, params = nnx.split(qwen2_5_vl.Model(config, rngs=nnx.Rngs(0)))
+  made = programs.make(graphdef, stop_ids=(7,), banned_ids=(3, 4, 5, 6), watched_ids=(9,))
+  return config, params, *made
+
+
+def memory(config):
+  some = lambda rows, length: [
+    layers.empty_kept(rows, config.num_kv_heads, config.head_dim, length, jnp.float32)
+    for _ in range(config.num_layers)
+  ]
+  return programs.Memory(some(R, S), [[a, b] for a, b in zip(some(R, 2 * C), some(R, 2 * C), strict=True)])
+
+
+def slots(**changes):
+  nothing = dict(token_B=0, first_B=0, age_B=0, left_B=T, seed_B=0, sample_B=0)
+  arrays = {name: np.full(R, value, np.int32) for name, value in nothing.items()}
+  arrays |= {"live_B": np.ones(R, bool), "seed_B": arrays["seed_B"].astype(np.uint32)}
+  return programs.Slots(**arrays | {name: np.asarray(value) for name, value in changes.items()})
+
+
+def test_prompts_go_into_their_seats_and_padding_into_none(parts):
+  config, params, read, fill, _ = parts
+  kept = read(params, packing.prompts(PROMPTS, BUCKETS, rows=3))
+  assert len(kept) == config.num_layers
+  filled = fill(memory(config), kept, np.array([2, 0, R], np.int32))
+  for (keys, values), (new_keys, new_values) in zip(filled.prompts, kept, strict=True):
+    for seat, row in ((2, 0), (0, 1)):
+      np.testing.assert_array_equal(keys[seat], new_keys[row])
+      np.testing.assert_array_equal(values[seat], new_values[row])
+    assert not np.any(keys[1])
+
+
+def test_a_chunk_goes_on_where_the_one_before_it_ended(parts):
+  """Two chunks of four are one of eight; an empty slot writes nothing that counts."""
+  config, params, read, _, write = parts
+  kept = read(params, packing.prompts(PROMPTS, BUCKETS, rows=R))
+  mask_RS = np.arange(S) < np.array([[len(p.tokens) - 1] for p in PROMPTS] + [[0]])
+  begun = dict(
+    live_B=[True, True, False],
+    token_B=np.array([*(p.tokens[-1] for p in PROMPTS), 0], np.int32),
+    first_B=np.array([*(p.next_position - 1 for p in PROMPTS), 0], np.int32),
+    seed_B=np.array([1, 2, 3], np.uint32),
+  )
+  start = lambda: memory(config)._replace(prompts=jax.tree.map(jnp.copy, kept))
+  _, whole = write(params, start(), mask_RS, slots(**begun), sampling=HOW, size=2 * C)
+  half, first = write(params, start(), mask_RS, slots(**begun), sampling=HOW, size=C)
+  np.testing.assert_array_equal(first.count_B, [C, C, 0])
+  assert not np.any(first.stopped_B)
+  later = slots(
+    **begun | dict(token_B=first.tokens_BC[:, -1], age_B=first.count_B, left_B=[3, 4, 4])
+  )
+  _, second = write(params, half, mask_RS, later, sampling=HOW, size=C)
+  np.testing.assert_array_equal(second.count_B, [3, 4, 0])  # the first was at its limit
+  for b, k in ((0, 3), (1, 4)):
+    np.testing.assert_array_equal(whole.tokens_BC[b, :C], first.tokens_BC[b])
+    np.testing.assert_array_equal(whole.tokens_BC[b, C : C + k], second.tokens_BC[b, :k])
+    np.testing.assert_allclose(
+      whole.logps_BC[b, C : C + k], second.logps_BC[b, :k], atol=2e-5, rtol=0
+    )
+
+
+def test_at_temperature_one_what_was_drawn_from_is_the_model_without_its_banned_tokens(parts):
+  config, params, _, _, write = parts
+  _, out = write(
+    params,
+    memory(config),
+    np.zeros((R, S), bool),
+    slots(token_B=[20, 21, 22]),
+    sampling=HOW,
+    size=C,
+  )
+  assert np.all(out.drawn_BC >= out.logps_BC - 1e-6)
+  assert np.allclose(out.drawn_BC, out.logps_BC, atol=0.1)
