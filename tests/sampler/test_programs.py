@@ -32,7 +32,8 @@ def memory(config):
     layers.empty_kept(rows, config.num_kv_heads, config.head_dim, length, jnp.float32)
     for _ in range(config.num_layers)
   ]
-  return programs.Memory(some(R, S), [[a, b] for a, b in zip(some(R, 2 * C), some(R, 2 * C), strict=True)])
+  halves = some(R, 2 * C), some(R, 2 * C)
+  return programs.Memory(some(R, S), [list(parts) for parts in zip(*halves, strict=True)])
 
 
 def slots(**changes):
