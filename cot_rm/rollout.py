@@ -50,13 +50,14 @@ class Rollout:
     return np.concatenate([chosen, every[~differ][: max(least - len(chosen), 0)]])
 
   def records(self, *, groups=4, each=2, ends=4):
-    """What people read, with rewards: what earned most and least, one of a group, then the first
+    """What people read, with rewards: what earned most and less, one of a group, then the first
     of each group."""
     known = [tuple(at) for at in np.argwhere(~np.isnan(self.rewards_QG)).tolist()]
     ranked = sorted(known, key=lambda at: -self.rewards_QG[at])
     kinds = dict.fromkeys(_one_each(ranked)[:ends], "best")
-    for at in _one_each(ranked[::-1])[:ends]:
-      kinds.setdefault(at, "worst")
+    less = [at for at in ranked[::-1] if self.rewards_QG[at] < self.rewards_QG[ranked[0]]]
+    for at in _one_each(less)[:ends]:
+      kinds[at] = "worst"
     for q, judged in enumerate(self.judged[:groups]):
       for g in range(min(each, len(judged.completions))):
         kinds.setdefault((q, g), "sample")

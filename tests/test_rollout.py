@@ -124,6 +124,7 @@ def test_people_read_what_earned_most_and_least_and_the_first():
     ("22", "worst", 0.0),
     ("12", "worst", 0.0),
   ]
+  assert [kind for _, kind, _ in read(groups=0, ends=9)].count("worst") == 2  # 11 is never wrong
   assert read(groups=2, each=1, ends=1) == [
     ("12", "best", 1.0),
     ("22", "worst", 0.0),
