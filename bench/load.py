@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import apart
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,10 +113,7 @@ def theirs(folder, cache):
 
 def one(who, cache, folder):
   seconds, before = {"ours": ours, "theirs": theirs}[who](folder, cache)
-  # Not getrusage: its peak is inherited from the process that started this one.
-  status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-  peak = int(status["VmHWM"].split()[0]) * 1024
-  return {"seconds": seconds, "before": before, "peak": peak}
+  return {"seconds": seconds, "before": before, "peak": apart.peak()}
 
 
 def main():
@@ -131,19 +129,8 @@ def main():
     sys.stdout.write(json.dumps(out) + "\n")
     return
   with tempfile.TemporaryDirectory() as folder:
-
-    def alone(*what):
-      command = [sys.executable, __file__, "--folder", folder, "--one", *what]
-      out = subprocess.run(
-        command + ["--quick"] * args.quick,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-      ).stdout
-      return json.loads(out.splitlines()[-1])
-
+    quick = ["--quick"] * args.quick
+    alone = lambda *what: apart.call(__file__, "--folder", folder, *quick, "--one", *what)
     size = alone("make")["size"]
     rows = {(who, cache): [] for cache in ("cold", "warm") for who in ("ours", "theirs")}
     for _ in range(2 if args.quick else 5):

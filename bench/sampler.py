@@ -15,16 +15,17 @@ import dataclasses
 import json
 import os
 import pickle
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import apart
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
 
 OURS = {  # name: seats, samples of a prompt at a time, each sample with its own prompt
   "ours": dict(rows=16, together=2),
@@ -194,9 +195,7 @@ def ours(folder, quick, *, rows, together, alone=False):
 
 def one(who, folder, quick):
   out = theirs(folder, quick) if who == "transformers" else ours(folder, quick, **OURS[who])
-  # Not getrusage: its peak is inherited from the process that started this one.
-  status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-  return out | {"peak": int(status["VmHWM"].split()[0]) * 1024}
+  return out | {"peak": apart.peak()}
 
 
 def main():
@@ -213,19 +212,8 @@ def main():
     return
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   with tempfile.TemporaryDirectory() as folder:
-
-    def alone(what):
-      command = [sys.executable, __file__, "--folder", folder, "--one", what]
-      done = subprocess.run(
-        command + ["--quick"] * args.quick,
-        check=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-      )
-      return json.loads(done.stdout.splitlines()[-1])
-
+    quick = ["--quick"] * args.quick
+    alone = lambda what: apart.call(__file__, "--folder", folder, *quick, "--one", what)
     parts, lengths = work(args.quick)
     say(
       f"{alone('make')['parameters'] / 1e6:.0f}M parameters, {len(parts)} questions, "

@@ -84,7 +84,7 @@ def get_config():
     dict(
       together=0,  # samples of a prompt that are made at a time, at most; 0: all
       chunk=16,  # tokens between two looks at what has ended
-      memory=0,  # bytes of keys and values, at most; 0: what the prompts of a call take
+      memory=0,  # bytes of keys and values, at most; 0: what `rows` prompts take
     )
   )
 
@@ -216,7 +216,7 @@ def get_config():
       order="shuffled",  # of the questions; "ascending": by the teacher's attempts, easy ones first
       steps=500,  # rollouts
       questions=16,  # prompts a rollout; with a swap reward half of them are the other half, turned
-      rows=0,  # prompts a call of the sampler, at most; 0: all of a rollout
+      rows=0,  # prompts that are answered at a time, at most; 0: all of a rollout
       group=8,  # samples per question
       silent="drop",  # groups whose rewards are equal: "keep", "drop", or "resample" for others
       rounds=3,  # of sampling a rollout may take, where it resamples
@@ -267,7 +267,7 @@ def get_config():
       samples=12,  # judgements kept for the report, the first ones
       best=6,  # and of the others the surest right ones,
       worst=6,  # and the surest wrong ones
-      rows=16,  # prompts a call of the sampler
+      rows=16,  # prompts that are answered at a time, at most
       max_tokens=2048,
     )
   )
@@ -282,7 +282,7 @@ def get_config():
       samples=1,  # of each pair
       keep=1,  # right ones of a pair that are kept, at most
       accept=("accuracy",),  # rewards that have to be 1 for a sample to be right
-      rows=16,  # prompts a call of the sampler
+      rows=16,  # prompts that are answered at a time, at most
       sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [Sampling]
     )
   )
@@ -295,7 +295,7 @@ def get_config():
       both_orders=True,
       temperature=0.0,
       max_tokens=2048,
-      rows=8,  # pairs a batch, and prompts a call of the sampler
+      rows=8,  # pairs a batch, and prompts that are answered at a time, at most
     )
   )
   return c

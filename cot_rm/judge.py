@@ -110,7 +110,7 @@ class Judge:
     return self.sample(encoded, n=n, how=how, seed=seed)
 
   def sample(self, encoded, *, n, how, seed, progress=None):
-    """`complete` for prompts that are encoded; `progress(count)` is called after each batch."""
+    """`complete` for prompts that are encoded; `progress(count)`: so many have all answers now."""
     if n < 1:
       raise ValueError(f"n is {n}; it must be 1 or more")
     seeds = [fingerprint(one, seed) for one in encoded]

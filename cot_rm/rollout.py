@@ -50,8 +50,10 @@ class Rollout:
     return np.concatenate([chosen, every[~differ][: max(least - len(chosen), 0)]])
 
   def records(self, *, groups=4, each=2, ends=4):
-    """What people read, with rewards: what earned most and less, one of a group, then the first
-    of each group."""
+    """What people read, with rewards: of the groups the first judgements, and "best" and "worst".
+
+    These are what earned most, and least where that is less; one of a group at either end.
+    """
     known = [tuple(at) for at in np.argwhere(~np.isnan(self.rewards_QG)).tolist()]
     ranked = sorted(known, key=lambda at: -self.rewards_QG[at])
     kinds = dict.fromkeys(_one_each(ranked)[:ends], "best")

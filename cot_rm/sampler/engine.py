@@ -95,7 +95,7 @@ class Engine:
     """Says once what a shape takes."""
     if (shape := (seats, prompt, group, answer)) not in self._told:
       self._told.add(shape)
-      size = seats * (prompt + group * answer) * self.position_bytes
+      size = seats * self.room.positions(prompt, answer, group) * self.position_bytes
       logging.info(
         "sampler: %d seats of %s tokens, %d answers of %s at a time: %s MB of keys and values",
         seats,
@@ -266,6 +266,8 @@ class _Run:
     told.answer_room += int(chunk.count_B.max()) * self.B
     told.answer_seconds += time.monotonic() - began
     for b in np.flatnonzero(s.live_B):
+      if not s.live_B[b]:
+        continue  # another of its prompt has ended it just now
       one, k = self.growing[b], chunk.count_B[b]
       one.parts.append(
         (

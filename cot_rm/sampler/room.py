@@ -28,6 +28,10 @@ class Room:
     each = -(-chunks // PARTS)
     return (each * self.chunk,) * -(-chunks // each)
 
+  def positions(self, prompt, answer, group):
+    """Of a seat: of its prompt, its answers, and the chunk that is being made of each of them."""
+    return prompt + group * (answer + self.chunk)
+
   def seats(self, rows, *, name, prompt, answer, group, position_bytes):
     """How many of `rows` seats the memory has room for.
 
@@ -36,7 +40,7 @@ class Room:
       prompt, answer: positions of a prompt, and of each of the `group` answers behind it.
       position_bytes: of the keys and values of one position.
     """
-    need = position_bytes * (prompt + group * (answer + self.chunk))
+    need = position_bytes * self.positions(prompt, answer, group)
     if not self.memory:
       return rows
     if need > self.memory:

@@ -75,7 +75,7 @@ def load(config, workdir, start, *, rows, rules="train_rules"):
 
   Args:
     start: see `find`.
-    rows: prompts in a call of the sampler.
+    rows: prompts that the sampler answers at a time, at most.
     rules: of config.mesh.
   """
   return cot_rm.judge.load(

@@ -188,6 +188,11 @@ def test_when_it_is_enough_the_other_samples_of_a_prompt_are_left_out(run):
   assert (1, 5) in asked
 
 
+def test_a_prompt_that_has_enough_ends_samples_that_end_in_the_same_chunk(run):
+  out = run(PROMPTS, [1, 2, 3], n=6, limits=np.full((3, 6), 2), enough=lambda place, some: True)
+  assert [sum(one is not None for one in group) for group in out] == [1, 1, 1]
+
+
 def test_progress_counts_every_prompt_once(run):
   counts = []
   run(PROMPTS * 3, range(9), n=2, rows=2, progress=counts.append)

@@ -1,0 +1,27 @@
+"""A bench's parts in processes of their own: each has fresh memory, and a peak of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def call(script, *arguments):
+  """What the JSON of the last line that `script` prints says; jax has the CPU alone."""
+  done = subprocess.run(
+    [sys.executable, script, *arguments],
+    check=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    text=True,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+  )
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak():
+  """Most bytes of memory that this process has had."""
+  # Not getrusage: its peak is inherited from the process that started this one.
+  status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+  return int(status["VmHWM"].split()[0]) * 1024

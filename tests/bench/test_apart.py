@@ -1,0 +1,29 @@
+"""Parts of a bench in processes of their own."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def test_a_part_says_what_it_found_in_its_last_line(bench, tmp_path):
+  script = tmp_path / "part.py"
+  script.write_text("import sys; print('a table'); print('{\"got\": \"' + sys.argv[1] + '\"}')")
+  assert bench.call(str(script), "this") == {"got": "this"}
+
+
+def test_a_part_that_fails_is_not_taken_for_a_figure(bench, tmp_path):
+  script = tmp_path / "part.py"
+  script.write_text("raise SystemExit(3)")
+  with pytest.raises(subprocess.CalledProcessError):
+    bench.call(str(script))
+
+
+def test_the_peak_grows_with_what_is_held(bench, tmp_path):
+  script = tmp_path / "part.py"
+  script.write_text(
+    "import sys; sys.path.insert(0, sys.argv[1]); import apart\n"
+    "before = apart.peak(); held = bytearray(b'x' * (64 << 20)); print(apart.peak() - before)"
+  )
+  folder = Path(bench.__file__).parent
+  assert bench.call(str(script), str(folder)) > 60 << 20
