@@ -194,9 +194,16 @@ class _Run:
         progress(done)
 
   def _seat(self, waiting):
-    """Prompts that wait into seats that are free."""
-    while waiting and (free := [r for r, seat in enumerate(self.seats) if seat is None]):
-      size = self.R if min(len(free), len(waiting)) > self.R // 4 else max(self.R // 4, 1)
+    """Prompts that wait into seats that are free, always a quarter of all seats at a time.
+
+    Fewer would be read in a batch that is mostly padding: they wait until so many are free. A batch
+    of another size would be computed in another order, and round otherwise.
+    """
+    size = max(self.R // 4, 1)
+    while waiting:
+      free = [r for r, seat in enumerate(self.seats) if seat is None]
+      if len(free) < min(size, len(waiting)):
+        break
       count = lambda at: self.engine.buckets.patch_count("", len(self.prompts[at].patches))
       some = [waiting.pop()]
       while waiting and len(some) < min(size, len(free)) and count(waiting[-1]) == count(some[0]):
@@ -207,12 +214,9 @@ class _Run:
       self._tell_read(some, size, read, time.monotonic() - began)
       if self.memory is None:
         self.memory = self._empty(read)
-      if size == self.R == len(some) == len(free):
-        self.memory = self.memory._replace(prompts=read)
-      else:
-        seats_r = np.full(size, self.R, np.int32)
-        seats_r[: len(some)] = free[: len(some)]
-        self.memory = self.engine._fill(self.memory, read, seats_r)
+      seats_r = np.full(size, self.R, np.int32)
+      seats_r[: len(some)] = free[: len(some)]
+      self.memory = self.engine._fill(self.memory, read, seats_r)
       for r, at in zip(free, some, strict=False):
         self.seats[r] = _Seat(at, waiting=list(range(self.n))[::-1])
         # A prompt's last token is the first that each of its samples reads.
