@@ -31,6 +31,7 @@ setuptools.setup(
     "orbax-checkpoint",
     "pillow",
     "pyarrow",
+    "qwix",
     "rich",
     "safetensors",
     "sentencepiece",

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 
-def call(script, *arguments):
-  """What the JSON of the last line that `script` prints says; jax has the CPU alone."""
+def call(script, *arguments, platforms="cpu"):
+  """What the JSON of the last line that `script` prints says; jax sees these platforms, or all."""
   done = subprocess.run(
     [sys.executable, script, *arguments],
     check=True,
     stdout=subprocess.PIPE,
     stderr=subprocess.DEVNULL,
     text=True,
-    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    env=os.environ | ({"JAX_PLATFORMS": platforms} if platforms else {}),
   )
   return json.loads(done.stdout.splitlines()[-1])
 

@@ -32,6 +32,7 @@ def get_config():
   c.mesh = ConfigDict(
     dict(
       shape=dict(data=1, fsdp=-1, tensor=1),  # devices an axis; -1 takes what is left
+      sample_shape=None,  # of the sampler's mesh; None: the same
       train_rules=dict(
         batch=("data", "fsdp"),
         embed="fsdp",
@@ -84,7 +85,9 @@ def get_config():
     dict(
       together=0,  # samples of a prompt that are made at a time, at most; 0: all
       chunk=16,  # tokens between two looks at what has ended
+      piece=2048,  # positions of prompts that go through the model at a time; 0: all
       memory=0,  # bytes of keys and values, at most; 0: what `rows` prompts take
+      weights="",  # kept as "bfloat16", or "int8" in the decoder; "": as they are trained
     )
   )
 
@@ -293,6 +296,7 @@ def get_config():
       input="",  # JSONL of pairs
       votes=1,  # judgements per order; more than one wants a temperature
       both_orders=True,
+      vote_stop=False,  # leave out votes that can no longer change a majority
       temperature=0.0,
       max_tokens=2048,
       rows=8,  # pairs a batch, and prompts that are answered at a time, at most

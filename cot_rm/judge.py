@@ -14,7 +14,8 @@ from flax import nnx
 from cot_rm import checkpoint, models, prompts, sharding
 from cot_rm.data import packing
 from cot_rm.models import logprobs
-from cot_rm.sampler import engine, sampling
+from cot_rm.sampler import engine, sampling, texts, weights
+from cot_rm.sampler import votes as voting
 from cot_rm.sampler.room import Room
 from cot_rm.schema import Completion, Encoded, Example, Verdict
 
@@ -35,16 +36,26 @@ class Judgement:
   verdicts: tuple[Verdict, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+  """The model as the sampler has it."""
+
+  graphdef: nnx.GraphDef
+  dtype: str  # of its matrix products, and of keys and values
+  mesh: jax.sharding.Mesh
+  rules: dict
+
+
 class Judge:
   """A model, its processor and an engine. Weights may be exchanged: `judge.using(params)`."""
 
-  def __init__(self, opened, graphdef, processor, *, dtype, buckets, rows, room, mesh, rules):
+  def __init__(self, opened, graphdef, sampled, processor, *, buckets, rows, room, mesh, rules):
     """
     Args:
       opened: checkpoint.Opened, what the model was loaded from; its parameters are used.
       graphdef: of the model.
+      sampled: Sampled, the model as the sampler has it.
       processor: messages to schema.Encoded.
-      dtype: of the matrix products.
       buckets: packing.Buckets, the shapes that prompts may have.
       rows: prompts that are being answered at a time, at most.
       room: sampler.room.Room.
@@ -52,7 +63,8 @@ class Judge:
     """
     self.opened, self.graphdef, self.params = opened, graphdef, opened.params
     self.processor, self.buckets, self.rows = processor, buckets, rows
-    self.mesh, self.rules = mesh, rules
+    self.mesh, self.rules, self.sampled, self._weights = mesh, rules, sampled, None
+    self._reduced = weights.Weights(room.weights, sampled.mesh, sampled.rules)
     logging.info(
       "prompts are padded to %s tokens and %s patches: at most %d programs",
       ", ".join(map(str, buckets.tokens)),
@@ -61,14 +73,14 @@ class Judge:
     )
     self.digits = tuple(processor.encode(digit)[-1] for digit in DIGITS)
     self.engine = engine.Engine(
-      graphdef,
+      sampled.graphdef,
       stop_ids=processor.stop_ids,
       banned_ids=processor.banned_ids,
       watched_ids=self.digits,
       buckets=buckets,
       batch=functools.partial(packing.prompts, buckets=buckets),
       rows=rows,
-      position_bytes=opened.config.kept_numbers * jax.numpy.dtype(dtype).itemsize,
+      position_bytes=opened.config.kept_numbers * jax.numpy.dtype(sampled.dtype).itemsize,
       room=room,
     )
     self._logps = logprobs.make(graphdef)
@@ -76,7 +88,7 @@ class Judge:
   def using(self, params):
     """The same judge, and its compiled programs, with other weights."""
     other = object.__new__(Judge)
-    other.__dict__.update(self.__dict__, params=params)
+    other.__dict__.update(self.__dict__, params=params, _weights=None)
     return other
 
   def logps(self, messages, text):
@@ -91,7 +103,20 @@ class Judge:
     first = len(prompt.tokens)
     return np.asarray(logps_BT)[0, first : first + len(answer)]
 
-  def complete(self, chats, *, n=1, temperature=0.0, top_p=1.0, top_k=0, max_tokens=64, seed=0):
+  def complete(
+    self,
+    chats,
+    *,
+    n=1,
+    temperature=0.0,
+    top_p=1.0,
+    top_k=0,
+    max_tokens=64,
+    seed=0,
+    stop=(),
+    stream=None,
+    cancelled=None,
+  ):
     """Samples n answers to each chat.
 
     Args:
@@ -101,22 +126,47 @@ class Judge:
       temperature, top_p, top_k, max_tokens: see sampling.Sampling. Temperature 0 is greedy.
       seed: of the sampling. An answer depends on the weights, its chat, the seed and its place
         among the n.
+      stop: strings; an answer ends before the one that comes first in it.
+      stream: `(chat, g, text)`, called with what answer g of a chat has grown by.
+      cancelled: `(chat, g) -> bool`: true ends an answer, which keeps what it has; its `finish` is
+        "cancelled".
 
     Returns:
       A list of n Completions for each chat.
     """
     encoded = [self.processor(chat, id=str(i)) for i, chat in enumerate(chats)]
     how = sampling.Sampling(temperature, top_p, top_k, max_tokens)
-    return self.sample(encoded, n=n, how=how, seed=seed)
+    watch = None
+    if stop or stream or cancelled:
+      watch = texts.Texts(self.processor.decode, stop=stop, stream=stream, cancelled=cancelled)
+    groups = self.sample(encoded, n=n, how=how, seed=seed, watch=watch)
+    if not stop:
+      return groups
+    return [[dataclasses.replace(c, text=watch.cut(c.text)) for c in group] for group in groups]
 
-  def sample(self, encoded, *, n, how, seed, progress=None):
-    """`complete` for prompts that are encoded; `progress(count)`: so many have all answers now."""
+  def sample(self, encoded, *, n, how, seed, progress=None, watch=None, enough=None):
+    """`complete` for prompts that are encoded.
+
+    progress(count): so many more prompts have all their answers; watch: as the engine has it.
+    enough: `(place, texts) -> bool`, asked with the texts that a prompt has: true leaves it at
+      these, and its group is shorter than n.
+    """
     if n < 1:
       raise ValueError(f"n is {n}; it must be 1 or more")
     seeds = [fingerprint(one, seed) for one in encoded]
-    with sharding.use(self.mesh, self.rules):
-      groups = self.engine(self.params, encoded, seeds, n=n, sampling=how, progress=progress)
-    return [[self._completion(sample) for sample in group] for group in groups]
+    decode = self.processor.decode
+    ask = enough and (lambda place, some: enough(place, [decode(one.tokens) for one in some]))
+    if self._weights is None:
+      self._weights = self._reduced(self.params)
+    with sharding.use(self.sampled.mesh, self.sampled.rules):
+      groups = self.engine(
+        self._weights, encoded, seeds, n=n, sampling=how, progress=progress, watch=watch, enough=ask
+      )
+    return [[self._completion(one) for one in group if one is not None] for group in groups]
+
+  def report(self):
+    """{"sampler/...": number} of what was sampled since the last report."""
+    return self.engine.report().metrics()
 
   def _completion(self, sample):
     return Completion(
@@ -134,10 +184,11 @@ class Judge:
     """
     return self.processor(prompts.get(grammar).render(example), id=example.id)
 
-  def judge(self, examples, *, grammar, n, how, seed, progress=None, encoded=None):
+  def judge(self, examples, *, grammar, n, how, seed, progress=None, encoded=None, enough=None):
     """One Judgement an example, in the order in which its candidates stand.
 
     encoded: what `encode` makes of the examples, where that has been done.
+    enough: see `sample`.
 
     Raises:
       ValueError: an example that its grammar, its pictures or the buckets cannot take, by name.
@@ -145,21 +196,26 @@ class Judge:
     words = prompts.get(grammar)
     if encoded is None:
       encoded = [self.encode(e, grammar=grammar) for e in examples]
-    groups = self.sample(encoded, n=n, how=how, seed=seed, progress=progress)
+    groups = self.sample(encoded, n=n, how=how, seed=seed, progress=progress, enough=enough)
     return [
       self._judgement(e, prompt, group, words)
       for e, prompt, group in zip(examples, encoded, groups, strict=True)
     ]
 
-  def both(self, examples, *, grammar, n, how, seed, progress=None):
-    """`judge` of the examples as given, and of the same with their candidates exchanged."""
+  def both(self, examples, *, grammar, n, how, seed, progress=None, vote_stop=False):
+    """`judge` of the examples as given, and of the same with their candidates exchanged.
+
+    vote_stop: leave out samples that can no longer change a majority.
+    """
+    every = [*examples, *(e.swapped() for e in examples)]
     asked = self.judge(
-      [*examples, *(e.swapped() for e in examples)],
+      every,
       grammar=grammar,
       n=n,
       how=how,
       seed=seed,
       progress=progress,
+      enough=voting.Decided(every, grammar=grammar, n=n, swapped=True) if vote_stop else None,
     )
     return asked[: len(examples)], asked[len(examples) :]
 
@@ -174,23 +230,9 @@ class Judge:
 
   def _probability(self, completion, verdict):
     """P(verdict.answer) at the token that holds the verdict's digit, the two digits sharing 1."""
-    t = self._token_at(completion, verdict.span[0])
+    t = texts.token_at(self.processor.decode, completion.tokens, verdict.span[0])
     first, second = completion.watched[t]
     return float(1 / (1 + np.exp((second - first) * (1 if verdict.answer == 1 else -1))))
-
-  def _token_at(self, completion, place):
-    """Which token of the completion wrote the character at `place`."""
-    past = lambda count: len(self.processor.decode(completion.tokens[:count])) > place
-    low, high, back = 0, len(completion.tokens), 2
-    # The fewest tokens whose text goes past `place`. A verdict ends its text: they are looked for
-    # from the end, at first in steps that grow, then by halves.
-    while high - back > low and past(high - back):
-      high, back = high - back, 2 * back
-    low = max(low, high - back + 1)
-    while low < high:
-      middle = (low + high) // 2
-      low, high = (low, middle) if past(middle) else (middle + 1, high)
-    return low - 1
 
   def compare(
     self,
@@ -204,6 +246,7 @@ class Judge:
     top_k=0,
     max_tokens=1024,
     seed=0,
+    vote_stop=False,
   ):
     """A Verdict for each example.
 
@@ -213,6 +256,8 @@ class Judge:
       votes: judgements per order; more than one wants a temperature.
       both_orders: ask again with the candidates exchanged.
       temperature, top_p, top_k, max_tokens, seed: as in `complete`.
+      vote_stop: leave out votes that can no longer change a majority: the same answers, of fewer
+        votes, `probability` with a wider error.
 
     Returns:
       Verdicts, each about the example as given. `answer` is the majority of all parsable votes, a
@@ -220,10 +265,12 @@ class Judge:
       then over orders; `consistent` says whether both orders name the same candidate.
     """
     how = sampling.Sampling(temperature, top_p, top_k, max_tokens)
-    ask = (
-      self.both if both_orders else lambda some, **k: (self.judge(some, **k), [None] * len(some))
-    )
-    first, second = ask(examples, grammar=grammar, n=votes, how=how, seed=seed)
+    asked = dict(grammar=grammar, n=votes, how=how, seed=seed)
+    if both_orders:
+      first, second = self.both(examples, vote_stop=vote_stop, **asked)
+    else:
+      enough = voting.Decided(examples, grammar=grammar, n=votes) if vote_stop else None
+      first, second = self.judge(examples, enough=enough, **asked), [None] * len(examples)
     return [combine(a, b) for a, b in zip(first, second, strict=True)]
 
 
@@ -237,6 +284,8 @@ def load(
   buckets=None,
   rows=8,
   sampler=None,
+  sample_mesh=None,
+  sample_rules=None,
   remat=False,
 ):
   """Opens a judge.
@@ -248,7 +297,8 @@ def load(
     processor: dict of min_pixels, max_pixels, fps, max_frames, mrope, over what the folder says.
     buckets: packing.Buckets, the shapes that prompts may have.
     rows: prompts that the sampler answers at a time, at most.
-    sampler: dict of together, chunk and memory; see sampler.room.Room.
+    sampler: dict of what sampler.room.Room takes.
+    sample_mesh, sample_rules: where the sampler's arrays live; None: where the others do.
     remat: a train step computes activations again instead of keeping them.
 
   Raises:
@@ -259,17 +309,26 @@ def load(
   rules = {} if rules is None else rules
   opened = checkpoint.open_model(path, mesh=mesh, rules=rules, dtype=dtype)
   family = models.get(opened.family)
-  graphdef, _ = nnx.split(
-    nnx.eval_shape(lambda: family.Model(opened.config, rngs=nnx.Rngs(0), dtype=dtype, remat=remat))
-  )
+
+  def graphdef(dtype):
+    make = lambda: family.Model(opened.config, rngs=nnx.Rngs(0), dtype=dtype, remat=remat)
+    return nnx.split(nnx.eval_shape(make))[0]
+
+  room = Room(**(sampler or {}))
+  sample_dtype = "bfloat16" if room.weights == "bfloat16" else dtype
   return Judge(
     opened,
-    graphdef,
+    graphdef(dtype),
+    Sampled(
+      graphdef(sample_dtype),
+      sample_dtype,
+      mesh if sample_mesh is None else sample_mesh,
+      rules if sample_rules is None else sample_rules,
+    ),
     family.Processor.load(opened.folder, **(processor or {})),
-    dtype=dtype,
     buckets=BUCKETS if buckets is None else buckets,
     rows=rows,
-    room=Room(**(sampler or {})),
+    room=room,
     mesh=mesh,
     rules=rules,
   )

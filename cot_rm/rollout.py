@@ -95,6 +95,7 @@ def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, ro
       questions are sampled (DAPO's dynamic sampling, arXiv:2503.14476).
   """
   began, judged, sampled = time.monotonic(), [], 0.0
+  policy.report()  # what others sampled is not this rollout's
   for again in range(rounds):
     examples, encoded = zip(*itertools.chain.from_iterable(next(data)), strict=True)
     start = time.monotonic()
@@ -120,7 +121,7 @@ def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, ro
   completions = [c for j in judged for c in j.completions]
   answers = [v.answer for j in judged for v in j.verdicts if v.answer is not None]
   lengths = [len(c.tokens) for c in completions]
-  metrics |= {
+  metrics |= policy.report() | {
     "rl/silent_groups": np.mean(spread(rewards_QG) == 0),
     "rl/rounds": again + 1,
     "rl/parse_rate": len(answers) / len(completions),

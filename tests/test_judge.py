@@ -12,6 +12,7 @@ import cot_rm
 from cot_rm import judge as judging
 from cot_rm import sharding
 from cot_rm.data import packing, shapes
+from cot_rm.sampler import texts
 from cot_rm.schema import Completion, Verdict
 
 BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144))
@@ -54,6 +55,30 @@ def test_complete_agrees_with_logps(judge):
     np.testing.assert_allclose(judge.logps(ask, done.text), done.logps[: len(words)], atol=2e-5)
 
 
+def test_an_answer_is_streamed_and_ends_at_its_stop_string(judge):
+  ask, how = chat("Caption: a red star", picture("red")), dict(n=2, temperature=1.0, max_tokens=40)
+  whole = judge.complete([ask], **how)[0]
+  stop = whole[0].text[5:7]
+  said = {}
+  cut = judge.complete(
+    [ask],
+    **how,
+    stop=(stop,),
+    stream=lambda place, g, text: said.__setitem__(g, said.get(g, "") + text),
+  )[0]
+  for g, (a, b) in enumerate(zip(whole, cut, strict=True)):
+    assert b.text == said.get(g, "") == a.text.partition(stop)[0]
+    np.testing.assert_array_equal(b.tokens, a.tokens[: len(b.tokens)])
+  assert cut[0].finish == "stop"
+
+
+def test_a_cancelled_answer_says_so(judge):
+  ask, how = chat("Caption: a red star", picture("red")), dict(n=2, temperature=1.0, max_tokens=40)
+  done = judge.complete([ask], **how, cancelled=lambda place, g: g == 1)[0]
+  assert done[1].finish == "cancelled" and len(done[1].tokens) < 40
+  assert done[0].finish != "cancelled"
+
+
 def test_a_seed_gives_the_same_answers_and_another_does_not(judge):
   ask = [chat("Caption: a red star", picture("red")), chat("Caption: two cats")]
   how = dict(n=3, temperature=1.0, max_tokens=10)
@@ -93,7 +118,7 @@ def test_compare_asks_in_both_orders_and_never_guesses(judge):
 def test_the_probability_is_that_of_the_verdicts_digit(judge):
   text = "<think>\nx\n</think>\n<answer>Image 2 is better</answer>"
   tokens = np.array(judge.processor.encode(text), np.int32)
-  at = judge._token_at(Completion(text, tokens, None, "stop"), text.index("2"))
+  at = texts.token_at(judge.processor.decode, tokens, text.index("2"))
   assert judge.processor.decode(tokens[at : at + 1]) == "2"
   watched = np.full((len(tokens), 2), -50.0)
   watched[at] = np.log([0.2, 0.6])
@@ -154,6 +179,19 @@ def test_one_order_leaves_consistency_open():
 def test_one_unparsable_order_is_not_consistent():
   v = judging.combine(side(said(None)), side(said(1, 0.75)))
   assert (v.answer, v.consistent, v.probability) == (2, False, 0.75)
+
+
+@pytest.mark.parametrize("kept", ["bfloat16", "int8"])
+def test_a_judge_samples_with_smaller_weights_and_its_own_log_probabilities_stay(
+  judge, tiny_folder, kept
+):
+  small = cot_rm.load(tiny_folder, buckets=BUCKETS, rows=4, sampler=dict(weights=kept))
+  ask = chat("Caption: a red star", picture("red"))
+  done = small.complete([ask], temperature=1.0, max_tokens=12)[0][0]
+  np.testing.assert_array_equal(small.logps(ask, "red star"), judge.logps(ask, "red star"))
+  again = small.logps(ask, done.text)
+  if small.processor.encode(done.text) == list(done.tokens):
+    assert 0 < np.abs(again - done.logps).max() < 0.1
 
 
 def test_a_judge_spread_over_eight_devices_says_the_same(judge, tiny_folder):

@@ -44,6 +44,7 @@ DOORS = {  # any other dependency enters through the units named here, and no ot
   "optax": {"optim", "train"},
   "orbax": {"checkpoint"},
   "pyarrow": {"benchmarks"},
+  "qwix": {"models"},
   "rich": {"metrics"},
   "safetensors": {"models"},
   "sentencepiece": {"models"},

@@ -10,6 +10,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import qwix
 from flax import nnx
 
 from cot_rm.sharding import constrain
@@ -40,8 +41,16 @@ class Linear(nnx.Module):
     self.bias = constant((d_out,), axes[:1], layers, 0.0) if bias else None
 
   def __call__(self, x):
-    y = jnp.einsum("...i,oi->...o", x, self.weight[...].astype(x.dtype))
+    y = _product(x, self.weight.get_value())
     return y if self.bias is None else y + _like(self.bias, y)
+
+
+def _product(x, weight):
+  """x @ weight.T. Of eight bits are the integers read, and scaled behind the product."""
+  if not isinstance(weight, qwix.QArray):
+    return jnp.einsum("...i,oi->...o", x, weight.astype(x.dtype))
+  y = jnp.einsum("...i,oi->...o", x, weight.qvalue.astype(x.dtype))
+  return y * weight.scale.reshape((1,) * (x.ndim - 1) + (-1,)).astype(x.dtype)
 
 
 class RMSNorm(nnx.Module):

@@ -31,7 +31,7 @@ def _after_prompts(model, batch):
   x_QSD, prompt_kv = _read(model, batch.prompts)
   segments_QS = batch.prompts.segments
   x_Q1D = layers.at_end(x_QSD, segments_QS)[:, None]
-  x_BTD = model.extend(model.embed(batch.tokens), batch.positions, prompt_kv, segments_QS > 0)
+  x_BTD, _ = model.extend(model.embed(batch.tokens), batch.positions, prompt_kv, segments_QS > 0)
   # The prompt's end foretells the first token of each of its answers.
   first_B1D = jnp.repeat(x_Q1D, B // len(x_QSD), axis=0)
   before_BTD = jnp.concatenate([first_B1D, x_BTD[:, :-1]], axis=1)

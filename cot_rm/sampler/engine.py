@@ -79,7 +79,11 @@ class Engine:
     self.buckets, self.batch, self.rows = buckets, batch, rows
     self.position_bytes, self.room = position_bytes, room or Room()
     self._read, self._fill, self._write = programs.make(
-      graphdef, stop_ids=stop_ids, banned_ids=banned_ids, watched_ids=watched_ids
+      graphdef,
+      stop_ids=stop_ids,
+      banned_ids=banned_ids,
+      watched_ids=watched_ids,
+      piece=self.room.piece,
     )
     self.figures = figures.Figures()
     self._programs, self._told = 0, set()
@@ -128,8 +132,9 @@ class Engine:
       n: answers per prompt.
       sampling: sampling.Sampling.
       limits: [prompts, n] tokens that each sample may have; None: sampling.max_tokens.
-      watch: `(place, g, tokens) -> finish or None`, asked after each chunk of a sample: what it
-        says ends the sample (a stop string, a cancelled request).
+      watch: `(place, g, tokens, finish) -> (finish, count) or None`, asked after each chunk of a
+        sample about its tokens, with what ends it, if something does: what is said ends it after
+        so many of the tokens (a stop string, a cancelled request).
       enough: `(place, samples) -> bool`, asked when a sample of a prompt has ended: true ends its
         others, which are then None (a vote that is decided).
       progress: called with the number of prompts that have just been answered in full.
@@ -285,27 +290,35 @@ class _Run:
       s.left_B[b] -= k
       s.token_B[b] = chunk.tokens_BC[b, k - 1]
       finish = "stop" if chunk.stopped_B[b] else "length" if s.left_B[b] == 0 else None
-      if watch and not finish:
-        finish = watch(one.question, one.number, np.concatenate([p[0] for p in one.parts]))
+      count = s.age_B[b]
+      if watch:
+        tokens = np.concatenate([part[0] for part in one.parts])
+        finish, count = watch(one.question, one.number, tokens, finish) or (finish, count)
       if finish:
-        done += self._end(b, finish, enough)
+        done += self._end(b, finish, count, enough)
     return done
 
-  def _end(self, b, finish, enough):
-    """Ends a slot's sample; whether it was its prompt's last."""
-    one, seat = self.growing[b], self.seats[b // self.G]
+  def _end(self, b, finish, count, enough):
+    """Ends a slot's sample after `count` tokens; whether it was its prompt's last."""
+    one, seat, told = self.growing[b], self.seats[b // self.G], self.engine.figures
     samples = self.out[one.question]
-    samples[one.number] = Sample(*map(np.concatenate, zip(*one.parts, strict=True)), finish)
+    parts = (np.concatenate(part)[:count] for part in zip(*one.parts, strict=True))
+    samples[one.number] = Sample(*parts, finish)
     self._free(b)
     seat.growing -= 1
+    told.samples += 1
+    told.sample_tokens += int(count)
     if (
       (seat.waiting or seat.growing)
       and enough
       and enough(one.question, [sample for sample in samples if sample is not None])
     ):
+      told.spared += len(seat.waiting) + seat.growing
       seat.waiting, seat.growing = [], 0
       first = b // self.G * self.G
       for other in range(first, first + self.G):
+        if self.slots.live_B[other]:
+          told.spared_tokens += int(self.slots.age_B[other])
         self._free(other)
     if seat.waiting or seat.growing:
       return False

@@ -46,15 +46,16 @@ class Chunk(NamedTuple):
   stopped_B: jax.Array  # bool: the last of them ends the answer
 
 
-def make(graphdef, *, stop_ids, banned_ids, watched_ids):
+def make(graphdef, *, stop_ids, banned_ids, watched_ids, piece=0):
   """(read, fill, write): the three programs; weights are an argument of each.
 
-  read(params, prompts): keys and values of a Batch of prompts, a list with an entry a layer.
+  read(params, prompts): keys and values of a Batch of prompts, a list with an entry a layer; they
+    go through the model `piece` positions at a time, so that long ones take no more room (0: all).
   fill(memory, read, seats_r): memory with prompts in their seats; a seat of R or more is nobody's.
   write(params, memory, mask_RS, slots, sampling=, size=): (memory, Chunk) of `size` more tokens.
   The memory that goes in is given up.
   """
-  read = jax.jit(functools.partial(_read, graphdef))
+  read = jax.jit(functools.partial(_read, graphdef, piece))
   fill = jax.jit(_fill, donate_argnums=0)
   write = jax.jit(
     functools.partial(_write, graphdef, tuple(stop_ids), tuple(banned_ids), tuple(watched_ids)),
@@ -64,12 +65,19 @@ def make(graphdef, *, stop_ids, banned_ids, watched_ids):
   return read, fill, write
 
 
-def _read(graphdef, params, prompts):
+def _read(graphdef, piece, params, prompts):
   model = nnx.merge(graphdef, params)
   with jax.named_scope("prefill"):
     features_RMD = None if prompts.pictures is None else model.features(prompts.pictures)
     x_RSD = model.embed(prompts.tokens, prompts.visual, features_RMD)
-    _, kept = model.prefill(x_RSD, prompts.positions, prompts.segments)
+    S = x_RSD.shape[1]
+    piece = min(piece or S, S)
+    head = slice(0, piece)
+    _, kept = model.prefill(x_RSD[:, head], prompts.positions[:, head], prompts.segments[:, head])
+    for at in range(piece, S, piece):
+      part, before = slice(at, at + piece), prompts.segments[:, :at] > 0
+      _, new = model.extend(x_RSD[:, part], prompts.positions[:, part], kept, before)
+      kept = jnp.concatenate([kept[0], new[0]], -1), jnp.concatenate([kept[1], new[1]], -2)
   return [(kept[0][i], kept[1][i]) for i in range(len(kept[0]))]
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from cot_rm.sampler.weights import KEPT
+
 PARTS = 4  # of an answer: those that no sample needs yet are not read
 
 
@@ -11,16 +13,20 @@ class Room:
 
   together: int = 0  # samples of a prompt that are made at a time, at most; 0: all
   chunk: int = 16  # tokens between two looks at what has ended
+  piece: int = 2048  # positions of prompts that go through the model at a time; 0: all
   memory: int = 0  # bytes of keys and values, at most; 0: what `rows` prompts take
+  weights: str = ""  # as what weights are kept, of weights.KEPT; "": as the trainer has them
 
   def __post_init__(self):
     for name, good in (
       ("together", self.together >= 0),
       ("chunk", self.chunk > 0),
+      ("piece", self.piece >= 0),
       ("memory", self.memory >= 0),
+      ("weights", self.weights in KEPT),
     ):
       if not good:
-        raise ValueError(f"config.sampler.{name} is {getattr(self, name)}")
+        raise ValueError(f"config.sampler.{name} is {getattr(self, name)!r}")
 
   def parts(self, answer):
     """Sizes of the parts in which an answer's positions are held, whole chunks, at most PARTS."""

@@ -82,6 +82,8 @@ def load(config, workdir, start, *, rows, rules="train_rules"):
     find(workdir, start),
     mesh=sharding.make_mesh(config.mesh.shape.to_dict()),
     rules=config.mesh[rules].to_dict(),
+    sample_mesh=sharding.make_mesh((config.mesh.sample_shape or config.mesh.shape).to_dict()),
+    sample_rules=config.mesh.sample_rules.to_dict(),
     buckets=packing.Buckets(**config.buckets),
     rows=rows,
     processor=config.processor.to_dict(),

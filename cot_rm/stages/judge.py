@@ -36,6 +36,7 @@ def run(config, workdir, name):
       temperature=knobs.temperature,
       max_tokens=knobs.max_tokens,
       seed=config.seed,
+      vote_stop=knobs.vote_stop,
     )
 
   if done:
@@ -45,6 +46,8 @@ def run(config, workdir, name):
       batch = examples[at : at + knobs.rows]
       lines.append(out, [{"row": row, **r} for row, r in enumerate(_records(batch, ask), at)])
       bar.advance(len(batch))
+  told = model.report()
+  logging.info("%s: %s", name, "  ".join(f"{key} {value:.3g}" for key, value in told.items()))
   metrics.table("verdicts", {str(out): _figures(out, examples)})
 
 

@@ -164,12 +164,14 @@ def test_a_sample_ends_at_its_own_limit(run):
 def test_who_watches_sees_every_chunk_and_may_end_a_sample(run):
   seen = {}
 
-  def watch(place, g, tokens):
-    seen.setdefault((place, g), []).append(tokens)
-    return "cancelled" if (place, g) == (1, 0) else None
+  def watch(place, g, tokens, finish):
+    seen.setdefault((place, g), []).append(tokens[:3])
+    return ("cancelled", 3) if (place, g) == (1, 0) else None
 
   out = run(PROMPTS, [1, 2, 3], n=2, watch=watch)
-  assert out[1][0].finish == "cancelled" and len(out[1][0].tokens) == 4  # a chunk
+  assert out[1][0].finish == "cancelled"
+  assert len(out[1][0].tokens) == len(out[1][0].logps) == 3  # of a chunk
+  assert all(len(parts) == -(-len(out[q][g].tokens) // 4) for (q, g), parts in seen.items())
   for (place, g), parts in seen.items():
     for part in parts:
       np.testing.assert_array_equal(part, out[place][g].tokens[: len(part)])
@@ -183,7 +185,11 @@ def test_when_it_is_enough_the_other_samples_of_a_prompt_are_left_out(run):
     asked.append((place, len(samples)))
     return place == 0 and len(samples) >= 2
 
+  run.engine(3, 2, 0).report()
   out = run(PROMPTS, [1, 2, 3], n=6, together=2, enough=enough)
+  told = run.engine(3, 2, 0).report()
+  assert told.spared == sum(one is None for one in out[0])
+  assert told.samples + told.spared == 18 and told.metrics()["sampler/spared"] > 0
   assert 2 <= sum(one is not None for one in out[0]) < 6
   assert all(one is not None for group in out[1:] for one in group)
   assert (1, 5) in asked

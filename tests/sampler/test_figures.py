@@ -12,6 +12,10 @@ def test_shares_are_of_what_was_computed():
     answer_tokens=60,
     answer_room=80,
     answer_seconds=3.0,
+    samples=4,
+    sample_tokens=48,
+    spared=3,
+    spared_tokens=16,
     shared_bytes=2_000_000,
     programs=1,
   )
@@ -20,6 +24,7 @@ def test_shares_are_of_what_was_computed():
     "sampler/answer_tokens_per_s": 20.0,
     "sampler/occupancy": 0.75,
     "sampler/padding": 0.25,
+    "sampler/spared": 20 / 80,
     "sampler/shared_mb": 2.0,
     "sampler/programs": 1,
   }

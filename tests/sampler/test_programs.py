@@ -55,6 +55,21 @@ def test_prompts_go_into_their_seats_and_padding_into_none(parts):
     assert not np.any(keys[1])
 
 
+@pytest.mark.parametrize("piece", [5, 8, 15, 16, 99])
+def test_prompts_read_in_pieces_are_the_same(parts, piece):
+  config, params, read, _, _ = parts
+  graphdef = nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(config, rngs=nnx.Rngs(0))))[0]
+  pieces, _, _ = programs.make(graphdef, stop_ids=(), banned_ids=(), watched_ids=(), piece=piece)
+  batch = packing.prompts(PROMPTS, BUCKETS, rows=3)
+  counts = batch.segments > 0
+  for one, other in zip(read(params, batch), pieces(params, batch), strict=True):
+    for a, b in zip(one, other, strict=True):
+      assert a.shape == b.shape
+    keys = np.abs(np.asarray(one[0] - other[0])).max((1, 2))  # [R, S]
+    values = np.abs(np.asarray(one[1] - other[1])).max((1, 3))
+    assert max(keys[counts].max(), values[counts].max()) < 2e-5
+
+
 def test_a_chunk_goes_on_where_the_one_before_it_ended(parts):
   """Two chunks of four are one of eight; an empty slot writes nothing that counts."""
   config, params, read, _, write = parts

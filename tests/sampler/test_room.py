@@ -34,7 +34,9 @@ def test_a_prompt_that_does_not_fit_is_refused_with_its_numbers():
     Room(chunk=5, memory=SEAT - 1).seats(8, **SHAPE)
 
 
-@pytest.mark.parametrize("wrong", [dict(together=-1), dict(chunk=0), dict(memory=-1)])
+@pytest.mark.parametrize(
+  "wrong", [dict(together=-1), dict(chunk=0), dict(piece=-1), dict(memory=-1), dict(weights="int9")]
+)
 def test_what_is_out_of_range_is_named(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):
     Room(**wrong)

@@ -147,22 +147,22 @@ class Model(nnx.Module):
       mask_QS: which prompt positions count.
 
     Returns:
-      hidden states [B, T, D].
+      hidden states [B, T, D], and the keys and values of the new tokens, as those of `prefill`.
     """
     rope = self.rope(positions_BT3)
     B, T, _ = x_BTD.shape
     mask_BTT = jnp.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
 
     def body(layer, x_BTD, prompt_kv):
-      attend = lambda q, *new: (
-        layers.shared_attention(q, prompt_kv, mask_QS, (*layers.kept(*new), mask_BTT)),
-        None,
-      )
+      def attend(q_BTNH, *new):
+        kept = layers.kept(*new)
+        return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, (*kept, mask_BTT)), kept
+
       return layer(x_BTD, rope, attend)
 
     with jax.named_scope("decoder"):
-      x_BTD, _ = layers.scan(self.layers, x_BTD, body, prompt, remat=self.remat)
-      return self.norm(x_BTD)
+      x_BTD, kv = layers.scan(self.layers, x_BTD, body, prompt, remat=self.remat)
+      return self.norm(x_BTD), kv
 
   def decode(self, blocks, x_BD, position_B, prompts, mask_QS, answers, age_B, chunk, at):
     """One token more of each of B samples of Q prompts; samples of a prompt are neighbours.

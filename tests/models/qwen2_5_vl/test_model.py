@@ -301,11 +301,11 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
   # All at once, and each sample alone with its prompt, are the same.
   extend = jax.jit(lambda m, *args: m.extend(*args))
   positions = start_B[:, None, None] + np.repeat(np.arange(T)[None, :, None], 3, 2)
-  at_once = extend(model, model.embed(answers_BT), positions, prompt_kv, batch.segments > 0)
+  at_once, _ = extend(model, model.embed(answers_BT), positions, prompt_kv, batch.segments > 0)
   np.testing.assert_allclose(at_once, found_BTD, atol=1e-4, rtol=0)
   for b in range(Q * G):
     q = b // G
-    single = extend(
+    single, _ = extend(
       model,
       model.embed(answers_BT[b : b + 1]),
       positions[b : b + 1],

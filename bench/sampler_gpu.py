@@ -1,0 +1,251 @@
+"""Group rollouts of the big presets on one GPU, beside transformers' `generate` on the same card.
+
+  python bench/sampler_gpu.py [--quick] [--presets 3b,7b]
+
+Random weights in bfloat16; 8 questions of 1,024 tokens with two pictures of 448 pixels, 8 sampled
+answers each, of 512 tokens all. Each side runs in a process of its own, after a call that compiles
+and warms. transformers has all answers in one batch, its KV cache, sdpa and num_return_sequences.
+
+"of the bound" is decode's: the bytes that a step must read (decoder and head once, each prompt's
+keys and values once, each answer's own, half of their final length on average) over the bandwidth
+that a large copy on the card reaches, over what a step took. --quick: the tiny preset, 2
+questions, answers of 32 tokens, which a CPU runs too.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import pickle
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import apart
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+GROUP, PROMPT, SIDE = 8, 1024, 448
+
+
+def config(preset, quick):
+  from cot_rm.models import qwen2_5_vl
+
+  return qwen2_5_vl.PRESETS["tiny" if quick else preset]
+
+
+def work(quick):
+  """(parts of a prompt, questions, tokens of an answer)."""
+  patches = SIDE // 14
+  picture = ("image", (1, patches, patches))
+  seen = 2 * (patches**2 // 4 + 2)
+  return [16, picture, picture, PROMPT - 16 - seen], 2 if quick else 8, 32 if quick else 512
+
+
+def make(folder, preset, quick):
+  """Writes the questions, in torch's terms and in ours."""
+  from tests.models.qwen2_5_vl import oracle
+
+  c = config(preset, quick)
+  parts, questions, _ = work(quick)
+  small = oracle.make(  # it only says what positions are
+    dataclasses.replace(
+      oracle.CONFIG,
+      vocab_size=c.vocab_size,
+      image_token_id=c.image_token_id,
+      video_token_id=c.video_token_id,
+      vision_start_token_id=c.vision_start_token_id,
+      vision_end_token_id=c.vision_end_token_id,
+    )
+  )
+  prompts = [oracle.prompt(parts, model=small, config=c, seed=i) for i in range(questions)]
+  inputs = [{k: v.numpy() for k, v in p.inputs.items()} for p in prompts]
+  with open(f"{folder}/work.pickle", "wb") as file:
+    pickle.dump(([p.encoded for p in prompts], inputs), file)
+  return {}
+
+
+def theirs(folder, preset, quick):
+  import torch
+  import transformers
+
+  from cot_rm.models import qwen2_5_vl
+
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  _, inputs = pickle.loads(Path(folder, "work.pickle").read_bytes())
+  wanted = transformers.Qwen2_5_VLConfig(**qwen2_5_vl.to_hf(config(preset, quick)))
+  with torch.device(device):
+    model = transformers.Qwen2_5_VLForConditionalGeneration._from_config(
+      wanted, dtype=torch.bfloat16, attn_implementation="sdpa"
+    ).eval()
+  given = {
+    k: torch.tensor(np.concatenate([one[k] for one in inputs]), device=device) for k in inputs[0]
+  }
+  given["pixel_values"] = given["pixel_values"].to(torch.bfloat16)
+  _, _, answer = work(quick)
+
+  def run(tokens):
+    how = transformers.GenerationConfig(
+      do_sample=True,
+      temperature=1.0,
+      top_k=0,
+      top_p=1.0,
+      num_return_sequences=GROUP,
+      max_new_tokens=tokens,
+      min_new_tokens=tokens,
+      pad_token_id=0,
+      eos_token_id=None,
+      use_cache=True,
+    )
+    model.generation_config = how
+    start = time.perf_counter()
+    with torch.inference_mode():
+      out = model.generate(**given, generation_config=how)
+    assert out.shape == (len(inputs) * GROUP, PROMPT + tokens)
+    return time.perf_counter() - start
+
+  run(4)
+  prompt_seconds = run(1)
+  found = {"seconds": run(answer), "prompt_seconds": prompt_seconds}
+  if device == "cuda":
+    found["peak"] = torch.cuda.max_memory_allocated()
+    del model
+    found["bandwidth"] = bandwidth(torch)
+    found["card"] = torch.cuda.get_device_name()
+  return found
+
+
+def bandwidth(torch):
+  """Bytes a second, read and written, of a large copy on the card."""
+  a = torch.empty(4 << 30, dtype=torch.uint8, device="cuda").random_()
+  b = torch.empty_like(a)
+  best = 0.0
+  for _ in range(6):
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    b.copy_(a)
+    end.record()
+    torch.cuda.synchronize()
+    best = max(best, 2 * a.nbytes / (begin.elapsed_time(end) / 1e3))
+  return best
+
+
+def ours(folder, preset, quick, *, chunk):
+  import jax
+  import jax.numpy as jnp
+  from flax import nnx
+
+  from cot_rm.data import packing
+  from cot_rm.models import qwen2_5_vl
+  from cot_rm.sampler import engine, sampling
+  from cot_rm.sampler.room import Room
+
+  prompts, _ = pickle.loads(Path(folder, "work.pickle").read_bytes())
+  c = config(preset, quick)
+  model = nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0), dtype=jnp.bfloat16))
+  graphdef, shapes = nnx.split(model)
+  leaves, tree = jax.tree.flatten(shapes)
+  draw = jax.jit(
+    lambda key, shape: 0.02 * jax.random.normal(key, shape, jnp.bfloat16), static_argnums=1
+  )
+  keys = jax.random.split(jax.random.key(0), len(leaves))
+  params = jax.tree.unflatten(
+    tree, [draw(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+  )
+  _, _, answer = work(quick)
+  buckets = packing.Buckets(tokens=(PROMPT,), patches=(len(prompts[0].patches),))
+  made = engine.Engine(
+    graphdef,
+    stop_ids=(),
+    banned_ids=(c.image_token_id, c.video_token_id),
+    buckets=buckets,
+    batch=functools.partial(packing.prompts, buckets=buckets),
+    rows=len(prompts),
+    position_bytes=2 * c.kept_numbers,
+    room=Room(chunk=min(chunk, answer)),
+  )
+  how = sampling.Sampling(temperature=1.0, max_tokens=answer)
+  seeds = list(range(len(prompts)))
+
+  def run(limit):
+    limits = np.full((len(prompts), GROUP), limit)
+    start = time.perf_counter()
+    out = made(params, prompts, seeds, n=GROUP, sampling=how, limits=limits)
+    seconds = time.perf_counter() - start
+    assert all(len(sample.tokens) == limit for group in out for sample in group)
+    return seconds
+
+  run(2)
+  made.report()
+  seconds = run(answer)
+  told = made.report()
+  weights = sum(x.nbytes for x in jax.tree.leaves(params["layers"]))
+  weights += 2 * c.vocab_size * c.hidden_size
+  position = 2 * c.kept_numbers
+  stats = jax.devices()[0].memory_stats() or {}
+  return {
+    "seconds": seconds,
+    "prompt_seconds": told.prompt_seconds,
+    "answer_seconds": told.answer_seconds,
+    "programs": told.programs,
+    "bytes": weights + len(prompts) * position * (PROMPT + GROUP * answer / 2),
+    "peak": stats.get("peak_bytes_in_use", float("nan")),
+  }
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    "--quick", action="store_true", help="a tiny model, 2 questions, short answers"
+  )
+  parser.add_argument("--presets", default="3b,7b")
+  parser.add_argument("--chunk", type=int, default=128, help="tokens between two looks at ends")
+  parser.add_argument("--one", help=argparse.SUPPRESS)
+  parser.add_argument("--folder", help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  if args.one:
+    do = {"make": make, "transformers": theirs, "ours": functools.partial(ours, chunk=args.chunk)}
+    sys.stdout.write(json.dumps(do[args.one](args.folder, args.presets, args.quick)) + "\n")
+    return
+  say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
+  _, questions, answer = work(args.quick)
+  tokens, found = questions * GROUP * answer, {}
+  say(
+    f"{'':<18}{'seconds':>9}{'tokens/s':>10}{'prompts, s':>12}{'ms a step':>11}"
+    f"{'of the bound':>14}{'peak, GB':>10}"
+  )
+  for preset in args.presets.split(","):
+    with tempfile.TemporaryDirectory() as folder:
+      quick = ["--quick"] * args.quick
+      given = ("--folder", folder, "--presets", preset, "--chunk", str(args.chunk), *quick)
+      alone = lambda what, given=given: apart.call(__file__, *given, "--one", what, platforms=None)
+      alone("make")
+      peer, own = alone("transformers"), alone("ours")
+    for name, r, decode in (
+      ("transformers", peer, peer["seconds"] - peer["prompt_seconds"]),
+      ("ours", own, own["answer_seconds"]),
+    ):
+      r["bound"] = own["bytes"] / peer.get("bandwidth", float("nan")) / (decode / answer)
+      say(
+        f"{preset + ' ' + name:<18}{r['seconds']:>9.2f}{tokens / r['seconds']:>10.0f}"
+        f"{r['prompt_seconds']:>12.2f}{1e3 * decode / answer:>11.2f}{r['bound']:>14.2f}"
+        f"{r.get('peak', float('nan')) / 1e9:>10.1f}"
+      )
+    found[preset] = {
+      "tokens_per_s": round(tokens / own["seconds"], 1),
+      "speedup": round(peer["seconds"] / own["seconds"], 3),
+      "of_the_bound": round(own["bound"], 3),
+      "memory_ratio": round(own["peak"] / peer.get("peak", float("nan")), 3),
+    }
+    if "card" in peer:
+      found |= {"card": peer["card"], "copy_gb_per_s": round(peer["bandwidth"] / 1e9)}
+  say(json.dumps(found))
+
+
+if __name__ == "__main__":
+  main()
