@@ -2,9 +2,11 @@ r"""The consistency reward put to the test, by a teacher who is right against it
 
 python -m cot_rm.main --config configs/careless.py
 
-The base model and the cold start of configs/tiny.py, but where this teacher sees wrong its verdict
-is right all the same, as a verdict may be that was there before its reasoning. It agrees with the
-label, so it is kept and learnt from. RL follows in two arms from the same model on the same
+The base model and the cold start of configs/tiny.py, but this teacher often sees wrong, whatever is
+to be seen, and then its verdict is right all the same, as a verdict may be that was there before
+its reasoning. It agrees with the label, so it is kept and learnt from. Errors have to be many: where
+a teacher errs as rarely as that of configs/tiny.py, RL on verdicts alone unlearns to contradict.
+RL follows in two arms from the same model on the same
 questions: R1-Reward's reward (arXiv:2505.02835) without its consistency term, and with it
 ("checked"). The column to look at is "Contradicts": verdicts against the scores before them.
 """
@@ -15,7 +17,7 @@ from configs import tiny
 def get_config(size="full"):
   c = tiny.get_config(size)
   c.stages = ("world", "base:sft", "distill", "sft", "rl", "checked:rl", "eval")
-  c.distill.teacher.careless = 1.0
+  c.distill.teacher.update(error=0.35, per_object=0.0, relation=0.0, careless=1.0)
   del c.again  # no rejection here
   c.rl.start = "sft"
   c.rl.rewards = dict(accuracy=1.0, format=0.5)

@@ -2,11 +2,14 @@ r"""What keeps RL from falling apart: an ablation under stress, on the built-in 
 
 python -m cot_rm.main --config configs/stability.py
 python -m cot_rm.main --config configs/stability.py --config.seed=1 --workdir runs/stability-1
+python -m cot_rm.main --config configs/stability.py:constant
 
 Three algorithms in five arms from one SFT model on the same questions, each rollout gone through
-four times in two parts at a learning rate that is high and stays so, all groups kept. It asks the
-family of videos that SFT has nearly learnt: rewards are almost constant, and the few that are not
-stand many standard deviations out. An arm's knobs are its own: --config.grpo.steps=60.
+four times in two parts at a learning rate that is high and stays so, all groups kept. "constant"
+asks the family of videos that SFT has nearly learnt, at a quarter of that rate: rewards are almost
+constant, and the few that are not stand many standard deviations out. An arm's knobs are its own:
+--config.grpo.steps=60.
+
 bench/stability.py draws what came. The claim of R1-Reward (arXiv:2505.02835) that this can test:
 REINFORCE++ collapses or turns NaN, StableReinforce does not.
 """
@@ -23,13 +26,15 @@ ARMS = {  # folder: algorithm, what differs in its settings
 
 
 def get_config(size="full"):
-  c = heart.get_config(size)
+  c = heart.get_config("full" if size == "constant" else size)
   c.stages = ("world", "sft", *(f"{arm}:rl" for arm in ARMS), "eval")
   c.rl.unsound = "end"
   c.rl.silent, c.rl.updates, c.rl.epochs = "keep", 2, 4
   c.rl.questions = c.rl.train_questions = 16
-  c.rl.tasks = "video_understanding"
-  c.rl.optim.update(lr=5e-4, decay=0.0)
+  c.rl.optim.update(lr=2e-3, decay=0.0)
+  if size == "constant":
+    c.rl.tasks = "video_understanding"
+    c.rl.optim.lr = 5e-4
   c.rl.steps = 2 if size == "smoke" else 120
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = c.rl.steps
   for arm, (algorithm, settings) in ARMS.items():

@@ -94,8 +94,6 @@ def _write(
   B, C = len(slots.token_B), size
   keys = memory.answers[0][0][0]
   _, K, H, P = keys.shape
-  banned_V = np.zeros(model.head.shape[0], bool)
-  banned_V[list(banned_ids)] = True
   watched_W, stop = np.array(watched_ids, np.int32), np.array(stop_ids, np.int32)
   keys_B = jax.vmap(lambda seed, g: jax.random.fold_in(jax.random.key(seed), g))(
     slots.seed_B, slots.sample_B
@@ -121,14 +119,14 @@ def _write(
     )
     logits_BV = jnp.einsum("BD,VD->BV", x_BD, model.head, preferred_element_type=jnp.float32)
     keys_t = jax.vmap(jax.random.fold_in)(keys_B, age_B)
-    token_B, drawn_B = draw.pick(jnp.where(banned_V[None], -jnp.inf, logits_BV), keys_t, sampling)
-    logps_BV = jax.nn.log_softmax(logits_BV, axis=-1)
+    token_B, drawn_B, total_B = draw.pick(logits_BV, keys_t, sampling, banned_ids)
+    logp_B = jnp.take_along_axis(logits_BV, token_B[:, None], axis=-1)[:, 0] - total_B
     put = lambda room, new: jax.lax.dynamic_update_index_in_dim(room, new, t, axis=1)
     out = out._replace(
       tokens_BC=put(out.tokens_BC, token_B),
-      logps_BC=put(out.logps_BC, jnp.take_along_axis(logps_BV, token_B[:, None], axis=-1)[:, 0]),
+      logps_BC=put(out.logps_BC, logp_B),
       drawn_BC=put(out.drawn_BC, drawn_B),
-      watched_BCW=put(out.watched_BCW, logps_BV[:, watched_W]),
+      watched_BCW=put(out.watched_BCW, logits_BV[:, watched_W] - total_B[:, None]),
       count_B=out.count_B + ~done_B,
       stopped_B=out.stopped_B | (~done_B & jnp.isin(token_B, stop)),
     )

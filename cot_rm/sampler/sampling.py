@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,41 +28,68 @@ class Sampling:
         raise ValueError(f"sampling: {name} {getattr(self, name)} is out of range")
 
 
-def pick(logits_BV, keys_B, sampling):
-  """One token a row, row b drawn with keys_B[b], which greedy ignores.
+def pick(logits_BV, keys_B, sampling, banned=()):
+  """One token a row, row b drawn with keys_B[b], which greedy ignores; never one of `banned`.
 
   Returns:
-    i32[B] tokens, and f32[B] their log-probability under the distribution they were drawn from.
+    i32[B] tokens; f32[B] their log-probability under the distribution they were drawn from; and
+    f32[B] log sum exp(logits), banned ones too: logits less this are the model's log-probabilities.
   """
+  allowed_V = np.ones(logits_BV.shape[-1], bool)
+  allowed_V[list(banned)] = False
   if sampling.temperature == 0:
-    return jnp.argmax(logits_BV, axis=-1).astype(jnp.int32), jnp.zeros(len(logits_BV))
-  scaled_BV = logits_BV / sampling.temperature
+    token_B = jnp.argmax(jnp.where(allowed_V, logits_BV, -jnp.inf), axis=-1).astype(jnp.int32)
+    return token_B, jnp.zeros(len(logits_BV)), jax.nn.logsumexp(logits_BV, axis=-1)
+  if sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1:
+    # One pass over the vocabulary serves both sums.
+    token_B, drawn_B, top_B, sum_B = _draw(logits_BV, allowed_V, keys_B)
+    sum_B += jnp.exp(logits_BV[:, ~allowed_V] - top_B[:, None]).sum(-1)
+    return token_B, drawn_B, top_B + jnp.log(sum_B)
+  scaled_BV = jnp.where(allowed_V, logits_BV, -jnp.inf) / sampling.temperature
   if sampling.top_k:
     scaled_BV = keep_top_k(scaled_BV, sampling.top_k)
   if sampling.top_p < 1:
     scaled_BV = keep_top_p(scaled_BV, sampling.top_p)
-  weights_BV = jnp.exp(scaled_BV - scaled_BV.max(-1, keepdims=True))
-  token_B = _draw(weights_BV, jax.vmap(jax.random.uniform)(keys_B))
-  weight_B = jnp.take_along_axis(weights_BV, token_B[:, None], axis=-1)[:, 0]
-  return token_B, jnp.log(weight_B / weights_BV.sum(-1))
+  token_B, drawn_B, *_ = _draw(scaled_BV, allowed_V, keys_B)
+  return token_B, drawn_B, jax.nn.logsumexp(logits_BV, axis=-1)
 
 
-def _draw(weights_BV, at_B):
-  """i32[B]: the token at which a row's running sum goes past the share `at` of the whole.
+def columns(V):
+  """W: a vocabulary is drawn from as rows of W tokens, column by column, then what is left over."""
+  return 2 ** round(math.log2(V) / 2)
 
-  One random number a row, not one a token. The sum runs over blocks, then inside of one: a running
-  sum over a vocabulary costs more than the softmax.
+
+def _draw(scaled_BV, allowed_V, keys_B):
+  """The token at which the running sum of exp(scaled) goes past a random share of the whole.
+
+  One random number a row, not one a token; and a running sum over W columns and then inside of one,
+  as that over a vocabulary costs more than the softmax. Columns, since a sum over rows of many
+  columns at a time is what a processor does in vectors.
+
+  Returns:
+    i32[B] tokens, f32[B] their log-probability; f32[B] the largest logit of a row, and f32[B] the
+    sum of exp(scaled - largest), of allowed tokens.
   """
-  V = weights_BV.shape[-1]
-  W = 2 ** round(math.log2(V) / 2)  # about as many blocks as a block has tokens
-  blocks_BNW = jnp.pad(weights_BV, ((0, 0), (0, -V % W))).reshape(len(weights_BV), -1, W)
-  sums_BN = jnp.cumsum(blocks_BNW.sum(-1), axis=-1)
-  past_B = at_B * sums_BN[:, -1]
-  n_B1 = _first(sums_BN, past_B)[:, None]
-  before_B = jnp.where(n_B1 > 0, jnp.take_along_axis(sums_BN, jnp.maximum(n_B1 - 1, 0), 1), 0)[:, 0]
-  block_BW = jnp.take_along_axis(blocks_BNW, n_B1[:, :, None], axis=1)[:, 0]
-  w_B = _first(jnp.cumsum(block_BW, axis=-1), past_B - before_B)
-  return n_B1[:, 0] * W + w_B
+  B, V = scaled_BV.shape
+  W = columns(V)
+  N = V // W
+  top_B1 = scaled_BV.max(-1, keepdims=True)
+  weigh = lambda x, allowed, top: jnp.where(allowed, jnp.exp(x - top), 0)
+  rows_BNW, allowed_NW = scaled_BV[:, : N * W].reshape(B, N, W), allowed_V[: N * W].reshape(N, W)
+  rest = weigh(scaled_BV[:, N * W :], allowed_V[N * W :], top_B1)
+  sums = [weigh(rows_BNW, allowed_NW, top_B1[:, None]).sum(1), rest]  # each of the rest is a column
+  running = jnp.cumsum(jnp.concatenate(sums, axis=-1), axis=-1)
+  past_B = jax.vmap(jax.random.uniform)(keys_B) * running[:, -1]
+  column_B = _first(running, past_B)
+  before_B = jnp.take_along_axis(running, jnp.maximum(column_B - 1, 0)[:, None], axis=1)[:, 0]
+  past_B -= jnp.where(column_B > 0, before_B, 0)
+  w_B = jnp.minimum(column_B, W - 1)
+  column_BN = jnp.take_along_axis(rows_BNW, w_B[:, None, None], axis=2)[:, :, 0]
+  column_BN = weigh(column_BN, jnp.asarray(allowed_NW.T)[w_B], top_B1)
+  row_B = _first(jnp.cumsum(column_BN, axis=-1), past_B)
+  token_B = jnp.where(column_B < W, row_B * W + column_B, N * W + column_B - W)
+  scaled_B = jnp.take_along_axis(scaled_BV, token_B[:, None], axis=1)[:, 0] - top_B1[:, 0]
+  return token_B, scaled_B - jnp.log(running[:, -1]), top_B1[:, 0], running[:, -1]
 
 
 def _first(sums_BN, past_B):
