@@ -2,11 +2,11 @@ r"""The consistency reward put to the test, by a teacher who is right against it
 
 python -m cot_rm.main --config configs/careless.py
 
-The base model and the cold start of configs/tiny.py, but this teacher often sees wrong, whatever is
-to be seen, and then its verdict is right all the same, as a verdict may be that was there before
-its reasoning. It agrees with the label, so it is kept and learnt from. Errors have to be many: where
-a teacher errs as rarely as that of configs/tiny.py, RL on verdicts alone unlearns to contradict.
-RL follows in two arms from the same model on the same
+The base model and the cold start of configs/tiny.py, but this teacher often sees wrong, whatever
+is to be seen, and then its verdict is right all the same, as a verdict may be that was there before
+its reasoning. It agrees with the label, so it is kept and learnt from. Errors have to be many:
+where a teacher errs as rarely as that of configs/tiny.py, RL on verdicts alone unlearns to
+contradict. RL follows in two arms from the same model on the same
 questions: R1-Reward's reward (arXiv:2505.02835) without its consistency term, and with it
 ("checked"). The column to look at is "Contradicts": verdicts against the scores before them.
 """
