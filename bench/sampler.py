@@ -101,7 +101,7 @@ def theirs(folder, quick):
   import torch
   import transformers
 
-  torch.set_num_threads(os.cpu_count())
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
   _, inputs, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
   model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(
     folder, dtype=torch.float32
@@ -217,7 +217,7 @@ def main():
     parts, lengths = work(args.quick)
     say(
       f"{alone('make')['parameters'] / 1e6:.0f}M parameters, {len(parts)} questions, "
-      f"{lengths.shape[1]} answers each, {lengths.sum():,} tokens, {os.cpu_count()} cores"
+      f"{lengths.shape[1]} answers each, {lengths.sum():,} tokens, {len(os.sched_getaffinity(0))} cores"
     )
     say(
       f"{'':<18}{'seconds':>9}{'tokens/s':>10}{'prompts, s':>12}{'occupancy':>11}{'peak, GB':>10}"

@@ -6,9 +6,10 @@ The base model and the cold start of configs/tiny.py, but this teacher often see
 is to be seen, and then its verdict is right all the same, as a verdict may be that was there before
 its reasoning. It agrees with the label, so it is kept and learnt from. Errors have to be many:
 where a teacher errs as rarely as that of configs/tiny.py, RL on verdicts alone unlearns to
-contradict. RL follows in two arms from the same model on the same
-questions: R1-Reward's reward (arXiv:2505.02835) without its consistency term, and with it
-("checked"). The column to look at is "Contradicts": verdicts against the scores before them.
+contradict. RL follows in two arms from the same model on the same questions, of all families, since
+what is not rewarded is not mended: R1-Reward's reward (arXiv:2505.02835) without its consistency
+term, and with it ("checked"). The column to look at is "Contradicts": verdicts against the scores
+before them.
 """
 
 from configs import tiny
@@ -19,7 +20,7 @@ def get_config(size="full"):
   c.stages = ("world", "base:sft", "distill", "sft", "rl", "checked:rl", "eval")
   c.distill.teacher.update(error=0.35, per_object=0.0, relation=0.0, careless=1.0)
   del c.again  # no rejection here
-  c.rl.start = "sft"
+  c.rl.start, c.rl.tasks = "sft", ""
   c.rl.rewards = dict(accuracy=1.0, format=0.5)
   c.checked = c.rl.copy_and_resolve_references()
   c.checked.rewards = dict(accuracy=1.0, consistency=0.5, format=0.5)
