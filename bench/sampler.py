@@ -215,9 +215,10 @@ def main():
     quick = ["--quick"] * args.quick
     alone = lambda what: apart.call(__file__, "--folder", folder, *quick, "--one", what)
     parts, lengths = work(args.quick)
+    cores = len(os.sched_getaffinity(0))
     say(
       f"{alone('make')['parameters'] / 1e6:.0f}M parameters, {len(parts)} questions, "
-      f"{lengths.shape[1]} answers each, {lengths.sum():,} tokens, {len(os.sched_getaffinity(0))} cores"
+      f"{lengths.shape[1]} answers each, {lengths.sum():,} tokens, {cores} cores"
     )
     say(
       f"{'':<18}{'seconds':>9}{'tokens/s':>10}{'prompts, s':>12}{'occupancy':>11}{'peak, GB':>10}"
