@@ -98,6 +98,7 @@ def make(folder, quick):
 
 
 def theirs(folder, quick):
+  import peer
   import torch
   import transformers
 
@@ -122,23 +123,8 @@ def theirs(folder, quick):
     def __call__(self, input_ids, scores, **_):
       return input_ids.shape[1] - longest >= wanted_B
 
-  how = transformers.GenerationConfig(
-    do_sample=True,
-    temperature=1.0,
-    top_k=0,
-    top_p=1.0,
-    num_return_sequences=group,
-    max_new_tokens=int(lengths.max()),
-    pad_token_id=0,
-    eos_token_id=None,
-    use_cache=True,
-  )
-  model.generation_config = how
-  with torch.inference_mode():
-    for _ in range(2):
-      start = time.perf_counter()
-      model.generate(**given, generation_config=how, stopping_criteria=[Ends()])
-      seconds = time.perf_counter() - start
+  for _ in range(2):
+    _, seconds = peer.generate(model, given, group=group, tokens=int(lengths.max()), ends=Ends())
   return {"seconds": seconds, "tokens": int(lengths.sum())}
 
 

@@ -69,6 +69,7 @@ def make(folder, preset, quick):
 
 
 def theirs(folder, preset, quick):
+  import peer
   import torch
   import transformers
 
@@ -88,24 +89,9 @@ def theirs(folder, preset, quick):
   _, _, answer = work(quick)
 
   def run(tokens):
-    how = transformers.GenerationConfig(
-      do_sample=True,
-      temperature=1.0,
-      top_k=0,
-      top_p=1.0,
-      num_return_sequences=GROUP,
-      max_new_tokens=tokens,
-      min_new_tokens=tokens,
-      pad_token_id=0,
-      eos_token_id=None,
-      use_cache=True,
-    )
-    model.generation_config = how
-    start = time.perf_counter()
-    with torch.inference_mode():
-      out = model.generate(**given, generation_config=how)
+    out, seconds = peer.generate(model, given, group=GROUP, tokens=tokens)
     assert out.shape == (len(inputs) * GROUP, PROMPT + tokens)
-    return time.perf_counter() - start
+    return seconds
 
   run(4)
   prompt_seconds = run(1)
@@ -225,12 +211,12 @@ def main():
       given = ("--folder", folder, "--presets", preset, "--chunk", str(args.chunk), *quick)
       alone = lambda what, given=given: apart.call(__file__, *given, "--one", what, platforms=None)
       alone("make")
-      peer, own = alone("transformers"), alone("ours")
+      other, own = alone("transformers"), alone("ours")
     for name, r, decode in (
-      ("transformers", peer, peer["seconds"] - peer["prompt_seconds"]),
+      ("transformers", other, other["seconds"] - other["prompt_seconds"]),
       ("ours", own, own["answer_seconds"]),
     ):
-      r["bound"] = own["bytes"] / peer.get("bandwidth", float("nan")) / (decode / answer)
+      r["bound"] = own["bytes"] / other.get("bandwidth", float("nan")) / (decode / answer)
       say(
         f"{preset + ' ' + name:<18}{r['seconds']:>9.2f}{tokens / r['seconds']:>10.0f}"
         f"{r['prompt_seconds']:>12.2f}{1e3 * decode / answer:>11.2f}{r['bound']:>14.2f}"
@@ -238,12 +224,12 @@ def main():
       )
     found[preset] = {
       "tokens_per_s": round(tokens / own["seconds"], 1),
-      "speedup": round(peer["seconds"] / own["seconds"], 3),
+      "speedup": round(other["seconds"] / own["seconds"], 3),
       "of_the_bound": round(own["bound"], 3),
-      "memory_ratio": round(own["peak"] / peer.get("peak", float("nan")), 3),
+      "memory_ratio": round(own["peak"] / other.get("peak", float("nan")), 3),
     }
-    if "card" in peer:
-      found |= {"card": peer["card"], "copy_gb_per_s": round(peer["bandwidth"] / 1e9)}
+    if "card" in other:
+      found |= {"card": other["card"], "copy_gb_per_s": round(other["bandwidth"] / 1e9)}
   say(json.dumps(found))
 
 
