@@ -42,15 +42,16 @@ def pick(logits_BV, keys_B, sampling, banned=()):
     return token_B, jnp.zeros(len(logits_BV)), jax.nn.logsumexp(logits_BV, axis=-1)
   if sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1:
     # One pass over the vocabulary serves both sums.
-    token_B, drawn_B, top_B, sum_B = _draw(logits_BV, allowed_V, keys_B)
-    sum_B += jnp.exp(logits_BV[:, ~allowed_V] - top_B[:, None]).sum(-1)
-    return token_B, drawn_B, top_B + jnp.log(sum_B)
+    token_B, drawn_B, total_B = _draw(logits_BV, allowed_V, keys_B)
+    if banned:
+      total_B = jnp.logaddexp(total_B, jax.nn.logsumexp(logits_BV[:, ~allowed_V], axis=-1))
+    return token_B, drawn_B, total_B
   scaled_BV = jnp.where(allowed_V, logits_BV, -jnp.inf) / sampling.temperature
   if sampling.top_k:
     scaled_BV = keep_top_k(scaled_BV, sampling.top_k)
   if sampling.top_p < 1:
     scaled_BV = keep_top_p(scaled_BV, sampling.top_p)
-  token_B, drawn_B, *_ = _draw(scaled_BV, allowed_V, keys_B)
+  token_B, drawn_B, _ = _draw(scaled_BV, allowed_V, keys_B)
   return token_B, drawn_B, jax.nn.logsumexp(logits_BV, axis=-1)
 
 
@@ -67,13 +68,12 @@ def _draw(scaled_BV, allowed_V, keys_B):
   columns at a time is what a processor does in vectors.
 
   Returns:
-    i32[B] tokens, f32[B] their log-probability; f32[B] the largest logit of a row, and f32[B] the
-    sum of exp(scaled - largest), of allowed tokens.
+    i32[B] tokens, f32[B] their log-probability, and f32[B] log sum exp(scaled) of allowed tokens.
   """
   B, V = scaled_BV.shape
   W = columns(V)
   N = V // W
-  top_B1 = scaled_BV.max(-1, keepdims=True)
+  top_B1 = jnp.where(allowed_V, scaled_BV, -jnp.inf).max(-1, keepdims=True)
   weigh = lambda x, allowed, top: jnp.where(allowed, jnp.exp(x - top), 0)
   rows_BNW, allowed_NW = scaled_BV[:, : N * W].reshape(B, N, W), allowed_V[: N * W].reshape(N, W)
   rest = weigh(scaled_BV[:, N * W :], allowed_V[N * W :], top_B1)
@@ -88,8 +88,8 @@ def _draw(scaled_BV, allowed_V, keys_B):
   column_BN = weigh(column_BN, jnp.asarray(allowed_NW.T)[w_B], top_B1)
   row_B = _first(jnp.cumsum(column_BN, axis=-1), past_B)
   token_B = jnp.where(column_B < W, row_B * W + column_B, N * W + column_B - W)
-  scaled_B = jnp.take_along_axis(scaled_BV, token_B[:, None], axis=1)[:, 0] - top_B1[:, 0]
-  return token_B, scaled_B - jnp.log(running[:, -1]), top_B1[:, 0], running[:, -1]
+  total_B = top_B1[:, 0] + jnp.log(running[:, -1])
+  return token_B, jnp.take_along_axis(scaled_BV, token_B[:, None], axis=1)[:, 0] - total_B, total_B
 
 
 def _first(sums_BN, past_B):
