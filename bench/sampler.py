@@ -5,9 +5,10 @@
 A random Qwen2.5-VL of about 100M parameters with the real vocabulary of 151,665 entries, float32,
 on the CPU. Questions of 200 to 800 tokens with one or two pictures, 8 sampled answers each, of 16
 to 256 tokens by forced lengths, the same for all. transformers has all answers in one batch, with
-its KV cache and num_return_sequences. Each runs in a process of its own, twice: the second time
-counts. "no sharing": every answer has its question for itself. "no refill": all answers of all
-questions start together and the last one ends the batch. Peak memory is the whole process's.
+its KV cache and num_return_sequences. Each runs in a process of its own, after a short run that
+warms and compiles. "no sharing": every answer has its question for itself. "no refill": as many
+slots, but a batch of questions is answered to its last token before the next one begins. Peak
+memory is the whole process's.
 """
 
 import argparse
@@ -27,10 +28,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
-OURS = {  # name: seats, samples of a prompt at a time, each sample with its own prompt
-  "ours": dict(rows=16, together=2),
-  "ours, no refill": dict(rows=16, together=0),
-  "ours, no sharing": dict(rows=32, together=1, alone=True),
+OURS = {  # name: seats, samples of a prompt at a time, and what is done otherwise
+  "ours": dict(rows=8, together=0),
+  "ours, no refill": dict(rows=8, together=0, batches=True),
+  "ours, no sharing": dict(rows=64, together=1, alone=True),
 }
 
 
@@ -97,8 +98,8 @@ def make(folder, quick):
   return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
-def theirs(folder, quick):
-  import peer
+def in_torch(folder):
+  """(model, all questions as one batch, each question alone, lengths, what ends their answers)."""
   import torch
   import transformers
 
@@ -107,69 +108,113 @@ def theirs(folder, quick):
   model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(
     folder, dtype=torch.float32
   ).eval()
-  longest, group = max(one["input_ids"].shape[1] for one in inputs), lengths.shape[1]
+  inputs = [{name: torch.tensor(x) for name, x in one.items()} for one in inputs]
+  longest = max(one["input_ids"].shape[1] for one in inputs)
   # The last token of every prompt must stand at the end.
-  padded = lambda name: torch.tensor(
-    np.concatenate(
-      [np.pad(one[name], ((0, 0), (longest - one[name].shape[1], 0))) for one in inputs]
-    )
-  )
-  joined = lambda name: torch.tensor(np.concatenate([one[name] for one in inputs]))
-  given = {name: padded(name) for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
-  given |= {name: joined(name) for name in ("pixel_values", "image_grid_thw")}
+  padded = lambda x: torch.nn.functional.pad(x, (longest - x.shape[1], 0))
+  given = {
+    name: torch.cat([padded(one[name]) for one in inputs])
+    for name in ("input_ids", "attention_mask", "mm_token_type_ids")
+  }
+  for name in ("pixel_values", "image_grid_thw"):
+    given[name] = torch.cat([one[name] for one in inputs])
   wanted_B = torch.tensor(lengths.reshape(-1))
 
   class Ends(transformers.StoppingCriteria):
     def __call__(self, input_ids, scores, **_):
       return input_ids.shape[1] - longest >= wanted_B
 
-  for _ in range(2):
-    _, seconds = peer.generate(model, given, group=group, tokens=int(lengths.max()), ends=Ends())
+  return model, given, inputs, lengths, Ends()
+
+
+def theirs(folder, quick):
+  import peer
+
+  model, given, _, lengths, ends = in_torch(folder)
+  group = lengths.shape[1]
+  peer.generate(model, given, group=group, tokens=2)
+  _, seconds = peer.generate(model, given, group=group, tokens=int(lengths.max()), ends=ends)
   return {"seconds": seconds, "tokens": int(lengths.sum())}
 
 
-def ours(folder, quick, *, rows, together, alone=False):
+def loaded(folder):
+  """(config, graphdef, parameters) of the checkpoint, as the sampler takes them."""
   from cot_rm import main
 
   main.keep_memory()
-  import functools
-
   from flax import nnx
 
-  from cot_rm.data import packing
   from cot_rm.models import hf, qwen2_5_vl
-  from cot_rm.sampler import engine, sampling
+
+  _, c, params = hf.load(folder)
+  return c, nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0))))[0], params
+
+
+def engine(c, graphdef, prompts, *, rows, together):
+  """The sampler with so many seats, and room for the longest of the prompts."""
+  import functools
+
+  from cot_rm.data import packing
+  from cot_rm.sampler import engine
   from cot_rm.sampler.room import Room
 
-  prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
-  _, c, params = hf.load(folder)
-  graphdef, _ = nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0))))
-  seeds, n = list(range(len(prompts))), lengths.shape[1]
-  if alone:
-    prompts = [one for one in prompts for _ in range(n)]
-    seeds, lengths, n = list(range(len(prompts))), lengths.reshape(-1, 1), 1
   longest = max(len(p.tokens) for p in prompts)
   buckets = packing.Buckets(
     tokens=(-(-longest // 64) * 64,), patches=(max(len(p.patches) for p in prompts),)
   )
-  made = engine.Engine(
+  return engine.Engine(
     graphdef,
     stop_ids=(),
     banned_ids=(c.image_token_id, c.video_token_id),
     buckets=buckets,
     batch=functools.partial(packing.prompts, buckets=buckets),
-    rows=min(rows, len(prompts)),
+    rows=rows,
     position_bytes=4 * c.kept_numbers,
     room=Room(together=together),
   )
-  how = sampling.Sampling(temperature=1.0, max_tokens=int(lengths.max()))
-  for _ in range(2):
-    made.report()
-    start = time.perf_counter()
-    out = made(params, prompts, seeds, n=n, sampling=how, limits=lengths)
-    seconds = time.perf_counter() - start
+
+
+def sample(made, params, prompts, lengths, *, batches=False, alone=False):
+  """(samples, seconds, figures) of answers of these lengths to these prompts.
+
+  batches: a batch of questions, as many as there are seats, to its end before the next one;
+  alone: every answer has a prompt for itself.
+  """
+  from cot_rm.sampler import sampling
+
+  seeds, how = list(range(len(prompts))), sampling.Sampling(1.0, max_tokens=int(lengths.max()))
+  if alone:
+    n = lengths.shape[1]
+    prompts, lengths = [one for one in prompts for _ in range(n)], lengths.reshape(-1, 1)
+    seeds = list(range(len(prompts)))
+  size = made.rows if batches else len(prompts)
+  made.report()
+  start, out = time.perf_counter(), []
+  for at in range(0, len(prompts), size):
+    some = slice(at, at + size)
+    out += made(
+      params,
+      prompts[some],
+      seeds[some],
+      n=lengths.shape[1],
+      sampling=how,
+      limits=lengths[some],
+    )
+  seconds = time.perf_counter() - start
   assert [[len(s.tokens) for s in group] for group in out] == lengths.tolist()
-  told = made.report()
+  return out, seconds, made.report()
+
+
+def ours(folder, quick, *, rows, together, **how):
+  prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
+  c, graphdef, params = loaded(folder)
+  made = engine(
+    c, graphdef, prompts * (rows if how.get("alone") else 1), rows=rows, together=together
+  )
+  longest = np.full_like(lengths, 2)
+  longest[0, 0] = lengths.max()  # the shapes follow from the longest answer
+  sample(made, params, prompts, longest, **how)
+  _, seconds, told = sample(made, params, prompts, lengths, **how)
   return {
     "seconds": seconds,
     "tokens": int(lengths.sum()),

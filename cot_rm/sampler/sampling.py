@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,76 +29,88 @@ class Sampling:
         raise ValueError(f"sampling: {name} {getattr(self, name)} is out of range")
 
 
-def pick(logits_BV, keys_B, sampling, banned=()):
-  """One token a row, row b drawn with keys_B[b], which greedy ignores; never one of `banned`.
+class Picked(NamedTuple):
+  """The token that each sequence goes on with."""
 
-  Returns:
-    i32[B] tokens; f32[B] their log-probability under the distribution they were drawn from; and
-    f32[B] log sum exp(logits), banned ones too: logits less this are the model's log-probabilities.
+  token_B: jax.Array  # i32
+  logp_B: jax.Array  # f32, of the model: before temperature, top-p, top-k and banned tokens
+  drawn_B: jax.Array  # f32, of the distribution that it was drawn from
+  watched_BW: jax.Array  # f32, of the model, of the tokens that are watched
+
+
+def pick(logits_VB, keys_B, sampling, *, banned=(), watched=()):
+  """One token a sequence, that of b drawn with keys_B[b], which greedy ignores; none of `banned`.
+
+  Args:
+    logits_VB: f32. The vocabulary comes first, as the product with the head makes it fastest, and
+      so that a pass over it takes all sequences at a time.
   """
-  allowed_V = np.ones(logits_BV.shape[-1], bool)
-  allowed_V[list(banned)] = False
+  banned, watched = np.array(banned, np.int32), np.array(watched, np.int32)
+  others_B = jax.nn.logsumexp(logits_VB[banned], axis=0) if len(banned) else -jnp.inf
+  logits_VB = logits_VB.at[banned].set(-jnp.inf)
   if sampling.temperature == 0:
-    token_B = jnp.argmax(jnp.where(allowed_V, logits_BV, -jnp.inf), axis=-1).astype(jnp.int32)
-    return token_B, jnp.zeros(len(logits_BV)), jax.nn.logsumexp(logits_BV, axis=-1)
-  if sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1:
-    # One pass over the vocabulary serves both sums.
-    token_B, drawn_B, total_B = _draw(logits_BV, allowed_V, keys_B)
-    if banned:
-      total_B = jnp.logaddexp(total_B, jax.nn.logsumexp(logits_BV[:, ~allowed_V], axis=-1))
-    return token_B, drawn_B, total_B
-  scaled_BV = jnp.where(allowed_V, logits_BV, -jnp.inf) / sampling.temperature
+    token_B = jnp.argmax(logits_VB, axis=0).astype(jnp.int32)
+    drawn_B, total_B = jnp.zeros(len(token_B)), jax.nn.logsumexp(logits_VB, axis=0)
+  elif sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1:
+    token_B, drawn_B, total_B = _draw(logits_VB, keys_B)  # one pass serves both sums
+  else:
+    token_B, drawn_B, _ = _draw(_reshaped(logits_VB, sampling), keys_B)
+    total_B = jax.nn.logsumexp(logits_VB, axis=0)
+  total_B = jnp.logaddexp(total_B, others_B)
+  return Picked(
+    token_B, _at(logits_VB, token_B) - total_B, drawn_B, logits_VB[watched].T - total_B[:, None]
+  )
+
+
+def _reshaped(logits_VB, sampling):
+  scaled_BV = logits_VB.T / sampling.temperature
   if sampling.top_k:
     scaled_BV = keep_top_k(scaled_BV, sampling.top_k)
   if sampling.top_p < 1:
     scaled_BV = keep_top_p(scaled_BV, sampling.top_p)
-  token_B, drawn_B, _ = _draw(scaled_BV, allowed_V, keys_B)
-  return token_B, drawn_B, jax.nn.logsumexp(logits_BV, axis=-1)
+  return scaled_BV.T
 
 
-def columns(V):
-  """W: a vocabulary is drawn from as rows of W tokens, column by column, then what is left over."""
-  return 2 ** round(math.log2(V) / 2)
-
-
-def _draw(scaled_BV, allowed_V, keys_B):
+def _draw(scaled_VB, keys_B):
   """The token at which the running sum of exp(scaled) goes past a random share of the whole.
 
-  One random number a row, not one a token; and a running sum over W columns and then inside of one,
-  as that over a vocabulary costs more than the softmax. Columns, since a sum over rows of many
-  columns at a time is what a processor does in vectors.
+  One random number a sequence, not one a token; and a running sum over groups of G neighbours and
+  then inside of one group, as that over a vocabulary costs more than the softmax.
 
   Returns:
-    i32[B] tokens, f32[B] their log-probability, and f32[B] log sum exp(scaled) of allowed tokens.
+    i32[B] tokens, f32[B] their log-probability, and f32[B] log sum exp(scaled).
   """
-  B, V = scaled_BV.shape
-  W = columns(V)
-  N = V // W
-  top_B1 = jnp.where(allowed_V, scaled_BV, -jnp.inf).max(-1, keepdims=True)
-  weigh = lambda x, allowed, top: jnp.where(allowed, jnp.exp(x - top), 0)
-  rows_BNW, allowed_NW = scaled_BV[:, : N * W].reshape(B, N, W), allowed_V[: N * W].reshape(N, W)
-  rest = weigh(scaled_BV[:, N * W :], allowed_V[N * W :], top_B1)
-  sums = [weigh(rows_BNW, allowed_NW, top_B1[:, None]).sum(1), rest]  # each of the rest is a column
-  running = jnp.cumsum(jnp.concatenate(sums, axis=-1), axis=-1)
-  past_B = jax.vmap(jax.random.uniform)(keys_B) * running[:, -1]
-  column_B = _first(running, past_B)
-  before_B = jnp.take_along_axis(running, jnp.maximum(column_B - 1, 0)[:, None], axis=1)[:, 0]
-  past_B -= jnp.where(column_B > 0, before_B, 0)
-  w_B = jnp.minimum(column_B, W - 1)
-  column_BN = jnp.take_along_axis(rows_BNW, w_B[:, None, None], axis=2)[:, :, 0]
-  column_BN = weigh(column_BN, jnp.asarray(allowed_NW.T)[w_B], top_B1)
-  row_B = _first(jnp.cumsum(column_BN, axis=-1), past_B)
-  token_B = jnp.where(column_B < W, row_B * W + column_B, N * W + column_B - W)
-  total_B = top_B1[:, 0] + jnp.log(running[:, -1])
-  return token_B, jnp.take_along_axis(scaled_BV, token_B[:, None], axis=1)[:, 0] - total_B, total_B
+  V, B = scaled_VB.shape
+  G = 2 ** round(math.log2(V) / 2)
+  N = V // G
+  top_B = scaled_VB.max(0)
+  weigh = lambda x: jnp.exp(x - top_B.reshape((1,) * (x.ndim - 1) + (B,)))
+  whole_NB = weigh(scaled_VB[: N * G].reshape(N, G, B)).sum(1)
+  rest_1B = weigh(scaled_VB[N * G :]).sum(0, keepdims=True)
+  running_NB = jnp.cumsum(jnp.concatenate([whole_NB, rest_1B]), axis=0)
+  past_B = jax.vmap(jax.random.uniform)(keys_B) * running_NB[-1]
+  group_B = _first(running_NB, past_B)
+  before_B = jnp.where(group_B > 0, _at(running_NB, jnp.maximum(group_B - 1, 0)), 0)
+  place_GB = group_B[None] * G + np.arange(G)[:, None]
+  inside_GB = jnp.take_along_axis(
+    scaled_VB, place_GB, axis=0, mode="fill", fill_value=-jnp.inf
+  )  # the last group is shorter
+  token_B = group_B * G + _first(jnp.cumsum(weigh(inside_GB), axis=0), past_B - before_B)
+  total_B = top_B + jnp.log(running_NB[-1])
+  return token_B, _at(scaled_VB, token_B) - total_B, total_B
 
 
-def _first(sums_BN, past_B):
+def _at(x_NB, place_B):
+  """[B]: of each column what stands at its place."""
+  return jnp.take_along_axis(x_NB, place_B[None], axis=0)[0]
+
+
+def _first(sums_NB, past_B):
   """i32[B]: the first place whose running sum is above `past`, among those that add to it."""
   # A place without weight adds nothing to the sum: it is neither first above the number, nor where
   # rounding brings the number up to the whole sum, first to reach that.
-  above_B = (sums_BN <= past_B[:, None]).sum(-1, dtype=jnp.int32)
-  whole_B = (sums_BN < sums_BN[:, -1:]).sum(-1, dtype=jnp.int32)
+  above_B = (sums_NB <= past_B[None]).sum(0, dtype=jnp.int32)
+  whole_B = (sums_NB < sums_NB[-1:]).sum(0, dtype=jnp.int32)
   return jnp.minimum(above_B, whole_B)
 
 

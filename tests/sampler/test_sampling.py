@@ -14,7 +14,8 @@ KEYS = jax.random.split(jax.random.key(0), 4000)
 
 
 def draw(logits_BV, keys, **how):
-  return sampling.pick(jnp.asarray(logits_BV), keys, sampling.Sampling(**how))[:2]
+  picked = sampling.pick(jnp.asarray(logits_BV).T, keys, sampling.Sampling(**how))
+  return picked.token_B, picked.drawn_B
 
 
 def frequencies(**how):
@@ -80,14 +81,11 @@ def test_a_draw_is_where_the_running_sum_of_probabilities_passes_the_number(V):
   logits_BV = rng.normal(size=(500, V)).astype(np.float32) * 3
   logits_BV[:, ::3] = -np.inf
   keys = KEYS[:500]
-  W, whole = sampling.columns(V), V // sampling.columns(V) * sampling.columns(V)
-  order_V = np.r_[np.arange(whole).reshape(-1, W).T.reshape(-1), whole:V]
-  weights_BV = np.exp(logits_BV.astype(np.float64))[:, order_V]
+  weights_BV = np.exp(logits_BV.astype(np.float64))
   sums_BV = np.cumsum(weights_BV, axis=-1)
   at_B = np.asarray(jax.vmap(jax.random.uniform)(keys)) * sums_BV[:, -1]
   tokens, _ = draw(logits_BV, keys, temperature=1.0)
-  places = np.argsort(order_V)[np.asarray(tokens)]
-  low_B, high_B = (sums_BV - weights_BV)[range(500), places], sums_BV[range(500), places]
+  low_B, high_B = (sums_BV - weights_BV)[range(500), tokens], sums_BV[range(500), tokens]
   off = 1e-5 * sums_BV[:, -1]  # float32
   assert (low_B - off <= at_B).all() and (at_B <= high_B + off).all()
   assert np.isfinite(logits_BV[range(500), tokens]).all()
@@ -101,9 +99,13 @@ def test_what_is_banned_is_never_drawn_and_still_counts_for_the_model(how, more)
   logits_BV = np.random.default_rng(0).normal(size=(4000, 37)).astype(np.float32)
   logits_BV[:, [3, 36]] += more
   how = sampling.Sampling(**{"temperature": 0.7} | how)
-  tokens, drawn, total = sampling.pick(jnp.asarray(logits_BV), KEYS, how, banned=(3, 36))
+  tokens, logps, drawn, watched = sampling.pick(
+    jnp.asarray(logits_BV.T), KEYS, how, banned=(3, 36), watched=(5, 0)
+  )
   assert not np.isin(tokens, [3, 36]).any()
-  np.testing.assert_allclose(total, scipy.special.logsumexp(logits_BV, axis=-1), rtol=1e-5)
+  expected = scipy.special.log_softmax(logits_BV, axis=-1)
+  np.testing.assert_allclose(logps, expected[range(4000), tokens], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(watched, expected[:, [5, 0]], rtol=1e-5, atol=1e-5)
   if how.temperature == 1:
     logits_BV[:, [3, 36]] = -np.inf
     expected = logits_BV[range(4000), tokens] - scipy.special.logsumexp(logits_BV, axis=-1)
