@@ -132,7 +132,7 @@ def ours(folder, quick):
   few[0, 0] = lengths.max()
   sample = lambda lengths: sampler.sample(made, state.params, prompts, lengths)[0]
   batch = packed(sample(few))
-  logps = logprobs.make(graphdef).lower(reference, batch).compile()
+  logps = logprobs.make(graphdef, masked=True).lower(reference, batch).compile()
   batch = dataclasses.replace(batch, ref_logps=batch.old_logps)
   update = step.lower(state, batch).compile()
 

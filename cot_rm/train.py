@@ -58,7 +58,7 @@ def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
   """
 
   def loss(params, batch, weights_BT):
-    logps_BT = logprobs.of(nnx.merge(graphdef, params), batch)
+    logps_BT = logprobs.of(nnx.merge(graphdef, params), batch, masked=True)
     return loss_fn(logps_BT, batch, weights_BT)[0], logps_BT
 
   gradient = jax.grad(loss, has_aux=True)

@@ -12,21 +12,25 @@ from cot_rm.kernels import token_logps as kernel
 from cot_rm.models import layers
 
 
-def of(model, batch):
+def of(model, batch, *, masked=False):
   """f32[B, T]: log-probability of each token given what is before it.
 
   Where the batch has `prompts` a prompt and its pictures are computed once for all its answers.
-  Else 0 at the first token, which nothing is before.
+  Else 0 at the first token, which nothing is before. masked: 0, too, where batch.mask is, without
+  the work.
   """
+  mask_BT = batch.mask if masked else None
   if batch.prompts is not None:
-    return _after_prompts(model, batch)
+    return _after_prompts(model, batch, mask_BT)
   x_BTD, _ = _read(model, batch)
+  if masked:
+    mask_BT = mask_BT[:, 1:]
   with jax.named_scope("token_logps"):
-    logps_BT = kernel.token_logps(x_BTD[:, :-1], model.head, batch.tokens[:, 1:])
+    logps_BT = kernel.token_logps(x_BTD[:, :-1], model.head, batch.tokens[:, 1:], mask_BT)
   return jnp.pad(logps_BT, ((0, 0), (1, 0)))
 
 
-def _after_prompts(model, batch):
+def _after_prompts(model, batch, mask_BT):
   B = len(batch.tokens)
   x_QSD, prompt_kv = _read(model, batch.prompts)
   segments_QS = batch.prompts.segments
@@ -36,7 +40,7 @@ def _after_prompts(model, batch):
   first_B1D = jnp.repeat(x_Q1D, B // len(x_QSD), axis=0)
   before_BTD = jnp.concatenate([first_B1D, x_BTD[:, :-1]], axis=1)
   with jax.named_scope("token_logps"):
-    return kernel.token_logps(before_BTD, model.head, batch.tokens)
+    return kernel.token_logps(before_BTD, model.head, batch.tokens, mask_BT)
 
 
 def _read(model, batch):
@@ -46,6 +50,6 @@ def _read(model, batch):
   return model.prefill(x_BTD, batch.positions, batch.segments)
 
 
-def make(graphdef):
+def make(graphdef, *, masked=False):
   """`(params, batch) -> f32[B, T]`, compiled."""
-  return jax.jit(lambda params, batch: of(nnx.merge(graphdef, params), batch))
+  return jax.jit(lambda params, batch: of(nnx.merge(graphdef, params), batch, masked=masked))

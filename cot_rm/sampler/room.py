@@ -2,9 +2,13 @@
 
 import dataclasses
 
+import jax
+
 from cot_rm.sampler.weights import KEPT
 
-PARTS = 4  # of an answer: those that no sample needs yet are not read
+# Of an answer: those that no sample needs yet are not read. A GPU or TPU would wait longer for the
+# decision, once a layer, than it takes to read all.
+PARTS, ELSEWHERE = 4, 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +33,9 @@ class Room:
         raise ValueError(f"config.sampler.{name} is {getattr(self, name)!r}")
 
   def parts(self, answer):
-    """Sizes of the parts in which an answer's positions are held, whole chunks, at most PARTS."""
+    """Sizes of the parts in which an answer's positions are held: whole chunks, all alike."""
     chunks = -(-answer // self.chunk)
-    each = -(-chunks // PARTS)
+    each = -(-chunks // (PARTS if jax.default_backend() == "cpu" else ELSEWHERE))
     return (each * self.chunk,) * -(-chunks // each)
 
   def positions(self, prompt, answer, group):

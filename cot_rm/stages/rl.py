@@ -61,7 +61,7 @@ def run(config, workdir, name):
     weigh=functools.partial(masked.weights, how=settings.aggregate, length=settings.max_tokens),
     accumulate=knobs.accumulate,
   )
-  logps = logprobs.make(policy.graphdef)
+  logps = logprobs.make(policy.graphdef, masked=True)
   data = _questions(config, workdir, knobs, policy)
 
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)

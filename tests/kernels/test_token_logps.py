@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cot_rm import sharding
 from cot_rm.kernels import token_logps as kernel
 
 B, T, D = 2, 3, 5
@@ -41,6 +42,38 @@ def test_values_and_gradients_are_those_of_the_definition(V, chunk):
   np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=1e-5)
   np.testing.assert_allclose(dx, dx_ref, atol=1e-5, rtol=1e-5)
   np.testing.assert_allclose(dw, dw_ref, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 2, 4, 5, 6, 99])
+@pytest.mark.parametrize("wanted", [None, 0, 1, 4, 6])
+def test_in_blocks_and_where_only_some_are_wanted_it_is_the_same(block, wanted):
+  args, mask_BT = inputs(23), None
+  if wanted is not None:
+    mask_BT = np.random.default_rng(wanted).permutation(np.arange(B * T) < wanted).reshape(B, T)
+  full = np.ones((B, T), bool) if wanted is None else mask_BT
+  mask_BT = None if wanted is None else mask_BT.astype(np.float32)
+  run = lambda x, w, tokens: kernel.token_logps(x, w, tokens, mask_BT, chunk=8, block=block)
+  found, grads = both(run, *args)
+  wanted_BT, grads_ref = both(lambda *a: jnp.where(full, kernel.token_logps_ref(*a), 0), *args)
+  np.testing.assert_allclose(found, wanted_BT, atol=1e-5, rtol=1e-5)
+  for a, b in zip(grads, grads_ref, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [1, 8])
+def test_a_mask_means_the_same_on_many_devices(parts):
+  x_BTD, w_VD, tokens_BT, g_BT = (np.repeat(a, 4, 0) for a in inputs(23))
+  w_VD, mask_BT = w_VD[:23], (g_BT > 0).astype(np.float32)
+  mesh = sharding.make_mesh({"data": parts}, jax.devices()[:parts])
+  rows = jax.NamedSharding(mesh, jax.P("data"))
+  with jax.set_mesh(mesh):
+    put = lambda x: jax.device_put(x, rows)
+    run = lambda x, w, tokens: kernel.token_logps(x, w, tokens, put(mask_BT), chunk=8)
+    found, grads = jax.jit(lambda *a: both(run, *a))(put(x_BTD), w_VD, put(tokens_BT), put(g_BT))
+  ref = lambda *a: jnp.where(mask_BT > 0, kernel.token_logps_ref(*a), 0)
+  wanted, grads_ref = both(ref, x_BTD, w_VD, tokens_BT, g_BT)
+  for a, b in zip((found, *grads), (wanted, *grads_ref), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_the_definition_is_torchs():

@@ -105,8 +105,8 @@ def test_blank_pictures_make_a_difference_and_it_is_logged(workdir, config, rewa
 def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewarded, monkeypatch):
   real = rl.logprobs.make
 
-  def blind(graphdef):
-    logps = real(graphdef)
+  def blind(graphdef, **how):
+    logps = real(graphdef, **how)
     return lambda params, batch: logps(
       params,
       dataclasses.replace(batch, prompts=dataclasses.replace(batch.prompts, pictures=None)),

@@ -176,8 +176,8 @@ class Model(nnx.Module):
       prompts: list, of Q prompts.
       mask_QS: which positions of the prompts count.
       answers: list of lists, of what came before the chunk in parts of one size; of row b the first
-        age_B[b] positions count. Parts of which no row needs any are not read: decoding is bound by
-        the memory that it reads.
+        age_B[b] positions count. Of several parts those of which no row needs any are not read:
+        decoding is bound by the memory that it reads.
       chunk: list, of the chunk that is being made, in which this is token number `at`.
 
     Returns:
@@ -199,6 +199,8 @@ class Model(nnx.Module):
             own = [(*part, old_B1P(i)) for i, part in enumerate(answer[:count])]
             return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, (*room, new_B1C))
 
+          if len(answer) == 1:
+            return over(1), room
           counts = range(len(answer) + 1)
           return jax.lax.switch(used, [functools.partial(over, n) for n in counts]), room
 
