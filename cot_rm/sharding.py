@@ -93,6 +93,41 @@ def put(batch, mesh, rules):
   )
 
 
+def unit():
+  """What the rows that a process brings to a batch of all processes must be a multiple of.
+
+  Raises ValueError where the ambient rules do not spread "batch" over all processes alike.
+  """
+  if jax.process_count() == 1:
+    return 1
+  count, rest = divmod(shares(*_scope.get()), jax.process_count())
+  if rest or not count:
+    raise ValueError(
+      f'the axis "batch" has {shares(*_scope.get())} shares for {jax.process_count()} processes; '
+      f"change config.mesh.shape or this mesh's rules"
+    )
+  return count
+
+
+def join(tree):
+  """Host arrays, this process's rows, as arguments of a program of all processes; inside `use`."""
+  return tree if jax.process_count() == 1 else put(tree, *_scope.get())
+
+
+def part(tree):
+  """The way back from `join` for what came of it, laid out over "batch": host arrays."""
+  return jax.device_get(tree) if jax.process_count() == 1 else jax.tree.map(local, tree)
+
+
+def rows(tree):
+  """Inside a program: arrays with their rows over "batch", where they can be shared equally."""
+  if (scope := _scope.get()) is None:
+    return tree
+  count = shares(*scope)
+  lay = lambda x: constrain(x, "batch", *[None] * (x.ndim - 1))
+  return jax.tree.map(lambda x: x if len(x) % count else lay(x), tree)
+
+
 def everyone(x):
   """A host array of every process, one behind the other, on every process; itself where one is."""
   if jax.process_count() == 1:

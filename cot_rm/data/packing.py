@@ -73,11 +73,21 @@ def check_pictures(prompt):
     )
 
 
-def prompts(encoded, buckets, *, rows):
-  """Prompts, padded on the right, as a Batch of `rows` rows; rows without a prompt are padding."""
-  _check_rows(len(encoded), rows)
+def prompts(encoded, buckets, *, rows, like=None):
+  """Prompts, padded on the right, as a Batch of `rows` rows; rows without a prompt are padding.
+
+  like: (tokens, patches, numbers of a patch) of the batch, where it must fit that of other
+    processes; there may be no prompt then. None: the smallest that holds these.
+  """
+  if like is None or encoded:
+    _check_rows(len(encoded), rows)
   return _batch(
-    [[Item(e, np.zeros(0, np.int32))] for e in encoded], [[e] for e in encoded], buckets, rows, rows
+    [[Item(e, np.zeros(0, np.int32))] for e in encoded],
+    [[e] for e in encoded],
+    buckets,
+    rows,
+    rows,
+    like,
   )
 
 
@@ -110,14 +120,17 @@ def _check_rows(count, rows):
     raise ValueError(f"{count} items for a batch of {rows} rows")
 
 
-def _batch(packed, pictured, buckets, rows, picture_rows):
+def _batch(packed, pictured, buckets, rows, picture_rows, like=None):
   """`packed`: the items of each row. `pictured`: the prompts of each row of pictures."""
-  longest = max(packed, key=_tokens)
-  length = buckets.length(longest[0].prompt.id, _tokens(longest))
+  if like is None:
+    longest = max(packed, key=_tokens)
+    length = buckets.length(longest[0].prompt.id, _tokens(longest))
+    like = (length, *_patches(pictured, buckets))
+  length, *patches = like
   out = _empty(rows, length)
   for b, row in enumerate(packed):
     _fill_text({name: array[b] for name, array in out.items()}, row)
-  return Batch(pictures=_pictures(pictured, buckets, picture_rows), **out)
+  return Batch(pictures=_pictures(pictured, picture_rows, *patches), **out)
 
 
 def _empty(rows, length):
@@ -161,13 +174,17 @@ def _fill_answer(out, item, at):
     out["old_logps"][at:end] = item.logps
 
 
-def _pictures(pictured, buckets, rows):
+def _patches(pictured, buckets):
+  """(patches of a row, numbers of a patch)."""
   counts = [sum(len(prompt.patches) for prompt in row) for row in pictured]
   most = int(np.argmax(counts))
   size = buckets.patch_count(pictured[most][0].id, counts[most])
+  return size, max(prompt.patches.shape[1] for row in pictured for prompt in row)
+
+
+def _pictures(pictured, rows, size, numbers):
   if size == 0:
     return None
-  numbers = max(prompt.patches.shape[1] for row in pictured for prompt in row)
   out = Pictures(
     patches=np.zeros((rows, size, numbers), np.float32),
     hw=np.zeros((rows, size, 2), np.int32),

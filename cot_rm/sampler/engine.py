@@ -4,17 +4,19 @@ A fixed number of seats holds a prompt each, a fixed number of slots behind each
 slot whose sample ends takes its prompt's next one, a seat whose samples have all ended the next
 prompt, between chunks of tokens. Shapes never change, so nothing is compiled after the first calls;
 and what is sampled does not depend on who sits beside.
+
+Of several processes each has seats and prompts of its own in arrays of all. They run the same
+programs at the same time: between chunks they agree on whether anyone reads prompts, or goes on.
 """
 
 import dataclasses
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from cot_rm.models import layers
+from cot_rm import sharding
 from cot_rm.sampler import figures, programs
 from cot_rm.sampler.room import Room
 
@@ -71,8 +73,9 @@ class Engine:
       banned_ids: tokens that are never sampled (those that stand for pictures).
       watched_ids: tokens whose log-probability is recorded at every step.
       buckets: packing.Buckets, the shapes that prompts may have.
-      batch: `(prompts, rows) -> schema.Batch` of so many rows, padded to the buckets.
-      rows: seats, at most.
+      batch: `(prompts, rows, like) -> schema.Batch` of so many rows, padded to the shape `like`:
+        (tokens, patches, numbers of a patch).
+      rows: seats of a process, at most.
       position_bytes: of the keys and values of one position.
       room: Room.
     """
@@ -146,11 +149,14 @@ class Engine:
     if limits is None:
       limits = np.full((len(prompts), n), sampling.max_tokens)
     lengths = [self.buckets.length(p.id, len(p.tokens)) for p in prompts]
-    for length in sorted(set(lengths)):
+    # The lengths that anyone has.
+    sizes = sorted(self.buckets.tokens)
+    used = sharding.everyone([[size in lengths for size in sizes]]).any(0)
+    for length in (size for size, one in zip(sizes, used, strict=True) if one):
       places = [place for place, other in enumerate(lengths) if other == length]
       # Prompts with as many patches are read together.
       places.sort(key=lambda at: self.buckets.patch_count(prompts[at].id, len(prompts[at].patches)))
-      name = prompts[places[0]].id
+      name = prompts[places[0]].id if places else ""
       run = _Run(self, params, prompts, seeds, n, sampling, limits, out, length, name)
       run(places, watch, enough, progress)
     return out
@@ -165,7 +171,7 @@ class _Run:
     room = engine.room
     self.S, self.G = length, min(n, room.together or n)
     self.parts = room.parts(sampling.max_tokens)
-    self.R = room.seats(
+    seats = room.seats(
       engine.rows,
       name=name,
       prompt=self.S,
@@ -173,6 +179,9 @@ class _Run:
       group=self.G,
       position_bytes=engine.position_bytes,
     )
+    unit = sharding.unit()
+    self.R = max(seats // unit, 1) * unit
+    self.read_at_once = max(self.R // 4 // unit, 1) * unit
     self.B = self.R * self.G
     engine.tell(self.R, self.S, self.G, sum(self.parts))
     self.seats = [None] * self.R
@@ -191,7 +200,7 @@ class _Run:
 
   def __call__(self, places, watch, enough, progress):
     waiting = list(reversed(places))
-    while waiting or any(seat is not None for seat in self.seats):
+    while sharding.everyone([bool(waiting) or any(seat is not None for seat in self.seats)]).any():
       self._seat(waiting)
       self._start()
       done = self._grow(watch, enough)
@@ -204,28 +213,48 @@ class _Run:
     Fewer would be read in a batch that is mostly padding: they wait until so many are free. A batch
     of another size would be computed in another order, and round otherwise.
     """
-    size = max(self.R // 4, 1)
-    while waiting:
+    size = self.read_at_once
+    while True:
       free = [r for r, seat in enumerate(self.seats) if seat is None]
-      if len(free) < min(size, len(waiting)):
+      some = self._next(waiting, len(free))
+      prompts = [self.prompts[at] for at in some]
+      # Whoever has none to read fits what it brings to what the others read.
+      like = sharding.everyone([self._shape(prompts)]).max(0)
+      if not like.any():
         break
-      count = lambda at: self.engine.buckets.patch_count("", len(self.prompts[at].patches))
-      some = [waiting.pop()]
-      while waiting and len(some) < min(size, len(free)) and count(waiting[-1]) == count(some[0]):
-        some.append(waiting.pop())
-      batch = self.engine.batch([self.prompts[at] for at in some], rows=size)
+      batch = self.engine.batch(prompts, rows=size, like=like)
       began = time.monotonic()
-      read = jax.block_until_ready(self.engine._read(self.params, batch))
+      read = self.engine._read(self.params, sharding.join(batch))
+      read = jax.block_until_ready(read)
       self._tell_read(some, size, read, time.monotonic() - began)
+      processes = jax.process_count()
       if self.memory is None:
-        self.memory = self._empty(read)
-      seats_r = np.full(size, self.R, np.int32)
-      seats_r[: len(some)] = free[: len(some)]
-      self.memory = self.engine._fill(self.memory, read, seats_r)
+        self.memory = programs.empty(read, seats=self.R * processes, group=self.G, parts=self.parts)
+      seats_r = np.full(size, self.R * processes, np.int32)
+      seats_r[: len(some)] = np.array(free[: len(some)], int) + self.R * jax.process_index()
+      self.memory = self.engine._fill(self.memory, read, sharding.join(seats_r))
       for r, at in zip(free, some, strict=False):
         self.seats[r] = _Seat(at, waiting=list(range(self.n))[::-1])
         # A prompt's last token is the first that each of its samples reads.
         self.mask_RS[r] = np.arange(self.S) < len(self.prompts[at].tokens) - 1
+
+  def _shape(self, prompts):
+    """(tokens, patches, numbers of a patch) of a batch of prompts; zeros of none."""
+    if not prompts:
+      return 0, 0, 0
+    count = self.engine.buckets.patch_count(prompts[0].id, len(prompts[0].patches))
+    return self.S, count, max(prompt.patches.shape[1] for prompt in prompts)
+
+  def _next(self, waiting, free):
+    """Takes the places of the prompts that are read next from those that wait; none: not now."""
+    most = min(self.read_at_once, len(waiting))
+    if not waiting or free < most:
+      return []
+    count = lambda at: self.engine.buckets.patch_count("", len(self.prompts[at].patches))
+    some = [waiting.pop()]
+    while len(some) < most and count(waiting[-1]) == count(some[0]):
+      some.append(waiting.pop())
+    return some
 
   def _tell_read(self, some, size, read, seconds):
     tokens, told = sum(len(self.prompts[at].tokens) for at in some), self.engine.figures
@@ -233,15 +262,9 @@ class _Run:
     told.prompt_tokens += tokens
     told.prompt_room += size * self.S
     told.prompt_seconds += seconds
-    each = sum(x.nbytes for kv in read for x in kv) // (size * self.S)  # bytes of a position
+    positions = size * jax.process_count() * self.S
+    each = sum(x.nbytes for kv in read for x in kv) // positions  # bytes of a position
     told.shared_bytes += each * tokens * (self.n - 1)
-
-  def _empty(self, read):
-    like = lambda x, rows: jnp.zeros((rows, *x.shape[1:]), x.dtype)
-    prompts = [(like(k, self.R), like(v, self.R)) for k, v in read]
-    part = lambda k, size: layers.empty_kept(self.B, k.shape[1], k.shape[2], size, k.dtype)
-    answers = [[part(k, size) for size in self.parts] for k, _ in read]
-    return programs.Memory(prompts, answers)
 
   def _start(self):
     """Samples that wait into slots of their seat that are free."""
@@ -264,12 +287,12 @@ class _Run:
     self.memory, chunk = self.engine._write(
       self.params,
       self.memory,
-      self.mask_RS,
-      s,
+      sharding.join(self.mask_RS),
+      sharding.join(s),
       sampling=self.sampling,
       size=self.engine.room.chunk,
     )
-    chunk = jax.device_get(chunk)
+    chunk = sharding.part(chunk)
     told = self.engine.figures
     told.answer_tokens += int(chunk.count_B[s.live_B].sum())
     told.answer_room += int(chunk.count_B.max()) * self.B

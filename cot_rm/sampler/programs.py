@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from cot_rm import sharding
 from cot_rm.models import layers
 from cot_rm.sampler import sampling as draw
 
@@ -85,6 +86,16 @@ def _read(graphdef, piece, params, prompts):
   return [(kept[0][i], kept[1][i]) for i in range(len(kept[0]))]
 
 
+@functools.partial(jax.jit, static_argnames=("seats", "group", "parts"))
+def empty(read, *, seats, group, parts):
+  """Memory for what `read` gives: so many seats, so many slots of each, sizes of answers' parts."""
+  like = lambda x: jnp.zeros((seats, *x.shape[1:]), x.dtype)
+  part = lambda k, size: layers.empty_kept(seats * group, k.shape[1], k.shape[2], size, k.dtype)
+  prompts = [(like(k), like(v)) for k, v in read]
+  answers = [[part(k, size) for size in parts] for k, _ in read]
+  return sharding.rows(Memory(prompts, answers))
+
+
 def _fill(memory, read, seats_r):
   put = lambda old, new: old.at[seats_r].set(new, mode="drop")
   return memory._replace(prompts=jax.tree.map(put, memory.prompts, read))
@@ -152,7 +163,7 @@ def _write(
       [layers.put_chunk(part, slots.age_B - i * P, new) for i, part in enumerate(old)]
       for old, new in zip(memory.answers, chunk, strict=True)
     ]
-  return memory._replace(answers=answers), out
+  return memory._replace(answers=answers), sharding.rows(out)
 
 
 def _pick(head_VD, x_BD, keys_B, done_B, **how):
