@@ -7,8 +7,9 @@ on the CPU. Questions of 200 to 800 tokens with one or two pictures, 8 sampled a
 to 256 tokens by forced lengths, the same for all. transformers has all answers in one batch, with
 its KV cache and num_return_sequences. Each runs in a process of its own, after a short run that
 warms and compiles. "no sharing": every answer has its question for itself. "no refill": as many
-slots, but a batch of questions is answered to its last token before the next one begins. Peak
-memory is the whole process's.
+slots, but a batch of questions is answered to its last token before the next one begins. "int8":
+weights of eight bits, and how far the log-probabilities of what they sample lie from those of the
+model itself. Peak memory is the whole process's.
 """
 
 import argparse
@@ -32,6 +33,7 @@ OURS = {  # name: seats, samples of a prompt at a time, and what is done otherwi
   "ours": dict(rows=8, together=0),
   "ours, no refill": dict(rows=8, together=0, batches=True),
   "ours, no sharing": dict(rows=64, together=1, alone=True),
+  "ours, int8": dict(rows=8, together=0, weights="int8"),
 }
 
 
@@ -205,17 +207,44 @@ def sample(made, params, prompts, lengths, *, batches=False, alone=False):
   return out, seconds, made.report()
 
 
-def ours(folder, quick, *, rows, together, **how):
+def gap(graphdef, params, made, prompts, groups):
+  """How far log-probabilities of what was sampled lie from the model's, in nats: mean, largest."""
+  import dataclasses
+
+  from cot_rm.data import packing
+  from cot_rm.models import logprobs
+
+  items = [
+    [packing.Item(prompt, s.tokens, s.logps) for s in group]
+    for prompt, group in zip(prompts, groups, strict=True)
+  ]
+  longest = max(len(s.tokens) for group in groups for s in group)
+  batch = packing.groups(
+    items, dataclasses.replace(made.buckets, answers=(longest,)), rows=len(items)
+  )
+  off = np.abs(logprobs.make(graphdef, masked=True)(params, batch) - batch.old_logps)
+  off = off[batch.mask > 0]
+  return {"gap_mean": float(off.mean()), "gap_max": float(off.max())}
+
+
+def ours(folder, quick, *, rows, together, weights="", **how):
+  import jax
+
+  from cot_rm import sharding
+  from cot_rm.sampler.weights import Weights
+
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
-  c, graphdef, params = loaded(folder)
+  c, graphdef, whole = loaded(folder)
+  params = Weights(weights, sharding.make_mesh({"data": 1}, jax.devices()[:1]), {})(whole)
   made = engine(
     c, graphdef, prompts * (rows if how.get("alone") else 1), rows=rows, together=together
   )
   longest = np.full_like(lengths, 2)
   longest[0, 0] = lengths.max()  # the shapes follow from the longest answer
   sample(made, params, prompts, longest, **how)
-  _, seconds, told = sample(made, params, prompts, lengths, **how)
-  return {
+  groups, seconds, told = sample(made, params, prompts, lengths, **how)
+  found = gap(graphdef, whole, made, prompts[:2], groups[:2]) if weights else {}
+  return found | {
     "seconds": seconds,
     "tokens": int(lengths.sum()),
     "prompt_seconds": told.prompt_seconds,
@@ -270,6 +299,9 @@ def main():
         "memory_ratio": round(1 / ratio("transformers", "peak"), 3),
         "speedup_of_refill": round(ratio("ours, no refill", "seconds"), 3),
         "speedup_of_sharing": round(ratio("ours, no sharing", "seconds"), 3),
+        "speedup_of_int8": round(1 / ratio("ours, int8", "seconds"), 3),
+        "int8_gap_mean": found["ours, int8"]["gap_mean"],
+        "int8_gap_max": found["ours, int8"]["gap_max"],
       }
     )
   )

@@ -213,7 +213,11 @@ def test_a_knob_that_a_message_names_is_there():
 @pytest.mark.parametrize(
   "flag, hint",
   [
-    ("--config.sed=1", "the config has no 'sed'. Did you mean \"seed\""),
+    pytest.param(
+      "--config.sed=1",
+      "the config has no 'sed'. Did you mean \"seed\"",
+      marks=pytest.mark.slow,
+    ),
     ("--config.sft.optim.lrr=1", "the config has no 'lrr'. Did you mean \"lr\""),
   ],
 )

@@ -89,7 +89,10 @@ def test_a_bare_clone_has_the_kernels_beside_transformers(clone):
   assert home == str(clone / "cot_rm")
 
 
-@pytest.mark.parametrize("mode", ["lenient", "strict", "compat"])
+@pytest.mark.parametrize(
+  "mode",
+  ["lenient", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("strict", "compat"))],
+)
 def test_an_editable_install_has_the_kernels_of_the_clone(clone, tmp_path, mode):
   executable = scratch(tmp_path / "venv")
   install(executable, f"--config-settings=editable_mode={mode}", "-e", str(clone))

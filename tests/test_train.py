@@ -201,7 +201,10 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_is_loud(one):
 
 @pytest.mark.parametrize(
   "objective, lays",
-  [(OBJECTIVES["sft"], ("packed", "padded")), (GSPO, ("groups", "packed"))],
+  [
+    (OBJECTIVES["sft"], ("packed", "padded")),
+    pytest.param(GSPO, ("groups", "packed"), marks=pytest.mark.slow),
+  ],
   ids=["sft", "gspo"],
 )
 def test_slices_packing_and_devices_change_no_trajectory(objective, lays):

@@ -147,7 +147,10 @@ def greedy(judge):
   return {name: group[0] for name, group in zip(CHATS, out, strict=True)}
 
 
-@pytest.mark.parametrize("name", CHATS)
+@pytest.mark.parametrize(
+  "name",
+  ["text", "one picture", *(pytest.param(n, marks=pytest.mark.slow) for n in list(CHATS)[2:])],
+)
 def test_greedy_text_is_torchs_token_for_token(name, greedy, judge, theirs):
   model, tokenizer = theirs
   given = inputs(CHATS[name], theirs)

@@ -114,6 +114,7 @@ def test_a_finished_run_replays_from_its_cache_without_a_teacher(config, tmp_pat
   assert run(config, tmp_path / "two") == again  # and done is done
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_and_makes_no_call_twice(config, tmp_path):
   config.distill.endpoint.concurrency = 1
   at = 17

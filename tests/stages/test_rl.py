@@ -24,6 +24,7 @@ def rewarded(monkeypatch):
   monkeypatch.setitem(rewards.REWARDS, "accuracy", by_chance)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_end(
   workdir, tmp_path, config, rewarded, same, monkeypatch
 ):
@@ -88,6 +89,7 @@ def curves_of(workdir, config, **knobs):
   return metrics.read(workdir / "rl" / "metrics.jsonl")
 
 
+@pytest.mark.slow
 def test_a_rollout_may_be_sampled_in_several_calls(workdir, config, rewarded):
   whole = curves_of(workdir, config, steps=1)
   shutil.rmtree(workdir / "rl")

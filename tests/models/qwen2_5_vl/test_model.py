@@ -199,7 +199,9 @@ def test_packed_sequences_do_not_see_each_other(pair):
   np.testing.assert_allclose(found[:, T:], _hidden(pair.model, two), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("head,remat", [("untied", True), ("tied", False)])
+@pytest.mark.parametrize(
+  "head,remat", [("untied", True), pytest.param("tied", False, marks=pytest.mark.slow)]
+)
 def test_gradients_of_every_parameter_agree_with_torch(pairs, head, remat):
   pair = pairs[head]
   prompt = pair.prompt(oracle.PROMPTS["three pictures"])
