@@ -1,5 +1,6 @@
 """A bench's parts in processes of their own: each has fresh memory, and a peak of its own."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -25,3 +26,14 @@ def peak():
   # Not getrusage: its peak is inherited from the process that started this one.
   status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
   return int(status["VmHWM"].split()[0]) * 1024
+
+
+def parser(doc, quick):
+  """Arguments of a bench whose parts run alone: --quick, and which part it is, in which folder."""
+  out = argparse.ArgumentParser(
+    description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  out.add_argument("--quick", action="store_true", help=quick)
+  out.add_argument("--one", help=argparse.SUPPRESS)
+  out.add_argument("--folder", help=argparse.SUPPRESS)
+  return out

@@ -13,7 +13,6 @@ prompt and its pictures go once through the model for its 8 answers, forward and
 in a process of its own, compiled and warm. Peak memory is the whole process's.
 """
 
-import argparse
 import json
 import os
 import pickle
@@ -155,13 +154,7 @@ def one(who, folder, quick):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--quick", action="store_true", help="2 layers, 4 questions, 4 answers each")
-  parser.add_argument("--one", help=argparse.SUPPRESS)
-  parser.add_argument("--folder", help=argparse.SUPPRESS)
-  args = parser.parse_args()
+  args = apart.parser(__doc__, "2 layers, 4 questions, 4 answers each").parse_args()
   if args.one:
     do = sampler.make if args.one == "make" else lambda *a: one(args.one, *a)
     sys.stdout.write(json.dumps(do(args.folder, args.quick)) + "\n")

@@ -12,7 +12,6 @@ weights of eight bits, and how far the log-probabilities of what they sample lie
 model itself. Peak memory is the whole process's.
 """
 
-import argparse
 import dataclasses
 import json
 import os
@@ -259,13 +258,7 @@ def one(who, folder, quick):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--quick", action="store_true", help="2 layers, 4 questions, 4 answers each")
-  parser.add_argument("--one", help=argparse.SUPPRESS)
-  parser.add_argument("--folder", help=argparse.SUPPRESS)
-  args = parser.parse_args()
+  args = apart.parser(__doc__, "2 layers, 4 questions, 4 answers each").parse_args()
   if args.one:
     do = make if args.one == "make" else lambda *a: one(args.one, *a)
     sys.stdout.write(json.dumps(do(args.folder, args.quick)) + "\n")

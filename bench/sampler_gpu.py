@@ -12,7 +12,6 @@ that a large copy on the card reaches, over what a step took. --quick: the tiny 
 questions, answers of 32 tokens, which a CPU runs too.
 """
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -183,16 +182,9 @@ def ours(folder, preset, quick, *, chunk):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument(
-    "--quick", action="store_true", help="a tiny model, 2 questions, short answers"
-  )
+  parser = apart.parser(__doc__, "a tiny model, 2 questions, short answers")
   parser.add_argument("--presets", default="3b,7b")
   parser.add_argument("--chunk", type=int, default=128, help="tokens between two looks at ends")
-  parser.add_argument("--one", help=argparse.SUPPRESS)
-  parser.add_argument("--folder", help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.one:
     do = {"make": make, "transformers": theirs, "ours": functools.partial(ours, chunk=args.chunk)}

@@ -10,7 +10,6 @@ gains ("no refill": a batch of questions is answered to its last token before th
 of the group, with answers of unequal length. Every measure is a second run, behind one that warms.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -134,13 +133,8 @@ def plot(found, path):
 
 
 def main():
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--quick", action="store_true", help="2 layers, few sizes, short answers")
+  parser = apart.parser(__doc__, "2 layers, few sizes, short answers")
   parser.add_argument("--plot", default="sampler_growth.svg", help="where the plot goes")
-  parser.add_argument("--one", help=argparse.SUPPRESS)
-  parser.add_argument("--folder", help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.one:
     do = make if args.one == "make" else lambda *given: measure(*given, args.one)
