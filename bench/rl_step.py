@@ -103,7 +103,7 @@ def ours(folder, quick):
   c, graphdef, params = sampler.loaded(folder)
   mesh, rules = sharding.make_mesh({"data": 1}), {}
   settings = grpo.Config(clip_low=CLIP, clip_high=CLIP, kl=KL)
-  tx, _ = optim.make(lr=LR, steps=100, warmup=1)
+  tx, rate = optim.make(lr=LR, steps=100, warmup=1)
   reference = jax.tree.map(lambda x: x.copy(), params)
   state, shardings = train.init_state(params, tx, mesh, rules)
   del params
@@ -133,7 +133,7 @@ def ours(folder, quick):
   batch = packed(sample(few))
   logps = logprobs.make(graphdef, masked=True).lower(reference, batch).compile()
   batch = dataclasses.replace(batch, ref_logps=batch.old_logps)
-  update = step.lower(state, batch).compile()
+  update = step.lower(state, batch, rate(1)).compile()
 
   clock = Clock()
   groups = sample(lengths)
@@ -142,7 +142,7 @@ def ours(folder, quick):
   clock("old")
   batch = dataclasses.replace(batch, ref_logps=np.asarray(logps(reference, batch)))
   clock("reference")
-  state, found = update(state, batch)
+  state, found = update(state, batch, rate(1))
   train.check(jax.device_get(found), 1)
   clock("update")
   return clock.seconds

@@ -59,13 +59,14 @@ def make(
       them matches from its start is not trained.
 
   Returns:
-    (optax transformation, the schedule).
+    (optax transformation at a learning rate of 1, the schedule): what the first says of a step is
+    to be multiplied with what the second says of it.
   """
   rate = schedule(lr=lr, steps=steps, warmup=warmup, decay=decay, final=final)
   if muon:
     inner = optax.contrib.muon(
-      lambda step: muon * rate(step),
-      adam_learning_rate=rate,
+      muon,
+      adam_learning_rate=1.0,
       adam_b1=b1,
       adam_b2=b2,
       weight_decay=weight_decay,
@@ -74,7 +75,7 @@ def make(
       muon_weight_dimension_numbers=_matrices,
     )
   else:
-    inner = optax.adamw(rate, b1=b1, b2=b2, weight_decay=weight_decay)
+    inner = optax.adamw(1.0, b1=b1, b2=b2, weight_decay=weight_decay)
   chain = optax.chain(optax.clip_by_global_norm(clip), inner)
   if frozen:
     chain = optax.partition(

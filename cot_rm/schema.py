@@ -101,10 +101,22 @@ class Encoded:
   positions: np.ndarray  # i32[T, 3]: M-RoPE's time, height, width
   visual: np.ndarray  # i32[T]: index of the merged patch that stands here; -1 for text
   next_position: int  # M-RoPE position of the token that would come next
-  patches: np.ndarray  # f32[P, C]; P may be 0
+  patches: np.ndarray  # u8[P, C], as long as they wait; P may be 0
   hw: np.ndarray  # i32[P, 2]: row and column of the patch in its frame
   windows: np.ndarray  # i32[P]: which window it is in, from 1
   frames: np.ndarray  # i32[P]: which frame (pair) it is in, from 1
+  # f32[channels, 256]: what each byte of each channel is to the model; None: patches hold that.
+  numbers: np.ndarray | None = None
+
+  def write_pixels(self, out_PC):
+    """The patches as the model reads them, into f32[P, C]."""
+    if self.numbers is None:
+      out_PC[:] = self.patches
+      return
+    shape = len(self.patches), len(self.numbers), -1
+    bytes_PKI, out_PKI = self.patches.reshape(shape), out_PC.reshape(shape)
+    for channel, table in enumerate(self.numbers):
+      table.take(bytes_PKI[:, channel], out=out_PKI[:, channel], mode="clip")
 
 
 @jax.tree_util.register_dataclass

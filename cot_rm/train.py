@@ -39,7 +39,9 @@ def init_state(params, tx, mesh, rules):
 
 
 def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
-  """`(state, batch) -> (state, metrics)`, compiled; the state that goes in is given up.
+  """`(state, batch, rate) -> (state, metrics)`, compiled; the state that goes in is given up.
+
+  The learning rate is an argument, so that stages that differ in their schedule share a program.
 
   The tokens' weights are computed of the whole batch, so that the gradients of its slices add up
   to its own. The slices leave their log-probabilities behind, and the metrics are computed of all
@@ -49,7 +51,7 @@ def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
     graphdef: of the model.
     loss_fn: `(logps_BT, batch, weights_BT) -> (scalar, metrics)`: the only thing in which
       objectives differ.
-    tx: an optax transformation.
+    tx: an optax transformation at a learning rate of 1, as optim.make makes it.
     shardings: of the state, from `init_state`.
     weigh: `batch -> f32[B, T]`, what each token weighs in the loss; see algorithms/masked.weights.
     accumulate: how many slices of the batch go through the model one after the other, for less
@@ -63,7 +65,7 @@ def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
 
   gradient = jax.grad(loss, has_aux=True)
 
-  def step(state, batch):
+  def step(state, batch, rate):
     weights_BT = weigh(batch)
     if accumulate == 1:
       grads, logps_BT = gradient(state.params, batch, weights_BT)
@@ -75,6 +77,7 @@ def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
 
     norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    updates = optax.tree.scale(rate, updates)
     params = optax.apply_updates(state.params, updates)
     # A step that would poison the weights is not taken; the caller sees the norm and stops. Nor is
     # one that has nothing to say: momentum alone must not move them.

@@ -25,7 +25,7 @@ def test_muon_moves_matrices_by_the_rms_it_says_and_the_rest_as_adamw_does():
   grads = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
   steps = {}
   for muon in (0.0, 2.0):
-    tx, _ = optim.make(lr=0.1, steps=10, warmup=0, clip=1e9, muon=muon)
+    tx, _ = optim.make(lr=1.0, steps=10, warmup=0, clip=1e9, muon=muon)
     steps[muon], _ = tx.update(grads, tx.init(params), params)
   for name, part in steps[2.0].items():
     for kind, step in part.items():
@@ -34,17 +34,17 @@ def test_muon_moves_matrices_by_the_rms_it_says_and_the_rest_as_adamw_does():
         np.testing.assert_array_equal(np.sign(step), np.sign(steps[0.0][name][kind]))
   for step in np.asarray(steps[2.0]["q_proj"]["weight"]):  # each layer for itself
     # 0.2 sqrt(12) lr times a matrix whose singular values are near 1: five Newton-Schulz steps.
-    values = np.linalg.svd(step)[1] / (2 * 0.1 * 0.2 * 12**0.5)
+    values = np.linalg.svd(step)[1] / (2 * 0.2 * 12**0.5)
     assert (0.6 < values).all() and (values < 1.3).all()
 
 
 def moved(**knobs):
   params = {"visual": {"weight": jnp.ones(2)}, "norm": {"weight": jnp.ones(2)}}
-  tx, _ = optim.make(lr=0.1, steps=10, warmup=1, **knobs)
+  tx, rate = optim.make(lr=0.1, steps=10, warmup=1, **knobs)
   state = tx.init(params)
-  for _ in range(2):
+  for i in range(2):
     updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
-    params = optax.apply_updates(params, updates)
+    params = optax.apply_updates(params, optax.tree.scale(rate(i), updates))
   return {name: bool((leaf["weight"] != 1).all()) for name, leaf in params.items()}
 
 
@@ -56,3 +56,13 @@ def test_a_frozen_group_does_not_move():
 def test_a_pattern_that_matches_nothing_is_an_error():
   with pytest.raises(ValueError, match="optim.frozen.*vision"):
     moved(frozen=("vision",))
+
+
+def test_the_schedule_is_no_part_of_the_program():
+  params = {"q_proj": {"weight": jnp.ones((4, 4))}, "norm": {"weight": jnp.ones(4)}}
+
+  def program(**knobs):
+    tx, _ = optim.make(muon=2.0, **knobs)
+    return str(jax.make_jaxpr(tx.update)(params, tx.init(params), params))
+
+  assert program(lr=0.1, steps=10, warmup=1) == program(lr=0.3, steps=50, warmup=5, decay=0.2)

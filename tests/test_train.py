@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -112,12 +113,14 @@ class Run:
 
 def run(objective, mesh, rules):
   whole = batch(objective)
-  tx, _ = optim.make(lr=1e-3, steps=10, warmup=0)
+  tx, rate = optim.make(lr=1e-3, steps=10, warmup=0)
   silent = dataclasses.replace(whole, mask=0 * whole.mask)
-  return trained((whole, whole, spoilt(whole), silent), OBJECTIVES[objective], mesh, rules, tx)
+  return trained(
+    (whole, whole, spoilt(whole), silent), OBJECTIVES[objective], mesh, rules, tx, rate
+  )
 
 
-def trained(batches, objective, mesh, rules, tx, accumulate=1):
+def trained(batches, objective, mesh, rules, tx, rate, accumulate=1):
   """The Run that takes a step on each of the batches; `objective` as in OBJECTIVES."""
   build = lambda rngs: qwen2_5_vl.Model(CONFIG, rngs=rngs)
   graphdef, _ = train.abstract(build)
@@ -129,7 +132,7 @@ def trained(batches, objective, mesh, rules, tx, accumulate=1):
     step = train.make_step(graphdef, loss, tx, shardings, weigh=weigh, accumulate=accumulate)
     before, after, out = parameters(state), [], []
     for fed in batches:
-      state, metrics = step(state, sharding.put(fed, mesh, rules))
+      state, metrics = step(state, sharding.put(fed, mesh, rules), rate(int(state.step)))
       after.append(parameters(state))
       out.append({name: float(value) for name, value in metrics.items()})
   layout = state.params["layers"]["mlp"]["up_proj"]["weight"].get_value().sharding
@@ -208,12 +211,12 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_is_loud(one):
   ids=["sft", "gspo"],
 )
 def test_slices_packing_and_devices_change_no_trajectory(objective, lays):
-  sgd = optax.sgd(0.05)
-  whole = trained([many(lays[0])] * 3, objective, one_device(), {}, sgd)
+  sgd, rate = optax.sgd(1.0), lambda step: jnp.float32(0.05)
+  whole = trained([many(lays[0])] * 3, objective, one_device(), {}, sgd, rate)
   mesh = sharding.make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
   others = {
-    "slices on eight devices": trained([many(lays[0])] * 3, objective, mesh, RULES, sgd, 4),
-    "another layout": trained([many(lays[1])] * 3, objective, one_device(), {}, sgd, 4),
+    "slices on eight devices": trained([many(lays[0])] * 3, objective, mesh, RULES, sgd, rate, 4),
+    "another layout": trained([many(lays[1])] * 3, objective, one_device(), {}, sgd, rate, 4),
   }
   assert whole.metrics[2]["train/loss"] < whole.metrics[0]["train/loss"] - 0.01
   for what, other in others.items():

@@ -195,7 +195,8 @@ def _pictures(pictured, rows, size, numbers):
     at = 0
     for prompt in row:
       end = at + len(prompt.patches)
-      out.patches[r, at:end], out.hw[r, at:end] = prompt.patches, prompt.hw
+      prompt.write_pixels(out.patches[r, at:end])
+      out.hw[r, at:end] = prompt.hw
       # Segment ids start anew in each prompt: they are moved past those already in the row.
       for name in ("windows", "frames"):
         ids = getattr(out, name)[r]

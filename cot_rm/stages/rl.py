@@ -151,7 +151,7 @@ def run(config, workdir, name):
       updating, trained = time.monotonic(), []
       for batch in batches * knobs.epochs:
         with sharding.use(mesh, rules):
-          state, found = step(state, batch)
+          state, found = step(state, batch, lr := rate(int(state.step)))
         if knobs.unsound == "raise":
           train.check(found, i)
         trained.append({key: float(value) for key, value in found.items()})
@@ -165,7 +165,7 @@ def run(config, workdir, name):
       seconds += now - began
 
       out |= _over_updates(trained) | {
-        "train/lr": rate(int(state.step) - 1),
+        "train/lr": lr,
         "time/wait": waited,
         "time/update": now - updating,
         "time/step": now - began,

@@ -74,7 +74,7 @@ def run(config, workdir, name):
     for i in range(first, steps):
       began = time.monotonic()
       with sharding.use(mesh, rules):
-        state, out = step(state, sharding.put(batch, mesh, rules))
+        state, out = step(state, sharding.put(batch, mesh, rules), lr := rate(i))
       # While the devices are at it the next batch is made ready.
       data_state, tokens = data.get_state(), (batch.segments > 0).sum()
       last = i + 1 == steps
@@ -83,7 +83,7 @@ def run(config, workdir, name):
       seconds += time.monotonic() - began
       out = {
         **out,
-        "train/lr": rate(i),
+        "train/lr": lr,
         "train/tokens": tokens,
         "time/step": time.monotonic() - began,
       }

@@ -56,12 +56,11 @@ def resize(pictures, size, resample):
   )
 
 
-def patches(frames, numbers, *, patch, merge, temporal):
-  """f32[P, C], merged patch by merged patch in raster order, frame pair after frame pair.
+def patches(frames, *, patch, merge, temporal):
+  """u8[P, C], merged patch by merged patch in raster order, frame pair after frame pair.
 
   Args:
     frames: u8[frames, height, width, 3]; the last is repeated up to a multiple of `temporal`.
-    numbers: what `table` returns.
     patch: pixels along a side of a patch.
     merge: patches along a side of a merged patch.
     temporal: frames in a patch.
@@ -73,8 +72,5 @@ def patches(frames, numbers, *, patch, merge, temporal):
   blocks = frames.reshape(
     count // temporal, temporal, height // side, merge, patch, width // side, merge, patch, channels
   )
-  blocks = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7).reshape(-1, channels, temporal * patch**2)
-  out = np.empty(blocks.shape, np.float32)
-  for channel in range(channels):
-    numbers[channel].take(blocks[:, channel], out=out[:, channel], mode="clip")
-  return out.reshape(len(out), -1)
+  blocks = blocks.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)
+  return blocks.reshape(-1, channels * temporal * patch**2)

@@ -215,7 +215,6 @@ class Processor:
       raise ValueError(f"{name}: {error}") from error
     patches_PC = pixels.patches(
       pixels.resize(pictures, size, settings.resample),
-      self._numbers,
       patch=vision.patch_size,
       merge=vision.merge_size,
       temporal=vision.temporal_patch_size,
@@ -255,7 +254,7 @@ class Processor:
     if not arrays:
       arrays = [
         (
-          np.zeros((0, vision.patch_numbers), np.float32),
+          np.zeros((0, vision.patch_numbers), np.uint8),
           np.zeros((0, 2), np.int32),
           np.zeros(0, np.int32),
           np.zeros(0, np.int32),
@@ -279,4 +278,5 @@ class Processor:
       hw=joined[1],
       windows=joined[2],
       frames=joined[3],
+      numbers=self._numbers,
     )
