@@ -119,13 +119,16 @@ def part(tree):
   return jax.device_get(tree) if jax.process_count() == 1 else jax.tree.map(local, tree)
 
 
-def rows(tree):
-  """Inside a program: arrays with their rows over "batch", where they can be shared equally."""
+def rows(tree, axis=0):
+  """Inside a program: arrays with their rows over "batch", where they can be shared equally.
+
+  axis: which one counts the rows.
+  """
   if (scope := _scope.get()) is None:
     return tree
   count = shares(*scope)
-  lay = lambda x: constrain(x, "batch", *[None] * (x.ndim - 1))
-  return jax.tree.map(lambda x: x if len(x) % count else lay(x), tree)
+  lay = lambda x: constrain(x, *[None] * axis, "batch", *[None] * (x.ndim - axis - 1))
+  return jax.tree.map(lambda x: x if x.shape[axis] % count else lay(x), tree)
 
 
 def everyone(x):

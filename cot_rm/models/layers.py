@@ -167,11 +167,14 @@ def kept(k_BTKH, v_BTKH):
   return k_BTKH.transpose(0, 2, 3, 1), v_BTKH.swapaxes(1, 2)
 
 
-def empty_kept(rows, kv_heads, head_dim, length, dtype):
-  """Room for the keys and the values of so many positions of so many rows."""
+def empty_kept(rows, kv_heads, head_dim, length, dtype, *, layers=()):
+  """Room for the keys and the values of so many positions of so many rows, of a layer or a stack.
+
+  layers: () of one, (L,) of a stack.
+  """
   return (
-    jnp.zeros((rows, kv_heads, head_dim, length), dtype),
-    jnp.zeros((rows, kv_heads, length, head_dim), dtype),
+    jnp.zeros((*layers, rows, kv_heads, head_dim, length), dtype),
+    jnp.zeros((*layers, rows, kv_heads, length, head_dim), dtype),
   )
 
 
@@ -218,6 +221,36 @@ def scan(stack, x, body, per_layer=None, *, remat=False):
     return body(nnx.merge(graphdef, layer_state), x, extra)
 
   return jax.lax.scan(jax.checkpoint(step) if remat else step, x, (state, per_layer))
+
+
+def each(blocks, x, room, held, body):
+  """Runs `x, room = body(layer, x, its room, its part of held)` over layers, to generate with.
+
+  Where blocks are a stack, arrays have a leading axis of layers: what is held is read where it
+  lies and the room is written in place, by one program for all layers. Where they are a list, as
+  `unstacked` makes it, room and held are lists too, with an entry a layer.
+
+  Returns the last x and the room.
+  """
+  if isinstance(blocks, list):
+    rooms = []
+    for block, *its in zip(blocks, room, held, strict=True):
+      x, new = body(block, x, *its)
+      rooms.append(new)
+    return x, rooms
+
+  graphdef, state = nnx.split(blocks)
+
+  def step(i, carry):
+    x, room = carry
+    take = lambda tree: jax.tree.map(
+      lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), tree
+    )
+    x, new = body(nnx.merge(graphdef, take(state)), x, take(room), take(held))
+    put = lambda old, part: jax.lax.dynamic_update_index_in_dim(old, part, i, 0)
+    return x, jax.tree.map(put, room, new)
+
+  return jax.lax.fori_loop(0, len(jax.tree.leaves(state)[0]), step, (x, room))
 
 
 def unstacked(stack):

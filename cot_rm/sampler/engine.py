@@ -87,6 +87,7 @@ class Engine:
       banned_ids=banned_ids,
       watched_ids=watched_ids,
       piece=self.room.piece,
+      stacked=jax.default_backend() == "tpu",
     )
     self.figures = figures.Figures()
     self._programs, self._told = 0, set()

@@ -22,10 +22,10 @@ ALIKE = 32
 
 
 class Memory(NamedTuple):
-  """Keys and values, as layers.kept keeps them; lists have an entry a layer."""
+  """Keys and values, as layers.kept keeps them: a list with an entry a layer, or layers stacked."""
 
-  prompts: list  # [R, K, H, S] and [R, K, S, H]
-  answers: list  # lists of parts: [B, K, H, P] and [B, K, P, H], whole chunks
+  prompts: list | tuple  # [R, K, H, S] and [R, K, S, H]
+  answers: list  # of parts, of whole chunks: [B, K, H, P] and [B, K, P, H]
 
 
 class Slots(NamedTuple):
@@ -51,16 +51,20 @@ class Chunk(NamedTuple):
   stopped_B: jax.Array  # bool: the last of them ends the answer
 
 
-def make(graphdef, *, stop_ids, banned_ids, watched_ids, piece=0):
+def make(graphdef, *, stop_ids, banned_ids, watched_ids, piece=0, stacked=False):
   """(read, fill, write): the three programs; weights are an argument of each.
 
-  read(params, prompts): keys and values of a Batch of prompts, a list with an entry a layer; they
-    go through the model `piece` positions at a time, so that long ones take no more room (0: all).
+  read(params, prompts): keys and values of a Batch of prompts; they go through the model `piece`
+    positions at a time, so that long ones take no more room (0: all).
   fill(memory, read, seats_r): memory with prompts in their seats; a seat of R or more is nobody's.
   write(params, memory, mask_RS, slots, sampling=, size=): (memory, Chunk) of `size` more tokens.
   The memory that goes in is given up.
+
+  stacked: whether what is held stays as stacks of layers. A TPU reads a layer's slice of a stack
+    where it lies, and compiles one layer for all; a product on a CPU wants its operand whole, and a
+    GPU copies the slice first.
   """
-  read = jax.jit(functools.partial(_read, graphdef, piece))
+  read = jax.jit(functools.partial(_read, graphdef, piece, stacked))
   fill = jax.jit(_fill, donate_argnums=0)
   write = jax.jit(
     functools.partial(_write, graphdef, tuple(stop_ids), tuple(banned_ids), tuple(watched_ids)),
@@ -70,7 +74,7 @@ def make(graphdef, *, stop_ids, banned_ids, watched_ids, piece=0):
   return read, fill, write
 
 
-def _read(graphdef, piece, params, prompts):
+def _read(graphdef, piece, stacked, params, prompts):
   model = nnx.merge(graphdef, params)
   with jax.named_scope("prefill"):
     features_RMD = None if prompts.pictures is None else model.features(prompts.pictures)
@@ -83,21 +87,28 @@ def _read(graphdef, piece, params, prompts):
       part, before = slice(at, at + piece), prompts.segments[:, :at] > 0
       _, new = model.extend(x_RSD[:, part], prompts.positions[:, part], kept, before)
       kept = jnp.concatenate([kept[0], new[0]], -1), jnp.concatenate([kept[1], new[1]], -2)
-  return [(kept[0][i], kept[1][i]) for i in range(len(kept[0]))]
+  return kept if stacked else [(kept[0][i], kept[1][i]) for i in range(len(kept[0]))]
 
 
 @functools.partial(jax.jit, static_argnames=("seats", "group", "parts"))
 def empty(read, *, seats, group, parts):
   """Memory for what `read` gives: so many seats, so many slots of each, sizes of answers' parts."""
-  like = lambda x: jnp.zeros((seats, *x.shape[1:]), x.dtype)
-  part = lambda k, size: layers.empty_kept(seats * group, k.shape[1], k.shape[2], size, k.dtype)
-  prompts = [(like(k), like(v)) for k, v in read]
-  answers = [[part(k, size) for size in parts] for k, _ in read]
-  return sharding.rows(Memory(prompts, answers))
+
+  def room(kept):
+    *lead, _, K, H, S = kept[0].shape
+    some = lambda rows, length: layers.empty_kept(
+      rows, K, H, length, kept[0].dtype, layers=tuple(lead)
+    )
+    return some(seats, S), [some(seats * group, size) for size in parts]
+
+  if not isinstance(read, list):
+    return sharding.rows(Memory(*room(read)), axis=1)
+  prompts, answers = zip(*map(room, read), strict=True)
+  return sharding.rows(Memory(list(prompts), list(answers)))
 
 
 def _fill(memory, read, seats_r):
-  put = lambda old, new: old.at[seats_r].set(new, mode="drop")
+  put = lambda old, new: old.at[(slice(None),) * (old.ndim - 4) + (seats_r,)].set(new, mode="drop")
   return memory._replace(prompts=jax.tree.map(put, memory.prompts, read))
 
 
@@ -105,10 +116,11 @@ def _write(
   graphdef, stop_ids, banned_ids, watched_ids, params, memory, mask_RS, slots, *, sampling, size
 ):
   model = nnx.merge(graphdef, params)
-  blocks = layers.unstacked(model.layers)
+  listed = isinstance(memory.prompts, list)
+  blocks = layers.unstacked(model.layers) if listed else model.layers
   B, C = len(slots.token_B), size
-  keys = memory.answers[0][0][0]
-  _, K, H, P = keys.shape
+  keys = jax.tree.leaves(memory.answers)[0]
+  *lead, _, K, H, P = keys.shape
   stop = np.array(stop_ids, np.int32)
   keys_B = jax.vmap(lambda seed, g: jax.random.fold_in(jax.random.key(seed), g))(
     slots.seed_B, slots.sample_B
@@ -148,7 +160,8 @@ def _write(
     return t + 1, new.token_B, chunk, done_B | out.stopped_B | (t + 1 >= slots.left_B), out
 
   with jax.named_scope("decode"):
-    room = [layers.empty_kept(B, K, H, C, keys.dtype) for _ in blocks]
+    some = functools.partial(layers.empty_kept, B, K, H, C, keys.dtype)
+    room = [some() for _ in blocks] if listed else some(layers=tuple(lead))
     out = Chunk(
       jnp.zeros((B, C), jnp.int32),
       jnp.zeros((B, C)),
@@ -159,10 +172,13 @@ def _write(
     )
     carry = (jnp.int32(0), slots.token_B, room, ~slots.live_B, out)
     _, _, chunk, _, out = jax.lax.while_loop(more, step, carry)
-    answers = [
-      [layers.put_chunk(part, slots.age_B - i * P, new) for i, part in enumerate(old)]
-      for old, new in zip(memory.answers, chunk, strict=True)
-    ]
+
+    def grown(parts, new):
+      return [layers.put_chunk(part, slots.age_B - i * P, new) for i, part in enumerate(parts)]
+
+    answers = (
+      list(map(grown, memory.answers, chunk)) if listed else jax.vmap(grown)(memory.answers, chunk)
+    )
   return memory._replace(answers=answers), sharding.rows(out)
 
 

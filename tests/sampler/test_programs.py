@@ -111,3 +111,43 @@ def test_at_temperature_one_what_was_drawn_from_is_the_model_without_its_banned_
   )
   assert np.all(out.drawn_BC >= out.logps_BC - 1e-6)
   assert np.allclose(out.drawn_BC, out.logps_BC, atol=0.1)
+
+
+def test_layers_in_a_stack_give_what_layers_in_a_list_give(parts):
+  config, params, *_ = parts
+  graphdef = nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(config, rngs=nnx.Rngs(0))))[0]
+  batch = packing.prompts(PROMPTS, BUCKETS, rows=3)
+  lengths = np.array([[0], *([len(p.tokens) - 1] for p in PROMPTS)])  # the first seat is empty
+  twice = lambda *values: np.repeat(np.array(values), 2)
+
+  def at(age, tokens):
+    return programs.Slots(
+      live_B=twice(False, True, True),
+      token_B=tokens,
+      first_B=twice(0, *(p.next_position - 1 for p in PROMPTS)).astype(np.int32),
+      age_B=twice(age, age, age).astype(np.int32),
+      left_B=twice(T, T, T).astype(np.int32),
+      seed_B=twice(1, 2, 3).astype(np.uint32),
+      sample_B=np.array([0, 1] * R, np.int32),
+    )
+
+  def chunks(stacked):
+    read, fill, write = programs.make(
+      graphdef, stop_ids=(), banned_ids=(5,), watched_ids=(9,), piece=8, stacked=stacked
+    )
+    kept = read(params, batch)
+    empty = programs.empty(kept, seats=R, group=2, parts=(C, C))
+    filled = fill(empty, kept, np.array([1, 2, R], np.int32))
+    mask_RS, tokens = np.arange(S) < lengths, twice(0, *(p.tokens[-1] for p in PROMPTS))
+    memory, one = write(
+      params, filled, mask_RS, at(0, tokens.astype(np.int32)), sampling=HOW, size=C
+    )
+    _, two = write(params, memory, mask_RS, at(C, one.tokens_BC[:, -1]), sampling=HOW, size=C)
+    return one, two
+
+  wanted = chunks(False)
+  for one, other in zip(wanted, chunks(True), strict=True):
+    np.testing.assert_array_equal(one.tokens_BC, other.tokens_BC)
+    np.testing.assert_allclose(one.logps_BC, other.logps_BC, atol=1e-5)
+    np.testing.assert_allclose(one.watched_BCW, other.watched_BCW, atol=1e-5)
+  assert len(np.unique(wanted[1].tokens_BC[2:])) > 4  # samples of their own

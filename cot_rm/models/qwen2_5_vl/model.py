@@ -167,43 +167,49 @@ class Model(nnx.Module):
   def decode(self, blocks, x_BD, position_B, prompts, mask_QS, answers, age_B, chunk, at):
     """One token more of each of B samples of Q prompts; samples of a prompt are neighbours.
 
-    Lists have an entry a layer: keys and values as layers.kept keeps them.
+    Keys and values are as layers.kept keeps them; see layers.each for how those of layers lie.
 
     Args:
-      blocks: layers.unstacked(self.layers).
+      blocks: self.layers, or layers.unstacked of it.
       x_BD: embeddings of the tokens.
       position_B: their M-RoPE position, one number for all three axes.
-      prompts: list, of Q prompts.
+      prompts: of Q prompts.
       mask_QS: which positions of the prompts count.
-      answers: list of lists, of what came before the chunk in parts of one size; of row b the first
+      answers: of what came before the chunk, a list of parts of one size; of row b the first
         age_B[b] positions count. Of several parts those of which no row needs any are not read:
         decoding is bound by the memory that it reads.
-      chunk: list, of the chunk that is being made, in which this is token number `at`.
+      chunk: of the chunk that is being made, in which this is token number `at`.
 
     Returns:
       hidden states [B, D] and the chunk with the token in it.
     """
-    B, C, P = len(x_BD), chunk[0][1].shape[2], answers[0][0][1].shape[2]
+    C, P = (jax.tree.leaves(keys)[0].shape[-1] for keys in (chunk, answers))
+    B = len(x_BD)
     rope = self.rope(jnp.broadcast_to(position_B[:, None, None], (B, 1, 3)))
     new_B1C = jnp.broadcast_to(jnp.arange(C) <= at, (B, 1, C))
     old_B1P = lambda i: (i * P + jnp.arange(P)[None] < age_B[:, None])[:, None]
     used = -(-age_B.max() // P)
-    x_B1D, filled = x_BD[:, None], []
+
+    def body(block, x_B1D, room, held):
+      prompt, answer = held
+
+      def attend(q_B1NH, *new):
+        filled = layers.put_kept(room, at, layers.kept(*new))
+
+        def over(count):
+          own = [(*part, old_B1P(i)) for i, part in enumerate(answer[:count])]
+          return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, (*filled, new_B1C))
+
+        if len(answer) == 1:
+          return over(1), filled
+        counts = range(len(answer) + 1)
+        return jax.lax.switch(used, [functools.partial(over, n) for n in counts]), filled
+
+      return block(x_B1D, rope, attend)
+
+    held = prompts, answers
+    if isinstance(blocks, list):
+      held = list(zip(*held, strict=True))
     with jax.named_scope("decoder"):
-      for block, prompt, answer, room in zip(blocks, prompts, answers, chunk, strict=True):
-
-        def attend(q_B1NH, *new, prompt=prompt, answer=answer, room=room):
-          room = layers.put_kept(room, at, layers.kept(*new))
-
-          def over(count):
-            own = [(*part, old_B1P(i)) for i, part in enumerate(answer[:count])]
-            return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, (*room, new_B1C))
-
-          if len(answer) == 1:
-            return over(1), room
-          counts = range(len(answer) + 1)
-          return jax.lax.switch(used, [functools.partial(over, n) for n in counts]), room
-
-        x_B1D, room = block(x_B1D, rope, attend)
-        filled.append(room)
-      return self.norm(x_B1D)[:, 0], filled
+      x_B1D, chunk = layers.each(blocks, x_BD[:, None], chunk, held, body)
+      return self.norm(x_B1D)[:, 0], chunk
