@@ -202,12 +202,10 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_is_loud(one):
   train.check(found.metrics[1], 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "objective, lays",
-  [
-    (OBJECTIVES["sft"], ("packed", "padded")),
-    pytest.param(GSPO, ("groups", "packed"), marks=pytest.mark.slow),
-  ],
+  [(OBJECTIVES["sft"], ("packed", "padded")), (GSPO, ("groups", "packed"))],
   ids=["sft", "gspo"],
 )
 def test_slices_packing_and_devices_change_no_trajectory(objective, lays):

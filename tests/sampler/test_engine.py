@@ -141,6 +141,7 @@ def test_a_sample_is_the_same_bit_for_bit_whoever_sits_beside(run, rows):
         np.testing.assert_array_equal(a.logps, b.logps)
 
 
+@pytest.mark.slow
 def test_however_many_seats_and_slots_there_are_the_samples_are_the_same(run):
   prompts, seeds = PROMPTS * 2, range(6)
   wanted = run(prompts, seeds, n=4, rows=6)

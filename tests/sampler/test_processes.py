@@ -79,7 +79,8 @@ def together(which):
     return sample(one, params, which)
 
 
-@pytest.mark.parametrize("others", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("others", [1, 2])
 def test_two_processes_sample_what_each_would_alone(tmp_path, others):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))

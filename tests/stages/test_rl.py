@@ -128,6 +128,7 @@ def test_a_rollout_trains_in_parts_and_more_than_once(workdir, config, rewarded)
   assert max(curves["agree/logp_diff_mean"][1]) < 1e-4 < max(curves["train/ratio_max"][1]) - 1
 
 
+@pytest.mark.slow
 def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewarded, same):
   other = shutil.copytree(workdir, tmp_path / "other")
   config.rl.ahead = 1
@@ -155,7 +156,12 @@ def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewar
 
 
 @pytest.mark.parametrize(
-  "algorithm, kl", [("stable_reinforce", 0.0), ("reinforce_pp", 0.01), ("rloo", 0.0)]
+  "algorithm, kl",
+  [
+    ("stable_reinforce", 0.0),
+    pytest.param("reinforce_pp", 0.01, marks=pytest.mark.slow),
+    pytest.param("rloo", 0.0, marks=pytest.mark.slow),
+  ],
 )
 def test_other_algorithms_run_with_and_without_a_reference(
   workdir, config, rewarded, algorithm, kl
@@ -166,6 +172,7 @@ def test_other_algorithms_run_with_and_without_a_reference(
   assert curves["rl/filtered"][0] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_correction_weighs_by_the_trainer_s_own_probabilities(workdir, config, rewarded):
   config.rl.correction.cap = 2.0
   curves = curves_of(workdir, config, steps=1)
@@ -200,6 +207,7 @@ def test_a_service_is_asked_as_judge_and_its_answers_are_kept(
   assert 0 < np.mean(curves["reward/consistent"][1]) < 1
 
 
+@pytest.mark.slow
 def test_the_policy_as_it_was_may_be_asked(workdir, config, rewarded, monkeypatch):
   replies = []
 
@@ -221,6 +229,7 @@ def test_somebody_unknown_to_ask_is_an_error(workdir, config):
     rl.run(config, workdir, "rl")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_stage_where_that_is_wanted(
   workdir, config, rewarded, monkeypatch
 ):
@@ -247,6 +256,7 @@ def test_a_loss_that_is_not_finite_ends_the_stage_where_that_is_wanted(
     rl.run(other, workdir, "rl")
 
 
+@pytest.mark.slow
 def test_few_groups_take_a_smaller_batch_to_the_same_end(
   workdir, tmp_path, config, rewarded, parameters, monkeypatch
 ):
