@@ -85,6 +85,7 @@ def test_it_opens_on_a_mesh_in_another_dtype(made, params, mesh):
   assert_equal(opened.params, jax.tree.map(lambda x: x.astype(jnp.bfloat16), params))
 
 
+@pytest.mark.slow
 def test_bfloat16_saved_from_a_mesh_opens_on_one_device_bit_for_bit(
   params, mesh, made, tmp_path, monkeypatch
 ):

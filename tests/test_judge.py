@@ -195,6 +195,7 @@ def test_a_judge_samples_with_smaller_weights_and_its_own_log_probabilities_stay
   assert 0 < np.abs(exact[: len(done.tokens)] - done.logps).max() < 0.1
 
 
+@pytest.mark.slow
 def test_a_judge_spread_over_eight_devices_says_the_same(judge, tiny_folder):
   mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
   rules = {"batch": ("data", "fsdp"), "embed": "fsdp", "vocab": "tensor", "heads": "tensor"}

@@ -155,7 +155,7 @@ def pins(run):
   return {name: run.metrics[0][name] for name in names} | {path: norm(path) for path in PINNED}
 
 
-@pytest.fixture(scope="module", params=OBJECTIVES)
+@pytest.fixture(scope="module", params=["sft", pytest.param("grpo", marks=pytest.mark.slow)])
 def one(request):
   """(the objective's name, its run on one device)."""
   return request.param, alone(request.param)

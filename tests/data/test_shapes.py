@@ -30,6 +30,7 @@ def test_an_example_depends_on_its_split_seed_and_index_alone():
   assert shapes.example(WORLD, "train", 7, seed=1).media != first[7].media
 
 
+@pytest.mark.slow
 def test_no_picture_is_in_two_splits():
   # The pixels, not the file: that says in its comment what it shows.
   hashes = {

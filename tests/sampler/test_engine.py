@@ -128,7 +128,7 @@ def test_weights_are_an_argument(parts, run):
   assert not np.array_equal(one.logps, run(PROMPTS[:1], [1])[0][0].logps)
 
 
-@pytest.mark.parametrize("rows", [3, 8, 64])
+@pytest.mark.parametrize("rows", [3, 8, pytest.param(64, marks=pytest.mark.slow)])
 def test_a_sample_is_the_same_bit_for_bit_whoever_sits_beside(run, rows):
   prompts, seeds = PROMPTS * 4, range(12)
   go = functools.partial(run, n=4, rows=rows, together=2)

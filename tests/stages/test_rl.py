@@ -66,6 +66,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
   same(other / "rl" / "model", folder / "model")
 
 
+@pytest.mark.slow
 def test_groups_that_all_agree_are_counted_and_teach_nothing(workdir, config, same):
   # No answer of 8 tokens is inside the grammar: every reward is 0.
   config.rl.steps, config.rl.settings.grpo.kl, config.rl.optim.warmup = 1, 0.0, 0
@@ -119,6 +120,7 @@ def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewar
     rl.run(config, workdir, "rl")
 
 
+@pytest.mark.slow
 def test_a_rollout_trains_in_parts_and_more_than_once(workdir, config, rewarded):
   curves = curves_of(workdir, config, steps=2, updates=2, epochs=2, silent="keep")
   # The rate falls over steps * updates * epochs optimizer steps; the last one is logged.
@@ -192,6 +194,7 @@ def follows(completions, examples, grammar, ask):
   return [consistency.said(reply) for reply in ask(chats, 1)]
 
 
+@pytest.mark.slow
 def test_a_service_is_asked_as_judge_and_its_answers_are_kept(
   workdir, config, rewarded, monkeypatch
 ):

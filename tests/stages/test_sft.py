@@ -42,6 +42,7 @@ def test_it_leaves_curves_a_checkpoint_and_a_model(trained, parameters):
   assert not still  # the vision tower too
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_nan_stops_it_loudly_and_it_goes_on_to_the_same_end(
   workdir, trained, config, same, monkeypatch
 ):
