@@ -101,11 +101,12 @@ class Encoded:
   positions: np.ndarray  # i32[T, 3]: M-RoPE's time, height, width
   visual: np.ndarray  # i32[T]: index of the merged patch that stands here; -1 for text
   next_position: int  # M-RoPE position of the token that would come next
-  patches: np.ndarray  # u8[P, C], as long as they wait; P may be 0
+  patches: np.ndarray  # u8[P, C], as the pictures are; P may be 0
   hw: np.ndarray  # i32[P, 2]: row and column of the patch in its frame
   windows: np.ndarray  # i32[P]: which window it is in, from 1
   frames: np.ndarray  # i32[P]: which frame (pair) it is in, from 1
-  # f32[channels, 256]: what each byte of each channel is to the model; None: patches hold that.
+  # f32[channels, 256]: what each byte of each channel is to the model. None: patches are f32 and
+  # hold that themselves.
   numbers: np.ndarray | None = None
 
   def write_pixels(self, out_PC):

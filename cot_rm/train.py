@@ -41,7 +41,8 @@ def init_state(params, tx, mesh, rules):
 def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
   """`(state, batch, rate) -> (state, metrics)`, compiled; the state that goes in is given up.
 
-  The learning rate is an argument, so that stages that differ in their schedule share a program.
+  The learning rate, a number of the host's, is an argument: stages that differ in their schedule
+  alone share a program.
 
   The tokens' weights are computed of the whole batch, so that the gradients of its slices add up
   to its own. The slices leave their log-probabilities behind, and the metrics are computed of all

@@ -61,8 +61,8 @@ def make(graphdef, *, stop_ids, banned_ids, watched_ids, piece=0, stacked=False)
   The memory that goes in is given up.
 
   stacked: whether what is held stays as stacks of layers. A TPU reads a layer's slice of a stack
-    where it lies, and compiles one layer for all; a product on a CPU wants its operand whole, and a
-    GPU copies the slice first.
+    where it lies, and compiles one layer for all; a product on a CPU wants its operand whole. A GPU
+    has not been tried.
   """
   read = jax.jit(functools.partial(_read, graphdef, piece, stacked))
   fill = jax.jit(_fill, donate_argnums=0)
@@ -108,7 +108,7 @@ def empty(read, *, seats, group, parts):
 
 
 def _fill(memory, read, seats_r):
-  put = lambda old, new: old.at[(slice(None),) * (old.ndim - 4) + (seats_r,)].set(new, mode="drop")
+  put = lambda old, new: old.at[..., seats_r, :, :, :].set(new, mode="drop")
   return memory._replace(prompts=jax.tree.map(put, memory.prompts, read))
 
 

@@ -150,8 +150,9 @@ def run(config, workdir, name):
       # 4. The updates. The pictures go through the training forward too.
       updating, trained = time.monotonic(), []
       for batch in batches * knobs.epochs:
+        lr = float(rate(int(state.step)))
         with sharding.use(mesh, rules):
-          state, found = step(state, batch, lr := rate(int(state.step)))
+          state, found = step(state, batch, lr)
         if knobs.unsound == "raise":
           train.check(found, i)
         trained.append({key: float(value) for key, value in found.items()})

@@ -72,9 +72,9 @@ def run(config, workdir, name):
   # Leaving, in whatever way, waits for the checkpoint that is being written.
   with checkpoints, metrics.Writer(folder) as writer, bar:
     for i in range(first, steps):
-      began = time.monotonic()
+      began, lr = time.monotonic(), float(rate(i))
       with sharding.use(mesh, rules):
-        state, out = step(state, sharding.put(batch, mesh, rules), lr := rate(i))
+        state, out = step(state, sharding.put(batch, mesh, rules), lr)
       # While the devices are at it the next batch is made ready.
       data_state, tokens = data.get_state(), (batch.segments > 0).sum()
       last = i + 1 == steps
