@@ -46,11 +46,12 @@ setuptools.setup(
     "video": ["av"],
     "serve": ["starlette", "uvicorn"],
     "notebooks": ["ipywidgets", "jupyterlab"],  # the first for progress bars of libraries
-    "bench": ["torch==2.13.0", "psutil"],
+    "bench": ["libtpu; sys_platform == 'linux'", "torch==2.13.0"],
     "test": [
       "av",
       "hypothesis",
       "ipykernel",
+      "libtpu; sys_platform == 'linux'",  # the TPU compiler, which needs no TPU
       "nbclient",
       "nbformat",
       "pytest",

@@ -131,6 +131,29 @@ def rows(tree, axis=0):
   return jax.tree.map(lambda x: x if x.shape[axis] % count else lay(x), tree)
 
 
+def by_rows(f, *given):
+  """f(*arrays) where each device does its own rows of "batch", if they can be shared equally.
+
+  Args:
+    f: its rows hang on nothing but themselves; it returns what its first argument is.
+    given: (tree of arrays, axis that counts the rows, from the end if below 0), one an argument.
+  """
+  trees = [tree for tree, _ in given]
+  scope = _scope.get()
+  lengths = {x.shape[axis] for tree, axis in given for x in jax.tree.leaves(tree)}
+  if scope is None or shares(*scope) == 1 or any(n % shares(*scope) for n in lengths):
+    return f(*trees)
+  mesh, rules = scope
+
+  def place(x, axis):
+    axes = [None] * np.ndim(x)
+    axes[axis] = "batch"
+    return spec(axes, rules)
+
+  specs = tuple(jax.tree.map(lambda x, axis=axis: place(x, axis), tree) for tree, axis in given)
+  return jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=specs[0])(*trees)
+
+
 def everyone(x):
   """A host array of every process, one behind the other, on every process; itself where one is."""
   if jax.process_count() == 1:

@@ -56,6 +56,18 @@ def test_a_batch_is_parted_by_the_axes_of_its_rule():
   assert sharding.shares(mesh(), {}) == 1
 
 
+@pytest.mark.parametrize(("rows", "seen"), [(8, 2), (6, 6)])
+def test_each_device_does_its_own_rows(rows, seen):
+  """Eight rows in four shares are two for each; six cannot be shared."""
+  count = lambda x_3BD, n_B: x_3BD + len(n_B)
+  x_3BD, n_B = jnp.zeros((3, rows, 2)), jnp.arange(rows)
+  by_rows = lambda: sharding.by_rows(count, (x_3BD, -2), (n_B, 0))
+  assert (by_rows() == rows).all()
+  with sharding.use(mesh(), RULES):
+    found = jax.jit(by_rows)()
+  assert (found == seen).all()
+
+
 def test_alone_a_process_is_everyone():
   x = np.arange(6).reshape(3, 2)
   np.testing.assert_array_equal(sharding.everyone(x), x)

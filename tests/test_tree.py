@@ -38,6 +38,7 @@ DOORS = {  # any other dependency enters through the units named here, and no ot
   "huggingface_hub": {"models"},
   "jinja2": {"report"},
   "kernels": set(),  # Hugging Face's name; ours is cot_rm.kernels
+  "libtpu": {"chips.py"},
   "matplotlib": {"report"},
   "ml_collections": {"main"},
   "openai": {"chat"},

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import qwix
 from flax import nnx
 
+from cot_rm import sharding
 from cot_rm.sharding import constrain
 
 # Low enough to vanish in a softmax; finite, so that a row with nothing to look at is not NaN.
@@ -187,19 +188,29 @@ def put_kept(room, at, new):
 def put_chunk(room, at_B, chunk):
   """`room` with a chunk of C positions in each row b, from at_B[b] on, a multiple of C.
 
-  A row whose at_B[b] lies outside of the room stays as it is.
+  A row whose at_B[b] lies outside of the room stays as it is. Of a layer, or of a stack of them.
   """
-  C = chunk[1].shape[2]
+  C, P = (keys.shape[-1] for keys, _ in (chunk, room))
+  at_B = jnp.asarray(at_B)
 
-  def put(whole, part, axis):
-    blocks = whole.shape[axis] // C
-    split = whole.reshape(*whole.shape[:axis], blocks, C, *whole.shape[axis + 1 :])
-    here = (jnp.arange(blocks)[None] == at_B[:, None] // C).reshape(
-      -1, *(blocks if i == axis else 1 for i in range(1, split.ndim))
-    )
-    return jnp.where(here, jnp.expand_dims(part, axis), split).reshape(whole.shape)
+  def each(room, chunk, at_B):
+    # A row at a time: all at once, by a scatter or a mask, is a pass over the whole room.
+    def step(b, room):
+      at = at_B[b]
 
-  return put(room[0], chunk[0], 3), put(room[1], chunk[1], 2)
+      def put(whole, part, axis):
+        first = [0] * whole.ndim
+        first[-4], first[axis] = b, at
+        part = jax.lax.dynamic_slice_in_dim(part, b, 1, -4)
+        here = (at >= 0) & (at < P)
+        part = jnp.where(here, part, jax.lax.dynamic_slice(whole, first, part.shape))
+        return jax.lax.dynamic_update_slice(whole, part, first)
+
+      return put(room[0], chunk[0], -1), put(room[1], chunk[1], -2)
+
+    return jax.lax.fori_loop(0, len(at_B), step, room)
+
+  return sharding.by_rows(each, (room, -4), (chunk, -4), (at_B, 0))
 
 
 def at_end(x_BTD, segments_BT):

@@ -176,9 +176,7 @@ def _write(
     def grown(parts, new):
       return [layers.put_chunk(part, slots.age_B - i * P, new) for i, part in enumerate(parts)]
 
-    answers = (
-      list(map(grown, memory.answers, chunk)) if listed else jax.vmap(grown)(memory.answers, chunk)
-    )
+    answers = list(map(grown, memory.answers, chunk)) if listed else grown(memory.answers, chunk)
   return memory._replace(answers=answers), sharding.rows(out)
 
 
@@ -188,10 +186,7 @@ def _pick(head_VD, x_BD, keys_B, done_B, **how):
   On one CPU the head's product is most of a small model's step, by its arithmetic: it is made for a
   quarter, half, three quarters or all of the slots, as many as are not done.
   """
-  B, parts = len(done_B), 1
-  if jax.default_backend() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1:
-    parts = math.gcd(4, B // ALIKE) if B % ALIKE == 0 else 1
-  sizes = [B * k // parts for k in range(1, parts + 1)]
+  B = len(done_B)
   order_B = jnp.argsort(done_B)  # stable: those that are not done come first
 
   def some(size):
@@ -201,5 +196,13 @@ def _pick(head_VD, x_BD, keys_B, done_B, **how):
     spread = lambda new: jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
     return jax.tree.map(spread, found)
 
-  enough = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the first that all of them fit in
-  return jax.lax.switch(enough, [functools.partial(some, size) for size in sizes])
+  def enough(parts):
+    sizes = [B * k // parts for k in range(1, parts + 1)]
+    first = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the first that all of them fit in
+    return jax.lax.switch(first, [functools.partial(some, size) for size in sizes])
+
+  alone = jax.sharding.get_abstract_mesh().size <= 1
+  parts = math.gcd(4, B // ALIKE) if alone and B % ALIKE == 0 else 1
+  return jax.lax.platform_dependent(
+    cpu=functools.partial(enough, parts), default=functools.partial(some, B)
+  )

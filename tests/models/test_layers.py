@@ -159,6 +159,9 @@ def test_positions_are_put_one_by_one_and_in_chunks():
   for outside in (-C, 6):
     left = layers.put_chunk(room, np.full(B, outside), chunk)
     np.testing.assert_array_equal(left[0], room[0])
+  both = lambda tree: jax.tree.map(lambda x: np.stack([x, -x]), tree)
+  stacked = layers.put_chunk(both(room), np.array([0, 4, 2]), both(chunk))
+  jax.tree.map(np.testing.assert_array_equal, stacked, both((keys, values)))
 
 
 @pytest.mark.parametrize("remat", [False, True])
