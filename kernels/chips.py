@@ -20,6 +20,8 @@ class Chip:
   memory: float  # bytes of HBM
   cores: int  # that a program's steps are shared by; each has a share of the flops
   cycle_flops: int  # of a core in a cycle
+  units: int  # for products, of a core
+  tile: int  # a unit holds so many rows and columns of the second matrix
 
   @property
   def clock(self):
@@ -28,10 +30,10 @@ class Chip:
 
 
 CHIPS = {
-  "v5e": Chip("v5e:1x1", 197e12, 819e9, 16e9, 1, 131_072),
-  "v5p": Chip("v5p:1x1x1", 459e12, 2765e9, 95e9, 2, 131_072),
-  "v6e": Chip("v6e:1x1", 918e12, 1640e9, 32e9, 1, 524_288),
-  "tpu7x": Chip("tpu7x:1x1x1", 2307e12, 7380e9, 192e9, 2, 524_288),
+  "v5e": Chip("v5e:1x1", 197e12, 819e9, 16e9, 1, 131_072, 4, 128),
+  "v5p": Chip("v5p:1x1x1", 459e12, 2765e9, 95e9, 2, 131_072, 4, 128),
+  "v6e": Chip("v6e:1x1", 918e12, 1640e9, 32e9, 1, 524_288, 2, 256),
+  "tpu7x": Chip("tpu7x:1x1x1", 2307e12, 7380e9, 192e9, 2, 524_288, 2, 256),
 }
 
 

@@ -1,0 +1,273 @@
+"""A kernel's schedule in cycles, by the real TPU compiler, on a machine without a TPU.
+
+  python -m cot_rm.kernels.schedule bench/kernels.py:flash --chip v5e
+
+The function that is named gives (f, arguments as shapes, {kernel's name: Work}). The compiler
+issues one bundle of instructions a cycle, an empty one where it waits. A section of a program takes
+as many cycles as it has bundles, or, if that is more, as its products keep a unit busy, which the
+compiler does not wait for; copies between HBM and VMEM hide behind that. It is what a clock would
+show at best, but the same on every machine and every time.
+
+A program is sections: loops, and branches that may be passed by. How often some are run depends on
+the data: `Work` says it.
+"""
+
+import argparse
+import collections
+import dataclasses
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+DELAY = 5  # bundles from a jump on that are run even where it jumps, the jump among them
+FLAGS = "--xla_jf_dump_to={} --xla_jf_dump_llo_text=true"
+
+_BUNDLE = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(?:[A-Z]{2})?:\s")
+_JUMP = re.compile(r"sbr\.rel [^;]*?target = \$(region\d+)")
+_STARTS = re.compile(r"Start(?:/End empty)? (region \d+)")
+_PRODUCT = re.compile(r"vmatmul\.(?:mubr\.)?(\w+)[\w.]*\.(mxu\d)")
+ROWS = {"f32": 8, "bf16": 16}  # of the first matrix, in a register
+_TURNS = re.compile(r"scmp\.\w+\.s32\.totalorder %\w+, (\d+) /\* loop exit test \*/")
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """What a kernel has to do, all of its grid together."""
+
+  flops: float  # of matrix products
+  bytes: float  # between HBM and VMEM
+  steps: int  # of the grid
+  runs: tuple[int, ...] = ()  # of each branch, and each loop whose turns are not in the program
+
+
+@dataclasses.dataclass
+class Section:
+  """Bundles first..last - 1: the program, a loop's body, or what a branch may pass by."""
+
+  first: int
+  last: int
+  loop: bool = False
+  turns: int | None = None  # how often it is run each time that it is come to, if that is known
+  inner: list = dataclasses.field(default_factory=list)
+
+
+def sections(text):
+  """The Section of a program, from the text of its final bundles; inner ones in their order."""
+  starts, jumps, turns, address = {}, [], {}, 0
+  for line in text.splitlines():
+    if found := _BUNDLE.match(line):
+      address = int(found[1], 16)
+    for name in _STARTS.findall(line):
+      starts.setdefault(name.replace(" ", ""), address)
+    if found := _TURNS.search(line):
+      turns[address] = int(found[1])
+    jumps += [(address, name) for name in _JUMP.findall(line)]
+  whole = Section(0, address + 1, turns=1)
+  found = []
+  for at, name in jumps:
+    there = starts.get(name, address)
+    if there <= at:
+      count = [n for place, n in turns.items() if there <= place <= at]
+      found.append(Section(there, at + DELAY, True, count[-1] if count else None))
+    elif there > at + DELAY:
+      found.append(Section(at + DELAY, there))
+  for section in sorted(found, key=lambda s: (s.first, -s.last)):
+    place = whole
+    while inside := [s for s in place.inner if s.first <= section.first and section.last <= s.last]:
+      place = inside[0]
+    place.inner.append(section)
+  for section in whole.inner:
+    if any(inner.loop for inner in section.inner) and not section.loop:
+      section.turns = 1  # all of a kernel that one core has for itself: others pass it by
+  return whole
+
+
+def passes(whole, work):
+  """How often each bundle is passed, on one core.
+
+  Raises ValueError where `work` counts other sections than there are.
+  """
+  asked, grids = [], []
+
+  def gather(section):
+    asked.extend([section] * (section.turns is None))
+    grids.extend([section] * (section.loop and section.turns is not None))
+    for inner in section.inner:
+      gather(inner)
+
+  gather(whole)
+  runs = list(work.runs)
+  if len(asked) == len(runs) + 1:
+    runs = [work.steps, *runs]  # the outermost branch is the pipeline's own: a step
+  if len(asked) != len(runs):
+    places = ", ".join(f"{s.first:#x} to {s.last - 1:#x}" for s in asked)
+    raise ValueError(f"runs are given of {len(runs)} sections; there are {places}")
+  # Where cores share the grid each has so many turns less; two turns more fill the pipeline.
+  share = max(1, round(work.steps / grids[0].turns)) if grids else 1
+  runs = {id(section): times / share for section, times in zip(asked, runs, strict=True)}
+  counts = [0] * whole.last
+
+  def walk(section, times):
+    times = runs[id(section)] if section.turns is None else times * section.turns
+    counts[section.first : section.last] = [times] * (section.last - section.first)
+    for inner in section.inner:
+      walk(inner, times)
+
+  walk(whole, 1)
+  return counts
+
+
+def products(text):
+  """{unit: {bundle: rows that it multiplies there}}, bundles by their addresses."""
+  found = collections.defaultdict(collections.Counter)
+  for line in text.splitlines():
+    if bundle := _BUNDLE.match(line):
+      for dtype, unit in _PRODUCT.findall(line):
+        found[unit][int(bundle[1], 16)] += ROWS[dtype]
+  return found
+
+
+def slots(text):
+  """(capacities by unit, what each bundle uses of each) from a table of utilization."""
+  lines = text.splitlines()
+  names = lines[1].split(", ")
+  numbers = lambda line: dict(zip(names, map(int, line.split()), strict=True))
+  return numbers(lines[2]), [numbers(line) for line in lines[4:] if line.strip()]
+
+
+def cycles(section, counts, started, each):
+  """Cycles of a section and all in it, as often as they are run.
+
+  started: of `products`; each row keeps its unit busy for `each` cycles.
+  """
+  own = set(range(section.first, section.last))
+  for inner in section.inner:
+    own -= set(range(inner.first, inner.last))
+  times = counts[min(own)] if own else 0
+  busy = max((sum(unit[b] for b in own) * each for unit in started.values()), default=0)
+  within = sum(cycles(inner, counts, started, each) for inner in section.inner)
+  return times * max(len(own), busy) + within
+
+
+def figures(bundles, used, work, chip):
+  """A dict of what a kernel's schedule comes to on a chip.
+
+  cycles: of one core, all its steps. empty, spills: bundles and slots of them, by how often they
+  are passed. busy: {unit: share of its slots}. products: cycles that a unit is busy with them.
+  flops_bound, bytes_bound: cycles that the work needs at the least. fraction: the higher of the two
+  over the higher of cycles and bytes_bound, as copies can hide behind cycles and no further.
+  """
+  whole, started = sections(bundles), products(bundles)
+  counts = passes(whole, work)
+  capacity, rows = slots(used)
+  if len(rows) < len(counts):
+    raise ValueError(f"{len(counts)} bundles, but the use of {len(rows)}")
+  passed = list(zip(counts, rows[: len(counts)], strict=True))
+  units = {u: sum(n * row[u] for n, row in passed) for u in capacity}
+  each = 2 * chip.tile**2 / (chip.cycle_flops / chip.units)
+  taken = cycles(whole, counts, started, each)
+  flops = work.flops / chip.cores / chip.cycle_flops
+  copies = work.bytes / chip.bandwidth * chip.clock
+  return {
+    "bundles": len(counts),
+    "cycles": round(taken),
+    "cycles_per_step": round(taken / work.steps, 1),
+    "empty": round(sum(n for n, row in passed if not any(row.values()))),
+    "spills": round(sum(units.get(u, 0) for u in ("VLOAD:FILL", "VSTORE:SPILL"))),
+    "busy": {u: round(n / sum(counts) / capacity[u], 3) for u, n in units.items() if ":" not in u},
+    "products": round(each * max((_often(counts, unit) for unit in started.values()), default=0)),
+    "flops_bound": round(flops),
+    "bytes_bound": round(copies),
+    "fraction": round(max(flops, copies) / max(taken, copies), 3),
+  }
+
+
+def _often(counts, unit):
+  return sum(counts[bundle] * n for bundle, n in unit.items())
+
+
+def measure(target, chip, **given):
+  """{kernel: figures} of the kernels that `target`, "file.py:function", compiles for a chip.
+
+  given: arguments of the function, as JSON has them. Each call compiles in a process of its own:
+  the compiler takes its flags once.
+  """
+  from cot_rm.kernels.chips import CHIPS
+
+  with tempfile.TemporaryDirectory() as folder:
+    ask = ["-m", "cot_rm.kernels.schedule", target, "--chip", chip, "--given", json.dumps(given)]
+    done = subprocess.run(
+      [sys.executable, *ask, "--into", folder],
+      env=os.environ | {"LIBTPU_INIT_ARGS": FLAGS.format(folder), "JAX_PLATFORMS": "cpu"},
+      capture_output=True,
+      text=True,
+    )
+    if done.returncode:
+      raise RuntimeError(f"{target} for {chip}: {done.stderr.strip().splitlines()[-1]}")
+    works = json.loads(Path(folder, "works.json").read_text())
+    found = {}
+    for name, work in works.items():
+      text = lambda what, name=name: _newest(folder, name, what).read_text()
+      found[name] = figures(
+        text("final_bundles"),
+        text("final_hlo-static-per-bundle-utilization"),
+        Work(**work),
+        CHIPS[chip],
+      )
+    return found
+
+
+def _newest(folder, name, what):
+  """The dump of a kernel; one that is compiled more than once counts as its last."""
+  found = sorted(Path(folder).glob(f"*-{name}[.-]*-{what}.txt"))
+  found = [p for p in found if re.fullmatch(rf"\d+-{re.escape(name)}(\.\d+)?-\d+-{what}", p.stem)]
+  if not found:
+    raise FileNotFoundError(f"no kernel {name!r} in what was compiled")
+  return found[-1]
+
+
+def _compile(target, chip, given, folder):
+  from cot_rm.kernels import chips
+
+  path, _, function = target.partition(":")
+  sys.path.insert(0, str(Path(path).resolve().parent))
+  spec = importlib.util.spec_from_file_location("target", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  f, arguments, works = getattr(module, function)(**given)
+  import jax
+
+  jax.jit(f).lower(*chips.on(chips.one(chip), arguments)).compile()
+  works = {name: dataclasses.asdict(work) for name, work in works.items()}
+  Path(folder, "works.json").write_text(json.dumps(works))
+
+
+def main():
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument("target", help="file.py:function")
+  parser.add_argument("--chip", default="v5e", help="one of chips.CHIPS, or several: v5e,v6e")
+  parser.add_argument("--given", default="{}", help="arguments of the function, as JSON")
+  parser.add_argument("--into", help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  given = json.loads(args.given)
+  if args.into:
+    _compile(args.target, args.chip, given, args.into)
+    return
+  for chip in args.chip.split(","):
+    for name, found in measure(args.target, chip, **given).items():
+      sys.stdout.write(f"{chip} {name}\n")
+      for what, value in found.items():
+        value = value if isinstance(value, dict) else {"": value}
+        line = "  ".join(f"{k} {v:,}".strip() for k, v in value.items())
+        sys.stdout.write(f"  {what:<16}{line}\n")
+
+
+if __name__ == "__main__":
+  main()
