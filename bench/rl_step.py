@@ -9,8 +9,9 @@ rollout, the old and the reference policy's log-probabilities, GRPO's loss and g
 transformers: `generate` with all answers in one batch; then a question at a time, its 8 answers in
 one forward of prompt and answer, logits of the answers alone; gradients add up over questions.
 Ours: the sampler; its log-probabilities are the old ones, as it samples what the trainer trains; a
-prompt and its pictures go once through the model for its 8 answers, forward and backward. Each runs
-in a process of its own, compiled and warm. Peak memory is the whole process's.
+prompt and its pictures go once through the model for its 8 answers, forward and backward; layers'
+activations are computed again (config.model.remat). Each runs in a process of its own, compiled and
+warm. Peak memory is the whole process's.
 """
 
 import json
@@ -100,7 +101,7 @@ def ours(folder, quick):
   from cot_rm.models import logprobs
 
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
-  c, graphdef, params = sampler.loaded(folder)
+  c, graphdef, params = sampler.loaded(folder, remat=True)
   mesh, rules = sharding.make_mesh({"data": 1}), {}
   settings = grpo.Config(clip_low=CLIP, clip_high=CLIP, kl=KL)
   tx, rate = optim.make(lr=LR, steps=100, warmup=1)

@@ -138,8 +138,11 @@ def theirs(folder, quick):
   return {"seconds": seconds, "tokens": int(lengths.sum())}
 
 
-def loaded(folder):
-  """(config, graphdef, parameters) of the checkpoint, as the sampler takes them."""
+def loaded(folder, **how):
+  """(config, graphdef, parameters) of the checkpoint, as the sampler takes them.
+
+  how: arguments of Model.
+  """
   from cot_rm import main
 
   main.keep_memory()
@@ -148,7 +151,8 @@ def loaded(folder):
   from cot_rm.models import hf, qwen2_5_vl
 
   _, c, params = hf.load(folder)
-  return c, nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0))))[0], params
+  model = nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0), **how))
+  return c, nnx.split(model)[0], params
 
 
 def engine(c, graphdef, prompts, *, rows, together):

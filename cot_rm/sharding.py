@@ -131,27 +131,39 @@ def rows(tree, axis=0):
   return jax.tree.map(lambda x: x if x.shape[axis] % count else lay(x), tree)
 
 
-def by_rows(f, *given):
-  """f(*arrays) where each device does its own rows of "batch", if they can be shared equally.
+def by_shares(f, *given):
+  """f(*trees) where each device does its share alone, as the ambient rules have it.
+
+  For what the compiler cannot part: kernels, and loops over rows.
 
   Args:
-    f: its rows hang on nothing but themselves; it returns what its first argument is.
-    given: (tree of arrays, axis that counts the rows, from the end if below 0), one an argument.
+    f: shares hang on nothing but themselves; it returns what its first argument is.
+    given: (tree of arrays, logical axes of their last dimensions), one an argument. Where a
+      dimension cannot be shared equally, no other is shared over the same axes of the mesh.
   """
   trees = [tree for tree, _ in given]
-  scope = _scope.get()
-  lengths = {x.shape[axis] for tree, axis in given for x in jax.tree.leaves(tree)}
-  if scope is None or shares(*scope) == 1 or any(n % shares(*scope) for n in lengths):
+  if (scope := _scope.get()) is None or scope[0].size == 1:
     return f(*trees)
   mesh, rules = scope
+  names = lambda axis: (rule,) if isinstance(rule := rules.get(axis) or (), str) else tuple(rule)
+  uneven = {
+    name
+    for tree, axes in given
+    for x in jax.tree.leaves(tree)
+    for length, axis in zip(x.shape[x.ndim - len(axes) :], axes, strict=True)
+    if length % math.prod(mesh.shape[name] for name in names(axis))
+    for name in names(axis)
+  }
+  even = {axis: names(axis) for axis in rules if not uneven.intersection(names(axis))}
+  place = lambda x, axes: spec((None,) * (x.ndim - len(axes)) + axes, even)
+  specs = tuple(jax.tree.map(lambda x, axes=axes: place(x, axes), tree) for tree, axes in given)
+  return jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=specs[0], check_vma=False)(*trees)
 
-  def place(x, axis):
-    axes = [None] * np.ndim(x)
-    axes[axis] = "batch"
-    return spec(axes, rules)
 
-  specs = tuple(jax.tree.map(lambda x, axis=axis: place(x, axis), tree) for tree, axis in given)
-  return jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=specs[0])(*trees)
+def platform():
+  """ "cpu", "gpu" or "tpu": of the ambient mesh, which need not be there, or of what is there."""
+  scope = _scope.get()
+  return scope[0].devices.flat[0].platform if scope else jax.default_backend()
 
 
 def everyone(x):

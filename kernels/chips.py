@@ -42,6 +42,8 @@ def devices(topology, **how):
   import libtpu  # noqa: F401  the compiler itself
 
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no metadata server to ask for the hosts
+  # No chip is taken: another process may have one, or compile at the same time.
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
   return topologies.get_topology_desc(platform="tpu", topology_name=topology, **how).devices
 
 

@@ -24,14 +24,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-DELAY = 5  # bundles from a jump on that are run even where it jumps, the jump among them
+DELAY = 5  # bundles from a jump on, the jump among them, that are run even where it jumps
 FLAGS = "--xla_jf_dump_to={} --xla_jf_dump_llo_text=true"
 
 _BUNDLE = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(?:[A-Z]{2})?:\s")
 _JUMP = re.compile(r"sbr\.rel [^;]*?target = \$(region\d+)")
 _STARTS = re.compile(r"Start(?:/End empty)? (region \d+)")
-_PRODUCT = re.compile(r"vmatmul\.(?:mubr\.)?(\w+)[\w.]*\.(mxu\d)")
+_PRODUCT = re.compile(r"vmatmul\.(?:mubr\.)?(\w+)[\w.\[\]]*\.(mxu\d)")
 ROWS = {"f32": 8, "bf16": 16}  # of the first matrix, in a register
+_ENDS = re.compile(r"End (region \d+)")
 _TURNS = re.compile(r"scmp\.\w+\.s32\.totalorder %\w+, (\d+) /\* loop exit test \*/")
 
 
@@ -42,7 +43,8 @@ class Work:
   flops: float  # of matrix products
   bytes: float  # between HBM and VMEM
   steps: int  # of the grid
-  runs: tuple[int, ...] = ()  # of each branch, and each loop whose turns are not in the program
+  # Of each branch, and each loop whose turns the program does not say, in the kernel's own part.
+  runs: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass
@@ -55,15 +57,23 @@ class Section:
   turns: int | None = None  # how often it is run each time that it is come to, if that is known
   inner: list = dataclasses.field(default_factory=list)
 
+  @property
+  def own(self):
+    """The bundles that stand in no inner section."""
+    inner = {b for s in self.inner for b in range(s.first, s.last)}
+    return [b for b in range(self.first, self.last) if b not in inner]
+
 
 def sections(text):
   """The Section of a program, from the text of its final bundles; inner ones in their order."""
-  starts, jumps, turns, address = {}, [], {}, 0
+  starts, ends, jumps, turns, address = {}, {}, [], {}, 0
   for line in text.splitlines():
     if found := _BUNDLE.match(line):
       address = int(found[1], 16)
     for name in _STARTS.findall(line):
       starts.setdefault(name.replace(" ", ""), address)
+    for name in _ENDS.findall(line):
+      ends[name.replace(" ", "")] = address
     if found := _TURNS.search(line):
       turns[address] = int(found[1])
     jumps += [(address, name) for name in _JUMP.findall(line)]
@@ -71,20 +81,30 @@ def sections(text):
   found = []
   for at, name in jumps:
     there = starts.get(name, address)
+    # So many bundles behind a jump are run even so; fewer where the text says it.
+    behind = min([at + DELAY, *(start for start in starts.values() if start > at)])
     if there <= at:
       count = [n for place, n in turns.items() if there <= place <= at]
-      found.append(Section(there, at + DELAY, True, count[-1] if count else None))
-    elif there > at + DELAY:
-      found.append(Section(at + DELAY, there))
+      last = ends[name] + 1 if ends.get(name, 0) > at else behind
+      found.append(Section(there, last, True, count[-1] if count else None))
+    elif there > behind:
+      found.append(Section(behind, there))
   for section in sorted(found, key=lambda s: (s.first, -s.last)):
     place = whole
     while inside := [s for s in place.inner if s.first <= section.first and section.last <= s.last]:
       place = inside[0]
     place.inner.append(section)
-  for section in whole.inner:
-    if any(inner.loop for inner in section.inner) and not section.loop:
-      section.turns = 1  # all of a kernel that one core has for itself: others pass it by
+  _without_guards(whole)
   return whole
+
+
+def _without_guards(section):
+  """Leaves out branches that do nothing but pass by a loop that turns no time."""
+  for inner in section.inner:
+    _without_guards(inner)
+  only = lambda s: not s.loop and len(s.inner) == 1 and s.inner[0].loop
+  guard = lambda s: only(s) and len(s.own) <= DELAY and s.inner[0].turns is None
+  section.inner = [s.inner[0] if guard(s) else s for s in section.inner]
 
 
 def passes(whole, work):
@@ -92,34 +112,38 @@ def passes(whole, work):
 
   Raises ValueError where `work` counts other sections than there are.
   """
-  asked, grids = [], []
-
-  def gather(section):
-    asked.extend([section] * (section.turns is None))
-    grids.extend([section] * (section.loop and section.turns is not None))
-    for inner in section.inner:
-      gather(inner)
-
-  gather(whole)
-  runs = list(work.runs)
-  if len(asked) == len(runs) + 1:
-    runs = [work.steps, *runs]  # the outermost branch is the pipeline's own: a step
-  if len(asked) != len(runs):
-    places = ", ".join(f"{s.first:#x} to {s.last - 1:#x}" for s in asked)
-    raise ValueError(f"runs are given of {len(runs)} sections; there are {places}")
+  grid = next((s for s in _all(whole) if s.loop and s.turns), None)
   # Where cores share the grid each has so many turns less; two turns more fill the pipeline.
-  share = max(1, round(work.steps / grids[0].turns)) if grids else 1
-  runs = {id(section): times / share for section, times in zip(asked, runs, strict=True)}
+  share = max(1, round(work.steps / grid.turns)) if grid else 1
+  # The pipeline's own sections stand around the largest, which is the kernel's.
+  body = max(grid.inner, key=lambda s: s.last - s.first, default=grid) if grid else whole
+  asked = [s for s in _all(body) if s is not body and s.turns is None]
+  if len(asked) != len(work.runs):
+    places = ", ".join(f"{s.first:#x} to {s.last - 1:#x}" for s in asked)
+    raise ValueError(f"runs are given of {len(work.runs)} sections; there are {places or 'none'}")
+  runs = {id(section): times / share for section, times in zip(asked, work.runs, strict=True)}
   counts = [0] * whole.last
 
+  def often(section, times):
+    if section.turns:
+      return times * section.turns
+    if grid and grid in _all(section):
+      return times  # all of a kernel that one core has for itself: the others pass it by
+    return runs.get(id(section), work.steps / share)
+
   def walk(section, times):
-    times = runs[id(section)] if section.turns is None else times * section.turns
     counts[section.first : section.last] = [times] * (section.last - section.first)
     for inner in section.inner:
-      walk(inner, times)
+      walk(inner, often(inner, times))
 
   walk(whole, 1)
   return counts
+
+
+def _all(section):
+  yield section
+  for inner in section.inner:
+    yield from _all(inner)
 
 
 def products(text):
@@ -145,10 +169,8 @@ def cycles(section, counts, started, each):
 
   started: of `products`; each row keeps its unit busy for `each` cycles.
   """
-  own = set(range(section.first, section.last))
-  for inner in section.inner:
-    own -= set(range(inner.first, inner.last))
-  times = counts[min(own)] if own else 0
+  own = section.own
+  times = counts[own[0]] if own else 0
   busy = max((sum(unit[b] for b in own) * each for unit in started.values()), default=0)
   within = sum(cycles(inner, counts, started, each) for inner in section.inner)
   return times * max(len(own), busy) + within
@@ -203,12 +225,15 @@ def measure(target, chip, **given):
     ask = ["-m", "cot_rm.kernels.schedule", target, "--chip", chip, "--given", json.dumps(given)]
     done = subprocess.run(
       [sys.executable, *ask, "--into", folder],
-      env=os.environ | {"LIBTPU_INIT_ARGS": FLAGS.format(folder), "JAX_PLATFORMS": "cpu"},
+      env=os.environ
+      | {"LIBTPU_INIT_ARGS": FLAGS.format(folder), "JAX_PLATFORMS": "cpu"}
+      | {"JAX_TRACEBACK_FILTERING": "off"},  # the last lines say what went wrong
       capture_output=True,
       text=True,
     )
     if done.returncode:
-      raise RuntimeError(f"{target} for {chip}: {done.stderr.strip().splitlines()[-1]}")
+      last = "\n".join(done.stderr.strip().splitlines()[-8:])
+      raise RuntimeError(f"{target} for {chip} was not compiled:\n{last}")
     works = json.loads(Path(folder, "works.json").read_text())
     found = {}
     for name, work in works.items():
@@ -223,12 +248,12 @@ def measure(target, chip, **given):
 
 
 def _newest(folder, name, what):
-  """The dump of a kernel; one that is compiled more than once counts as its last."""
-  found = sorted(Path(folder).glob(f"*-{name}[.-]*-{what}.txt"))
-  found = [p for p in found if re.fullmatch(rf"\d+-{re.escape(name)}(\.\d+)?-\d+-{what}", p.stem)]
+  """The dump of a kernel, also of one that a derivative calls; of several of a name the last."""
+  form = rf"\d+-(\w+_)?{re.escape(name)}_*(\.\d+)?-\d+-{what}"
+  found = [path for path in Path(folder).glob(f"*-{what}.txt") if re.fullmatch(form, path.stem)]
   if not found:
     raise FileNotFoundError(f"no kernel {name!r} in what was compiled")
-  return found[-1]
+  return max(found)
 
 
 def _compile(target, chip, given, folder):

@@ -56,16 +56,32 @@ def test_a_batch_is_parted_by_the_axes_of_its_rule():
   assert sharding.shares(mesh(), {}) == 1
 
 
-@pytest.mark.parametrize(("rows", "seen"), [(8, 2), (6, 6)])
-def test_each_device_does_its_own_rows(rows, seen):
-  """Eight rows in four shares are two for each; six cannot be shared."""
-  count = lambda x_3BD, n_B: x_3BD + len(n_B)
-  x_3BD, n_B = jnp.zeros((3, rows, 2)), jnp.arange(rows)
-  by_rows = lambda: sharding.by_rows(count, (x_3BD, -2), (n_B, 0))
-  assert (by_rows() == rows).all()
+@pytest.mark.parametrize(
+  ("rows", "heads", "seen"), [(8, 4, (2, 2)), (6, 4, (6, 2)), (8, 3, (2, 3))]
+)
+def test_each_device_does_its_own_share(rows, heads, seen):
+  """Eight rows in four shares are two for each; six cannot be shared, nor three heads by two."""
+  rules = RULES | {"heads": "tensor", "kv_heads": "tensor"}
+  size = lambda x, n_B: x + jnp.array([len(n_B), x.shape[2]]).reshape(1, 1, 1, 2)
+  x_3BN2, n_B = jnp.zeros((3, rows, heads, 2)), jnp.arange(rows)
+  shares = lambda: sharding.by_shares(size, (x_3BN2, ("batch", "heads", None)), (n_B, ("batch",)))
+  assert shares()[0, 0, 0].tolist() == [rows, heads]
+  with sharding.use(mesh(), rules):
+    assert np.unique(jax.jit(shares)().reshape(-1, 2), axis=0).tolist() == [list(seen)]
+    # Where one argument's heads cannot be parted, another's are not either.
+    both = lambda: sharding.by_shares(
+      lambda x, y: x + x.shape[1],
+      (x_3BN2, ("heads", None)),
+      (jnp.zeros((5, 3)), (None, "kv_heads")),
+    )
+    if heads == 4:
+      assert (jax.jit(both)() == rows).all()
+
+
+def test_the_platform_is_the_meshs():
+  assert sharding.platform() == "cpu"
   with sharding.use(mesh(), RULES):
-    found = jax.jit(by_rows)()
-  assert (found == seen).all()
+    assert sharding.platform() == "cpu"
 
 
 def test_alone_a_process_is_everyone():

@@ -10,10 +10,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import qwix
 from flax import nnx
 
 from cot_rm import sharding
+from cot_rm.kernels import flash_attention
 from cot_rm.sharding import constrain
 
 # Low enough to vanish in a softmax; finite, so that a row with nothing to look at is not NaN.
@@ -118,6 +120,25 @@ def attention(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
   return _mix(jax.nn.softmax(s_BKRTS, axis=-1), v_BSKH)
 
 
+def segment_attention(q_BTNH, k_BTKH, v_BTKH, segments_BT, *, causal):
+  """Attention within segments, if causal to what is before: `attention`, on a TPU by a kernel.
+
+  Returns [B, T, N * H].
+  """
+  if sharding.platform() != "tpu":
+    mask_BTT = segments_BT[:, :, None] == segments_BT[:, None, :]
+    if causal:
+      mask_BTT &= np.tri(segments_BT.shape[1], dtype=bool)[None]
+    return attention(q_BTNH, k_BTKH, v_BTKH, mask_BTT)
+  given = [(q_BTNH, "heads"), (k_BTKH, "kv_heads"), (v_BTKH, "kv_heads")]
+  o_BTNH = sharding.by_shares(
+    lambda q, k, v, ids: flash_attention.flash_attention(q, k, v, ids, ids, causal=causal)[0],
+    *[(x, ("batch", None, heads, None)) for x, heads in given],
+    (segments_BT, ("batch", None)),
+  )
+  return o_BTNH.reshape(*o_BTNH.shape[:2], -1)
+
+
 def shared_attention(q_BTNH, shared, mask_QS, *own):
   """Attention over the keys of a group's prompt, held once per group, and each sample's own keys.
 
@@ -210,7 +231,8 @@ def put_chunk(room, at_B, chunk):
 
     return jax.lax.fori_loop(0, len(at_B), step, room)
 
-  return sharding.by_rows(each, (room, -4), (chunk, -4), (at_B, 0))
+  rows = ("batch", None, None, None)
+  return sharding.by_shares(each, (room, rows), (chunk, rows), (at_B, ("batch",)))
 
 
 def at_end(x_BTD, segments_BT):

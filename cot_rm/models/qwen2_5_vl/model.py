@@ -119,12 +119,9 @@ class Model(nnx.Module):
     A position sees what is before it in its own segment; segment 0 is padding.
     """
     rope = self.rope(positions_BT3)
-    T = segments_BT.shape[1]
-    mask_BTT = (segments_BT[:, :, None] == segments_BT[:, None, :]) & np.tri(T, dtype=bool)[None]
 
-    def attend(q_BTNH, k_BTKH, v_BTKH):
-      o_BTD = layers.attention(q_BTNH, k_BTKH, v_BTKH, mask_BTT)
-      return o_BTD, layers.kept(k_BTKH, v_BTKH)
+    def attend(*qkv):
+      return layers.segment_attention(*qkv, segments_BT, causal=True), layers.kept(*qkv[1:])
 
     def body(layer, x_BTD, _):
       return layer(x_BTD, rope, attend)

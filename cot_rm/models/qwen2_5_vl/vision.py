@@ -21,12 +21,13 @@ class Attention(nnx.Module):
     )
     self.num_heads = c.num_heads
 
-  def __call__(self, x_RPD, rope, mask_RPP):
+  def __call__(self, x_RPD, rope, segments_RP):
     R, P, D = x_RPD.shape
     qkv = self.qkv(x_RPD).reshape(R, P, 3, self.num_heads, -1)
     q_RPNH, k_RPNH, v_RPNH = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     q_RPNH, k_RPNH = layers.rotate(q_RPNH, *rope), layers.rotate(k_RPNH, *rope)
-    return self.proj(layers.attention(q_RPNH, k_RPNH, v_RPNH, mask_RPP))
+    o_RPD = layers.segment_attention(q_RPNH, k_RPNH, v_RPNH, segments_RP, causal=False)
+    return self.proj(o_RPD)
 
 
 class Block(nnx.Module):
@@ -45,8 +46,8 @@ class Block(nnx.Module):
       out_scale=(2 * c.depth) ** -0.5,
     )
 
-  def __call__(self, x_RPD, rope, mask_RPP):
-    x_RPD = x_RPD + self.attn(self.norm1(x_RPD), rope, mask_RPP)
+  def __call__(self, x_RPD, rope, segments_RP):
+    x_RPD = x_RPD + self.attn(self.norm1(x_RPD), rope, segments_RP)
     return x_RPD + self.mlp(self.norm2(x_RPD))
 
 
@@ -101,8 +102,7 @@ class Vision(nnx.Module):
 
     def body(block, x_RPD, full):
       segments_RP = jnp.where(full, pictures.frames, pictures.windows)
-      mask_RPP = segments_RP[:, :, None] == segments_RP[:, None, :]
-      return block(x_RPD, turn, mask_RPP), None
+      return block(x_RPD, turn, segments_RP), None
 
     with jax.named_scope("vision"):
       x_RPD = self.patch_embed(pictures.patches.astype(dtype))
