@@ -1,6 +1,7 @@
 """Layers against torch and against themselves."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import torch
 from flax import nnx
 
 from cot_rm import sharding
+from cot_rm.kernels import flash_attention
 from cot_rm.models import layers
 
 
@@ -162,6 +164,33 @@ def test_positions_are_put_one_by_one_and_in_chunks():
   both = lambda tree: jax.tree.map(lambda x: np.stack([x, -x]), tree)
   stacked = layers.put_chunk(both(room), np.array([0, 4, 2]), both(chunk))
   jax.tree.map(np.testing.assert_array_equal, stacked, both((keys, values)))
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1)])
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_tpus_attention_is_that_of_the_mask_on_each_devices_share(
+  heads, kv_heads, causal, monkeypatch
+):
+  """Eight devices, rows over four of them, heads over two where they can be parted."""
+  interpreted = functools.partial(flash_attention.flash_attention, interpret=True)
+  qkv = [
+    jnp.asarray(normal(8, 40, n, 16, seed=i)) for i, n in enumerate((heads, kv_heads, kv_heads))
+  ]
+  segments = jnp.asarray(np.sort(np.random.default_rng(0).integers(0, 4, (8, 40)), axis=1))
+  weights = normal(8, 40, heads * 16, seed=3)
+
+  def run(*qkv):
+    o = layers.segment_attention(*qkv, segments, causal=causal)
+    return (o * weights).sum(), o
+
+  values = lambda: jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))(*qkv)
+  wanted = values()
+  monkeypatch.setattr(sharding, "platform", lambda: "tpu")
+  monkeypatch.setattr(flash_attention, "flash_attention", interpreted)
+  mesh = sharding.make_mesh({"data": 4, "tensor": 2})
+  with sharding.use(mesh, {"batch": "data", "heads": "tensor", "kv_heads": "tensor"}):
+    found = values()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 3e-5), wanted, found)
 
 
 @pytest.mark.parametrize("remat", [False, True])
