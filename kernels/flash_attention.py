@@ -103,7 +103,7 @@ def _dot(a, b, how):
 
 def _column(row, width):
   """[n, width] of [1, n]: each number beside itself."""
-  return jnp.broadcast_to(row, (8, row.shape[1])).T[:, :1] + jnp.zeros((1, width), row.dtype)
+  return jnp.broadcast_to(row, (width, row.shape[1])).T
 
 
 def _wide(x, width):
@@ -144,10 +144,10 @@ def _forward_kernel(
 
   _steps(ends, b * pl.num_programs(3) + i, block)
   total = total_ref[...].sum(1, keepdims=True)
-  seen = total > 0
-  o_ref[...] = (sum_ref[...] * jnp.where(seen, 1 / total, 0.0)).astype(o_ref.dtype)
-  lse = jnp.where(seen, top_ref[...] + jnp.log2(total), -jnp.inf)
-  lse_ref[...] = lse.T[:1]
+  # A power of 2 is one instruction where a quotient is ten.
+  log, seen = jnp.log2(total), total > 0
+  o_ref[...] = (sum_ref[...] * jnp.where(seen, jnp.exp2(-log), 0.0)).astype(o_ref.dtype)
+  lse_ref[...] = (top_ref[...] + log).T[:1]  # -inf where it has seen nothing
 
 
 def _backward_kernel(
