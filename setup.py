@@ -2,6 +2,9 @@
 
 import setuptools
 
+# It needs no TPU. jax[tpu] says which one fits the jax that is there.
+TPU_COMPILER = ["jax[tpu]; sys_platform == 'linux'", "libtpu; sys_platform == 'linux'"]
+
 setuptools.setup(
   name="cot_rm",
   version="0.1.0",
@@ -46,12 +49,12 @@ setuptools.setup(
     "video": ["av"],
     "serve": ["starlette", "uvicorn"],
     "notebooks": ["ipywidgets", "jupyterlab"],  # the first for progress bars of libraries
-    "bench": ["libtpu; sys_platform == 'linux'", "torch==2.13.0"],
+    "bench": [*TPU_COMPILER, "torch==2.13.0"],
     "test": [
       "av",
       "hypothesis",
       "ipykernel",
-      "libtpu; sys_platform == 'linux'",  # the TPU compiler, which needs no TPU
+      *TPU_COMPILER,
       "nbclient",
       "nbformat",
       "pytest",
