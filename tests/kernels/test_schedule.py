@@ -123,7 +123,7 @@ def test_a_sum_stores_each_register_once(known, chip):
   found = schedule.measure(f"{known}:add", chip, steps=16, rows=512)["one_more"]
   stores = {"v5e": 1, "v5p": 1, "v6e": 2, "tpu7x": 2}[chip]  # slots in a bundle
   assert found["busy"]["VSTORE"] * found["cycles"] * stores == pytest.approx(16 * 64, rel=0.01)
-  assert found["busy"]["MXU"] == found["spills"] == 0
+  assert found["products"] == found["spills"] == 0
   assert 64 / stores < found["cycles_per_step"] < 64 / stores + 100
   assert found["fraction"] == 1  # the copies take longer
 
