@@ -11,6 +11,7 @@ import re
 
 BITS = {"pred": 8, "s4": 4, "u4": 4, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "bf16": 16, "f16": 16}
 BITS |= {"f8e4m3fn": 8, "f8e5m2": 8, "s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64}
+BITS |= {"token": 0}
 
 # They move nothing, or it is counted where the move begins.
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "copy-done", "after-all"}
@@ -75,7 +76,7 @@ def _array(dtype, dims, order, layout):
     tiles = [int(t) for t in tile[1].split(",")][-len(sizes) :]
     for i, t in enumerate(reversed(tiles), 1):
       sizes[-i] = -(-sizes[-i] // t) * t
-  return Array(BITS.get(dtype, 0) * math.prod(sizes) // 8, not re.search(r"S\(\d", layout or ""))
+  return Array(BITS[dtype] * math.prod(sizes) // 8, not re.search(r"S\(\d", layout or ""))
 
 
 def parse(text):

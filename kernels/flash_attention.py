@@ -19,7 +19,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 BLOCK = 512  # queries, and keys, at a time
-LONGEST = 8192  # positions that lie in VMEM at a time
+LONGEST = 8192  # positions that lie in VMEM at a time; rows that are longer have whole BLOCKs
 LANES = 128
 VMEM = 100 << 20  # bytes that a kernel may take; the compiler's own bound is for small ones
 MASKED = -1e30  # a score that does not count
@@ -111,6 +111,21 @@ def _wide(x, width):
   return jnp.concatenate([x] * (width // LANES), axis=1) if width > LANES else x[:, :width]
 
 
+def _masked(s, column, row, ahead, *, queries):
+  """Scores, MASKED where a query does not see a key.
+
+  Args:
+    column, row: segments along s's first axis [n, LANES], and along its second [1, m].
+    ahead: the first query's position less the first key's; None: not causal.
+    queries: which axis of s is theirs.
+  """
+  mask = _wide(column, s.shape[1]) == row
+  if ahead is not None:
+    at = lambda axis: lax.broadcasted_iota(jnp.int32, s.shape, axis)
+    mask &= at(queries) + ahead >= at(1 - queries)
+  return jnp.where(mask, s, MASKED)
+
+
 def _forward_kernel(
   ends, q_ref, k_ref, v_ref, qs_ref, ks_ref, o_ref, lse_ref, sum_ref, top_ref, total_ref, seen_ref,
   *, block_k, causal, offset,
@@ -127,11 +142,8 @@ def _forward_kernel(
     keys = pl.ds(pl.multiple_of(j * block_k, block_k), block_k)
     s = _dot(q_ref[...], k_ref[keys, :], NT)
     if masked:
-      mask = _wide(seen_ref[...], block_k) == ks_ref[:, keys]
-      if causal:
-        at = lambda axis: lax.broadcasted_iota(jnp.int32, s.shape, axis)
-        mask &= at(0) + (i * block_q + offset) >= at(1) + j * block_k
-      s = jnp.where(mask, s, MASKED)
+      ahead = i * block_q + offset - j * block_k if causal else None
+      s = _masked(s, seen_ref[...], ks_ref[:, keys], ahead, queries=0)
     before = top_ref[...]
     top = jnp.maximum(before, s.max(1, keepdims=True))
     p = jnp.exp2(s - _wide(top, block_k))
@@ -176,11 +188,8 @@ def _backward_kernel(
     q, do = q_ref[rows, :], do_ref[rows, :]
     s = _dot(k_ref[...], q, NT)
     if masked:
-      mask = _wide(seen_ref[...], block_q) == qs_ref[:, rows]
-      if causal:
-        at = lambda axis: lax.broadcasted_iota(jnp.int32, s.shape, axis)
-        mask &= at(1) + (i * block_q + offset) >= at(0) + j * block_k
-      s = jnp.where(mask, s, MASKED)
+      ahead = i * block_q + offset - j * block_k if causal else None
+      s = _masked(s, seen_ref[...], qs_ref[:, rows], ahead, queries=1)
     p = jnp.exp2(s - lse_ref[:, rows])
     dv_sum[here, :] += _dot(p.astype(do.dtype), do, NN)
     ds = (p * (_dot(v_ref[...], do, NT) - delta_ref[:, rows])).astype(q.dtype)
@@ -236,21 +245,16 @@ def _forward(q_BNTH, k_BKSH, v_BKSH, segments, spans, *, causal, offset, interpr
     (segments[0][:, None], (None, 1, q), lambda b, g, r, i, _: (b, 0, i)),
     (segments[1][:, None], (None, 1, S), lambda b, g, r, i, _: (b, 0, 0)),
   ]
+  row = lambda b, g, r, i, _: (b, g * R + r, 0, i)
   outputs = [
     (jax.ShapeDtypeStruct(q_BNTH.shape, q_BNTH.dtype), (None, None, q, H), head),
-    (
-      jax.ShapeDtypeStruct((B, N, 1, T), jnp.float32),
-      (None, None, 1, q),
-      lambda b, g, r, i, _: (b, g * R + r, 0, i),
-    ),
+    (jax.ShapeDtypeStruct((B, N, 1, T), jnp.float32), (None, None, 1, q), row),
   ]
   some = lambda width, dtype=jnp.float32: pltpu.VMEM((q, width), dtype)
   kernel = functools.partial(_forward_kernel, block_k=k, causal=causal, offset=offset)
   scratch = [some(H), some(LANES), some(LANES), some(LANES, jnp.int32)]
-  ends = _ends(*spans)
-  return _call(
-    kernel, "flash_forward", ends, (B, K, R, T // q), inputs, outputs, scratch, interpret
-  )
+  grid = B, K, R, T // q
+  return _call(kernel, "flash_forward", _ends(*spans), grid, inputs, outputs, scratch, interpret)
 
 
 def _backward(
