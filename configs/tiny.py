@@ -33,7 +33,7 @@ def get_config(size="full"):
 
   c.base = c.sft.copy_and_resolve_references()
   c.base.start, c.base.data, c.base.split = "world", "world/data", "base"
-  c.base.steps, c.base.eval_every, c.base.save_every = 2600, 1300, 1300
+  c.base.steps, c.base.eval_every, c.base.save_every = 5000, 2500, 2500
 
   c.distill.data, c.distill.split, c.distill.tasks = "world/data", "references", "image_generation"
 
