@@ -7,8 +7,14 @@ over 2,048 and over 8,192 tokens, against jax.experimental's splash attention: f
 or its fused backward, whichever is faster, each at the best of the blocks that were tried. Of both
 the kernels count alone; what XLA does around them does not, which is in splash's favour where it is
 fused: the parts of dq are then summed outside.
+
+The loss of GRPO at 4,096 tokens of width 3,584 and 152,064 words: cycles of its kernels over those
+of the four products of matrices that it needs if the logits are not kept (forward, again, and two
+gradients), and the temporary memory of the whole, value and gradients, against the same with all
+logits.
 """
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -19,7 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 HEADS, KV_HEADS, SIZE = 28, 4, 128
+TOKENS, WIDTH, WORDS = 4096, 3584, 152_064
 OURS = (256, 512, 1024)
+TILES = (512, 256)  # words of the loss's kernels
 SPLASH = ((512, 512), (1024, 512), (1024, 1024))  # (block of memory, block of computing)
 
 
@@ -94,7 +102,7 @@ def splash(tokens, block, compute, fused):
 
 
 def attention(chip, tokens, quick):
-  """{"ours", "splash": (cycles, {kernel: (cycles, fraction of the bound, blocks)})}."""
+  """{"ours", "splash": {kernel: (cycles, fraction of the bound, blocks)}}."""
   from cot_rm.kernels import schedule
 
   found = {"ours": {}, "splash": {}}
@@ -120,25 +128,109 @@ def attention(chip, tokens, quick):
     for name in backward:
       del found["splash"][name]
     found["splash"]["splash_mqa_fused"] = fused["cycles"], fused["fraction"], fused["blocks"]
-  return {who: (sum(r[0] for r in rows.values()), rows) for who, rows in found.items()}
+  return found
+
+
+def _loss_inputs():
+  import jax
+  import jax.numpy as jnp
+
+  shape, row = jax.ShapeDtypeStruct, jax.ShapeDtypeStruct((1, TOKENS), jnp.float32)
+  x = shape((1, TOKENS, WIDTH), jnp.bfloat16)
+  return x, shape((WORDS, WIDTH), jnp.bfloat16), shape((1, TOKENS), jnp.int32), *[row] * 4
+
+
+def _loss(f, **how):
+  """Value and gradients of a loss of GRPO with its KL to a reference."""
+  import jax
+
+  return jax.value_and_grad(functools.partial(f, kl=0.04, **how), (0, 1))
+
+
+def loss(tile):
+  """See cot_rm.kernels.schedule."""
+  from cot_rm.kernels import grpo_loss, head_tiles
+  from cot_rm.kernels.schedule import Work
+  from cot_rm.models import head
+
+  head_tiles.TILES = (tile,)
+  steps = -(-WORDS // tile)
+  blocks = steps * TOKENS // head_tiles.BLOCK
+  product, size = 2 * TOKENS * WIDTH * WORDS, 2 * WORDS * WIDTH
+  works = {
+    "head_forward": Work(product, size, steps, (1, steps, blocks)),
+    "head_backward": Work(3 * product, 2 * size, steps, (1, steps, blocks)),
+  }
+  return _loss(grpo_loss.grpo_loss, logps=head.token_logps), _loss_inputs(), works
+
+
+def temporary(chip):
+  """(bytes of the loss's temporaries by its kernels, and with all logits)."""
+  import jax
+
+  from cot_rm.kernels import chips, grpo_loss
+  from cot_rm.models import head
+
+  layout = chips.one(chip)
+  found = []
+  with jax.set_mesh(layout.mesh):
+    for f in (_loss(grpo_loss.grpo_loss, logps=head.token_logps), _loss(grpo_loss.grpo_loss_ref)):
+      program = jax.jit(f).lower(*chips.on(layout, _loss_inputs())).compile()
+      found.append(program.memory_analysis().temp_size_in_bytes)
+  return found
+
+
+def losses(chip, quick):
+  """{kernel: (cycles, fraction of the bound, words of a tile)} of the loss, the best of tiles."""
+  from cot_rm.kernels import schedule
+
+  found = {}
+  for tile in TILES[:1] if quick else TILES:
+    for name, r in schedule.measure(f"{__file__}:loss", chip, tile=tile).items():
+      if r["cycles"] < found.get(name, (float("inf"),))[0]:
+        found[name] = r["cycles"], r["fraction"], tile
+  return found
 
 
 def main():
   parser = apart.parser(__doc__, "v5e, 2,048 tokens, one size of blocks")
   parser.add_argument("--chips", default="v5e,v5p,v6e")
   args = parser.parse_args()
+  if args.one == "temporary":
+    sys.stdout.write(json.dumps(temporary("v5e")) + "\n")
+    return
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   say(f"{'':<44}{'cycles':>14}{'of the bound':>14}  blocks")
-  ratios = {}
+  ratios, of_products = {}, {}
+
+  def table(title, rows):
+    total = sum(row[0] for row in rows.values())
+    say(f"{title:<44}{total:>14,}")
+    for name, (part, fraction, blocks) in rows.items():
+      say(f"  {name:<42}{part:>14,}{fraction:>14.3f}  {blocks}")
+    return total
+
+  from cot_rm.kernels.chips import CHIPS
+
   for chip in ["v5e"] if args.quick else args.chips.split(","):
     for tokens in (2048,) if args.quick else (2048, 8192):
       found = attention(chip, tokens, args.quick)
-      for who, (cycles, rows) in found.items():
-        say(f"{f'{chip}, {tokens:,} tokens, {who}':<44}{cycles:>14,}")
-        for name, (part, fraction, blocks) in rows.items():
-          say(f"  {name:<42}{part:>14,}{fraction:>14.3f}  {blocks}")
-      ratios.setdefault(chip, {})[tokens] = round(found["ours"][0] / found["splash"][0], 3)
-  say(json.dumps({"attention_vs_splash": ratios}))
+      ours, splash = [table(f"{chip}, {tokens:,} tokens, {w}", rows) for w, rows in found.items()]
+      ratios.setdefault(chip, {})[tokens] = round(ours / splash, 3)
+    if CHIPS[chip].cores == 1:  # the others' VMEM holds a part of the tokens at a time
+      cycles = table(f"{chip}, loss of {TOKENS:,} tokens", losses(chip, args.quick))
+      of_products[chip] = round(cycles / (8 * TOKENS * WIDTH * WORDS / CHIPS[chip].cycle_flops), 3)
+  ours, every = apart.call(__file__, "--one", "temporary")
+  say(f"v5e, temporary bytes of the loss: {ours:,}, with all logits {every:,}")
+  say(
+    json.dumps(
+      {
+        "attention_vs_splash": ratios,
+        "grpo_loss_temp_ratio": round(every / ours, 1),
+        "grpo_loss_cycles_ratio": of_products,
+      }
+    )
+  )
 
 
 if __name__ == "__main__":

@@ -160,10 +160,27 @@ def by_shares(f, *given):
   return jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=specs[0], check_vma=False)(*trees)
 
 
+def shared(axis, length):
+  """The mesh's axes over which a dimension of this length is shared; () where not equally."""
+  if (scope := _scope.get()) is None:
+    return ()
+  mesh, rules = scope
+  names = rules.get(axis) or ()
+  names = (names,) if isinstance(names, str) else tuple(names)
+  return () if length % math.prod(mesh.shape[name] for name in names) else names
+
+
+def mapped(f, in_specs, out_specs):
+  """f under shard_map over the ambient mesh; f itself where there is none."""
+  if (scope := _scope.get()) is None:
+    return f
+  return jax.shard_map(f, mesh=scope[0], in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
 def platform():
   """ "cpu", "gpu" or "tpu": of the ambient mesh, which need not be there, or of what is there."""
-  scope = _scope.get()
-  return scope[0].devices.flat[0].platform if scope else jax.default_backend()
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return device.platform if device else jax.default_backend()
 
 
 def everyone(x):

@@ -48,9 +48,9 @@ def devices(topology, **how):
 
 
 def one(chip):
-  """A layout for arrays on one chip of CHIPS."""
+  """A layout for arrays on one chip of CHIPS; its mesh tells a kernel what the chip is."""
   found = devices(CHIPS[chip].topology, chips_per_host_bounds=[1, 1, 1])
-  return jax.sharding.SingleDeviceSharding(found[0])
+  return jax.NamedSharding(jax.sharding.Mesh(found[:1], ("chip",)), jax.P())
 
 
 def on(layout, tree):

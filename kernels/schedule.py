@@ -267,7 +267,9 @@ def _compile(target, chip, given, folder):
   f, arguments, works = getattr(module, function)(**given)
   import jax
 
-  jax.jit(f).lower(*chips.on(chips.one(chip), arguments)).compile()
+  layout = chips.one(chip)
+  with jax.set_mesh(layout.mesh):
+    jax.jit(f).lower(*chips.on(layout, arguments)).compile()
   works = {name: dataclasses.asdict(work) for name, work in works.items()}
   Path(folder, "works.json").write_text(json.dumps(works))
 

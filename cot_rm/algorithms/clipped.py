@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from cot_rm.algorithms import masked
+from cot_rm.kernels import grpo_loss
 
 KL_CLAMP = 10.0  # bound of the log-ratio in the KL that is logged
 
@@ -30,10 +31,8 @@ def log_ratio_of_answers(logps_BT, batch):
 
 
 def loss(log_ratio_BT, batch, settings):
-  """f32[B, T]: -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A) with r = exp(log_ratio)."""
-  ratio_BT = jnp.exp(log_ratio_BT)
-  clipped_BT = jnp.clip(ratio_BT, 1 - settings.clip_low, 1 + settings.clip_high)
-  return -jnp.minimum(ratio_BT * batch.advantages, clipped_BT * batch.advantages)
+  """f32[B, T]: grpo_loss.clipped with the batch's advantages and the settings' bounds."""
+  return grpo_loss.clipped(log_ratio_BT, batch.advantages, settings.clip_low, settings.clip_high)
 
 
 def plain(logps_BT, batch, weights_BT, settings):
@@ -44,15 +43,6 @@ def plain(logps_BT, batch, weights_BT, settings):
   log_ratio_BT = log_ratio(logps_BT, batch)
   total = (loss(log_ratio_BT, batch, settings) * weights_BT).sum()
   return total, {"train/loss": total, **metrics(log_ratio_BT, logps_BT, batch, settings)}
-
-
-def k3(logps_BT, ref_logps_BT, clamp):
-  """Schulman's estimator of KL(policy, reference): unbiased, never negative, low variance.
-
-  Source: http://joschu.net/blog/kl-approx.html
-  """
-  log_ratio_BT = jnp.clip(ref_logps_BT - logps_BT, -clamp, clamp)
-  return jnp.expm1(log_ratio_BT) - log_ratio_BT
 
 
 def metrics(log_ratio_BT, logps_BT, batch, settings):
@@ -90,5 +80,5 @@ def metrics(log_ratio_BT, logps_BT, batch, settings):
     "agree/logp_diff_max": (apart_BT * mask_BT).max(),
   }
   if batch.ref_logps is not None:
-    out["train/kl"] = masked.mean(k3(logps_BT, batch.ref_logps, KL_CLAMP), mask_BT)
+    out["train/kl"] = masked.mean(grpo_loss.k3(logps_BT, batch.ref_logps, KL_CLAMP), mask_BT)
   return out

@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from cot_rm.algorithms import choices, clipped, masked, returns
+from cot_rm.kernels import grpo_loss
 
 KL_IN = "loss"
 
@@ -80,6 +81,6 @@ def loss(logps_BT, batch, weights_BT, settings):
   log_ratio_BT = log_ratio[settings.ratio](logps_BT, batch)
   loss_BT = clipped.loss(log_ratio_BT, batch, settings)
   if batch.ref_logps is not None:
-    loss_BT = loss_BT + settings.kl * clipped.k3(logps_BT, batch.ref_logps, settings.kl_clamp)
+    loss_BT = loss_BT + settings.kl * grpo_loss.k3(logps_BT, batch.ref_logps, settings.kl_clamp)
   total = (loss_BT * weights_BT).sum()
   return total, {"train/loss": total, **clipped.metrics(log_ratio_BT, logps_BT, batch, settings)}

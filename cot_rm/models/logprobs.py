@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from cot_rm.kernels import token_logps as kernel
-from cot_rm.models import layers
+from cot_rm.models import head, layers
 
 
 def of(model, batch, *, masked=False):
@@ -26,7 +25,7 @@ def of(model, batch, *, masked=False):
   if masked:
     mask_BT = mask_BT[:, 1:]
   with jax.named_scope("token_logps"):
-    logps_BT = kernel.token_logps(x_BTD[:, :-1], model.head, batch.tokens[:, 1:], mask_BT)
+    logps_BT = head.token_logps(x_BTD[:, :-1], model.head, batch.tokens[:, 1:], mask_BT)
   return jnp.pad(logps_BT, ((0, 0), (1, 0)))
 
 
@@ -40,7 +39,7 @@ def _after_prompts(model, batch, mask_BT):
   first_B1D = jnp.repeat(x_Q1D, B // len(x_QSD), axis=0)
   before_BTD = jnp.concatenate([first_B1D, x_BTD[:, :-1]], axis=1)
   with jax.named_scope("token_logps"):
-    return kernel.token_logps(before_BTD, model.head, batch.tokens, mask_BT)
+    return head.token_logps(before_BTD, model.head, batch.tokens, mask_BT)
 
 
 def _read(model, batch):

@@ -84,13 +84,6 @@ def test_the_ratio_of_an_answer_is_the_geometric_mean_with_a_gradient_for_each_t
   np.testing.assert_allclose(grad, [[math.exp(0.1), 0, 0, 0]], rtol=1e-6)
 
 
-def test_k3_is_zero_at_the_reference_never_negative_and_clamped():
-  ref = jnp.array([[0.0, -1.0, -2.0, -50.0]])
-  got = clipped.k3(jnp.array([[0.0, -2.0, -1.0, 0.0]]), ref, 10.0)
-  want = [0, math.e - 2, math.exp(-1), math.exp(-10) + 9]
-  np.testing.assert_allclose(got, [want], rtol=1e-5)
-
-
 def test_the_figures_are_of_the_tokens_that_count():
   # Ratios e, 1, 1/e, 1/e: the first is clipped above and the third below; the fourth is not, its
   # advantage asks for more of it; the fifth does not count.
