@@ -184,6 +184,51 @@ def shared_attention(q_BTNH, shared, mask_QS, *own):
   return o_BKMH.reshape(B, K, T, -1, H).swapaxes(1, 2).reshape(B, T, -1)
 
 
+def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
+  """Causal attention of rows that go on from their group's prompt: of `shared_attention`.
+
+  On a TPU by a kernel over the prompt, where a group's queries stand one behind the other, and one
+  over the row itself; neither makes the scores.
+
+  Args:
+    q_BTNH, k_BTKH, v_BTKH: of the new positions; rows of one group are neighbours (B = Q * G).
+    shared, mask_QS: see `shared_attention`.
+
+  Returns:
+    [B, T, N * H].
+  """
+  B, T, N, H = q_BTNH.shape
+  if sharding.platform() != "tpu":
+    mask_BTT = jnp.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
+    return shared_attention(q_BTNH, shared, mask_QS, (*kept(k_BTKH, v_BTKH), mask_BTT))
+
+  def own(q_BTNH, k_BTKH, v_BTKH, k_QKHS, v_QKSH, mask_QS):
+    Q = len(mask_QS)
+    q_QMNH = q_BTNH.reshape(Q, -1, *q_BTNH.shape[2:])
+    ones_QM, seen_QS = jnp.ones(q_QMNH.shape[:2], jnp.int32), mask_QS.astype(jnp.int32)
+    k_QSKH, v_QSKH = k_QKHS.transpose(0, 3, 1, 2), v_QKSH.swapaxes(1, 2)
+    flash = flash_attention.flash_attention
+    before = flash(q_QMNH, k_QSKH, v_QSKH, ones_QM, seen_QS, causal=False)
+    parts = [before, flash(q_BTNH, k_BTKH, v_BTKH)]
+    outs, lses = zip(
+      *[(o.reshape(q_BTNH.shape), lse.reshape(*q_BTNH.shape[:3], 1)) for o, lse in parts],
+      strict=True,
+    )
+    top = jax.lax.stop_gradient(jnp.maximum(*lses))
+    shares = [jnp.exp(lse - top) for lse in lses]
+    o_BTNH = sum(o * share for o, share in zip(outs, shares, strict=True)) / sum(shares)
+    return o_BTNH.astype(q_BTNH.dtype)
+
+  o_BTNH = sharding.by_shares(
+    own,
+    (q_BTNH, ("batch", None, "heads", None)),
+    *[(x, ("batch", None, "kv_heads", None)) for x in (k_BTKH, v_BTKH)],
+    *[(x, ("batch", "kv_heads", None, None)) for x in shared],
+    (mask_QS, ("batch", None)),
+  )
+  return o_BTNH.reshape(B, T, N * H)
+
+
 def kept(k_BTKH, v_BTKH):
   """Keys [B, K, H, T] and values [B, K, T, H], as they are kept: a product runs along the last."""
   return k_BTKH.transpose(0, 2, 3, 1), v_BTKH.swapaxes(1, 2)

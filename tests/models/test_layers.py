@@ -193,6 +193,30 @@ def test_a_tpus_attention_is_that_of_the_mask_on_each_devices_share(
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 3e-5), wanted, found)
 
 
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1)])
+def test_a_tpus_rows_go_on_from_their_groups_prompt(heads, kv_heads, monkeypatch):
+  """Four prompts of different lengths over four devices, two rows of each."""
+  interpreted = functools.partial(flash_attention.flash_attention, interpret=True)
+  given = [normal(8, 20, n, 16, seed=i) for i, n in enumerate((heads, kv_heads, kv_heads))]
+  given += [normal(4, kv_heads, 16, 30, seed=3), normal(4, kv_heads, 30, 16, seed=4)]
+  given = [jnp.asarray(x) for x in given]
+  mask_QS = jnp.arange(30)[None] < jnp.array([[30], [1], [17], [29]])
+  weights = normal(8, 20, heads * 16, seed=5)
+
+  def run(q, k, v, *shared):
+    o = layers.extended_attention(q, k, v, shared, mask_QS)
+    return (o * weights).sum(), o
+
+  values = lambda: jax.jit(jax.value_and_grad(run, range(5), has_aux=True))(*given)
+  wanted = values()
+  monkeypatch.setattr(sharding, "platform", lambda: "tpu")
+  monkeypatch.setattr(flash_attention, "flash_attention", interpreted)
+  mesh = sharding.make_mesh({"data": 4, "tensor": 2})
+  with sharding.use(mesh, {"batch": "data", "heads": "tensor", "kv_heads": "tensor"}):
+    found = values()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 3e-5), wanted, found)
+
+
 @pytest.mark.parametrize("remat", [False, True])
 def test_a_scan_equals_its_layers_one_by_one(remat):
   stack = layers.Linear(("embed", "embed"), 5, 5, rngs=nnx.Rngs(0), layers=3)

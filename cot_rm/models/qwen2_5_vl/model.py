@@ -147,13 +147,10 @@ class Model(nnx.Module):
       hidden states [B, T, D], and the keys and values of the new tokens, as those of `prefill`.
     """
     rope = self.rope(positions_BT3)
-    B, T, _ = x_BTD.shape
-    mask_BTT = jnp.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
 
     def body(layer, x_BTD, prompt_kv):
-      def attend(q_BTNH, *new):
-        kept = layers.kept(*new)
-        return layers.shared_attention(q_BTNH, prompt_kv, mask_QS, (*kept, mask_BTT)), kept
+      def attend(*qkv):
+        return layers.extended_attention(*qkv, prompt_kv, mask_QS), layers.kept(*qkv[1:])
 
       return layer(x_BTD, rope, attend)
 
