@@ -60,7 +60,9 @@ def compiled(c, chip, chunk):
   slots = slots._replace(seed_B=np.zeros(B, np.uint32))
   given = jax.eval_shape(shapes), jax.eval_shape(memory), np.zeros((SEATS, PROMPT), bool), slots
   how = sampling.Sampling(temperature=1.0, max_tokens=ANSWER)
-  return write.lower(*chips.on(chips.one(chip), given), sampling=how, size=chunk).compile()
+  layout = chips.one(chip)
+  with jax.set_mesh(layout.mesh):
+    return write.lower(*chips.on(layout, given), sampling=how, size=chunk).compile()
 
 
 def needed(c):

@@ -8,6 +8,8 @@ or its fused backward, whichever is faster, each at the best of the blocks that 
 the kernels count alone; what XLA does around them does not, which is in splash's favour where it is
 fused: the parts of dq are then summed outside.
 
+Decoding's attention of a token: its cycles beside those that the copies of keys and values take.
+
 The loss of GRPO at 4,096 tokens of width 3,584 and 152,064 words: cycles of its kernels over those
 of the four products of matrices that it needs if the logits are not kept (forward, again, and two
 gradients), and the temporary memory of the whole, value and gradients, against the same with all
@@ -180,6 +182,38 @@ def temporary(chip):
   return found
 
 
+def decoding():
+  """See cot_rm.kernels.schedule: a token of the 7b's decoder, 8 answers of each of 8 questions."""
+  import jax
+  import jax.numpy as jnp
+
+  from cot_rm.kernels import decode_attention as decode
+  from cot_rm.kernels.schedule import Work
+
+  seats, group, prompt, answer, chunk = 8, 8, 1024, 512, 64
+  B, shape = seats * group, jax.ShapeDtypeStruct
+  some = lambda *sizes: shape(sizes, jnp.bfloat16)
+  number = lambda *sizes: shape(sizes, jnp.int32)
+  kept = lambda rows, T: decode.Kept(
+    some(1, rows, KV_HEADS, SIZE, T), some(1, rows, KV_HEADS, T, SIZE)
+  )
+  parts = kept(seats, prompt), number(seats), kept(B, answer), number(B), kept(B, chunk)
+  positions = KV_HEADS * (seats * prompt * group + B * (answer + chunk))
+  numbers = KV_HEADS * SIZE * (seats * prompt + B * (answer + chunk))
+  blocks = prompt // decode.BLOCK, answer // decode.BLOCK
+  work = Work(
+    4 * positions * (HEADS // KV_HEADS) * SIZE,
+    2 * 2 * numbers,
+    seats * sum(blocks),
+    (seats, seats * blocks[0], seats * blocks[1], seats),
+  )
+  return (
+    decode.decode_attention,
+    (some(B, HEADS, SIZE), number(), *parts, number()),
+    {"decode_attention": work},
+  )
+
+
 def losses(chip, quick):
   """{kernel: (cycles, fraction of the bound, words of a tile)} of the loss, the best of tiles."""
   from cot_rm.kernels import schedule
@@ -201,7 +235,7 @@ def main():
     return
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   say(f"{'':<44}{'cycles':>14}{'of the bound':>14}  blocks")
-  ratios, of_products = {}, {}
+  ratios, of_products, of_copies = {}, {}, {}
 
   def table(title, rows):
     total = sum(row[0] for row in rows.values())
@@ -210,6 +244,7 @@ def main():
       say(f"  {name:<42}{part:>14,}{fraction:>14.3f}  {blocks}")
     return total
 
+  from cot_rm.kernels import schedule
   from cot_rm.kernels.chips import CHIPS
 
   for chip in ["v5e"] if args.quick else args.chips.split(","):
@@ -217,6 +252,10 @@ def main():
       found = attention(chip, tokens, args.quick)
       ours, splash = [table(f"{chip}, {tokens:,} tokens, {w}", rows) for w, rows in found.items()]
       ratios.setdefault(chip, {})[tokens] = round(ours / splash, 3)
+    (found,) = schedule.measure(f"{__file__}:decoding", chip).values()
+    cycles, copies = found["cycles"], found["bytes_bound"]
+    say(f"{f'{chip}, a token of decoding':<44}{cycles:>14,}{copies:>14,} to read keys and values")
+    of_copies[chip] = round(cycles / copies, 3)
     if CHIPS[chip].cores == 1:  # the others' VMEM holds a part of the tokens at a time
       cycles = table(f"{chip}, loss of {TOKENS:,} tokens", losses(chip, args.quick))
       of_products[chip] = round(cycles / (8 * TOKENS * WIDTH * WORDS / CHIPS[chip].cycle_flops), 3)
@@ -228,6 +267,7 @@ def main():
         "attention_vs_splash": ratios,
         "grpo_loss_temp_ratio": round(every / ours, 1),
         "grpo_loss_cycles_ratio": of_products,
+        "decode_cycles_of_copies": of_copies,
       }
     )
   )

@@ -30,7 +30,7 @@ FLAGS = "--xla_jf_dump_to={} --xla_jf_dump_llo_text=true"
 _BUNDLE = re.compile(r"\s*(0x[0-9a-f]+|0)\s+(?:[A-Z]{2})?:\s")
 _JUMP = re.compile(r"sbr\.rel [^;]*?target = \$(region\d+)")
 _STARTS = re.compile(r"Start(?:/End empty)? (region \d+)")
-_PRODUCT = re.compile(r"vmatmul\.(?:mubr\.)?(\w+)[\w.\[\]]*\.(mxu\d)")
+_PRODUCT = re.compile(r"vmatmul\.(?:mubr\.)?(?:msk\.)?(\w+)[\w.\[\]]*\.(mxu\d)")
 ROWS = {"f32": 8, "bf16": 16}  # of the first matrix, in a register
 _ENDS = re.compile(r"End (region \d+)")
 _TURNS = re.compile(r"scmp\.\w+\.s32\.totalorder %\w+, (\d+) /\* loop exit test \*/")

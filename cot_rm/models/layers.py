@@ -15,6 +15,7 @@ import qwix
 from flax import nnx
 
 from cot_rm import sharding
+from cot_rm.kernels import decode_attention as decode_attention_kernel
 from cot_rm.kernels import flash_attention
 from cot_rm.sharding import constrain
 
@@ -229,6 +230,42 @@ def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
   return o_BTNH.reshape(B, T, N * H)
 
 
+def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at):
+  """`shared_attention` of one new position, on a TPU by a kernel that reads each part once.
+
+  Args:
+    q_B1NH: queries; rows of one group are neighbours.
+    layer: where keys and values are stacks of layers, which of them; None: they are of one.
+    prompts: keys and values of Q prompts; mask_QS: which positions count, the first ones.
+    answers: of what came before the chunk, a list of one; age_B: how many positions count.
+    chunk: of the chunk that is being made; at: the last that counts.
+
+  Returns:
+    [B, 1, N * H].
+  """
+  (answers,) = answers
+  if layer is None:
+    layer = 0
+    prompts, answers, chunk = jax.tree.map(lambda x: x[None], (prompts, answers, chunk))
+  kernel, kept = decode_attention_kernel.decode_attention, decode_attention_kernel.Kept
+  own = lambda q, i, now, prompts, length, answers, age, chunk: kernel(
+    q, i, kept(*prompts), length, kept(*answers), age, kept(*chunk), now
+  )
+  some = ("batch", "kv_heads", None, None)
+  o_BNH = sharding.by_shares(
+    own,
+    (q_B1NH[:, 0], ("batch", "heads", None)),
+    (jnp.int32(layer), ()),
+    (jnp.int32(at), ()),
+    (prompts, some),
+    (mask_QS.sum(-1, dtype=jnp.int32), ("batch",)),
+    (answers, some),
+    (age_B, ("batch",)),
+    (chunk, some),
+  )
+  return o_BNH.reshape(len(q_B1NH), 1, -1)
+
+
 def kept(k_BTKH, v_BTKH):
   """Keys [B, K, H, T] and values [B, K, T, H], as they are kept: a product runs along the last."""
   return k_BTKH.transpose(0, 2, 3, 1), v_BTKH.swapaxes(1, 2)
@@ -245,10 +282,20 @@ def empty_kept(rows, kv_heads, head_dim, length, dtype, *, layers=()):
   )
 
 
-def put_kept(room, at, new):
-  """`room` with the keys and values of new positions in it, from `at` on."""
-  put = jax.lax.dynamic_update_slice_in_dim
-  return put(room[0], new[0], at, axis=3), put(room[1], new[1], at, axis=2)
+def put_kept(room, at, new, layer=None):
+  """`room` with the keys and values of new positions in it, from `at` on.
+
+  layer: where room is a stack of layers, which of them they are of.
+  """
+
+  def put(room, new, axis):
+    first = [0] * room.ndim
+    first[axis] = at
+    if layer is not None:
+      first[0], new = layer, new[None]
+    return jax.lax.dynamic_update_slice(room, new, first)
+
+  return put(room[0], new[0], -1), put(room[1], new[1], -2)
 
 
 def put_chunk(room, at_B, chunk):
@@ -302,18 +349,19 @@ def scan(stack, x, body, per_layer=None, *, remat=False):
 
 
 def each(blocks, x, room, held, body):
-  """Runs `x, room = body(layer, x, its room, its part of held)` over layers, to generate with.
+  """Runs `x, room = body(layer, x, room, held, i)` over layers, to generate with.
 
-  Where blocks are a stack, arrays have a leading axis of layers: what is held is read where it
-  lies and the room is written in place, by one program for all layers. Where they are a list, as
-  `unstacked` makes it, room and held are lists too, with an entry a layer.
+  Where blocks are a stack, arrays have a leading axis of layers, of which `of_layer` takes one:
+  what is held is read where it lies and the room is written in place, by one program for all
+  layers. Where they are a list, as `unstacked` makes it, room and held are lists too, body gets the
+  layer's entries, and i is None.
 
   Returns the last x and the room.
   """
   if isinstance(blocks, list):
     rooms = []
     for block, *its in zip(blocks, room, held, strict=True):
-      x, new = body(block, x, *its)
+      x, new = body(block, x, *its, None)
       rooms.append(new)
     return x, rooms
 
@@ -321,14 +369,15 @@ def each(blocks, x, room, held, body):
 
   def step(i, carry):
     x, room = carry
-    take = lambda tree: jax.tree.map(
-      lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), tree
-    )
-    x, new = body(nnx.merge(graphdef, take(state)), x, take(room), take(held))
-    put = lambda old, part: jax.lax.dynamic_update_index_in_dim(old, part, i, 0)
-    return x, jax.tree.map(put, room, new)
+    return body(nnx.merge(graphdef, of_layer(state, i)), x, room, held, i)
 
   return jax.lax.fori_loop(0, len(jax.tree.leaves(state)[0]), step, (x, room))
+
+
+def of_layer(tree, i):
+  """Slice i of a tree of stacks; where i is None it is one layer's already."""
+  one = lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False)
+  return tree if i is None else jax.tree.map(one, tree)
 
 
 def unstacked(stack):

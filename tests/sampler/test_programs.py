@@ -1,6 +1,7 @@
 """Prompts into seats, and chunks of tokens out of slots."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from cot_rm import sharding
 from cot_rm.data import packing
+from cot_rm.kernels import decode_attention, flash_attention
 from cot_rm.models import layers, qwen2_5_vl
 from cot_rm.sampler import programs, sampling
 from tests import chats
@@ -113,7 +116,9 @@ def test_at_temperature_one_what_was_drawn_from_is_the_model_without_its_banned_
   assert np.allclose(out.drawn_BC, out.logps_BC, atol=0.1)
 
 
-def test_layers_in_a_stack_give_what_layers_in_a_list_give(parts):
+@pytest.mark.parametrize("tpu", [False, True])
+def test_layers_in_a_stack_give_what_layers_in_a_list_give(parts, tpu, monkeypatch):
+  """Also by the kernels of a TPU, interpreted."""
   config, params, *_ = parts
   graphdef = nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(config, rngs=nnx.Rngs(0))))[0]
   batch = packing.prompts(PROMPTS, BUCKETS, rows=3)
@@ -131,12 +136,12 @@ def test_layers_in_a_stack_give_what_layers_in_a_list_give(parts):
       sample_B=np.array([0, 1] * R, np.int32),
     )
 
-  def chunks(stacked):
+  def chunks(stacked, rooms=(C, C)):
     read, fill, write = programs.make(
       graphdef, stop_ids=(), banned_ids=(5,), watched_ids=(9,), piece=8, stacked=stacked
     )
     kept = read(params, batch)
-    empty = programs.empty(kept, seats=R, group=2, parts=(C, C))
+    empty = programs.empty(kept, seats=R, group=2, parts=rooms)
     filled = fill(empty, kept, np.array([1, 2, R], np.int32))
     mask_RS, tokens = np.arange(S) < lengths, twice(0, *(p.tokens[-1] for p in PROMPTS))
     memory, one = write(
@@ -146,7 +151,15 @@ def test_layers_in_a_stack_give_what_layers_in_a_list_give(parts):
     return one, two
 
   wanted = chunks(False)
-  for one, other in zip(wanted, chunks(True), strict=True):
+  if tpu:
+    monkeypatch.setattr(sharding, "platform", lambda: "tpu")
+    for kernel, name in (
+      (flash_attention, "flash_attention"),
+      (decode_attention, "decode_attention"),
+    ):
+      monkeypatch.setattr(kernel, name, functools.partial(getattr(kernel, name), interpret=True))
+  found = chunks(True, (2 * C,)) if tpu else chunks(True)
+  for one, other in zip(wanted, found, strict=True):
     np.testing.assert_array_equal(one.tokens_BC, other.tokens_BC)
     np.testing.assert_allclose(one.logps_BC, other.logps_BC, atol=1e-5)
     np.testing.assert_allclose(one.watched_BCW, other.watched_BCW, atol=1e-5)

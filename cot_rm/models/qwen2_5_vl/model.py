@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from cot_rm import sharding
 from cot_rm.models import layers
 from cot_rm.models.qwen2_5_vl import vision
 from cot_rm.sharding import constrain
@@ -184,15 +185,17 @@ class Model(nnx.Module):
     old_B1P = lambda i: (i * P + jnp.arange(P)[None] < age_B[:, None])[:, None]
     used = -(-age_B.max() // P)
 
-    def body(block, x_B1D, room, held):
-      prompt, answer = held
-
+    def body(block, x_B1D, room, held, layer):
       def attend(q_B1NH, *new):
-        filled = layers.put_kept(room, at, layers.kept(*new))
+        filled = layers.put_kept(room, at, layers.kept(*new), layer)
+        if sharding.platform() == "tpu":
+          parts = held[0], mask_QS, held[1], age_B, filled
+          return layers.decode_attention(q_B1NH, layer, *parts, at), filled
+        (prompt, answer), last = layers.of_layer((held, filled), layer)
 
         def over(count):
           own = [(*part, old_B1P(i)) for i, part in enumerate(answer[:count])]
-          return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, (*filled, new_B1C))
+          return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, (*last, new_B1C))
 
         if len(answer) == 1:
           return over(1), filled

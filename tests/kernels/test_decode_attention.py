@@ -1,0 +1,117 @@
+"""The kernel of decoding's attention against its definition, interpreted; and by the compiler."""
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.pallas import tpu as pltpu
+
+from cot_rm.kernels import chips
+from cot_rm.kernels import decode_attention as decode
+
+WITHIN = {jnp.float32: 1e-5, jnp.bfloat16: 2e-2}
+L = 2
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+  monkeypatch.setattr(decode, "BLOCK", 128)
+
+
+def inputs(Q, G, N, K, H, S, P, C, *, dtype=jnp.float32, kept=decode.Kept, seed=0):
+  """Arguments of the kernel; a first answer that has not begun, a prompt that fills its room."""
+  rng = np.random.default_rng(seed)
+  some = lambda *shape: jnp.asarray(rng.standard_normal(shape), dtype)
+  room = lambda kept, rows, T: kept(some(L, rows, K, H, T), some(L, rows, K, T, H))
+  length_Q = jnp.asarray(rng.integers(1, S + 1, Q), jnp.int32).at[-1].set(S)
+  age_B = jnp.asarray(rng.integers(0, P + 1, Q * G), jnp.int32).at[0].set(0)
+  return (
+    some(Q * G, N, H),
+    jnp.int32(1),
+    room(kept, Q, S),
+    length_Q,
+    room(kept, Q * G, P),
+    age_B,
+    room(decode.Kept, Q * G, C),
+    jnp.int32(rng.integers(0, C)),
+  )
+
+
+def check(*shape, dtype=jnp.float32, kept=decode.Kept, interpret=True):
+  given = inputs(*shape, dtype=dtype, kept=kept)
+  found = decode.decode_attention(*given, interpret=interpret)
+  wanted = decode.decode_attention_ref(*given)
+  assert found.dtype == wanted.dtype == dtype
+  found, wanted = np.asarray(found, np.float32), np.asarray(wanted, np.float32)
+  np.testing.assert_allclose(found, wanted, atol=WITHIN[dtype] * max(np.abs(wanted).max(), 1))
+
+
+def test_the_definition_is_softmax_by_hand():
+  column = lambda *x: jnp.array(x, jnp.float32).reshape(1, 1, 1, 1, -1)  # keys of a head of 1
+  kept = lambda keys, values: decode.Kept(column(*keys), column(*values).swapaxes(-1, -2))
+  o = decode.decode_attention_ref(
+    jnp.full((1, 1, 1), 2.0),
+    0,
+    kept([1, 9], [10, 0]),
+    jnp.array([1]),
+    kept([0.5, 9], [20, 0]),
+    jnp.array([1]),
+    kept([0, 9], [30, 0]),
+    0,
+  )
+  share = np.exp([2, 1, 0])
+  np.testing.assert_allclose(o[0, 0, 0], share @ [10, 20, 30] / share.sum(), rtol=1e-6)
+
+
+@hypothesis.settings(max_examples=10, deadline=None, derandomize=True)
+@hypothesis.given(
+  groups=st.sampled_from([(1, 1), (2, 3), (3, 2)]),
+  heads=st.sampled_from([(14, 2), (16, 2), (3, 1), (18, 2)]),
+  size=st.sampled_from([16, 64, 128]),
+  rooms=st.sampled_from([(256, 384), (200, 100), (128, 50), (30, 256)]),
+  chunk=st.sampled_from([1, 16]),
+)
+def test_any_shape_is_the_definition(groups, heads, size, rooms, chunk):
+  check(*groups, *heads, size, *rooms, chunk)
+
+
+def test_bfloat16_is_near_it():
+  check(2, 3, 14, 2, 128, 256, 256, 16, dtype=jnp.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", list(WITHIN))
+def test_keys_and_values_may_be_kept_in_int8(dtype):
+  check(2, 3, 14, 2, 64, 256, 256, 16, dtype=dtype, kept=decode.int8)
+
+
+def test_int8_is_off_by_half_a_step_at_most():
+  keys, values = (
+    jnp.asarray(np.random.default_rng(i).standard_normal((2, 3, 8, 8))) for i in (0, 1)
+  )
+  kept = decode.int8(keys, values)
+  step = jnp.abs(keys).max(-2, keepdims=True) / 127
+  assert (jnp.abs(kept.keys * kept.key_scales[:, :, None] - keys) <= 0.501 * step).all()
+  np.testing.assert_allclose(kept.values * kept.value_scales[..., None], values, atol=0.02)
+
+
+def test_no_step_reads_what_another_has_not_written_yet():
+  races = pltpu.InterpretParams(detect_races=True, out_of_bounds_reads="raise")
+  check(2, 3, 14, 2, 64, 256, 256, 16, interpret=races)
+
+
+@pytest.mark.parametrize("chip", list(chips.CHIPS))
+@pytest.mark.parametrize("kept", [decode.Kept, decode.int8])
+@pytest.mark.parametrize("heads", [(16, 2), (28, 4), (64, 8)])
+def test_it_is_compiled_for_a_chip(chip, kept, heads, monkeypatch):
+  """The decoders of the 3b, 7b and 72b presets."""
+  pytest.importorskip("libtpu", reason="the TPU compiler is not installed")
+  monkeypatch.setattr(decode, "BLOCK", 512)
+  given = jax.eval_shape(
+    lambda: inputs(8, 8, *heads, 128, 1024, 512, 64, dtype=jnp.bfloat16, kept=kept)
+  )
+  layout = chips.one(chip)
+  with jax.set_mesh(layout.mesh):
+    compiled = jax.jit(decode.decode_attention).lower(*chips.on(layout, given)).compile()
+  assert 'custom_call_target="tpu_custom_call"' in compiled.as_text()
