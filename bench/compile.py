@@ -1,12 +1,242 @@
 """The programs of a run on a pod of TPUs, compiled without one: do they fit, and what do they send?
 
-  python bench/compile.py [--quick] [--only sft]
+  python bench/compile.py [--quick]
 
-Needs no TPU: libtpu compiles for v5e:8x8, 64 chips of 16 GB, with the weights over all of them
-(fsdp 64), or over 16 and in parts over 4 (fsdp 16 x tensor 4). The 7b preset: float32 weights and
-AdamW's moments, products in bfloat16, activations computed again in the backward pass; 64
-sequences of 4,096 tokens, each with two pictures of 448 pixels; of RL 3,072 tokens of prompt and
-1,024 of answer. The sampler: bfloat16, prompts of 4,096 into 64 seats, and a chunk of 64 tokens of
-8 answers in each. Flops are XLA's count, loops as often as they turn, beside a count by hand.
---quick: the tiny preset on one way to share.
+Needs no TPU: libtpu compiles the 7b preset for v5e:8x8, 64 chips of 16 GB, with the weights over
+all of them (fsdp 64), and over 16 with each part shared by 4 (fsdp 16, tensor 4). Training: float32
+weights and AdamW's moments, products in bfloat16, activations computed again in the backward pass,
+64 sequences of 4,096 tokens, each with two pictures of 448 pixels; of RL 3,072 are the prompt's.
+The sampler: bfloat16; 64 prompts of 4,096 tokens with their pictures, and a chunk of 64 tokens of
+8 answers to each.
+
+Flops of products are those of the compiled program, loops as often as they turn, beside a count by
+hand; those of kernels are left out of both. Collectives by the bytes that come out of them.
+--quick: the tiny preset on 8 chips.
 """
+
+import dataclasses
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+
+import apart
+import hlo
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+MEMORY = 16e9  # of a chip
+# How weights are shared: (topology, fsdp, tensor).
+SHARES = {"fsdp 64": ("v5e:8x8", 64, 1), "fsdp 16 x tensor 4": ("v5e:8x8", 16, 4)}
+QUICK = {"fsdp 8": ("v5e:2x4", 8, 1)}
+ROWS, TOKENS, ANSWER, PATCHES = 64, 4096, 1024, 2 * 32 * 32
+GROUP, ROOM, CHUNK = 8, 512, 64
+PROGRAMS = ("sft", "rl", "prefill", "decode")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """A model and where it is to run."""
+
+  config: object
+  mesh: object
+  rules: dict
+
+  def layout(self, *axes):
+    import jax
+
+    from cot_rm import sharding
+
+    return jax.NamedSharding(self.mesh, sharding.spec(axes, self.rules))
+
+  def shape(self, dtype, *sizes, axes=("batch",)):
+    import jax
+
+    return jax.ShapeDtypeStruct(sizes, dtype, sharding=self.layout(*axes))
+
+  def laid(self, tree):
+    """Shapes of a tree, laid out by the logical axes of its parameters."""
+    import jax
+
+    from cot_rm import sharding
+
+    put = lambda x, layout: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
+    return jax.tree.map(put, tree, sharding.of(tree, self.mesh, self.rules))
+
+  def batch(self, tokens, pictures=True, **more):
+    from cot_rm import schema
+
+    whole, real = (functools.partial(self.shape, dtype, ROWS) for dtype in ("int32", "float32"))
+    numbers = self.config.vision.patch_numbers
+    seen = schema.Pictures(
+      real(PATCHES, numbers), whole(PATCHES, 2), whole(PATCHES), whole(PATCHES)
+    )
+    return schema.Batch(
+      tokens=whole(tokens),
+      positions=whole(tokens, 3),
+      segments=whole(tokens),
+      visual=whole(tokens),
+      mask=real(tokens),
+      pictures=seen if pictures else None,
+      **more,
+    )
+
+
+def training(place, what):
+  """A train step, lowered."""
+  import jax
+  import jax.numpy as jnp
+
+  from cot_rm import optim, sharding, train
+  from cot_rm.algorithms import grpo, masked, sft
+  from cot_rm.models import qwen2_5_vl
+
+  graphdef, params = train.abstract(
+    lambda rngs: qwen2_5_vl.Model(place.config, rngs=rngs, dtype=jnp.bfloat16, remat=True)
+  )
+  tx, _ = optim.make(lr=1e-5, steps=100)
+  state = jax.eval_shape(
+    lambda params: train.TrainState(jnp.zeros((), jnp.int32), params, tx.init(params)), params
+  )
+  if what == "sft":
+    batch, loss = place.batch(TOKENS), functools.partial(sft.loss, settings=sft.Config())
+  else:
+    one = place.shape("float32", ROWS, ANSWER)
+    batch = place.batch(
+      ANSWER, False, old_logps=one, ref_logps=one, advantages=one,
+      prompts=place.batch(TOKENS - ANSWER),
+    )  # fmt: skip
+    loss = functools.partial(grpo.loss, settings=grpo.Config())
+  step = train.make_step(
+    graphdef,
+    loss,
+    tx,
+    sharding.of(state, place.mesh, place.rules),
+    weigh=functools.partial(masked.weights, how="token"),
+  )
+  return step.lower(place.laid(state), batch, 1e-5)
+
+
+def sampling(place, what):
+  """The sampler's reading of prompts, or its writing of a chunk, lowered."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from cot_rm import train
+  from cot_rm.models import layers, qwen2_5_vl
+  from cot_rm.sampler import programs
+  from cot_rm.sampler import sampling as draw
+
+  c = place.config
+  graphdef, params = train.abstract(lambda rngs: qwen2_5_vl.Model(c, rngs=rngs, dtype=jnp.bfloat16))
+  params = place.laid(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), params))
+  read, _, write = programs.make(
+    graphdef,
+    stop_ids=(c.eos_token_id,),
+    banned_ids=(c.image_token_id, c.video_token_id),
+    watched_ids=(),
+    piece=1024,
+    stacked=True,
+  )
+  if what == "prefill":
+    return read.lower(params, place.batch(TOKENS))
+  kept = functools.partial(layers.empty_kept, ROWS, c.num_kv_heads, c.head_dim)
+  memory = jax.eval_shape(
+    lambda: programs.empty(
+      kept(TOKENS, jnp.bfloat16, layers=(c.num_layers,)), seats=ROWS, group=GROUP, parts=(ROOM,)
+    )
+  )
+  rows = place.layout(None, "batch", "kv_heads")
+  memory = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), memory)
+  B = ROWS * GROUP
+  slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 6)
+  slots = slots._replace(seed_B=np.zeros(B, np.uint32))
+  slots = jax.tree.map(lambda x: place.shape(x.dtype, *x.shape), slots)
+  mask = place.shape("bool", ROWS, TOKENS)
+  how = draw.Sampling(temperature=1.0, max_tokens=ROOM)
+  return write.lower(params, memory, mask, slots, sampling=how, size=CHUNK)
+
+
+def products(c, what):
+  """Flops of all products but the attention's and the loss's, by hand, all chips together."""
+  width, kv = c.hidden_size, c.num_kv_heads * c.head_dim
+  q, mlp = c.num_heads * c.head_dim, c.intermediate_size
+  down = width * mlp
+  layer = 2 * width * (q + kv) + 3 * down
+  v = c.vision
+  seen, wide = v.hidden_size, v.hidden_size * v.merge_size**2
+  vision_down = seen * v.intermediate_size
+  block = 4 * seen**2 + 3 * vision_down
+  merger = (wide**2 + wide * v.out_hidden_size) / v.merge_size**2
+  embed = v.patch_numbers * seen
+  if what == "decode":
+    return 2 * ROWS * GROUP * (c.num_layers * layer + c.vocab_size * width)
+  if what == "prefill":
+    return 2 * ROWS * (TOKENS * c.num_layers * layer + PATCHES * (v.depth * block + merger + embed))
+  # Forward, again, and two gradients; what a layer ends with need not be made again.
+  text = c.num_layers * (4 * layer - down)
+  pictures = v.depth * (4 * block - vision_down) + 3 * merger + 2 * embed
+  return 2 * ROWS * (TOKENS * text + PATCHES * pictures)
+
+
+def measure(preset, shares, what):
+  from configs import base
+  from cot_rm import sharding
+  from cot_rm.kernels import chips
+  from cot_rm.models import qwen2_5_vl
+
+  topology, fsdp, tensor = (SHARES | QUICK)[shares]
+  mesh = sharding.make_mesh(dict(data=1, fsdp=fsdp, tensor=tensor), chips.devices(topology))
+  train = what in ("sft", "rl")
+  rules = base.get_config().mesh["train_rules" if train else "sample_rules"].to_dict()
+  place = Place(qwen2_5_vl.PRESETS[preset], mesh, rules)
+  start = time.perf_counter()
+  with sharding.use(mesh, rules):
+    program = (training if train else sampling)(place, what).compile()
+  seconds = time.perf_counter() - start
+  memory, text = program.memory_analysis(), hlo.Program(program.as_text())
+  held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+  found = {
+    "compile_s": round(seconds, 1),
+    "arguments": memory.argument_size_in_bytes,
+    "temp": memory.temp_size_in_bytes,
+    "total": held + memory.temp_size_in_bytes,
+    "flops": text.flops() / (CHUNK if what == "decode" else 1),
+    "hand_flops": products(place.config, what) / mesh.size,
+    "sent": dict(text.sent()),
+  }
+  if what == "decode":
+    found["sent"] = {kind: size / CHUNK for kind, size in found["sent"].items()}
+  return found
+
+
+def main():
+  parser = apart.parser(__doc__, "the tiny preset on 8 chips")
+  args = parser.parse_args()
+  if args.one:
+    sys.stdout.write(json.dumps(measure(*args.one.split(":"))) + "\n")
+    return
+  say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
+  heads = ("args, GB", "temp, GB", "in all", "of 16 GB", "Tflop", "by hand", "off", "compile")
+  say(f"{'':<30}" + "".join(f"{head:>11}" for head in heads) + "  collectives, GB a chip")
+  out = {}
+  for shares in QUICK if args.quick else SHARES:
+    for what in PROGRAMS:
+      r = apart.call(__file__, "--one", f"{'tiny' if args.quick else '7b'}:{shares}:{what}")
+      off = r["flops"] / r["hand_flops"] - 1
+      sent = ", ".join(f"{kind} {size / 1e9:.3g}" for kind, size in sorted(r["sent"].items()))
+      say(
+        f"{f'{shares}, {what}':<30}{r['arguments'] / 1e9:>11.2f}{r['temp'] / 1e9:>11.2f}"
+        f"{r['total'] / 1e9:>11.2f}{'yes' if r['total'] < MEMORY else 'NO':>11}"
+        f"{r['flops'] / 1e12:>11.3f}{r['hand_flops'] / 1e12:>11.3f}{off:>11.2%}"
+        f"{r['compile_s']:>9.0f} s  {sent}"
+      )
+      out[f"{shares}, {what}"] = r | {"flops_off": round(off, 4), "fits": r["total"] < MEMORY}
+  say(json.dumps(out))
+
+
+if __name__ == "__main__":
+  main()

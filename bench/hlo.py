@@ -4,6 +4,7 @@ Read from the text of the compiled program. XLA's own `cost_analysis` counts the
 once, takes what lies in VMEM for memory traffic, and cannot be asked about a part of a program.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -15,6 +16,8 @@ BITS |= {"token": 0}
 
 # They move nothing, or it is counted where the move begins.
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "copy-done", "after-all"}
+COLLECTIVES = {"all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute"}
+STEPS = ("stride", "lhs_dilate", "rhs_dilate")  # of a convolution's window
 PARTIAL = {"dynamic-slice", "slice", "gather"}  # they look at a part of what they are given
 
 _ARRAY = re.compile(r"(\w+)\[([\d,]*)\](?:\{([\d,]*)(?::([^{}]*))?\})?")
@@ -37,6 +40,12 @@ class Instruction:
   operands: tuple[str, ...]  # names; of a parameter or a constant what stands in its brackets
   text: str  # what follows the operands
   root: bool
+  kind: str  # its type as XLA writes it
+
+  @property
+  def dims(self):
+    """Sizes of what it gives, an array."""
+    return [int(d) for d in _ARRAY.match(self.kind)[2].split(",") if d]
 
   def called(self, how):
     """The names of the computations that it calls as its "body", "condition", ..."""
@@ -102,7 +111,7 @@ def _instruction(line):
   op, _, inner = rest[: end - 1].partition("(")
   operands = re.findall(r"%([\w.\-]+)", inner) or [inner]
   root = line.startswith("ROOT ")
-  return Instruction(name[1:], op, arrays(kind), tuple(operands), rest[end:], root)
+  return Instruction(name[1:], op, arrays(kind), tuple(operands), rest[end:], root, kind)
 
 
 def _closing(text):
@@ -115,25 +124,108 @@ def _closing(text):
   raise ValueError(f"a bracket stays open: {text[:80]!r}")
 
 
+def _products(i, left):
+  """Flops of a convolution, which is what a TPU's products of matrices are; left: of its operand.
+
+  Dimensions that it slides over are sums over several, or batches of which each has its own.
+  """
+  labels = re.search(r"dim_labels=(\w+)_\w+->(\w+)", i.text)
+  flops = 2 * math.prod(i.dims) * left[labels[1].index("f")]
+  told = re.search(r"window=\{([^}]*)", i.text)
+  window = {k: v.split("x") for k, v in re.findall(r"(\w+)=(\S+)", told[1])} if told else {}
+  count = len(window.get("size", ()))
+  told = lambda name, default: window.get(name, [default] * count)
+  each = [told("size", ""), told("pad", "0_0"), *(told(n, "1") for n in STEPS)]
+  for axis, (size, pad, *steps) in enumerate(zip(*each, strict=True)):
+    stride, spread, apart = map(int, steps)
+    length, out = left[labels[1].index(str(axis))], i.dims[labels[2].index(str(axis))]
+    before = int(pad.split("_")[0])
+    places = (o * stride + k * apart - before for o in range(out) for k in range(int(size)))
+    used = sum(p % spread == 0 and 0 <= p // spread < length for p in places)
+    flops = flops * used // out
+  return flops
+
+
 class Program:
   """A module's text, to be asked what its computations move."""
 
   def __init__(self, text):
     self.computations = parse(text)
-    self.moved = functools.cache(self.moved)
+    self.moved, self.flops = functools.cache(self.moved), functools.cache(self.flops)
 
   def loops(self, computation="ENTRY"):
     """The loops that stand in a computation."""
     return [i for i in self.computations[computation].values() if i.op == "while"]
 
   def trips(self, loop):
-    """How often a loop turns at most: the number that its condition compares with."""
+    """How often a loop turns at most: the number that its condition compares with, by steps."""
     (condition,) = loop.called("condition")
-    given = [i for i in self.computations[condition].values() if i.op == "constant"]
-    numbers = [int(i.operands[0]) for i in given if i.operands[0].isdigit()]
+    given = self.computations[condition].values()
+    numbers = [int(n) for i in given if i.op == "constant" and (n := i.operands[0]).isdigit()]
     if len(numbers) != 1:
       raise ValueError(f"loop {loop.name}: its condition compares with {numbers}")
-    return numbers[0]
+    return -(-numbers[0] // self._step(loop, [i for i in given if i.op == "get-tuple-element"]))
+
+  def _step(self, loop, counters):
+    """What a turn adds to the loop's counter; 1 where the body does not say it."""
+    body = self.computations[loop.called("body")[0]]
+    (root,) = (i for i in body.values() if i.root)
+    if len(counters) != 1 or root.op != "tuple":
+      return 1
+    index = int(re.search(r"index=(\d+)", counters[0].text)[1])
+    step, at = 0, body.get(root.operands[index])
+    while at and at.op in ("add", "copy", "bitcast"):
+      inner = [body[name] for name in at.operands]
+      step += sum(int(i.operands[0]) for i in inner if i.op == "constant")
+      at = next((i for i in inner if i.op != "constant"), None)
+    return step or 1
+
+  def flops(self, computation="ENTRY"):
+    """Of the products of matrices that one run of a computation makes; not those of kernels."""
+    total, given = 0, self.computations[computation]
+    for i in given.values():
+      if i.op == "convolution":
+        total += _products(i, given[i.operands[0]].dims)
+      elif i.op == "while":
+        inner = self.flops(*i.called("body"))
+        total += inner and inner * self.trips(i)  # trips may be unknown where nothing hangs on it
+      elif i.op == "conditional":
+        total += max(map(self.flops, i.called("branch_computations")))
+      else:
+        total += sum(map(self.flops, i.called("calls") + i.called("to_apply")))
+    return total
+
+  def sent(self):
+    """{kind of collective: bytes of what comes out of them all}."""
+    total = collections.Counter()
+    for (kind, _), (size, turns) in self._collectives("ENTRY").items():
+      total[kind] += size * turns
+    return total
+
+  def _collectives(self, computation):
+    """{(kind, channel): (bytes, how often)} of one run of a computation.
+
+    One that goes on while others run stands in several fusions, and in loops within the one that
+    begins it: it is sent as often as where it is seldom.
+    """
+    found = {}
+
+    def add(inner, turns):
+      for key, (size, often) in inner.items():
+        found[key] = min(found.get(key, (size, often * turns)), (size, often * turns))
+
+    for i in self.computations[computation].values():
+      if (kind := i.op.removesuffix("-start")) in COLLECTIVES:
+        # What starts one gives what goes in beside what comes out.
+        out = i.arrays[len(i.arrays) // 2 :] if i.op.endswith("-start") else i.arrays
+        channel = re.search(r"channel_id=(\d+)", i.text)
+        add({(kind, channel[1] if channel else i.name): (sum(a.bytes for a in out), 1)}, 1)
+      elif i.op == "while":
+        inner = self._collectives(*i.called("body"))
+        add(inner, self.trips(i) if inner else 0)
+      for name in i.called("calls"):
+        add(self._collectives(name), 1)
+    return found
 
   def moved(self, computation="ENTRY"):
     """Moved by one run of a computation; of a branch the one that moves the most."""

@@ -55,7 +55,8 @@ def get_config():
   # How a stage opens its model [judge.load].
   c.model = ConfigDict(
     dict(
-      dtype="float32",  # of parameters and matrix products
+      dtype="float32",  # of parameters
+      products=None,  # dtype of matrix products and of what goes through them; None: as parameters
       remat=False,  # compute activations again in the backward pass instead of keeping them
     )
   )

@@ -42,7 +42,8 @@ def get_config(preset="paper"):
   c.stages = ("sft", "rl", "eval")
   c.grammar = "r1_reward"
   # Steps of 1e-6 would be lost in the rounding of bfloat16 parameters.
-  c.model.dtype = "float32"
+  c.model.dtype, c.model.products = "float32", "bfloat16"
+  c.sampler.weights = "bfloat16"
   c.model.remat = True
   c.processor.min_pixels, c.processor.max_pixels = 4 * 28 * 28, 640 * 28 * 28
   c.buckets.tokens = (1024, 2048, 4096, 20480 + 1024)

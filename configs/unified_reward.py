@@ -41,7 +41,8 @@ def get_config(preset="paper"):
   c.stages = ("distill", "sft", "reject", "again:sft", "rl", "eval")
   c.grammar = "think"
   # Steps of 1e-6 would be lost in the rounding of bfloat16 parameters.
-  c.model.dtype = "float32"
+  c.model.dtype, c.model.products = "float32", "bfloat16"
+  c.sampler.weights = "bfloat16"
   c.model.remat = True
   c.processor.max_pixels = 512 * 512
   c.buckets.tokens = (2048, 4096, 8192, 13000)

@@ -278,6 +278,7 @@ def load(
   path,
   *,
   dtype="float32",
+  products=None,
   mesh=None,
   rules=None,
   processor=None,
@@ -292,7 +293,8 @@ def load(
 
   Args:
     path: a Hugging Face folder, a hub id, or a model folder that a stage wrote.
-    dtype: of the parameters and the matrix products.
+    dtype: of the parameters.
+    products: of the matrix products, and of what goes through them; None: dtype.
     mesh, rules: where arrays live: a mesh and {logical axis: mesh axes}. One device when None.
     processor: dict of min_pixels, max_pixels, fps, max_frames, mrope, over what the folder says.
     buckets: packing.Buckets, the shapes that prompts may have.
@@ -308,17 +310,17 @@ def load(
   mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
   rules = {} if rules is None else rules
   opened = checkpoint.open_model(path, mesh=mesh, rules=rules, dtype=dtype)
-  family = models.get(opened.family)
+  family, products = models.get(opened.family), products or dtype
 
   def graphdef(dtype):
     make = lambda: family.Model(opened.config, rngs=nnx.Rngs(0), dtype=dtype, remat=remat)
     return nnx.split(nnx.eval_shape(make))[0]
 
   room = Room(**(sampler or {}))
-  sample_dtype = "bfloat16" if room.weights == "bfloat16" else dtype
+  sample_dtype = "bfloat16" if room.weights == "bfloat16" else products
   return Judge(
     opened,
-    graphdef(dtype),
+    graphdef(products),
     Sampled(
       graphdef(sample_dtype),
       sample_dtype,

@@ -46,6 +46,14 @@ def test_log_probabilities_are_of_the_answer_and_see_the_picture(judge):
   assert (red < 0).all() and np.abs(red - blue).max() > 1e-4
 
 
+def test_products_may_be_smaller_than_parameters(judge, tiny_folder):
+  mixed = cot_rm.load(tiny_folder, buckets=BUCKETS, rows=4, products="bfloat16")
+  assert {x.dtype for x in jax.tree.leaves(mixed.params)} == {np.dtype(np.float32)}
+  ask, text = chat("Caption: a red star", picture("red")), "<think>\nImage 1 shows red star"
+  off = np.abs(mixed.logps(ask, text) - judge.logps(ask, text)).max()
+  assert 1e-5 < off < 0.1
+
+
 def test_complete_agrees_with_logps(judge):
   ask = chat("Caption: a red star", picture("red"))
   (done,) = judge.complete([ask], n=1, temperature=1.0, max_tokens=12, seed=3)[0]

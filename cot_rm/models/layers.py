@@ -48,6 +48,21 @@ class Linear(nnx.Module):
     y = _product(x, self.weight.get_value())
     return y if self.bias is None else y + _like(self.bias, y)
 
+  def in_parts(self, x, parts, axes):
+    """[..., parts, out / parts] of several layers in one, as of q, k and v.
+
+    axes: logical axes of a part's weight. Where `out` is shared over devices each part is: the
+    weight is cut before the product, as it is less to send than what comes of it.
+    """
+    weight = self.weight.get_value()
+    if isinstance(weight, qwix.QArray):
+      return self(x).reshape(*x.shape[:-1], parts, -1)
+    weight = constrain(weight.astype(x.dtype).reshape(parts, -1, x.shape[-1]), None, *axes)
+    y = jnp.einsum("...i,poi->...po", x, weight)
+    return (
+      y if self.bias is None else y + _like(self.bias, x).reshape(*[1] * (x.ndim - 1), parts, -1)
+    )
+
 
 def _product(x, weight):
   """x @ weight.T. Of eight bits are the integers read, and scaled behind the product."""

@@ -23,7 +23,7 @@ class Attention(nnx.Module):
 
   def __call__(self, x_RPD, rope, segments_RP):
     R, P, D = x_RPD.shape
-    qkv = self.qkv(x_RPD).reshape(R, P, 3, self.num_heads, -1)
+    qkv = self.qkv.in_parts(x_RPD, 3, ("heads", "embed")).reshape(R, P, 3, self.num_heads, -1)
     q_RPNH, k_RPNH, v_RPNH = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     q_RPNH, k_RPNH = layers.rotate(q_RPNH, *rope), layers.rotate(k_RPNH, *rope)
     o_RPD = layers.segment_attention(q_RPNH, k_RPNH, v_RPNH, segments_RP, causal=False)
