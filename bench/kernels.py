@@ -6,7 +6,9 @@ Attention, forward and backward, bfloat16: the 7b's decoder (28 query and 4 kv h
 over 2,048 and over 8,192 tokens, against jax.experimental's splash attention: forward, dkv and dq,
 or its fused backward, whichever is faster, each at the best of the blocks that were tried. Of both
 the kernels count alone; what XLA does around them does not, which is in splash's favour where it is
-fused: the parts of dq are then summed outside.
+fused: the parts of dq are then summed outside. And the vision tower's (16 heads of 80, 2,048
+patches, in windows of 64 and all): splash attention gets heads padded to 128, as it asks, knows the
+windows beforehand, and has its fused backward.
 
 Decoding's attention of a token: its cycles beside those that the copies of keys and values take.
 
@@ -27,6 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 HEADS, KV_HEADS, SIZE = 28, 4, 128
+SEEN_HEADS, SEEN_SIZE, SEEN_TOKENS, WINDOW = 16, 80, 2048, 64
+SEEN_OURS = ((512,), (128,), (256,), (1024,))
+SEEN_SPLASH = ((512, 512), (128, 128), (256, 256), (1024, 512), (1024, 1024))
 TOKENS, WIDTH, WORDS = 4096, 3584, 152_064
 OURS = (256, 512, 1024)
 TILES = (512, 256)  # words of the loss's kernels
@@ -44,10 +49,10 @@ def flash(tokens, block):
   import jax
   import jax.numpy as jnp
 
-  from cot_rm.kernels import flash_attention
+  from cot_rm.kernels import flash_attention, sight
   from cot_rm.kernels.schedule import Work
 
-  flash_attention.BLOCK = block
+  sight.BLOCK = block
   shape = lambda n: jax.ShapeDtypeStruct((1, tokens, n, SIZE), jnp.bfloat16)
   total = lambda *qkv: flash_attention.flash_attention(*qkv)[0].astype(jnp.float32).sum()
   n, pairs = _blocks(tokens, block)
@@ -103,23 +108,116 @@ def splash(tokens, block, compute, fused):
   return jax.grad(total, (0, 1, 2)), (shape(group), shape(), shape()), works
 
 
+def _vision(tokens, block, seen):
+  """(blocks, pairs of blocks that see one another, segments) of "windows" or "full"."""
+  n = tokens // block
+  windows = seen == "windows"
+  return n, n if windows else n * n, [i // WINDOW if windows else 1 for i in range(tokens)]
+
+
+def flash_vision(tokens, block, seen):
+  """See cot_rm.kernels.schedule: the vision tower's."""
+  import jax
+  import jax.numpy as jnp
+
+  from cot_rm.kernels import flash_attention, sight
+  from cot_rm.kernels.schedule import Work
+
+  sight.BLOCK = block
+  n, pairs, segments = _vision(tokens, block, seen)
+  ids = jnp.array([segments])
+  total = lambda *qkv: flash_attention.flash_attention(*qkv, ids, ids, causal=False)[0].sum()
+  x = jax.ShapeDtypeStruct((1, tokens, SEEN_HEADS, SEEN_SIZE), jnp.bfloat16)
+  rows, every = SEEN_HEADS * n, SEEN_HEADS * pairs
+  masked, whole = (every, 0) if seen == "windows" else (0, every)
+  product = 2 * SEEN_HEADS * tokens * (WINDOW if masked else tokens) * SEEN_SIZE
+  size = 2 * SEEN_HEADS * tokens * SEEN_SIZE
+  works = {
+    "flash_forward": Work(2 * product, 4 * size, rows, (masked, whole, 0)),
+    "flash_backward": Work(5 * product, 8 * size, rows, (SEEN_HEADS, masked, whole, 0, SEEN_HEADS)),
+  }
+  return jax.grad(total, (0, 1, 2)), (x,) * 3, works
+
+
+def splash_vision(tokens, block, compute, seen):
+  """The same with its heads padded to 128, which it asks for; it knows the windows beforehand."""
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+  from jax.experimental.pallas.ops.tpu import splash_attention as theirs
+
+  from cot_rm.kernels.schedule import Work
+
+  sizes = theirs.BlockSizes(
+    block_q=block,
+    block_kv=block,
+    block_kv_compute=compute,
+    block_q_dkv=block,
+    block_kv_dkv=block,
+    block_kv_dkv_compute=compute,
+    use_fused_bwd_kernel=True,
+  )
+  n, pairs, segments = _vision(tokens, block, seen)
+  ids = np.array(segments)
+  if seen == "windows":
+    mask = theirs.NumpyMask(ids[:, None] == ids[None])
+  else:
+    mask = theirs.FullMask((tokens, tokens))
+  kernel = theirs.make_splash_mha_single_device(
+    theirs.MultiHeadMask([mask] * SEEN_HEADS), block_sizes=sizes
+  )
+  x = jax.ShapeDtypeStruct((SEEN_HEADS, tokens, 128), jnp.bfloat16)
+  rows, every = SEEN_HEADS * n, SEEN_HEADS * pairs
+  product = 2 * SEEN_HEADS * tokens * (tokens // n) * SEEN_SIZE * (pairs // n)
+  runs = rows, every, rows
+  works = {
+    # A grid of one block a row begins and ends with each.
+    "splash_mha_fwd_residuals": Work(2 * product, 1, every, runs[1:2] if pairs == n else runs),
+    "splash_mha_dkv_no_residuals": Work(5 * product, 1, every, runs),
+  }
+  total = lambda *qkv: kernel(*qkv).astype(jnp.float32).sum()
+  return jax.grad(total, (0, 1, 2)), (x,) * 3, works
+
+
+def vision(chip, seen, quick):
+  """As `attention`, of the vision tower."""
+  from cot_rm.kernels import schedule
+
+  look = functools.partial(schedule.measure, chip=chip, tokens=SEEN_TOKENS, seen=seen)
+
+  def best(target, tried, **names):
+    found = []
+    for how in tried:
+      given = dict(zip(names["given"], how, strict=True))
+      r = look(f"{__file__}:{target}", **given)
+      blocks = "/".join(map(str, how))
+      found.append({k: (f["cycles"], f["fraction"], blocks) for k, f in r.items()})
+    return min(found, key=lambda rows: sum(cycles for cycles, *_ in rows.values()))
+
+  return {
+    "ours": best("flash_vision", SEEN_OURS[:1] if quick else SEEN_OURS, given=("block",)),
+    "splash": best(
+      "splash_vision", SEEN_SPLASH[:1] if quick else SEEN_SPLASH, given=("block", "compute")
+    ),
+  }
+
+
 def attention(chip, tokens, quick):
   """{"ours", "splash": {kernel: (cycles, fraction of the bound, blocks)}}."""
   from cot_rm.kernels import schedule
 
-  found = {"ours": {}, "splash": {}}
-
-  def look(who, target, blocks, **given):
-    for name, r in schedule.measure(f"{__file__}:{target}", chip, tokens=tokens, **given).items():
-      if r["cycles"] < found[who].get(name, (float("inf"),))[0]:
-        found[who][name] = r["cycles"], r["fraction"], blocks
-
-  for block in OURS[1:2] if quick else OURS:
-    look("ours", "flash", str(block), block=block)
+  look = functools.partial(schedule.measure, chip=chip, tokens=tokens)
+  rows = lambda r, blocks: {k: (f["cycles"], f["fraction"], blocks) for k, f in r.items()}
+  # Ours has the same blocks forward and backward.
+  tried = [rows(look(f"{__file__}:flash", block=b), b) for b in (OURS[1:2] if quick else OURS)]
+  ours = min(tried, key=lambda rows: sum(cycles for cycles, *_ in rows.values()))
+  found = {"ours": ours, "splash": {}}
   fused = {}
   for block, compute in SPLASH[:1] if quick else SPLASH:
     blocks = f"{block}/{compute}"
-    look("splash", "splash", blocks, block=block, compute=compute, fused=False)
+    new = look(f"{__file__}:splash", block=block, compute=compute, fused=False)
+    for name, row in rows(new, blocks).items():
+      found["splash"][name] = min(row, found["splash"].get(name, row))
     r = schedule.measure(
       f"{__file__}:splash", chip, tokens=tokens, block=block, compute=compute, fused=True
     )["splash_mqa_dkv_no_residuals"]
@@ -235,7 +333,7 @@ def main():
     return
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   say(f"{'':<44}{'cycles':>14}{'of the bound':>14}  blocks")
-  ratios, of_products, of_copies = {}, {}, {}
+  ratios, of_products, of_copies, best = {}, {}, {}, {}
 
   def table(title, rows):
     total = sum(row[0] for row in rows.values())
@@ -252,6 +350,12 @@ def main():
       found = attention(chip, tokens, args.quick)
       ours, splash = [table(f"{chip}, {tokens:,} tokens, {w}", rows) for w, rows in found.items()]
       ratios.setdefault(chip, {})[tokens] = round(ours / splash, 3)
+      best.setdefault(chip, {})[tokens] = next(iter(found["ours"].values()))[-1]
+    for seen in ("windows", "full"):
+      found = vision(chip, seen, args.quick)
+      title = f"{chip}, vision, {seen}"
+      ours, splash = [table(f"{title}, {who}", rows) for who, rows in found.items()]
+      ratios[chip][f"vision, {seen}"] = round(ours / splash, 3)
     (found,) = schedule.measure(f"{__file__}:decoding", chip).values()
     cycles, copies = found["cycles"], found["bytes_bound"]
     say(f"{f'{chip}, a token of decoding':<44}{cycles:>14,}{copies:>14,} to read keys and values")
@@ -259,6 +363,9 @@ def main():
     if CHIPS[chip].cores == 1:  # the others' VMEM holds a part of the tokens at a time
       cycles = table(f"{chip}, loss of {TOKENS:,} tokens", losses(chip, args.quick))
       of_products[chip] = round(cycles / (8 * TOKENS * WIDTH * WORDS / CHIPS[chip].cycle_flops), 3)
+  say("kernels/blocks.py:")
+  for chip, rows in best.items():
+    say(f'  ("flash_attention", "{chip}"): {rows},')
   ours, every = apart.call(__file__, "--one", "temporary")
   say(f"v5e, temporary bytes of the loss: {ours:,}, with all logits {every:,}")
   say(

@@ -18,8 +18,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-BLOCK = 512  # queries, and keys, at a time
-LONGEST = 8192  # positions that lie in VMEM at a time; rows that are longer have whole BLOCKs
+from cot_rm.kernels import sight
+
 LANES = 128
 VMEM = 100 << 20  # bytes that a kernel may take; the compiler's own bound is for small ones
 MASKED = -1e30  # a score that does not count
@@ -59,31 +59,6 @@ def flash_attention_ref(
   o_BTKRH = product("BTKRS,BSKH->BTKRH", p_BTKRS, v_BSKH)
   lse_BTKR1 = jnp.where(total_BTKR1 > 0, top_BTKR1 + jnp.log(total_BTKR1), -jnp.inf)
   return o_BTKRH.reshape(B, T, N, H).astype(q_BTNH.dtype), lse_BTKR1.reshape(B, T, N)
-
-
-def _spans(first_BT, last_BT, first_BS, last_BS, block_q, block_k, causal, offset):
-  """need, full: bool[B, T / q, S / k], which blocks see any of one another, and which see all."""
-  need = (first_BS[:, None] <= last_BT[..., None]) & (last_BS[:, None] >= first_BT[..., None])
-  alike = (first_BT == last_BT)[..., None] & (first_BS == last_BS)[:, None]
-  full = alike & (first_BT[..., None] == first_BS[:, None])
-  if causal:
-    i, j = jnp.arange(need.shape[1])[:, None], jnp.arange(need.shape[2])[None]
-    need &= (j * block_k <= i * block_q + block_q - 1 + offset)[None]
-    full &= (j * block_k + block_k - 1 <= i * block_q + offset)[None]
-  return need, full
-
-
-def _ends(need, full):
-  """i32[4, B * rows]: from..to of what a row needs, and of what within it needs no mask."""
-  count = need.shape[-1]
-  first = lambda x: jnp.argmax(x, -1)
-  last = lambda x: count - jnp.argmax(x[..., ::-1], -1)
-  some = need.any(-1)
-  start, end = jnp.where(some, first(need), 0), jnp.where(some, last(need), 0)
-  inner, outer = first(full), last(full)
-  whole = full.any(-1) & (full.sum(-1) == outer - inner)
-  inner, outer = jnp.where(whole, inner, end), jnp.where(whole, outer, end)
-  return jnp.stack([x.reshape(-1).astype(jnp.int32) for x in (start, inner, outer, end)])
 
 
 def _steps(ends, at, block):
@@ -234,7 +209,7 @@ def _forward(q_BNTH, k_BKSH, v_BKSH, segments, spans, *, causal, offset, interpr
   """(o_BNTH, lse_BN1T in base 2) of whole blocks of positions."""
   B, N, T, H = q_BNTH.shape
   K, S = k_BKSH.shape[1:3]
-  R, q, k = N // K, _block(T), _block(S)
+  R, q, k = N // K, T // spans[0].shape[1], S // spans[0].shape[2]
   head = lambda b, g, r, i, _: (b, g * R + r, i, 0)
   shared = lambda b, g, r, i, _: (b, g, 0, 0)
   whole = (None, None, S, H)
@@ -254,7 +229,9 @@ def _forward(q_BNTH, k_BKSH, v_BKSH, segments, spans, *, causal, offset, interpr
   kernel = functools.partial(_forward_kernel, block_k=k, causal=causal, offset=offset)
   scratch = [some(H), some(LANES), some(LANES), some(LANES, jnp.int32)]
   grid = B, K, R, T // q
-  return _call(kernel, "flash_forward", _ends(*spans), grid, inputs, outputs, scratch, interpret)
+  return _call(
+    kernel, "flash_forward", sight.ends(*spans), grid, inputs, outputs, scratch, interpret
+  )
 
 
 def _backward(
@@ -264,7 +241,7 @@ def _backward(
   """(dq_BNHT, dk_BKSH, dv_BKSH); dq is that of the queries before they were scaled."""
   B, N, T, H = q_BNTH.shape
   K, S = k_BKSH.shape[1:3]
-  R, q, k = N // K, _block(T), _block(S)
+  R, q, k = N // K, T // spans[0].shape[1], S // spans[0].shape[2]
   head = lambda b, g, r, j, _: (b, g * R + r, 0, 0)
   keys = lambda b, g, r, j, _: (b, g, j, 0)
   # Sums over a group's heads are written with its last: until then one block stands there.
@@ -293,42 +270,16 @@ def _backward(
     pltpu.VMEM((k, LANES), jnp.int32),
   ]
   kernel = functools.partial(_backward_kernel, block_q=q, causal=causal, offset=offset)
-  ends = _ends(*(x.swapaxes(1, 2) for x in spans))
+  ends = sight.ends(*(x.swapaxes(1, 2) for x in spans))
   return _call(
     kernel, "flash_backward", ends, (B, K, R, S // k), inputs, outputs, scratch, interpret
   )
-
-
-def _block(length):
-  """Positions of a block: whole lanes, BLOCK at most, little more than `length` in all."""
-  count = -(-length // BLOCK)
-  return -(-length // (count * LANES)) * LANES
 
 
 def _pad(x, block, axis, value=0):
   more = [(0, 0)] * x.ndim
   more[axis] = (0, -x.shape[axis] % block)
   return jnp.pad(x, more, constant_values=value) if more[axis][1] else x
-
-
-def _pairs(T, S, causal, offset):
-  """Parts of queries and of keys that lie in VMEM together, and that see one another."""
-  parts = lambda length: [slice(at, min(at + LONGEST, length)) for at in range(0, length, LONGEST)]
-  return [
-    (q, [k for k in parts(S) if not causal or k.start <= q.stop - 1 + offset]) for q in parts(T)
-  ]
-
-
-def _seen(segments, q, k, causal, offset):
-  """Of a part: (segments, which blocks see one another, the offset)."""
-  some = segments[0][:, q], segments[1][:, k]
-  sizes = [_block(x.shape[1]) for x in segments]
-  ends = []
-  for x, size in zip(some, sizes, strict=True):
-    blocks = x.reshape(len(x), -1, size)
-    ends += [blocks.min(-1), blocks.max(-1)]
-  offset += q.start - k.start
-  return some, _spans(*ends, *sizes, causal, offset), offset
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -341,10 +292,10 @@ def _flash_forward(q_BNTH, k_BKSH, v_BKSH, segments, causal, offset, interpret):
   H = q_BNTH.shape[-1]
   scaled_BNTH = (q_BNTH.astype(jnp.float32) * (H**-0.5 * LOG2E)).astype(q_BNTH.dtype)
   outs = []
-  for q, ks in _pairs(q_BNTH.shape[2], k_BKSH.shape[2], causal, offset):
+  for q, ks in sight.pairs(q_BNTH.shape[2], k_BKSH.shape[2], causal, offset):
     o_BNTH = lse_BN1T = None
     for k in ks:
-      some, spans, apart = _seen(segments, q, k, causal, offset)
+      some, spans, apart = sight.seen(segments, q, k, causal, offset)
       given = scaled_BNTH[:, :, q], k_BKSH[:, :, k], v_BKSH[:, :, k]
       new = _forward(*given, some, spans, causal=causal, offset=apart, interpret=interpret)
       o_BNTH, lse_BN1T = new if o_BNTH is None else _merged((o_BNTH, lse_BN1T), new)
@@ -370,10 +321,10 @@ def _flash_backward(causal, offset, interpret, saved, given):
   delta_BN1T = (product.sum(-1) - dlse_BNT * LOG2E)[:, :, None]
   lse_BN1T = jnp.where(jnp.isneginf(lse_BNT), -MASKED, lse_BNT)[:, :, None]
   dq, dk, dv = [], jnp.zeros(k_BKSH.shape, jnp.float32), jnp.zeros(v_BKSH.shape, jnp.float32)
-  for q, ks in _pairs(scaled_BNTH.shape[2], k_BKSH.shape[2], causal, offset):
+  for q, ks in sight.pairs(scaled_BNTH.shape[2], k_BKSH.shape[2], causal, offset):
     sums = []
     for k in ks:
-      some, spans, apart = _seen(segments, q, k, causal, offset)
+      some, spans, apart = sight.seen(segments, q, k, causal, offset)
       dq_BNHT, dk_part, dv_part = _backward(
         scaled_BNTH[:, :, q],
         k_BKSH[:, :, k],
@@ -411,10 +362,10 @@ def flash_attention(
   T, S = q_BTNH.shape[1], k_BSKH.shape[1]
   if segments_BT is None:
     segments_BT, segments_BS = (jnp.ones(x.shape[:2], jnp.int32) for x in (q_BTNH, k_BSKH))
-  blocks = _block(T), _block(S)
+  q, k = sight.block(T), sight.block(S)
   # What is padded sees nothing and is not seen.
-  segments = _pad(segments_BT, blocks[0], 1, -1), _pad(segments_BS, blocks[1], 1, -2)
-  q_BNTH = _pad(q_BTNH.swapaxes(1, 2), blocks[0], 2)
-  k_BKSH, v_BKSH = (_pad(x.swapaxes(1, 2), blocks[1], 2) for x in (k_BSKH, v_BSKH))
+  segments = _pad(segments_BT, q, 1, -1), _pad(segments_BS, k, 1, -2)
+  q_BNTH = _pad(q_BTNH.swapaxes(1, 2), q, 2)
+  k_BKSH, v_BKSH = (_pad(x.swapaxes(1, 2), k, 2) for x in (k_BSKH, v_BSKH))
   o_BNTH, lse_BNT = _flash(q_BNTH, k_BKSH, v_BKSH, segments, causal, offset, interpret)
   return o_BNTH[:, :, :T].swapaxes(1, 2), lse_BNT[:, :, :T].swapaxes(1, 2) / LOG2E

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 # 4 layers of f32[8, 128] (4 KiB each), one a turn; a sum kept in VMEM; a row written in place.
@@ -141,3 +142,59 @@ def test_a_real_program_is_read(bench):
   moved = bench.Program(program.as_text()).moved()
   weights = 2 * L * D * D
   assert weights <= moved.bytes < 1.02 * weights
+  assert bench.Program(program.as_text()).flops() == 2 * 8 * D * D * L
+
+
+@pytest.mark.parametrize(
+  ("labels", "window", "left", "out", "terms"),
+  [
+    ("bf_io->bf", "", (6, 5), (6, 7), 5),  # [6, 5] times [5, 7]
+    ("0bf_0io->0bf", "window={size=4 stride=3 pad=0_0 lhs_dilate=4}, ", (4, 6, 5), (4, 6, 7), 5),
+    ("0bf_io0->0bf", "window={size=1}, ", (4, 6, 5), (4, 6, 7), 5),  # four of them, one matrix
+    ("0fb_0io->0bf", "window={size=4}, ", (4, 5, 6), (1, 6, 7), 20),  # summed over the four
+    ("0bf_0io->0bf", "window={size=2 pad=1_1 rhs_reversal=1}, ", (1, 6, 5), (2, 6, 7), 5),
+  ],
+)
+def test_products_are_counted_by_what_they_add_up(bench, labels, window, left, out, terms):
+  kind = lambda dims: f"bf16[{','.join(map(str, dims))}]{{}}"
+  text = f"ENTRY %main (a: {kind(left)}) -> {kind(out)} {{\n  %a = {kind(left)} parameter(0)\n"
+  text += f"  ROOT %c = {kind(out)} convolution(%a, %a), {window}dim_labels={labels}\n}}\n"
+  assert bench.Program(text).flops() == 2 * terms * np.prod(out)
+
+
+def test_what_is_sent_is_counted_once_and_as_often_as_its_loop_turns(bench):
+  """A sum in each of 4 turns, which a fusion beside it goes on with, and one gathering."""
+  text = LOOP.replace(
+    "  %next = s32[]{:T(128)S(6)} add(%i, %i)\n",
+    "  %next = s32[]{:T(128)S(6)} add(%i, %i)\n"
+    "  %sum = f32[8,128]{1,0:T(8,128)} all-reduce(%x), channel_id=1, to_apply=%add\n"
+    "  %more = f32[8,128]{1,0:T(8,128)} fusion(%x), calls=%on\n",
+  ).replace(
+    "  %nought = s32[]{:T(128)S(6)} constant(0)\n",
+    "  %nought = s32[]{:T(128)S(6)} constant(0)\n"
+    "  %all = (f32[1,128]{1,0:T(8,128)}, f32[8,128]{1,0:T(8,128)}) all-gather-start(%w)\n",
+  )
+  text += (
+    "\n%on (x: f32[8,128]) -> f32[8,128] {\n  %x = f32[8,128]{1,0:T(8,128)} parameter(0)\n"
+    "  ROOT %sum = f32[8,128]{1,0:T(8,128)} all-reduce(%x), channel_id=1, to_apply=%add\n}\n"
+  )
+  assert bench.Program(text).sent() == {"all-reduce": 4 * PAGE, "all-gather": PAGE}
+
+
+def test_a_loop_may_count_in_larger_steps(bench):
+  text = LOOP.replace("add(%i, %i)", "add(%i, %two)").replace(
+    "  %w = f32[4,8,128]{2,1,0:T(8,128)} get-tuple-element(%arg), index=1\n",
+    "  %w = f32[4,8,128]{2,1,0:T(8,128)} get-tuple-element(%arg), index=1\n"
+    "  %two = s32[]{:T(128)S(6)} constant(2)\n",
+  )
+  program = bench.Program(text)
+  assert program.trips(program.loops()[0]) == 2
+
+
+def test_a_kernel_says_itself_what_it_reads(bench):
+  text = LOOP.replace(
+    "fusion(%w), calls=%whole",
+    'custom-call(%w), custom_call_target="tpu_custom_call", backend_config={"custom_call_config":'
+    '{"cost_estimate":{"flops":"1","bytes_accessed":"99"}}}',
+  )
+  assert bench.Program(text).moved().read == 4 * PAGE + 99

@@ -103,7 +103,14 @@ def test_no_step_reads_what_another_has_not_written_yet():
 
 @pytest.mark.parametrize("chip", list(chips.CHIPS))
 @pytest.mark.parametrize("kept", [decode.Kept, decode.int8])
-@pytest.mark.parametrize("heads", [(16, 2), (28, 4), (64, 8)])
+@pytest.mark.parametrize(
+  "heads",
+  [
+    pytest.param((16, 2), marks=pytest.mark.slow),
+    (28, 4),
+    pytest.param((64, 8), marks=pytest.mark.slow),
+  ],
+)
 def test_it_is_compiled_for_a_chip(chip, kept, heads, monkeypatch):
   """The decoders of the 3b, 7b and 72b presets."""
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed")

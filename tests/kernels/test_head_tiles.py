@@ -58,7 +58,7 @@ def check(N, D, V, count=None, dtype=jnp.float32, interpret=True):
 
 
 @hypothesis.settings(
-  max_examples=15, deadline=None, derandomize=True,
+  max_examples=10, deadline=None, derandomize=True,
   suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @hypothesis.given(
@@ -111,7 +111,14 @@ def test_no_step_reads_what_another_has_not_written_yet(monkeypatch):
 
 
 @pytest.mark.parametrize("chip", list(chips.CHIPS))
-@pytest.mark.parametrize(("D", "V"), [(2048, 151_936), (3584, 152_064), (8192, 152_064)])
+@pytest.mark.parametrize(
+  ("D", "V"),
+  [
+    pytest.param(2048, 151_936, marks=pytest.mark.slow),
+    (3584, 152_064),
+    pytest.param(8192, 152_064, marks=pytest.mark.slow),
+  ],
+)
 def test_it_is_compiled_for_a_chip(chip, D, V, monkeypatch):
   """The heads of the 3b, 7b and 72b presets."""
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed")
