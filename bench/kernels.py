@@ -30,8 +30,9 @@ sys.path.insert(0, str(ROOT))
 
 HEADS, KV_HEADS, SIZE = 28, 4, 128
 SEEN_HEADS, SEEN_SIZE, SEEN_TOKENS, WINDOW = 16, 80, 2048, 64
-SEEN_OURS = ((512,), (128,), (256,), (1024,))
-SEEN_SPLASH = ((512, 512), (128, 128), (256, 256), (1024, 512), (1024, 1024))
+SEEN_OURS = [{"block": n} for n in (512, 128, 256, 1024)]
+SEEN_SPLASH = [{"block": n, "compute": min(n, 512)} for n in (512, 128, 256, 1024)]
+SEEN_SPLASH += [{"block": 1024, "compute": 1024}]
 TOKENS, WIDTH, WORDS = 4096, 3584, 152_064
 OURS = (256, 512, 1024)
 TILES = (512, 256)  # words of the loss's kernels
@@ -71,14 +72,10 @@ def flash(tokens, block):
   return jax.grad(total, (0, 1, 2)), (shape(HEADS), shape(KV_HEADS), shape(KV_HEADS)), works
 
 
-def splash(tokens, block, compute, fused):
-  import jax
-  import jax.numpy as jnp
+def _splash_sizes(block, compute, fused):
   from jax.experimental.pallas.ops.tpu import splash_attention as theirs
 
-  from cot_rm.kernels.schedule import Work
-
-  sizes = theirs.BlockSizes(
+  return theirs.BlockSizes(
     block_q=block,
     block_kv=block,
     block_kv_compute=compute,
@@ -89,6 +86,16 @@ def splash(tokens, block, compute, fused):
     block_kv_dq=None if fused else block,
     use_fused_bwd_kernel=fused,
   )
+
+
+def splash(tokens, block, compute, fused):
+  import jax
+  import jax.numpy as jnp
+  from jax.experimental.pallas.ops.tpu import splash_attention as theirs
+
+  from cot_rm.kernels.schedule import Work
+
+  sizes = _splash_sizes(block, compute, fused)
   group = HEADS // KV_HEADS
   mask = theirs.MultiHeadMask([theirs.CausalMask((tokens, tokens))] * group)
   kernel = theirs.make_splash_mqa_single_device(mask, block_sizes=sizes)
@@ -148,15 +155,7 @@ def splash_vision(tokens, block, compute, seen):
 
   from cot_rm.kernels.schedule import Work
 
-  sizes = theirs.BlockSizes(
-    block_q=block,
-    block_kv=block,
-    block_kv_compute=compute,
-    block_q_dkv=block,
-    block_kv_dkv=block,
-    block_kv_dkv_compute=compute,
-    use_fused_bwd_kernel=True,
-  )
+  sizes = _splash_sizes(block, compute, fused=True)
   n, pairs, segments = _vision(tokens, block, seen)
   ids = np.array(segments)
   if seen == "windows":
@@ -185,21 +184,15 @@ def vision(chip, seen, quick):
 
   look = functools.partial(schedule.measure, chip=chip, tokens=SEEN_TOKENS, seen=seen)
 
-  def best(target, tried, **names):
-    found = []
-    for how in tried:
-      given = dict(zip(names["given"], how, strict=True))
+  def best(target, tried):
+    tables = []
+    for given in tried[:1] if quick else tried:
+      blocks = "/".join(map(str, given.values()))
       r = look(f"{__file__}:{target}", **given)
-      blocks = "/".join(map(str, how))
-      found.append({k: (f["cycles"], f["fraction"], blocks) for k, f in r.items()})
-    return min(found, key=lambda rows: sum(cycles for cycles, *_ in rows.values()))
+      tables.append({name: (f["cycles"], f["fraction"], blocks) for name, f in r.items()})
+    return min(tables, key=lambda rows: sum(cycles for cycles, *_ in rows.values()))
 
-  return {
-    "ours": best("flash_vision", SEEN_OURS[:1] if quick else SEEN_OURS, given=("block",)),
-    "splash": best(
-      "splash_vision", SEEN_SPLASH[:1] if quick else SEEN_SPLASH, given=("block", "compute")
-    ),
-  }
+  return {"ours": best("flash_vision", SEEN_OURS), "splash": best("splash_vision", SEEN_SPLASH)}
 
 
 def attention(chip, tokens, quick):

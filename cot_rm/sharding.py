@@ -6,6 +6,7 @@ in the config, maps each name to mesh axes. One model has two: train_rules and s
 
 import contextlib
 import contextvars
+import functools
 import math
 
 import jax
@@ -81,8 +82,13 @@ def constrain(x, *axes):
 
 def shares(mesh, rules):
   """Into how many shares the axis "batch" is parted."""
-  rule = rules.get("batch") or ()
-  return math.prod(mesh.shape[axis] for axis in ((rule,) if isinstance(rule, str) else rule))
+  return math.prod(mesh.shape[name] for name in _names(rules, "batch"))
+
+
+def _names(rules, axis):
+  """The mesh's axes that a logical axis is shared over, a tuple."""
+  rule = rules.get(axis) or ()
+  return (rule,) if isinstance(rule, str) else tuple(rule)
 
 
 def put(batch, mesh, rules):
@@ -145,7 +151,7 @@ def by_shares(f, *given):
   if (scope := _scope.get()) is None or scope[0].size == 1:
     return f(*trees)
   mesh, rules = scope
-  names = lambda axis: (rule,) if isinstance(rule := rules.get(axis) or (), str) else tuple(rule)
+  names = functools.partial(_names, rules)
   uneven = {
     name
     for tree, axes in given
@@ -165,8 +171,7 @@ def shared(axis, length):
   if (scope := _scope.get()) is None:
     return ()
   mesh, rules = scope
-  names = rules.get(axis) or ()
-  names = (names,) if isinstance(names, str) else tuple(names)
+  names = _names(rules, axis)
   return () if length % math.prod(mesh.shape[name] for name in names) else names
 
 

@@ -22,9 +22,8 @@ def best(kernel, length):
 
 
 def _chip():
-  """The chip's name in chips.CHIPS; "" where there is none."""
-  try:
-    name = str(pltpu.get_tpu_info().chip_version)
-  except ValueError:  # no TPU: the kernel is interpreted
+  """The chip's name in chips.CHIPS; "" where there is no TPU, and a kernel is interpreted."""
+  if not pltpu.is_tpu_device():
     return ""
+  name = str(pltpu.get_tpu_info().chip_version)
   return f"tpu{name}" if name[0].isdigit() else name

@@ -16,13 +16,14 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from cot_rm.kernels import products
+
 BLOCK = 512  # positions at a time
 LANES = 128
 SPARE = 6 << 20  # bytes of VMEM beside the blocks
 ROWS = 8  # of a register: a sample's heads of a kv head are padded to them
 MASKED = -1e30
 LOWEST = -1e29  # where a row's highest score begins
-NN = (((1,), (0,)), ((), ()))
 
 
 class Kept(NamedTuple):
@@ -83,11 +84,6 @@ def decode_attention_ref(q_BNH, layer, prompts, length_Q, answers, age_B, chunk,
   return o_BKRH.reshape(B, N, H).astype(q_BNH.dtype)
 
 
-def _dot(a, b):
-  exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else lax.Precision.DEFAULT
-  return lax.dot_general(a, b, NN, precision=exact, preferred_element_type=jnp.float32)
-
-
 def _add(sums, at, q, kept, place, count, dtype):
   """Adds a block of positions to the softmax of some rows.
 
@@ -100,7 +96,7 @@ def _add(sums, at, q, kept, place, count, dtype):
   """
   top_ref, total_ref, out_ref = sums
   keys, values, key_scales, value_scales = kept
-  s = _dot(q.astype(dtype), keys[place].astype(dtype))
+  s = products.dot(q.astype(dtype), keys[place].astype(dtype))
   if key_scales is not None:
     s *= key_scales[place]
   s = jnp.where(lax.broadcasted_iota(jnp.int32, s.shape, 1) < count, s, MASKED)
@@ -110,7 +106,9 @@ def _add(sums, at, q, kept, place, count, dtype):
   total_ref[at] = total_ref[at] * fade + p.sum(1, keepdims=True)
   if value_scales is not None:
     p *= value_scales[place]
-  out_ref[at] = out_ref[at] * fade[:, :1] + _dot(p.astype(dtype), values[place].astype(dtype))
+  out_ref[at] = out_ref[at] * fade[:, :1] + products.dot(
+    p.astype(dtype), values[place].astype(dtype)
+  )
   top_ref[at] = top
 
 

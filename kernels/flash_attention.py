@@ -18,15 +18,13 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from cot_rm.kernels import sight
+from cot_rm.kernels import products, sight
 
 LANES = 128
 VMEM = 100 << 20  # bytes that a kernel may take; the compiler's own bound is for small ones
 MASKED = -1e30  # a score that does not count
 LOWEST = -1e29  # where a row's highest score begins: what is masked is far below it
 LOG2E = math.log2(math.e)
-NT = (((1,), (1,)), ((), ()))
-NN = (((1,), (0,)), ((), ()))
 
 
 def flash_attention_ref(
@@ -71,11 +69,6 @@ def _steps(ends, at, block):
   loop(ends[2, at], ends[3, at], True)
 
 
-def _dot(a, b, how):
-  exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else lax.Precision.DEFAULT
-  return lax.dot_general(a, b, how, precision=exact, preferred_element_type=jnp.float32)
-
-
 def _column(row, width):
   """[n, width] of [1, n]: each number beside itself."""
   return jnp.broadcast_to(row, (width, row.shape[1])).T
@@ -115,7 +108,7 @@ def _forward_kernel(
 
   def block(j, masked):
     keys = pl.ds(pl.multiple_of(j * block_k, block_k), block_k)
-    s = _dot(q_ref[...], k_ref[keys, :], NT)
+    s = products.dot(q_ref[...], k_ref[keys, :], products.NT)
     if masked:
       ahead = i * block_q + offset - j * block_k if causal else None
       s = _masked(s, seen_ref[...], ks_ref[:, keys], ahead, queries=0)
@@ -126,7 +119,7 @@ def _forward_kernel(
     # A lane's own sum: they are added up once, at the end.
     part = functools.reduce(jnp.add, [p[:, c : c + LANES] for c in range(0, block_k, LANES)])
     top_ref[...], total_ref[...] = top, total_ref[...] * fade + part
-    new = _dot(p.astype(v_ref.dtype), v_ref[keys, :], NN)
+    new = products.dot(p.astype(v_ref.dtype), v_ref[keys, :])
     sum_ref[...] = sum_ref[...] * _wide(fade, sum_ref.shape[1]) + new
 
   _steps(ends, b * pl.num_programs(3) + i, block)
@@ -161,15 +154,15 @@ def _backward_kernel(
   def block(i, masked):
     rows = pl.ds(pl.multiple_of(i * block_q, block_q), block_q)
     q, do = q_ref[rows, :], do_ref[rows, :]
-    s = _dot(k_ref[...], q, NT)
+    s = products.dot(k_ref[...], q, products.NT)
     if masked:
       ahead = i * block_q + offset - j * block_k if causal else None
       s = _masked(s, seen_ref[...], qs_ref[:, rows], ahead, queries=1)
     p = jnp.exp2(s - lse_ref[:, rows])
-    dv_sum[here, :] += _dot(p.astype(do.dtype), do, NN)
-    ds = (p * (_dot(v_ref[...], do, NT) - delta_ref[:, rows])).astype(q.dtype)
-    dk_sum[here, :] += _dot(ds, q, NN)
-    dq_sum[:, rows] += _dot(kt_ref[...], ds, NN)
+    dv_sum[here, :] += products.dot(p.astype(do.dtype), do)
+    ds = (p * (products.dot(v_ref[...], do, products.NT) - delta_ref[:, rows])).astype(q.dtype)
+    dk_sum[here, :] += products.dot(ds, q)
+    dq_sum[:, rows] += products.dot(kt_ref[...], ds)
 
   _steps(ends, b * pl.num_programs(3) + j, block)
 

@@ -14,13 +14,12 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from cot_rm.kernels import products
+
 TILES = (512, 256, 128)  # words
 BLOCK = 512  # tokens
 ENOUGH = 1024  # tokens that hide the head's way to VMEM
 LOWEST = -1e30  # the logit of a word that is not there
-NT = (((1,), (1,)), ((), ()))
-NN = (((1,), (0,)), ((), ()))
-TN = (((0,), (0,)), ((), ()))
 
 
 def _machine():
@@ -54,11 +53,6 @@ def plan(N, D, dtype):
   return tile, parts, -(-N // (parts * BLOCK)) * BLOCK
 
 
-def _dot(a, b, how):
-  exact = lax.Precision.HIGHEST if a.dtype == jnp.float32 else lax.Precision.DEFAULT
-  return lax.dot_general(a, b, how, precision=exact, preferred_element_type=jnp.float32)
-
-
 def _blocks(count, block):
   """block(rows) for the first `count` blocks of tokens."""
   rows = lambda i: pl.ds(pl.multiple_of(i * BLOCK, BLOCK), BLOCK)
@@ -86,7 +80,7 @@ def _forward_kernel(
       ref[...] = jnp.zeros_like(ref)
 
   def block(rows):
-    s = _dot(w_ref[...], x_ref[rows, :], NT)
+    s = products.dot(w_ref[...], x_ref[rows, :], products.NT)
     at = lax.broadcasted_iota(jnp.int32, s.shape, 0)
     there = at < left
     s = jnp.where(there, s, LOWEST)
@@ -117,7 +111,7 @@ def _backward_kernel(count, x_ref, w_ref, token_ref, lse_ref, g_ref, *refs, word
 
   def block(rows):
     x = x_ref[rows, :]
-    s = _dot(w_ref[...], x, NT)
+    s = products.dot(w_ref[...], x, products.NT)
     at = lax.broadcasted_iota(jnp.int32, s.shape, 0)
     hit = at == token_ref[:, rows] - j * tile
     ds = (jnp.where(hit, 1.0, 0.0) - jnp.exp(s - lse_ref[:, rows])) * g_ref[:, rows]
@@ -126,8 +120,8 @@ def _backward_kernel(count, x_ref, w_ref, token_ref, lse_ref, g_ref, *refs, word
       ds = jnp.where(at < left, ds, 0.0)
       w = jnp.where(lax.broadcasted_iota(jnp.int32, w.shape, 0) < left, w, 0)
     ds = ds.astype(x.dtype)
-    sum_ref[...] += _dot(ds, x, NN)
-    dx_ref[rows, :] += _dot(ds, w, TN)
+    sum_ref[...] += products.dot(ds, x)
+    dx_ref[rows, :] += products.dot(ds, w, products.TN)
 
   @pl.when(left > 0)
   def _():

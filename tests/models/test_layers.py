@@ -166,13 +166,26 @@ def test_positions_are_put_one_by_one_and_in_chunks():
   jax.tree.map(np.testing.assert_array_equal, stacked, both((keys, values)))
 
 
+def check_on_eight_tpus(run, given, monkeypatch):
+  """Values and gradients are the same by kernels, rows over four devices and heads over two."""
+  every = tuple(range(len(given)))
+  values = lambda: jax.jit(jax.value_and_grad(run, every, has_aux=True))(*given)
+  wanted = values()
+  interpreted = functools.partial(flash_attention.flash_attention, interpret=True)
+  monkeypatch.setattr(sharding, "platform", lambda: "tpu")
+  monkeypatch.setattr(flash_attention, "flash_attention", interpreted)
+  mesh = sharding.make_mesh({"data": 4, "tensor": 2})
+  with sharding.use(mesh, {"batch": "data", "heads": "tensor", "kv_heads": "tensor"}):
+    found = values()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 3e-5), wanted, found)
+
+
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1)])
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_tpus_attention_is_that_of_the_mask_on_each_devices_share(
   heads, kv_heads, causal, monkeypatch
 ):
   """Eight devices, rows over four of them, heads over two where they can be parted."""
-  interpreted = functools.partial(flash_attention.flash_attention, interpret=True)
   qkv = [
     jnp.asarray(normal(8, 40, n, 16, seed=i)) for i, n in enumerate((heads, kv_heads, kv_heads))
   ]
@@ -183,20 +196,12 @@ def test_a_tpus_attention_is_that_of_the_mask_on_each_devices_share(
     o = layers.segment_attention(*qkv, segments, causal=causal)
     return (o * weights).sum(), o
 
-  values = lambda: jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))(*qkv)
-  wanted = values()
-  monkeypatch.setattr(sharding, "platform", lambda: "tpu")
-  monkeypatch.setattr(flash_attention, "flash_attention", interpreted)
-  mesh = sharding.make_mesh({"data": 4, "tensor": 2})
-  with sharding.use(mesh, {"batch": "data", "heads": "tensor", "kv_heads": "tensor"}):
-    found = values()
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 3e-5), wanted, found)
+  check_on_eight_tpus(run, qkv, monkeypatch)
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1)])
 def test_a_tpus_rows_go_on_from_their_groups_prompt(heads, kv_heads, monkeypatch):
   """Four prompts of different lengths over four devices, two rows of each."""
-  interpreted = functools.partial(flash_attention.flash_attention, interpret=True)
   given = [normal(8, 20, n, 16, seed=i) for i, n in enumerate((heads, kv_heads, kv_heads))]
   given += [normal(4, kv_heads, 16, 30, seed=3), normal(4, kv_heads, 30, 16, seed=4)]
   given = [jnp.asarray(x) for x in given]
@@ -207,14 +212,7 @@ def test_a_tpus_rows_go_on_from_their_groups_prompt(heads, kv_heads, monkeypatch
     o = layers.extended_attention(q, k, v, shared, mask_QS)
     return (o * weights).sum(), o
 
-  values = lambda: jax.jit(jax.value_and_grad(run, range(5), has_aux=True))(*given)
-  wanted = values()
-  monkeypatch.setattr(sharding, "platform", lambda: "tpu")
-  monkeypatch.setattr(flash_attention, "flash_attention", interpreted)
-  mesh = sharding.make_mesh({"data": 4, "tensor": 2})
-  with sharding.use(mesh, {"batch": "data", "heads": "tensor", "kv_heads": "tensor"}):
-    found = values()
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 3e-5), wanted, found)
+  check_on_eight_tpus(run, given, monkeypatch)
 
 
 @pytest.mark.parametrize("remat", [False, True])
