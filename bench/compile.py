@@ -9,8 +9,9 @@ weights and AdamW's moments, products in bfloat16, activations computed again in
 The sampler: bfloat16; 64 prompts of 4,096 tokens with their pictures, and a chunk of 64 tokens of
 8 answers to each.
 
-Flops of products are those of the compiled program, loops as often as they turn, beside a count by
-hand; those of kernels are left out of both. Collectives by the bytes that come out of them.
+What a chip is given, its flops, and the bytes that come out of its collectives, loops as often as
+they turn: each is the compiled program's, beside how far it is off a count by hand, of matrices
+alone. Flops of kernels are left out of both.
 --quick: the tiny preset on 8 chips.
 """
 
@@ -32,7 +33,7 @@ MEMORY = 16e9  # of a chip
 SHARES = {"fsdp 64": ("v5e:8x8", 64, 1), "fsdp 16 x tensor 4": ("v5e:8x8", 16, 4)}
 QUICK = {"fsdp 8": ("v5e:2x4", 8, 1)}
 ROWS, TOKENS, ANSWER, PATCHES = 64, 4096, 1024, 2 * 32 * 32
-GROUP, ROOM, CHUNK = 8, 512, 64
+GROUP, ROOM, CHUNK, PIECE = 8, 512, 64, 1024
 PROGRAMS = ("sft", "rl", "prefill", "decode")
 
 
@@ -138,7 +139,7 @@ def sampling(place, what):
     stop_ids=(c.eos_token_id,),
     banned_ids=(c.image_token_id, c.video_token_id),
     watched_ids=(),
-    piece=1024,
+    piece=PIECE,
     stacked=True,
   )
   if what == "prefill":
@@ -160,26 +161,89 @@ def sampling(place, what):
   return write.lower(params, memory, mask, slots, sampling=how, size=CHUNK)
 
 
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """How many numbers a model's matrices have, by hand; vectors are left out."""
+
+  layer: int
+  down: int  # of a layer, what it ends with
+  block: int  # of the vision tower
+  seen_down: int
+  merger: int
+  patch: int
+  words: int
+
+
+def weights(c):
+  width, v = c.hidden_size, c.vision
+  down, seen_down = width * c.intermediate_size, v.hidden_size * v.intermediate_size
+  wide = v.hidden_size * v.merge_size**2
+  return Weights(
+    layer=2 * width * (c.num_heads + c.num_kv_heads) * c.head_dim + 3 * down,
+    down=down,
+    block=4 * v.hidden_size**2 + 3 * seen_down,
+    seen_down=seen_down,
+    merger=wide**2 + wide * v.out_hidden_size,
+    patch=v.patch_numbers * v.hidden_size,
+    words=c.vocab_size * width,
+  )
+
+
 def products(c, what):
   """Flops of all products but the attention's and the loss's, by hand, all chips together."""
-  width, kv = c.hidden_size, c.num_kv_heads * c.head_dim
-  q, mlp = c.num_heads * c.head_dim, c.intermediate_size
-  down = width * mlp
-  layer = 2 * width * (q + kv) + 3 * down
-  v = c.vision
-  seen, wide = v.hidden_size, v.hidden_size * v.merge_size**2
-  vision_down = seen * v.intermediate_size
-  block = 4 * seen**2 + 3 * vision_down
-  merger = (wide**2 + wide * v.out_hidden_size) / v.merge_size**2
-  embed = v.patch_numbers * seen
+  w, v = weights(c), c.vision
+  merger = w.merger / v.merge_size**2
   if what == "decode":
-    return 2 * ROWS * GROUP * (c.num_layers * layer + c.vocab_size * width)
+    return 2 * ROWS * GROUP * (c.num_layers * w.layer + w.words)
   if what == "prefill":
-    return 2 * ROWS * (TOKENS * c.num_layers * layer + PATCHES * (v.depth * block + merger + embed))
+    pictures = v.depth * w.block + merger + w.patch
+    return 2 * ROWS * (TOKENS * c.num_layers * w.layer + PATCHES * pictures)
   # Forward, again, and two gradients; what a layer ends with need not be made again.
-  text = c.num_layers * (4 * layer - down)
-  pictures = v.depth * (4 * block - vision_down) + 3 * merger + 2 * embed
+  text = c.num_layers * (4 * w.layer - w.down)
+  pictures = v.depth * (4 * w.block - w.seen_down) + 3 * merger + 2 * w.patch
   return 2 * ROWS * (TOKENS * text + PATCHES * pictures)
+
+
+def arguments(c, what, fsdp, tensor):
+  """Bytes of what a chip is given, by hand: weights, moments, a batch, keys and values."""
+  w, v = weights(c), c.vision
+  seen = v.depth * w.block + w.merger + w.patch
+  words = w.words * (1 if c.tie_word_embeddings else 2)
+  share = fsdp * tensor
+  if what == "decode":
+    token = 2 * 2 * c.num_layers * c.num_kv_heads * c.head_dim
+    kept = token * ROWS * (TOKENS + GROUP * ROOM)
+    return (2 * (c.num_layers * w.layer + words) + kept) / share
+  # Prompts are read without the head.
+  matrices = c.num_layers * w.layer + seen + (w.words if what == "prefill" else words)
+  kept = matrices * (2 if what == "prefill" else 12) / share
+  # Of a token itself, three positions, a segment, its picture, its mask; old and reference
+  # log-probabilities and advantages of an answer's.
+  text = 4 * (7 * TOKENS + (3 * ANSWER if what == "rl" else 0))
+  return kept + ROWS * (text + 4 * PATCHES * (v.patch_numbers + 4)) / fsdp
+
+
+def sending(c, what, fsdp, tensor):
+  """Bytes that come out of a chip's collectives, by hand.
+
+  Weights, in bfloat16, for each pass that needs them, and their gradients; over `tensor` two sums
+  of activations a layer and pass, of which the second need not be made again.
+  """
+  w, v = weights(c), c.vision
+  text, seen, once = c.num_layers * w.layer, v.depth * w.block, w.words + w.merger
+  rows = ROWS // fsdp
+  sums = 2 * rows * TOKENS * c.hidden_size * c.num_layers
+  seen_sums = 2 * rows * PATCHES * v.hidden_size * v.depth
+  if what == "decode":  # the head is gathered once a chunk
+    numbers = text + w.words / CHUNK
+    sums, seen_sums = 2 * 2 * rows * GROUP * c.hidden_size * c.num_layers, 0
+  elif what == "prefill":
+    numbers = text * (TOKENS // PIECE) + seen + w.merger
+    sums, seen_sums = 2 * sums, 2 * seen_sums
+  else:  # of RL prompts and answers pass apart
+    numbers = 3 * ((2 if what == "rl" else 1) * text + seen) + 2 * once
+    sums, seen_sums = 5 * sums, 5 * seen_sums
+  return 2 * numbers / tensor + (sums + seen_sums if tensor > 1 else 0)
 
 
 def measure(preset, shares, what):
@@ -206,10 +270,10 @@ def measure(preset, shares, what):
     "total": held + memory.temp_size_in_bytes,
     "flops": text.flops() / (CHUNK if what == "decode" else 1),
     "hand_flops": products(place.config, what) / mesh.size,
-    "sent": dict(text.sent()),
+    "hand_arguments": arguments(place.config, what, fsdp, tensor),
+    "sent": {k: size / (CHUNK if what == "decode" else 1) for k, size in text.sent().items()},
+    "hand_sent": sending(place.config, what, fsdp, tensor),
   }
-  if what == "decode":
-    found["sent"] = {kind: size / CHUNK for kind, size in found["sent"].items()}
   return found
 
 
@@ -220,21 +284,26 @@ def main():
     sys.stdout.write(json.dumps(measure(*args.one.split(":"))) + "\n")
     return
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
-  heads = ("args, GB", "temp, GB", "in all", "of 16 GB", "Tflop", "by hand", "off", "compile")
-  say(f"{'':<30}" + "".join(f"{head:>11}" for head in heads) + "  collectives, GB a chip")
+  heads = ("args, GB", "by hand", "temp, GB", "in all", "of 16 GB", "Tflop", "by hand")
+  heads += ("sent, GB", "by hand", "compile")
+  say(f"{'':<30}" + "".join(f"{head:>10}" for head in heads) + "  collectives, GB a chip")
   out = {}
   for shares in QUICK if args.quick else SHARES:
     for what in PROGRAMS:
       r = apart.call(__file__, "--one", f"{'tiny' if args.quick else '7b'}:{shares}:{what}")
-      off = r["flops"] / r["hand_flops"] - 1
-      sent = ", ".join(f"{kind} {size / 1e9:.3g}" for kind, size in sorted(r["sent"].items()))
+      sent = sum(r["sent"].values())
+      kinds = ", ".join(f"{kind} {size / 1e9:.3g}" for kind, size in sorted(r["sent"].items()))
+      pairs = ("arguments", r["arguments"]), ("flops", r["flops"]), ("sent", sent)
+      off = {name: value / r[f"hand_{name}"] - 1 for name, value in pairs}
       say(
-        f"{f'{shares}, {what}':<30}{r['arguments'] / 1e9:>11.2f}{r['temp'] / 1e9:>11.2f}"
-        f"{r['total'] / 1e9:>11.2f}{'yes' if r['total'] < MEMORY else 'NO':>11}"
-        f"{r['flops'] / 1e12:>11.3f}{r['hand_flops'] / 1e12:>11.3f}{off:>11.2%}"
-        f"{r['compile_s']:>9.0f} s  {sent}"
+        f"{f'{shares}, {what}':<30}{r['arguments'] / 1e9:>10.2f}{off['arguments']:>+10.2%}"
+        f"{r['temp'] / 1e9:>10.2f}{r['total'] / 1e9:>10.2f}"
+        f"{'yes' if r['total'] < MEMORY else 'NO':>10}{r['flops'] / 1e12:>10.3f}"
+        f"{off['flops']:>+10.2%}{sent / 1e9:>10.2f}{off['sent']:>+10.2%}{r['compile_s']:>8.0f} s"
+        f"  {kinds}"
       )
-      out[f"{shares}, {what}"] = r | {"flops_off": round(off, 4), "fits": r["total"] < MEMORY}
+      off = {f"{name}_off": round(value, 4) for name, value in off.items()}
+      out[f"{shares}, {what}"] = r | off | {"fits": r["total"] < MEMORY}
   say(json.dumps(out))
 
 

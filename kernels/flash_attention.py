@@ -7,6 +7,9 @@ Forward: a kv head's keys and values lie in VMEM, and a block of queries goes th
 keys that it sees (the online softmax of arXiv:2205.14135). Backward, one kernel: scores are made
 once, transposed, [k, q], so that each of the four products behind them takes its operands as they
 lie; the queries' gradient of a head, and the keys' and values' of a kv head, are sums in VMEM.
+
+Heads that do not fill lanes lie across them, [H, q]: 80 numbers are 80 rows that pass through a
+unit of products, where as its columns they take the time of 128.
 """
 
 import functools
@@ -133,12 +136,18 @@ def _forward_kernel(
 def _backward_kernel(
   ends, q_ref, k_ref, kt_ref, v_ref, do_ref, lse_ref, delta_ref, qs_ref, ks_ref, dq_ref, dk_ref,
   dv_ref, dq_sum, dk_sum, dv_sum, seen_ref,
-  *, block_q, causal, offset,
+  *, block_q, causal, offset, across,
 ):  # fmt: skip
-  """A block of keys against a head's queries. q, do [T, H], q scaled; k, v [k, H]; kt [H, k]."""
+  """A block of keys against a head's queries. q, do [T, H], q scaled; k, v [k, H]; kt [H, k].
+
+  across: q, do, dk and dv are [H, T] and [H, k].
+  """
   b, r, j = pl.program_id(0), pl.program_id(2), pl.program_id(3)
   block_k = k_ref.shape[0]
-  here = pl.ds(pl.multiple_of(j * block_k, block_k), block_k)
+  some = lambda positions: (slice(None), positions) if across else (positions, slice(None))
+  here = some(pl.ds(pl.multiple_of(j * block_k, block_k), block_k))
+  scores = functools.partial(products.dot, how=products.NN if across else products.NT)
+  gradient = lambda p, x: products.dot(x, p, products.NT) if across else products.dot(p, x)
 
   @pl.when(j == 0)
   def _():
@@ -146,22 +155,22 @@ def _backward_kernel(
 
   @pl.when(r == 0)
   def _():
-    dk_sum[here, :] = jnp.zeros((block_k, dk_sum.shape[1]), jnp.float32)
-    dv_sum[here, :] = jnp.zeros((block_k, dv_sum.shape[1]), jnp.float32)
+    for total, part in ((dk_sum, dk_ref), (dv_sum, dv_ref)):
+      total[here] = jnp.zeros(part.shape, jnp.float32)
 
   seen_ref[...] = _column(ks_ref[...], LANES)
 
   def block(i, masked):
     rows = pl.ds(pl.multiple_of(i * block_q, block_q), block_q)
-    q, do = q_ref[rows, :], do_ref[rows, :]
-    s = products.dot(k_ref[...], q, products.NT)
+    q, do = q_ref[some(rows)], do_ref[some(rows)]
+    s = scores(k_ref[...], q)
     if masked:
       ahead = i * block_q + offset - j * block_k if causal else None
       s = _masked(s, seen_ref[...], qs_ref[:, rows], ahead, queries=1)
     p = jnp.exp2(s - lse_ref[:, rows])
-    dv_sum[here, :] += products.dot(p.astype(do.dtype), do)
-    ds = (p * (products.dot(v_ref[...], do, products.NT) - delta_ref[:, rows])).astype(q.dtype)
-    dk_sum[here, :] += products.dot(ds, q)
+    dv_sum[here] += gradient(p.astype(do.dtype), do)
+    ds = (p * (scores(v_ref[...], do) - delta_ref[:, rows])).astype(q.dtype)
+    dk_sum[here] += gradient(ds, q)
     dq_sum[:, rows] += products.dot(kt_ref[...], ds)
 
   _steps(ends, b * pl.num_programs(3) + j, block)
@@ -172,8 +181,8 @@ def _backward_kernel(
 
   @pl.when(r == pl.num_programs(2) - 1)
   def _():
-    dk_ref[...] = (dk_sum[here, :] / LOG2E).astype(dk_ref.dtype)
-    dv_ref[...] = dv_sum[here, :].astype(dv_ref.dtype)
+    dk_ref[...] = (dk_sum[here] / LOG2E).astype(dk_ref.dtype)
+    dv_ref[...] = dv_sum[here].astype(dv_ref.dtype)
 
 
 def _call(kernel, name, ends, grid, inputs, outputs, scratch, interpret):
@@ -231,42 +240,47 @@ def _backward(
   q_BNTH, k_BKSH, v_BKSH, do_BNTH, lse_BN1T, delta_BN1T, segments, spans, *, causal, offset,
   interpret,
 ):  # fmt: skip
-  """(dq_BNHT, dk_BKSH, dv_BKSH); dq is that of the queries before they were scaled."""
+  """(dq_BNTH, dk_BKSH, dv_BKSH); dq is that of the queries before they were scaled."""
   B, N, T, H = q_BNTH.shape
   K, S = k_BKSH.shape[1:3]
   R, q, k = N // K, T // spans[0].shape[1], S // spans[0].shape[2]
+  across = H % LANES > 0
+  turn = lambda x: x.swapaxes(2, 3) if across else x
+  some = lambda *sizes: sizes[::-1] if across else sizes  # of positions and a head's
   head = lambda b, g, r, j, _: (b, g * R + r, 0, 0)
   keys = lambda b, g, r, j, _: (b, g, j, 0)
   # Sums over a group's heads are written with its last: until then one block stands there.
-  last = lambda b, g, r, j, _: (b, g, jnp.where(r == R - 1, j, 0), 0)
-  rows, row, some = (None, None, T, H), (None, None, 1, T), (None, None, k, H)
+  last = lambda b, g, r, j, _: (b, g, *some(jnp.where(r == R - 1, j, 0), 0))
+  rows, row, part = (None, None, *some(T, H)), (None, None, 1, T), (None, None, k, H)
   inputs = [
-    (q_BNTH, rows, head),
-    (k_BKSH, some, keys),
+    (turn(q_BNTH), rows, head),
+    (k_BKSH, part, keys),
     (k_BKSH.swapaxes(2, 3), (None, None, H, k), lambda b, g, r, j, _: (b, g, 0, j)),
-    (v_BKSH, some, keys),
-    (do_BNTH, rows, head),
+    (v_BKSH, part, keys),
+    (turn(do_BNTH), rows, head),
     (lse_BN1T, row, head),
     (delta_BN1T, row, head),
     (segments[0][:, None], (None, 1, T), lambda b, g, r, j, _: (b, 0, 0)),
     (segments[1][:, None], (None, 1, k), lambda b, g, r, j, _: (b, 0, j)),
   ]
+  sums = jax.ShapeDtypeStruct((B, K, *some(S, H)), k_BKSH.dtype)
   outputs = [
     (jax.ShapeDtypeStruct((B, N, H, T), q_BNTH.dtype), (None, None, H, T), head),
-    (jax.ShapeDtypeStruct(k_BKSH.shape, k_BKSH.dtype), some, last),
-    (jax.ShapeDtypeStruct(v_BKSH.shape, v_BKSH.dtype), some, last),
+    *[(sums, (None, None, *some(k, H)), last)] * 2,
   ]
   scratch = [
     pltpu.VMEM((H, T), jnp.float32),
-    pltpu.VMEM((S, H), jnp.float32),
-    pltpu.VMEM((S, H), jnp.float32),
+    *[pltpu.VMEM(some(S, H), jnp.float32)] * 2,
     pltpu.VMEM((k, LANES), jnp.int32),
   ]
-  kernel = functools.partial(_backward_kernel, block_q=q, causal=causal, offset=offset)
+  kernel = functools.partial(
+    _backward_kernel, block_q=q, causal=causal, offset=offset, across=across
+  )
   ends = sight.ends(*(x.swapaxes(1, 2) for x in spans))
-  return _call(
+  dq_BNHT, dk, dv = _call(
     kernel, "flash_backward", ends, (B, K, R, S // k), inputs, outputs, scratch, interpret
   )
+  return dq_BNHT.swapaxes(2, 3), turn(dk), turn(dv)
 
 
 def _pad(x, block, axis, value=0):
@@ -318,7 +332,7 @@ def _flash_backward(causal, offset, interpret, saved, given):
     sums = []
     for k in ks:
       some, spans, apart = sight.seen(segments, q, k, causal, offset)
-      dq_BNHT, dk_part, dv_part = _backward(
+      dq_part, dk_part, dv_part = _backward(
         scaled_BNTH[:, :, q],
         k_BKSH[:, :, k],
         v_BKSH[:, :, k],
@@ -331,9 +345,9 @@ def _flash_backward(causal, offset, interpret, saved, given):
         offset=apart,
         interpret=interpret,
       )
-      sums.append(dq_BNHT.astype(jnp.float32))
+      sums.append(dq_part.astype(jnp.float32))
       dk, dv = dk.at[:, :, k].add(dk_part), dv.at[:, :, k].add(dv_part)
-    dq.append(sum(sums).swapaxes(2, 3))
+    dq.append(sum(sums))
   dq = jnp.concatenate(dq, axis=2)
   return dq.astype(scaled_BNTH.dtype), dk.astype(k_BKSH.dtype), dv.astype(v_BKSH.dtype), None
 

@@ -165,24 +165,27 @@ def slots(text):
 
 
 def cycles(section, counts, started, each):
-  """Cycles of a section and all in it, as often as they are run.
+  """[(section, cycles of its own bundles, as often as they are run)] of a section and all in it.
 
   started: of `products`; each row keeps its unit busy for `each` cycles.
   """
-  own = section.own
-  times = counts[own[0]] if own else 0
-  busy = max((sum(unit[b] for b in own) * each for unit in started.values()), default=0)
-  within = sum(cycles(inner, counts, started, each) for inner in section.inner)
-  return times * max(len(own), busy) + within
+  found = []
+  for one in _all(section):
+    if own := one.own:
+      busy = max((sum(unit[b] for b in own) * each for unit in started.values()), default=0)
+      found.append((one, counts[own[0]] * max(len(own), busy)))
+  return found
 
 
 def figures(bundles, used, work, chip):
   """A dict of what a kernel's schedule comes to on a chip.
 
   cycles: of one core, all its steps. empty, spills: bundles and slots of them, by how often they
-  are passed. busy: {unit: share of its slots}. products: cycles that a unit is busy with them.
-  flops_bound, bytes_bound: cycles that the work needs at the least. fraction: the higher of the two
-  over the higher of cycles and bytes_bound, as copies can hide behind cycles and no further.
+  are passed. busy: {unit: share of its slots}. inner: the section that takes the most cycles, most
+  often the inner loop: its share of them, its bundles, and of those the empty ones and the share of
+  slots used. products: cycles that a unit is busy with them. hbm: bytes copied. flops_bound,
+  bytes_bound: cycles that the work needs at the least. fraction: the higher of the two over the
+  higher of cycles and bytes_bound, as copies can hide behind cycles and no further.
   """
   whole, started = sections(bundles), products(bundles)
   counts = passes(whole, work)
@@ -192,7 +195,8 @@ def figures(bundles, used, work, chip):
   passed = list(zip(counts, rows[: len(counts)], strict=True))
   units = {u: sum(n * row[u] for n, row in passed) for u in capacity}
   each = 2 * chip.tile**2 / (chip.cycle_flops / chip.units)
-  taken = cycles(whole, counts, started, each)
+  within = cycles(whole, counts, started, each)
+  taken = sum(n for _, n in within)
   flops = work.flops / chip.cores / chip.cycle_flops
   copies = work.bytes / chip.bandwidth * chip.clock
   return {
@@ -202,11 +206,33 @@ def figures(bundles, used, work, chip):
     "empty": round(sum(n for n, row in passed if not any(row.values()))),
     "spills": round(sum(units.get(u, 0) for u in ("VLOAD:FILL", "VSTORE:SPILL"))),
     "busy": {u: round(n / sum(counts) / capacity[u], 3) for u, n in units.items() if ":" not in u},
+    "inner": _inner(*max(within, key=lambda pair: pair[1]), taken, capacity, rows),
+    "hbm": round(work.bytes),
     "products": round(each * max((_often(counts, unit) for unit in started.values()), default=0)),
     "flops_bound": round(flops),
     "bytes_bound": round(copies),
     "fraction": round(max(flops, copies) / max(taken, copies), 3),
   }
+
+
+def _inner(section, own, taken, capacity, rows):
+  """See `figures`."""
+  used = [rows[b] for b in section.own]
+  share = lambda unit: sum(row[unit] for row in used) / len(used) / capacity[unit]
+  empty = sum(not any(row.values()) for row in used)
+  shares = {u: round(share(u), 3) for u in capacity if ":" not in u}
+  return {"share": round(own / taken, 3), "bundles": len(used), "empty": empty} | shares
+
+
+def vmem(report, name):
+  """Bytes of VMEM that a kernel asks for, from the compiler's report (HTML) of its program."""
+  at = report.index("{", report.index("const DATA"))
+  parts = json.JSONDecoder().raw_decode(report, at)[0]["hlo_breakdowns"]
+  form = rf"(\w+_)?{re.escape(name)}_*(\.\d+)?"
+  # A program that is nothing but a kernel has no name for it.
+  alike = [part for part in parts if re.fullmatch(form, part)] or ["<top-inlining-caller>"]
+  blocks = parts[max(alike)]["blocks"]
+  return sum(block["block_size"] for block in blocks if block["block_type"] == "SCOPED")
 
 
 def _often(counts, unit):
@@ -243,7 +269,7 @@ def measure(target, chip, **given):
         text("final_hlo-static-per-bundle-utilization"),
         Work(**work),
         CHIPS[chip],
-      )
+      ) | {"vmem": vmem(_report(folder), name)}
     return found
 
 
@@ -254,6 +280,10 @@ def _newest(folder, name, what):
   if not found:
     raise FileNotFoundError(f"no kernel {name!r} in what was compiled")
   return max(found)
+
+
+def _report(folder):
+  return max(Path(folder).glob("*-vmem_report.html")).read_text()
 
 
 def _compile(target, chip, given, folder):

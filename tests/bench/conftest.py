@@ -14,5 +14,7 @@ def bench(request):
   name = Path(request.module.__file__).stem.removeprefix("test_")
   spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
   module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
+  with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(BENCH)  # one script may use another
+    spec.loader.exec_module(module)
+    yield module

@@ -58,6 +58,11 @@ def test_figures_are_sums_over_the_path():
   assert found["cycles"] == 2 + 12 * 6 + 6 * 4 + 6 * 20
   assert found["empty"] == 4 * 6 + 4 * 4 + 3 * 20 + 4 + 4 * 6
   assert found["busy"]["VALU"] == round(2 * 20 / 4 / found["cycles"], 3)
+  # The loop takes the most: 6 bundles, 3 of them empty, two of their 24 vector slots used.
+  assert found["inner"]["share"] == round(6 * 20 / found["cycles"], 3)
+  assert (found["inner"]["bundles"], found["inner"]["empty"]) == (6, 3)
+  assert (found["inner"]["VALU"], found["inner"]["MXU"]) == (round(2 / 24, 3), 0)
+  assert found["hbm"] == CHIPS["v5e"].bandwidth
   assert found["flops_bound"] == 30
   assert found["bytes_bound"] == round(CHIPS["v5e"].clock)  # a second's bytes
 
@@ -134,6 +139,8 @@ def test_a_product_takes_the_cycles_of_its_flops(known):
   assert found["flops_bound"] == 8 * 2048
   assert 1 < found["cycles"] / found["flops_bound"] < 1.3
   assert found["products"] == found["flops_bound"]
+  # Two of each block of x and z, y once, and a little for itself.
+  assert found["vmem"] == pytest.approx(2 * (2 + 4) * 512**2 + 2 * 512**2, rel=0.1)
 
 
 def test_what_does_not_compile_says_why(known):

@@ -1,0 +1,37 @@
+"""Programs of a pod: what is counted by hand, and one that is compiled."""
+
+import math
+
+import jax
+import pytest
+
+from cot_rm import train
+from cot_rm.models import qwen2_5_vl
+
+
+@pytest.mark.parametrize("preset", ["3b", "7b"])
+def test_matrices_by_hand_are_the_models(bench, preset):
+  c = qwen2_5_vl.PRESETS[preset]
+  _, params = train.abstract(lambda rngs: qwen2_5_vl.Model(c, rngs=rngs))
+  count = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+  batch = bench.arguments(c, "sft", fsdp=1, tensor=1) - 12 * count
+  given = bench.ROWS * (28 * bench.TOKENS + 4 * bench.PATCHES * (c.vision.patch_numbers + 4))
+  assert batch == pytest.approx(given, rel=0.1)  # the rest is vectors, 0.05 % of the weights
+
+
+def test_more_shares_are_less_for_each_chip(bench):
+  c = qwen2_5_vl.PRESETS["7b"]
+  for what in bench.PROGRAMS:
+    whole, part = (bench.arguments(c, what, fsdp=n, tensor=1) for n in (1, 64))
+    assert whole == pytest.approx(64 * part)
+    # What is gathered is all of the weights, however many chips there are.
+    assert bench.sending(c, what, fsdp=64, tensor=1) == bench.sending(c, what, fsdp=16, tensor=1)
+
+
+def test_a_program_is_held_against_the_hand(bench):
+  pytest.importorskip("libtpu", reason="the TPU compiler is not installed")
+  found = bench.measure("tiny", "fsdp 8", "decode")
+  assert found["flops"] == pytest.approx(found["hand_flops"], rel=0.01)
+  assert 0 < found["total"] < bench.MEMORY
+  assert found["arguments"] == pytest.approx(found["hand_arguments"], rel=0.25)  # and masks, tiles
+  assert sum(found["sent"].values()) > 0
