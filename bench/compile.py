@@ -234,9 +234,10 @@ def sending(c, what, fsdp, tensor):
   rows = ROWS // fsdp
   sums = 2 * rows * TOKENS * c.hidden_size * c.num_layers
   seen_sums = 2 * rows * PATCHES * v.hidden_size * v.depth
-  if what == "decode":  # the head is gathered once a chunk
-    numbers = text + w.words / CHUNK
-    sums, seen_sums = 2 * 2 * rows * GROUP * c.hidden_size * c.num_layers, 0
+  if what == "decode":  # and logits, of its own rows, on each chip that draws for them
+    numbers = text + w.words
+    sums, seen_sums = 2 * 2 * rows * GROUP * c.hidden_size * c.num_layers, 4 * c.vocab_size * rows
+    seen_sums *= GROUP
   elif what == "prefill":
     numbers = text * (TOKENS // PIECE) + seen + w.merger
     sums, seen_sums = 2 * sums, 2 * seen_sums

@@ -125,16 +125,18 @@ def part(tree):
   return jax.device_get(tree) if jax.process_count() == 1 else jax.tree.map(local, tree)
 
 
-def rows(tree, axis=0):
-  """Inside a program: arrays with their rows over "batch", where they can be shared equally.
+def lay(x, *axes):
+  """Inside a program: an array with its last dimensions on these logical axes, as `constrain` does.
 
-  axis: which one counts the rows.
+  An axis over which its dimension cannot be shared equally is left out.
   """
-  if (scope := _scope.get()) is None:
-    return tree
-  count = shares(*scope)
-  lay = lambda x: constrain(x, *[None] * axis, "batch", *[None] * (x.ndim - axis - 1))
-  return jax.tree.map(lambda x: x if x.shape[axis] % count else lay(x), tree)
+  axes = (None,) * (x.ndim - len(axes)) + axes
+  return constrain(x, *(a if shared(a, n) else None for a, n in zip(axes, x.shape, strict=True)))
+
+
+def rows(tree):
+  """Inside a program: arrays with their first dimension over "batch", see `lay`."""
+  return jax.tree.map(lambda x: lay(x, "batch", *[None] * (x.ndim - 1)), tree)
 
 
 def by_shares(f, *given):

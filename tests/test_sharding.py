@@ -45,6 +45,15 @@ def test_constrain_is_nothing_outside_and_a_layout_inside():
   assert laid.sharding.is_equivalent_to(wanted, x.ndim)
 
 
+def test_what_cannot_be_shared_equally_is_laid_out_by_its_other_axes():
+  x = jnp.zeros((3, 8, 5))
+  assert sharding.lay(x, "batch", "mlp") is x
+  with sharding.use(mesh(), RULES):
+    laid = jax.jit(lambda x: sharding.lay(x, "batch", "mlp"))(x)
+  wanted = NamedSharding(mesh(), P(None, ("data", "fsdp"), None))
+  assert laid.sharding.is_equivalent_to(wanted, x.ndim)
+
+
 def test_a_batch_is_spread_over_the_batch_axes():
   batch = sharding.put({"tokens": np.arange(16).reshape(8, 2)}, mesh(), RULES)
   assert batch["tokens"].sharding.spec == P(("data", "fsdp"))

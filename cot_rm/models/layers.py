@@ -21,6 +21,7 @@ from cot_rm.sharding import constrain
 
 # Low enough to vanish in a softmax; finite, so that a row with nothing to look at is not NaN.
 MASKED = -1e30
+KEPT = ("batch", "kv_heads", None, None)  # logical axes of keys and values as they are kept
 
 
 def param(rngs, shape, axes, layers, scale):
@@ -239,7 +240,7 @@ def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
     own,
     (q_BTNH, ("batch", None, "heads", None)),
     *[(x, ("batch", None, "kv_heads", None)) for x in (k_BTKH, v_BTKH)],
-    *[(x, ("batch", "kv_heads", None, None)) for x in shared],
+    *[(x, KEPT) for x in shared],
     (mask_QS, ("batch", None)),
   )
   return o_BTNH.reshape(B, T, N * H)
@@ -266,17 +267,16 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at)
   own = lambda q, i, now, prompts, length, answers, age, chunk: kernel(
     q, i, kept(*prompts), length, kept(*answers), age, kept(*chunk), now
   )
-  some = ("batch", "kv_heads", None, None)
   o_BNH = sharding.by_shares(
     own,
     (q_B1NH[:, 0], ("batch", "heads", None)),
     (jnp.int32(layer), ()),
     (jnp.int32(at), ()),
-    (prompts, some),
+    (prompts, KEPT),
     (mask_QS.sum(-1, dtype=jnp.int32), ("batch",)),
-    (answers, some),
+    (answers, KEPT),
     (age_B, ("batch",)),
-    (chunk, some),
+    (chunk, KEPT),
   )
   return o_BNH.reshape(len(q_B1NH), 1, -1)
 
@@ -338,8 +338,7 @@ def put_chunk(room, at_B, chunk):
 
     return jax.lax.fori_loop(0, len(at_B), step, room)
 
-  rows = ("batch", None, None, None)
-  return sharding.by_shares(each, (room, rows), (chunk, rows), (at_B, ("batch",)))
+  return sharding.by_shares(each, (room, KEPT), (chunk, KEPT), (at_B, ("batch",)))
 
 
 def at_end(x_BTD, segments_BT):

@@ -101,10 +101,11 @@ def empty(read, *, seats, group, parts):
     )
     return some(seats, S), [some(seats * group, size) for size in parts]
 
-  if not isinstance(read, list):
-    return sharding.rows(Memory(*room(read)), axis=1)
-  prompts, answers = zip(*map(room, read), strict=True)
-  return sharding.rows(Memory(list(prompts), list(answers)))
+  if isinstance(read, list):
+    memory = Memory(*map(list, zip(*map(room, read), strict=True)))
+  else:
+    memory = Memory(*room(read))
+  return jax.tree.map(lambda x: sharding.lay(x, *layers.KEPT), memory)
 
 
 def _fill(memory, read, seats_r):
@@ -192,6 +193,9 @@ def _pick(head_VD, x_BD, keys_B, done_B, **how):
   def some(size):
     rows = order_B[:size]
     logits_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD[rows], preferred_element_type=jnp.float32)
+    # Words are where their part of the head is; then a device draws for its own rows alone.
+    for words in ("vocab", None):
+      logits_VB = sharding.lay(logits_VB, words, "batch")
     found = draw.pick(logits_VB, keys_B[rows], **how)
     spread = lambda new: jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
     return jax.tree.map(spread, found)

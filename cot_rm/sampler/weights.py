@@ -1,6 +1,7 @@
 """The weights that the sampler reads: the trainer's, in the sampler's own layout, kept smaller."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,10 @@ KEPT = {"": None, "bfloat16": _bfloat16, "int8": int8.quantized}
 
 
 class Weights:
-  """`params -> params` for the sampler. Nothing goes through the host."""
+  """`params -> params` for the sampler.
+
+  Nothing goes through the host where the trainer's devices are the sampler's too.
+  """
 
   def __init__(self, kept, mesh, rules):
     """
@@ -33,7 +37,28 @@ class Weights:
   def __call__(self, params):
     """The same arrays where they are as wanted already."""
     params = self._smaller(params)  # where they are: less has to travel
-    return jax.device_put(params, layout(params, self.mesh, self.rules))
+    given, tree = jax.tree.flatten(params)
+    places = jax.tree.leaves(layout(params, self.mesh, self.rules))
+    # What is cut otherwise on the same devices device_put would gather on the host.
+    cut = [i for i, place in enumerate(places) if _cut_otherwise(given[i], place)]
+    for i, x in zip(
+      cut, _recut(tuple(places[i] for i in cut))([given[i] for i in cut]), strict=True
+    ):
+      given[i] = x
+    return tree.unflatten(jax.device_put(given, places))
+
+
+def _cut_otherwise(x, place):
+  """Whether an array lies on the devices of `place`, in their order, and is not cut as it says."""
+  if not isinstance(x.sharding, NamedSharding) or x.sharding.is_equivalent_to(place, x.ndim):
+    return False
+  return x.sharding.mesh.devices.ravel().tolist() == place.mesh.devices.ravel().tolist()
+
+
+@functools.lru_cache
+def _recut(places):
+  """`arrays -> the same arrays` as `places` have them, by collectives; a program for each model."""
+  return jax.jit(lambda arrays: arrays, out_shardings=list(places))
 
 
 def layout(params, mesh, rules):

@@ -58,6 +58,17 @@ def test_prompts_go_into_their_seats_and_padding_into_none(parts):
     assert not np.any(keys[1])
 
 
+@pytest.mark.parametrize("stacked", [True, False])
+def test_what_is_kept_is_shared_over_rows_and_kv_heads(stacked):
+  mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
+  kept = layers.empty_kept(4, 2, 8, S, jnp.float32, layers=(3,) if stacked else ())
+  with sharding.use(mesh, {"batch": "fsdp", "kv_heads": "tensor"}):
+    made = programs.empty(kept if stacked else [kept], seats=4, group=2, parts=(T,))
+  for x in jax.tree.leaves(made):
+    lead, (rows, heads) = x.shape[:-4], x.shape[-4:-2]
+    assert x.sharding.shard_shape(x.shape) == (*lead, rows // 4, heads // 2, *x.shape[-2:])
+
+
 @pytest.mark.parametrize("piece", [5, 8, 15, 16, 99])
 def test_prompts_read_in_pieces_are_the_same(parts, piece):
   config, params, read, _, _ = parts

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from jax._src.interpreters import pxla
 
 from cot_rm import sharding
 from cot_rm.data import packing
@@ -55,6 +56,30 @@ def test_weights_go_to_another_mesh_and_say_the_same(model, kept):
   assert rows[1] == up.shape[1] // 2
   for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
     np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
+@pytest.mark.parametrize("shape", [{"fsdp": 1, "tensor": 8}, {"fsdp": 4, "tensor": 2}])
+def test_weights_that_are_cut_otherwise_do_not_pass_through_the_host(model, shape, monkeypatch):
+  rules = RULES | {"embed": "fsdp"}
+  source = weights.Weights("", sharding.make_mesh({"fsdp": 8, "tensor": 1}), rules)(model[1])
+  # Where device_put takes what it cannot find cut on a device, as an array of numpy's.
+  through, shard = [], pxla.shard_args
+
+  def spied(shardings, layouts, semantics, args, **how):
+    through.extend(x for x in args if isinstance(x, np.ndarray))
+    return shard(shardings, layouts, semantics, args, **how)
+
+  monkeypatch.setattr(pxla, "shard_args", spied)
+  mesh = sharding.make_mesh(shape)
+  jax.device_put(source, weights.layout(source, mesh, rules))
+  assert through  # the spy would see it
+  through.clear()
+  moved = weights.Weights("", mesh, rules)(source)
+  assert not through
+  wanted = weights.layout(source, mesh, rules)
+  for x, place, y in zip(*map(jax.tree.leaves, (moved, wanted, source)), strict=True):
+    assert x.sharding.is_equivalent_to(place, x.ndim)
+    np.testing.assert_array_equal(x, y)
 
 
 @pytest.mark.parametrize("kept, least, most", [("bfloat16", 1e-5, 0.05), ("int8", 1e-5, 0.1)])
