@@ -9,7 +9,7 @@ import collections
 import numpy as np
 from absl import logging
 
-from cot_rm.benchmarks import pairs, published, rules
+from cot_rm.benchmarks import definitions, pairs, published, rules
 from cot_rm.models import media
 from cot_rm.schema import Example, Media
 
@@ -117,7 +117,6 @@ def score(judgements, swapped, *, mode="both", fidelity=None, contradicts=None):
   Returns:
     What `pairs.tally` does, accuracy being Acc and accuracy_plus Acc+, and
       families_plus: {category: Acc+}.
-      definitions: {figure: {"what": in words, "n": how many it is over}}.
   """
   rule = rules.get(MODES, mode)
   out = pairs.tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
@@ -128,14 +127,6 @@ def score(judgements, swapped, *, mode="both", fidelity=None, contradicts=None):
     name: round(float(np.mean([v for (of, _), v in sets.items() if of == name])), 6)
     for name in out["families"]
   }
-  pairs_of = collections.Counter(rule.family(e) for e in rows)
-  sets_of = collections.Counter(of for of, _ in sets)
-  acc = f"share of right verdicts, an unparsable one is wrong; {rule.said}"
-  plus = f"share of questions of which every pair is right; {rule.said}"
-  out["definitions"] = {
-    "accuracy": {"what": acc, "n": len(rows)},
-    "accuracy_plus": {"what": plus, "n": len({rule.whole(e) for e in rows})},
-    **{f"families/{name}": {"what": acc, "n": n} for name, n in sorted(pairs_of.items())},
-    **{f"families_plus/{name}": {"what": plus, "n": n} for name, n in sorted(sets_of.items())},
-  }
+  sets_of = collections.Counter(f"families_plus/{of}" for of, _ in sets)
+  out["definitions"] |= definitions.of(dict(sorted(sets_of.items())), rule.said)
   return out

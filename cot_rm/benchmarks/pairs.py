@@ -1,8 +1,10 @@
 """Accuracy on preference pairs, each asked in both orders."""
 
+import collections
+
 import numpy as np
 
-from cot_rm.benchmarks import intervals, rules
+from cot_rm.benchmarks import definitions, intervals, rules
 
 MODES = {
   "both": rules.Rule(),
@@ -50,6 +52,7 @@ def tally(judgements, swapped, rule, *, fidelity=None, contradicts=None):
       intervals: {figure: [low, high]}, 95 %, of accuracy, first_slot_accuracy, order_consistency,
         accuracy_plus and, as "families/<family>", of each family; see `intervals.share`. The
         clusters are the rule's, where it has none the pairs.
+      definitions: {figure: {"what": in words, "n": how many it is over}}, see `definitions.of`.
 
   Raises:
     ValueError: no pairs, or one without a gold answer.
@@ -85,7 +88,17 @@ def tally(judgements, swapped, rule, *, fidelity=None, contradicts=None):
     sets = rules.whole(right, places, [rule.whole(e) for e in examples])
     out["accuracy_plus"] = np.mean(list(sets.values()))
     bounds["accuracy_plus"] = intervals.share(list(sets.values()), list(sets))
-  out |= _read(both, parsed, fidelity, contradicts)
+  texts, counted = _read(both, parsed, fidelity, contradicts)
+  out |= texts
+  inside = ("accuracy_parsed", "verdict_slots", "contradictions", "contradictions_decided")
+  counted |= {
+    "accuracy": len(examples),
+    "first_slot_accuracy": first.sum(),
+    "order_consistency": len(agree),
+    "accuracy_plus": len(sets) if rule.whole else 0,
+  }
+  n = lambda name: counted.get(name, parsed.sum() if name in inside else len(both))
+  counts = {name: n(name) for name in out}
 
   out = {name: round(float(value), 6) for name, value in out.items()}
   out["families"] = {}
@@ -95,7 +108,11 @@ def tally(judgements, swapped, rule, *, fidelity=None, contradicts=None):
     bounds[f"families/{family}"] = intervals.share(right[some], clusters[some])
   if still := [value for task, value in out["families"].items() if task.startswith("image")]:
     out["accuracy_pictures"] = round(float(np.mean(still)), 6)
-  return {**out, "n": len(examples), "intervals": bounds}
+    counts["accuracy_pictures"] = len(still)
+  of_family = collections.Counter(map(rule.family, examples))
+  counts |= {f"families/{name}": of_family[name] for name in np.unique(families)}
+  said = definitions.of(counts, rule.said)
+  return {**out, "n": len(examples), "intervals": bounds, "definitions": said}
 
 
 def _agreement(judgements, swapped):
@@ -109,19 +126,19 @@ def _agreement(judgements, swapped):
 
 
 def _read(both, parsed, fidelity, contradicts):
-  """The figures of what the texts say."""
-  out = {}
+  """The figures of what the texts say, and how many of them something could be said of."""
+  out, counts = {}, {}
   if fidelity is not None:
     values = [fidelity(j.completions[0].text, j.example) for j in both]
     if known := [value for value in values if value is not None]:
-      out["fidelity"] = np.mean(known)
+      out["fidelity"], counts["fidelity"] = np.mean(known), len(known)
   if contradicts is not None and parsed.any():
     texts = [j for j, inside in zip(both, parsed, strict=True) if inside]
     found = [contradicts(j.completions[0].text, j.example.task) for j in texts]
     decided = [one for one in found if one is not None]
     out["contradictions"] = sum(decided) / len(found)
     out["contradictions_decided"] = len(decided) / len(found)
-  return out
+  return out, counts
 
 
 def evaluate(judge, examples, *, grammar, how, fidelity=None, contradicts=None, progress=None):

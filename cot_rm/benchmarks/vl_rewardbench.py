@@ -8,16 +8,17 @@ otherwise, and a group's figure can be compared only within one of these:
     UnifiedReward-Think (2505.03318)    took the pairs of POVID, "hallucination_pair", for general:
                                         631, 301, 318
 
-The overall accuracy does not hang on it.
+The overall accuracy does not hang on it. What their scripts take for a verdict where there is none
+in its place (the last 1 or 2 of the text, else 2; "Image 1 is better" anywhere in the reasoning) is
+in no mode: it finds an answer where a judge gave none.
 """
 
-import collections
 import random
 
 import numpy as np
 from absl import logging
 
-from cot_rm.benchmarks import pairs, published, rules
+from cot_rm.benchmarks import definitions, pairs, published, rules
 from cot_rm.schema import Example
 
 SIZE = 1250
@@ -146,17 +147,9 @@ def score(judgements, swapped, *, mode="both", fidelity=None, contradicts=None):
   Returns:
     What `pairs.tally` does, accuracy being the table's "overall", and
       accuracy_macro: mean of the groups' accuracies.
-      definitions: {figure: {"what": in words, "n": how many it is over}}.
   """
   rule = rules.get(MODES, mode)
   out = pairs.tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
   out["accuracy_macro"] = round(float(np.mean(list(out["families"].values()))), 6)
-  _, _, rows = rules.asked(judgements, swapped)
-  groups = collections.Counter(rule.family(example) for example in rows)
-  right = f"share of right verdicts, an unparsable one is wrong; {rule.said}"
-  out["definitions"] = {
-    "accuracy": {"what": right, "n": len(rows)},
-    "accuracy_macro": {"what": f"mean of the groups' accuracies; {rule.said}", "n": len(groups)},
-    **{f"families/{group}": {"what": right, "n": n} for group, n in sorted(groups.items())},
-  }
+  out["definitions"] |= definitions.of({"accuracy_macro": len(out["families"])}, rule.said)
   return out

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cot_rm.benchmarks import intervals, rules
+from cot_rm.benchmarks import definitions, intervals, rules
 
 
 def vote(right, wrong, unparsable, k):
@@ -53,6 +53,7 @@ def score(judgements, swapped, rule, *, at):
       families: {family: {"vote": [...], "any": [...]}}.
       samples: K.
       n: pairs.
+      definitions: see `definitions.of`.
 
   Raises:
     ValueError: no pairs, one without a gold answer, unequal K, or a k above K.
@@ -65,6 +66,7 @@ def score(judgements, swapped, rule, *, at):
   labels = rule.clusters(examples)
   clusters = [labels[row] for row, _ in places]
   families = np.array([rule.family(examples[row]) for row, _ in places])
+  over = {"vote": len(examples), "any": len(examples)}
   out = {"at": [int(k) for k in at], "families": {str(name): {} for name in np.unique(families)}}
   for name, chance in (("vote", vote), ("any", hit)):
     columns = [_each(chance, counts, k) for k in at]
@@ -74,10 +76,12 @@ def score(judgements, swapped, rule, *, at):
       lists[name] = [_mean(values[families == family]) for values in columns]
     if name == "vote" and rule.whole:
       sets = [rule.whole(e) for e in examples]
+      over["vote_plus"] = len(set(sets))
       out["vote_plus"] = [
         _mean(list(rules.whole(values, places, sets).values())) for values in columns
       ]
-  return {**out, "samples": sizes[0], "n": len(examples)}
+  said = definitions.of(over, rule.said)
+  return {**out, "samples": sizes[0], "n": len(examples), "definitions": said}
 
 
 def _each(chance, counts, k):

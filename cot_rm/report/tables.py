@@ -125,14 +125,13 @@ def by_family(summary, key="families"):
 
 
 def definitions(summary):
-  """[(figure, what it is, n)] of public benchmarks, each once."""
-  return list(
-    dict.fromkeys(
-      (words(name), one["what"], one["n"])
-      for figures in summary.values()
-      for name, one in figures.get("definitions", {}).items()
-    )
-  )
+  """[(figure, what it is, n)], each once; n as text: from the fewest to the most of the models."""
+  counts = {}
+  for figures in summary.values():
+    for name, one in figures.get("definitions", {}).items():
+      counts.setdefault((words(name), one["what"]), []).append(one["n"])
+  ends = lambda some: dict.fromkeys([min(some), max(some)])
+  return [(*said, " to ".join(f"{n:,}" for n in ends(some))) for said, some in counts.items()]
 
 
 def difficulty(by_source):

@@ -9,7 +9,7 @@ from absl import logging
 from etils import epath
 
 from cot_rm import benchmarks, checkpoint, metrics, prompts, report, stages
-from cot_rm.benchmarks import pairs, rules, voting
+from cot_rm.benchmarks import definitions, pairs, rules, voting
 from cot_rm.data import lines, samples, shapes, shapes_text, sources
 from cot_rm.rewards import consistency
 from cot_rm.sampler import sampling
@@ -89,12 +89,14 @@ def _score(config, workdir, start, folder, benchmark, examples):
     at = [k for k in knobs.vote_at if k <= knobs.votes]
     figures["voting"] = voting.score(*voted, rule, at=at)
     figures["voting"]["temperature"] = knobs.vote_temperature
+    figures["definitions"] |= figures["voting"].pop("definitions")
   if knobs.blank_pairs:
     # A judge that looks cannot tell without the picture.
     blanked = [shapes.blank(e) for e in examples[: knobs.blank_pairs]]
     blind = pairs.score(*ask("blank", blanked, rules.both(blanked), n=1, how=greedy))
-    figures["blank_accuracy"] = blind["accuracy"]
-    figures["blank_accuracy_parsed"] = blind["accuracy_parsed"]
+    for of in ("accuracy", "accuracy_parsed"):
+      figures[f"blank_{of}"], n = blind[of], blind["definitions"][of]["n"]
+      figures["definitions"] |= definitions.of({f"blank_{of}": n}, rules.Rule().said)
   with metrics.Writer(folder) as writer:
     writer.samples(0, _kept([*given, *swapped], knobs))
   logging.info("%s: %s", folder.name, pairs.line(figures))

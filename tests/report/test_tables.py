@@ -70,11 +70,14 @@ def test_families_stand_with_intervals_and_gaps():
 
 
 def test_a_definition_stands_once():
-  one = {"definitions": {"families/mcq": {"what": "share of right verdicts", "n": 200}}}
-  two = {"definitions": {**one["definitions"], "accuracy": {"what": "the same", "n": 900}}}
-  assert tables.definitions({"a": one, "b": two, "c": {}}) == [
-    ("families: mcq", "share of right verdicts", 200),
-    ("accuracy", "the same", 900),
+  said = lambda what, n: {"what": what, "n": n}
+  one = {"families/mcq": said("share of right verdicts", 200), "fidelity": said("mean", 1300)}
+  two = {**one, "accuracy": said("the same", 900), "fidelity": said("mean", 12)}
+  summary = {"a": {"definitions": one}, "b": {"definitions": two}, "c": {}}
+  assert tables.definitions(summary) == [
+    ("families: mcq", "share of right verdicts", "200"),
+    ("fidelity", "mean", "12 to 1,300"),
+    ("accuracy", "the same", "900"),
   ]
 
 
