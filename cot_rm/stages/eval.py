@@ -11,7 +11,8 @@ from etils import epath
 from cot_rm import benchmarks, checkpoint, metrics, prompts, report, stages
 from cot_rm.benchmarks import definitions, pairs, rules, voting
 from cot_rm.data import lines, samples, shapes, shapes_text, sources
-from cot_rm.rewards import consistency
+from cot_rm.rewards import accuracy, consistency
+from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
 
 BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
@@ -98,7 +99,7 @@ def _score(config, workdir, start, folder, benchmark, examples):
       figures[f"blank_{of}"], n = blind[of], blind["definitions"][of]["n"]
       figures["definitions"] |= definitions.of({f"blank_{of}": n}, rules.Rule().said)
   with metrics.Writer(folder) as writer:
-    writer.samples(0, _kept([*given, *swapped], knobs))
+    writer.samples(0, _kept([*given, *swapped], knobs, prompts.get(config.grammar)))
   logging.info("%s: %s", folder.name, pairs.line(figures))
   return figures
 
@@ -125,7 +126,7 @@ def _begin(folder, config, where):
     note.write_text(json.dumps(asked, indent=2))
 
 
-def _kept(judged, knobs):
+def _kept(judged, knobs, grammar):
   """Records for the page: the first judgements, the surest right ones and the surest wrong ones."""
   judged = [j for j in judged if j is not None]
   chosen = [("sample", j) for j in judged[: knobs.samples]]
@@ -139,10 +140,13 @@ def _kept(judged, knobs):
       left[kind] -= 1
       seen.add(j.example.id)
       chosen.append((kind, j))
-  return [
-    samples.record(j.example, j.completions[0], j.verdicts[0], {}) | {"kind": kind}
-    for kind, j in chosen
-  ]
+
+  def record(j):
+    done, rewards = j.completions[0], {"accuracy": accuracy.reward, "format": form.reward}
+    earned = {name: reward(done, j.example, grammar) for name, reward in rewards.items()}
+    return samples.record(j.example, done, j.verdicts[0], earned)
+
+  return [record(j) | {"kind": kind} for kind, j in chosen]
 
 
 def _shown(figures):
