@@ -174,6 +174,7 @@ class Judge:
       tokens=sample.tokens,
       logps=sample.logps,
       finish=sample.finish,
+      drawn=sample.drawn,
       watched=sample.watched,
     )
 

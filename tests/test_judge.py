@@ -10,7 +10,7 @@ from PIL import Image
 
 import cot_rm
 from cot_rm import judge as judging
-from cot_rm import sharding
+from cot_rm import prompts, sharding
 from cot_rm.data import packing, shapes
 from cot_rm.sampler import texts
 from cot_rm.schema import Completion, Verdict
@@ -52,6 +52,14 @@ def test_products_may_be_smaller_than_parameters(judge, tiny_folder):
   ask, text = chat("Caption: a red star", picture("red")), "<think>\nImage 1 shows red star"
   off = np.abs(mixed.logps(ask, text) - judge.logps(ask, text)).max()
   assert 1e-5 < off < 0.1
+
+
+def test_a_completion_says_what_it_was_drawn_from(judge):
+  ask = [chat("Caption: a red star", picture("red"))]
+  (warm,) = judge.complete(ask, n=1, temperature=0.5, max_tokens=6)[0]
+  assert warm.drawn.shape == warm.logps.shape and (warm.drawn > warm.logps).mean() > 0.5
+  (greedy,) = judge.complete(ask, n=1, max_tokens=6)[0]
+  assert not greedy.drawn.any()  # it could be nothing else
 
 
 def test_complete_agrees_with_logps(judge):
@@ -121,6 +129,31 @@ def test_compare_asks_in_both_orders_and_never_guesses(judge):
   assert all(
     v.votes == (0, 0, 2) and v.consistent is False and v.probability is None for v in verdicts
   )
+
+
+def coin(text, task):
+  """Any text is a verdict, or none, by its letters."""
+  letters = sum(map(ord, text)) % 5
+  answer = None if letters == 4 else 1 + letters % 2
+  return Verdict(answer, span=(0, 1), error=None if answer else "a coin on its edge")
+
+
+@pytest.mark.parametrize("both_orders", [True, False])
+def test_votes_that_cannot_change_a_majority_are_left_out_and_counted(
+  judge, monkeypatch, both_orders
+):
+  monkeypatch.setattr(prompts.get("brief"), "parse", coin)
+  examples = list(shapes.examples(shapes.World(), "check", count=4))
+  asked = dict(grammar="brief", votes=7, temperature=1.0, max_tokens=8, both_orders=both_orders)
+  every = judge.compare(examples, **asked)
+  assert judge.report()["sampler/spared_tokens"] == 0
+  some = judge.compare(examples, vote_stop=True, **asked)
+  assert judge.report()["sampler/spared_tokens"] > 0
+  majority = [v.answer for v in every if v.votes[0] != v.votes[1]]
+  assert majority == [
+    b.answer for a, b in zip(every, some, strict=True) if a.votes[0] != a.votes[1]
+  ]
+  assert sum(map(sum, (v.votes for v in some))) < sum(map(sum, (v.votes for v in every)))
 
 
 def test_the_probability_is_that_of_the_verdicts_digit(judge):
@@ -214,9 +247,20 @@ def test_a_judge_spread_over_eight_devices_says_the_same(judge, tiny_folder):
   assert len({str(shard.index) for shard in weight.addressable_shards}) == 4
   asked = [chat("Caption: a red star", picture("red")), chat("Caption: two cats")]
   ours, theirs = (one.complete(asked, max_tokens=10) for one in (judge, spread))
-  for (a,), (b,) in zip(ours, theirs, strict=True):
-    assert a.text == b.text
-    np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
+  apart = cot_rm.load(
+    tiny_folder,
+    buckets=BUCKETS,
+    rows=4,
+    mesh=mesh,
+    rules=rules,
+    sample_mesh=sharding.make_mesh({"data": 1, "fsdp": 2, "tensor": 4}),
+    sample_rules={"batch": ("data", "fsdp"), "heads": "tensor", "mlp": "tensor"},
+  )
+  others = apart.complete(asked, max_tokens=10)
+  for (a,), *more in zip(ours, theirs, others, strict=True):
+    for (b,) in more:
+      assert a.text == b.text
+      np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
 
 
 def test_other_weights_use_the_same_programs(judge):

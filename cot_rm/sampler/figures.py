@@ -32,6 +32,7 @@ class Figures:
       "sampler/occupancy": share(self.answer_tokens, self.answer_room),
       "sampler/padding": 1 - share(self.prompt_tokens, self.prompt_room),
       "sampler/spared": share(saved, saved + self.answer_tokens),
+      "sampler/spared_tokens": round(saved),
       "sampler/shared_mb": self.shared_bytes / 1e6,
       "sampler/programs": self.programs,
     }

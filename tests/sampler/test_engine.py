@@ -64,22 +64,33 @@ def test_cached_decode_equals_the_full_forward_token_by_token(parts, run):
       np.testing.assert_allclose(one.logps, forward(parts, prompt, one.tokens), atol=2e-5)
 
 
+def candidates(parts, prompt, before, allowed):
+  """Log-probabilities of each of the allowed tokens behind these of an answer."""
+  items = [[packing.Item(prompt, np.append(before, token).astype(np.int32))] for token in allowed]
+  batch = packing.pack(items, BUCKETS, rows=len(allowed))
+  return np.asarray(logprobs.make(parts[0])(parts[1], batch))[:, len(prompt.tokens) + len(before)]
+
+
+ALLOWED = [token for token in range(400) if token not in BANNED]
+
+
 def test_greedy_takes_the_likeliest_allowed_token_of_the_full_forward(parts, run):
   greedy = run(PROMPTS[:1], [0], how=sampling.Sampling(max_tokens=6))[0][0]
-  allowed = [t for t in range(400) if t not in BANNED]
-  for at, token in enumerate(greedy.tokens):
-    batch = packing.pack(
-      [
-        [packing.Item(PROMPTS[0], np.append(greedy.tokens[:at], t).astype(np.int32))]
-        for t in allowed
-      ],
-      BUCKETS,
-      rows=len(allowed),
-    )
-    logps = np.asarray(logprobs.make(parts[0])(parts[1], batch))[:, len(PROMPTS[0].tokens) + at]
-    assert allowed[int(logps.argmax())] == token
-    if at == 1:
-      break  # two steps: one from the prefill, one from the cache
+  for at in (0, 1):  # one from the prefill, one from the cache
+    logps = candidates(parts, PROMPTS[0], greedy.tokens[:at], ALLOWED)
+    assert ALLOWED[int(logps.argmax())] == greedy.tokens[at]
+
+
+def test_what_was_drawn_from_is_the_model_as_temperature_and_top_k_change_it(parts, run):
+  how = sampling.Sampling(temperature=0.7, top_k=5, max_tokens=3)
+  one = run(PROMPTS[:1], [4], how=how)[0][0]
+  for at in (0, 1):
+    logps = candidates(parts, PROMPTS[0], one.tokens[:at], ALLOWED)
+    scaled = np.where(logps >= np.sort(logps)[-5], logps / 0.7, -np.inf)
+    wanted = scaled - np.logaddexp.reduce(scaled)
+    place = ALLOWED.index(one.tokens[at])
+    np.testing.assert_allclose(one.drawn[at], wanted[place], atol=5e-5)
+    np.testing.assert_allclose(one.logps[at], logps[place], atol=2e-5)
 
 
 def test_a_group_of_n_equals_n_singles(run):

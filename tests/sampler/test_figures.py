@@ -25,6 +25,7 @@ def test_shares_are_of_what_was_computed():
     "sampler/occupancy": 0.75,
     "sampler/padding": 0.25,
     "sampler/spared": 20 / 80,
+    "sampler/spared_tokens": 20,
     "sampler/shared_mb": 2.0,
     "sampler/programs": 1,
   }
