@@ -88,6 +88,7 @@ def get_config():
       chunk=16,  # tokens between two looks at what has ended
       piece=2048,  # positions of prompts that go through the model at a time; 0: all
       memory=0,  # bytes of keys and values, at most; 0: what `rows` prompts take
+      spare=0.5,  # prompts that are held until slots are free, a share of those being answered
       weights="",  # kept as "bfloat16", or "int8" in the decoder; "": as they are trained
     )
   )

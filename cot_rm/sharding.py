@@ -115,6 +115,12 @@ def unit():
   return count
 
 
+def own_shares():
+  """Into how many shares the rows of a process are parted, where they can be."""
+  scope = _scope.get()
+  return shares(*scope) // jax.process_count() if scope else 1
+
+
 def join(tree):
   """Host arrays, this process's rows, as arguments of a program of all processes; inside `use`."""
   return tree if jax.process_count() == 1 else put(tree, *_scope.get())

@@ -7,6 +7,7 @@ A stack of layers is one module whose weights have a leading axis "layers"; `sca
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,17 @@ from cot_rm.sharding import constrain
 # Low enough to vanish in a softmax; finite, so that a row with nothing to look at is not NaN.
 MASKED = -1e30
 KEPT = ("batch", "kv_heads", None, None)  # logical axes of keys and values as they are kept
+
+
+class Seating(NamedTuple):
+  """Who sits where: B samples, Q prompts with G places each.
+
+  Where rows are shared over devices the numbers are those of a device's own share, and so is who
+  may sit at whose places.
+  """
+
+  sample_QG: jax.Array  # i32: the sample at a place; B or more: none
+  place_B: jax.Array  # i32: the place of a sample, q * G + g; of one that does not count any
 
 
 def param(rngs, shape, axes, layers, scale):
@@ -156,25 +168,34 @@ def segment_attention(q_BTNH, k_BTKH, v_BTKH, segments_BT, *, causal):
   return o_BTNH.reshape(*o_BTNH.shape[:2], -1)
 
 
-def shared_attention(q_BTNH, shared, mask_QS, *own):
-  """Attention over the keys of a group's prompt, held once per group, and each sample's own keys.
+def shared_attention(q_BTNH, shared, mask_QS, *own, seating=None):
+  """Attention over the keys of a prompt, held once for all its samples, and each sample's own keys.
 
   Args:
-    q_BTNH: queries; rows of one group are neighbours (B = Q * G).
-    shared: keys [Q, K, H, S] and values [Q, K, S, H] of the prompt.
+    q_BTNH: queries.
+    shared: keys [Q, K, H, S] and values [Q, K, S, H] of the prompts.
     mask_QS: which prompt positions count.
     own: parts of what a sample has of its own, in order: keys [B, K, H, S'], values [B, K, S', H],
       and mask_BTS', which of these positions each query sees.
+    seating: whose samples they are; None: those of one prompt are neighbours (B = Q * G).
 
   Returns:
     [B, T, N * H]; equal to `attention` over all parts laid end to end.
   """
   B, T, N, H = q_BTNH.shape
   Q, K, _, S = shared[0].shape
-  M, G = T * (N // K), B // Q  # queries that a sample has of a kv head; samples of a group
-  # One product serves the whole group: its samples' queries stand beside one another.
-  together = lambda x: x.reshape(Q, G, K, M, -1).swapaxes(1, 2).reshape(Q, K, G * M, -1)
-  apart = lambda x: x.reshape(Q, K, G, M, -1).swapaxes(1, 2).reshape(B, K, M, -1)
+  G = B // Q if seating is None else seating.sample_QG.shape[1]
+  M = T * (N // K)  # queries that a sample has of a kv head
+
+  # One product serves all at a prompt's places: their queries stand beside one another.
+  def together(x_BKMH):
+    x_PKMH = x_BKMH if seating is None else _seated(x_BKMH, seating.sample_QG.reshape(-1))
+    return x_PKMH.reshape(Q, G, K, M, -1).swapaxes(1, 2).reshape(Q, K, G * M, -1)
+
+  def apart(x):
+    x_PKMH = x.reshape(Q, K, G, M, -1).swapaxes(1, 2).reshape(Q * G, K, M, -1)
+    return x_PKMH if seating is None else _seated(x_PKMH, seating.place_B)
+
   score = lambda q, k: (
     jnp.einsum("BKMH,BKHS->BKMS", q, k, preferred_element_type=jnp.float32) * H**-0.5
   )
@@ -183,8 +204,8 @@ def shared_attention(q_BTNH, shared, mask_QS, *own):
   )
 
   q_BKMH = q_BTNH.reshape(B, T, K, -1, H).swapaxes(1, 2).reshape(B, K, M, H)
-  mask_BS = jnp.repeat(mask_QS, G, axis=0)[:, None, None]
-  scores = [jnp.where(mask_BS, apart(score(together(q_BKMH), shared[0])), MASKED)]
+  mask_Q11S = mask_QS[:, None, None]
+  scores = [apart(jnp.where(mask_Q11S, score(together(q_BKMH), shared[0]), MASKED))]
   for keys, _, mask_BTS in own:
     mask_BMS = jnp.repeat(mask_BTS, N // K, axis=1)
     scores.append(jnp.where(mask_BMS[:, None], score(q_BKMH, keys), MASKED))
@@ -199,6 +220,12 @@ def shared_attention(q_BTNH, shared, mask_QS, *own):
     o_BKMH, total = o_BKMH + mix(share, values), total + share.sum(-1, keepdims=True)
   o_BKMH = (o_BKMH / total).astype(q_BTNH.dtype)
   return o_BKMH.reshape(B, K, T, -1, H).swapaxes(1, 2).reshape(B, T, -1)
+
+
+def _seated(x, row_P):
+  """x[row_P], zeros where there is no such row; each device in its own share."""
+  take = lambda x, row_P: x.at[row_P].get(mode="fill", fill_value=0)
+  return sharding.by_shares(take, (x, KEPT), (row_P, ("batch",)))
 
 
 def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
@@ -246,15 +273,16 @@ def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
   return o_BTNH.reshape(B, T, N * H)
 
 
-def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at):
-  """`shared_attention` of one new position, on a TPU by a kernel that reads each part once.
+def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, seating):
+  """`shared_attention` of one new position, on a TPU by kernels that read each part once.
 
   Args:
-    q_B1NH: queries; rows of one group are neighbours.
+    q_B1NH: queries.
     layer: where keys and values are stacks of layers, which of them; None: they are of one.
     prompts: keys and values of Q prompts; mask_QS: which positions count, the first ones.
     answers: of what came before the chunk, a list of one; age_B: how many positions count.
     chunk: of the chunk that is being made; at: the last that counts.
+    seating: whose samples they are.
 
   Returns:
     [B, 1, N * H].
@@ -264,8 +292,8 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at)
     layer = 0
     prompts, answers, chunk = jax.tree.map(lambda x: x[None], (prompts, answers, chunk))
   kernel, kept = decode_attention_kernel.decode_attention, decode_attention_kernel.Kept
-  own = lambda q, i, now, prompts, length, answers, age, chunk: kernel(
-    q, i, kept(*prompts), length, kept(*answers), age, kept(*chunk), now
+  own = lambda q, i, now, prompts, length, answers, age, chunk, *seating: kernel(
+    q, i, kept(*prompts), length, kept(*answers), age, kept(*chunk), now, *seating
   )
   o_BNH = sharding.by_shares(
     own,
@@ -277,6 +305,8 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at)
     (answers, KEPT),
     (age_B, ("batch",)),
     (chunk, KEPT),
+    (seating.sample_QG, ("batch", None)),
+    (seating.place_B, ("batch",)),
   )
   return o_BNH.reshape(len(q_B1NH), 1, -1)
 

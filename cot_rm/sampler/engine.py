@@ -1,9 +1,10 @@
 """Prompts to sampled answers: pictures and prompt once per group, then a token at a time.
 
-A fixed number of seats holds a prompt each, a fixed number of slots behind each a sample of it. A
-slot whose sample ends takes its prompt's next one, a seat whose samples have all ended the next
-prompt, between chunks of tokens. Shapes never change, so nothing is compiled after the first calls;
-and what is sampled does not depend on who sits beside.
+A fixed number of seats holds a prompt each, a fixed number of slots a sample each. A slot whose
+sample ends takes the next one that waits, of whichever prompt, and a seat whose samples have all
+ended the next prompt, between chunks of tokens; there are more seats than the slots need, so that
+prompts are there when slots come free. Shapes never change, so nothing is compiled after the first
+calls; and what is sampled does not depend on who sits beside.
 
 Of several processes each has seats and prompts of its own in arrays of all. They run the same
 programs at the same time: between chunks they agree on whether anyone reads prompts, or goes on.
@@ -37,6 +38,7 @@ class _Seat:
   """A question that is being answered: which of its samples come next, and what has come."""
 
   question: int
+  turn: int  # how many came before it
   waiting: list  # numbers of samples that have no slot yet
   growing: int = 0  # samples that have one
 
@@ -47,6 +49,8 @@ class _Growing:
 
   question: int
   number: int
+  seat: int
+  place: int  # at the seat
   parts: list  # of tuples of arrays, a chunk each
 
 
@@ -75,7 +79,7 @@ class Engine:
       buckets: packing.Buckets, the shapes that prompts may have.
       batch: `(prompts, rows, like) -> schema.Batch` of so many rows, padded to the shape `like`:
         (tokens, patches, numbers of a patch).
-      rows: seats of a process, at most.
+      rows: prompts that a process answers at a time, at most: it has slots for their samples.
       position_bytes: of the keys and values of one position.
       room: Room.
     """
@@ -99,18 +103,14 @@ class Engine:
     done.programs, self._programs = compiled - self._programs, compiled
     return done
 
-  def tell(self, seats, prompt, group, answer):
-    """Says once what a shape takes."""
-    if (shape := (seats, prompt, group, answer)) not in self._told:
+  def tell(self, seats, slots, prompt, answer, size):
+    """Says once what a shape takes; size: bytes."""
+    if (shape := (seats, slots, prompt, answer)) not in self._told:
       self._told.add(shape)
-      size = seats * self.room.positions(prompt, answer, group) * self.position_bytes
+      most = f" of {self.room.memory / 1e6:,.1f}" if self.room.memory else ""
       logging.info(
-        "sampler: %d seats of %s tokens, %d answers of %s at a time: %s MB of keys and values",
-        seats,
-        f"{prompt:,}",
-        group,
-        f"{answer:,}",
-        f"{size / 1e6:,.1f}",
+        f"sampler: {seats} prompts of {prompt:,} tokens and {slots} answers of {answer:,} at a "
+        f"time, contexts of {prompt + answer:,}: {size / 1e6:,.1f}{most} MB of keys and values"
       )
 
   def __call__(
@@ -153,12 +153,15 @@ class Engine:
     # The lengths that anyone has.
     sizes = sorted(self.buckets.tokens)
     used = sharding.everyone([[size in lengths for size in sizes]]).any(0)
+    runs = []
     for length in (size for size, one in zip(sizes, used, strict=True) if one):
       places = [place for place, other in enumerate(lengths) if other == length]
       # Prompts with as many patches are read together.
       places.sort(key=lambda at: self.buckets.patch_count(prompts[at].id, len(prompts[at].patches)))
       name = prompts[places[0]].id if places else ""
       run = _Run(self, params, prompts, seeds, n, sampling, limits, out, length, name)
+      runs.append((run, places))
+    for run, places in runs:  # each has found that it has room
       run(places, watch, enough, progress)
     return out
 
@@ -172,30 +175,30 @@ class _Run:
     room = engine.room
     self.S, self.G = length, min(n, room.together or n)
     self.parts = room.parts(sampling.max_tokens)
-    seats = room.seats(
-      engine.rows,
-      name=name,
-      prompt=self.S,
-      answer=sum(self.parts),
-      group=self.G,
-      position_bytes=engine.position_bytes,
-    )
-    unit = sharding.unit()
-    self.R = max(seats // unit, 1) * unit
-    self.read_at_once = max(self.R // 4 // unit, 1) * unit
-    self.B = self.R * self.G
-    engine.tell(self.R, self.S, self.G, sum(self.parts))
+    unit, shares = sharding.unit(), sharding.own_shares()
+    shape = dict(prompt=self.S, answer=sum(self.parts), group=self.G, shares=shares)
+    shape["position_bytes"] = engine.position_bytes
+    rows = room.rows(engine.rows, name=name, unit=unit, **shape)
+    self.R, self.B = room.seats(rows, self.G, shares), rows * self.G
+    # Devices have seats and slots of their own: a sample is made where its prompt is.
+    self.shares = 1 if self.B % shares else shares
+    self.read_at_once = max(rows // 4 // unit, 1) * unit
+    engine.tell(self.R, self.B, self.S, sum(self.parts), room.bytes(rows, **shape))
     self.seats = [None] * self.R
     self.growing = [None] * self.B
-    self.mask_RS = np.zeros((self.R, length), bool)
+    self.turns = 0
+    self.at = programs.Seats(
+      mask_RS=np.zeros((self.R, length), bool),
+      slot_RG=np.full((self.R, self.G), self.B, np.int32),
+    )
+    nobody = np.zeros(self.B, np.int32)
     self.slots = programs.Slots(
       live_B=np.zeros(self.B, bool),
-      token_B=np.zeros(self.B, np.int32),
-      first_B=np.zeros(self.B, np.int32),
-      age_B=np.zeros(self.B, np.int32),
-      left_B=np.zeros(self.B, np.int32),
       seed_B=np.zeros(self.B, np.uint32),
-      sample_B=np.zeros(self.B, np.int32),
+      **{
+        name: nobody.copy()
+        for name in ("token_B", "first_B", "age_B", "left_B", "sample_B", "place_B")
+      },
     )
     self.memory = None
 
@@ -216,7 +219,7 @@ class _Run:
     """
     size = self.read_at_once
     while True:
-      free = [r for r, seat in enumerate(self.seats) if seat is None]
+      free = self._free_seats()
       some = self._next(waiting, len(free))
       prompts = [self.prompts[at] for at in some]
       # Whoever has none to read fits what it brings to what the others read.
@@ -230,14 +233,31 @@ class _Run:
       self._tell_read(some, size, read, time.monotonic() - began)
       processes = jax.process_count()
       if self.memory is None:
-        self.memory = programs.empty(read, seats=self.R * processes, group=self.G, parts=self.parts)
+        self.memory = programs.empty(
+          read, seats=self.R * processes, slots=self.B * processes, parts=self.parts
+        )
       seats_r = np.full(size, self.R * processes, np.int32)
       seats_r[: len(some)] = np.array(free[: len(some)], int) + self.R * jax.process_index()
       self.memory = self.engine._fill(self.memory, read, sharding.join(seats_r))
       for r, at in zip(free, some, strict=False):
-        self.seats[r] = _Seat(at, waiting=list(range(self.n))[::-1])
+        self.seats[r] = _Seat(at, self.turns, waiting=list(range(self.n))[::-1])
+        self.turns += 1
         # A prompt's last token is the first that each of its samples reads.
-        self.mask_RS[r] = np.arange(self.S) < len(self.prompts[at].tokens) - 1
+        self.at.mask_RS[r] = np.arange(self.S) < len(self.prompts[at].tokens) - 1
+
+  def _free_seats(self):
+    """Seats that are free, in such an order that shares of the devices fill alike."""
+    each = self.R // self.shares
+    taken = [sum(s is not None for s in self.seats[at : at + each]) for at in self._firsts(self.R)]
+    ranks = {}
+    for r in (r for r, seat in enumerate(self.seats) if seat is None):
+      ranks[r] = taken[r // each]
+      taken[r // each] += 1
+    return sorted(ranks, key=ranks.get)
+
+  def _firsts(self, count):
+    """The first seat, or slot, of each share, of so many in all."""
+    return range(0, count, count // self.shares)
 
   def _shape(self, prompts):
     """(tokens, patches, numbers of a patch) of a batch of prompts; zeros of none."""
@@ -265,22 +285,35 @@ class _Run:
     told.prompt_seconds += seconds
     positions = size * jax.process_count() * self.S
     each = sum(x.nbytes for kv in read for x in kv) // positions  # bytes of a position
-    told.shared_bytes += each * tokens * (self.n - 1)
+    told.shared_bytes += each * tokens * (self.G - 1)
 
   def _start(self):
-    """Samples that wait into slots of their seat that are free."""
-    s = self.slots
-    for b in range(self.B):
-      seat = self.seats[b // self.G]
-      if s.live_B[b] or seat is None or not seat.waiting:
-        continue
-      g, at = seat.waiting.pop(), seat.question
-      seat.growing += 1
-      prompt = self.prompts[at]
-      s.live_B[b], s.token_B[b], s.first_B[b] = True, prompt.tokens[-1], prompt.next_position - 1
-      s.age_B[b], s.left_B[b] = 0, self.limits[at][g]
-      s.seed_B[b], s.sample_B[b] = self.seeds[at], g
-      self.growing[b] = _Growing(at, g, [])
+    """Samples that wait into slots that are free."""
+    for seats, slots in zip(self._firsts(self.R), self._firsts(self.B), strict=True):
+      free = np.flatnonzero(~self.slots.live_B[slots : slots + self.B // self.shares])
+      for b, (r, g) in zip(free, self._waiting(seats), strict=False):
+        self._sit(slots + b, r, g)
+        self.at.slot_RG[r, g] = b
+        self.slots.place_B[slots + b] = (r - seats) * self.G + g
+
+  def _waiting(self, first):
+    """The seat and the place of each sample that waits, on a share of the devices, in turn."""
+    some = range(first, first + self.R // self.shares)
+    for r in sorted((r for r in some if self.seats[r]), key=lambda r: self.seats[r].turn):
+      for g in np.flatnonzero(self.at.slot_RG[r] == self.B):
+        if self.seats[r].waiting:
+          yield r, g
+
+  def _sit(self, b, r, place):
+    """The next sample of a seat into a slot."""
+    s, seat = self.slots, self.seats[r]
+    g, at = seat.waiting.pop(), seat.question
+    seat.growing += 1
+    prompt = self.prompts[at]
+    s.live_B[b], s.token_B[b], s.first_B[b] = True, prompt.tokens[-1], prompt.next_position - 1
+    s.age_B[b], s.left_B[b] = 0, self.limits[at][g]
+    s.seed_B[b], s.sample_B[b] = self.seeds[at], g
+    self.growing[b] = _Growing(at, g, r, place, [])
 
   def _grow(self, watch, enough):
     """A chunk of tokens for every slot; how many prompts have all their answers with it."""
@@ -288,7 +321,7 @@ class _Run:
     self.memory, chunk = self.engine._write(
       self.params,
       self.memory,
-      sharding.join(self.mask_RS),
+      sharding.join(self.at),
       sharding.join(s),
       sampling=self.sampling,
       size=self.engine.room.chunk,
@@ -298,7 +331,10 @@ class _Run:
     told.answer_tokens += int(chunk.count_B[s.live_B].sum())
     told.answer_room += int(chunk.count_B.max()) * self.B
     told.answer_seconds += time.monotonic() - began
-    for b in np.flatnonzero(s.live_B):
+    live = np.flatnonzero(s.live_B)
+    s.age_B[live] += chunk.count_B[live]
+    s.left_B[live] -= chunk.count_B[live]
+    for b in live:
       if not s.live_B[b]:
         continue  # another of its prompt has ended it just now
       one, k = self.growing[b], chunk.count_B[b]
@@ -310,8 +346,6 @@ class _Run:
           chunk.watched_BCW[b, :k],
         )
       )
-      s.age_B[b] += k
-      s.left_B[b] -= k
       s.token_B[b] = chunk.tokens_BC[b, k - 1]
       finish = "stop" if chunk.stopped_B[b] else "length" if s.left_B[b] == 0 else None
       count = s.age_B[b]
@@ -324,8 +358,8 @@ class _Run:
 
   def _end(self, b, finish, count, enough):
     """Ends a slot's sample after `count` tokens; whether it was its prompt's last."""
-    one, seat, told = self.growing[b], self.seats[b // self.G], self.engine.figures
-    samples = self.out[one.question]
+    one, told = self.growing[b], self.engine.figures
+    seat, samples = self.seats[one.seat], self.out[one.question]
     parts = (np.concatenate(part)[:count] for part in zip(*one.parts, strict=True))
     samples[one.number] = Sample(*parts, finish)
     self._free(b)
@@ -339,15 +373,16 @@ class _Run:
     ):
       told.spared += len(seat.waiting) + seat.growing
       seat.waiting, seat.growing = [], 0
-      first = b // self.G * self.G
-      for other in range(first, first + self.G):
-        if self.slots.live_B[other]:
-          told.spared_tokens += int(self.slots.age_B[other])
+      for other in [o for o, x in enumerate(self.growing) if x and x.seat == one.seat]:
+        told.spared_tokens += int(self.slots.age_B[other])
         self._free(other)
     if seat.waiting or seat.growing:
       return False
-    self.seats[b // self.G] = None
+    self.seats[one.seat] = None
     return True
 
   def _free(self, b):
-    self.slots.live_B[b], self.slots.age_B[b], self.growing[b] = False, 0, None
+    one = self.growing[b]
+    self.at.slot_RG[one.seat, one.place] = self.B
+    self.slots.live_B[b], self.slots.age_B[b], self.slots.place_B[b] = False, 0, 0
+    self.growing[b] = None

@@ -1,7 +1,8 @@
 """What the devices run: prompts into seats, and chunks of tokens out of slots.
 
-R seats hold a prompt each, and G slots behind each a sample of it: B = R * G slots. S prompt
-positions, P of a part of an answer, C of a chunk, V vocabulary, W watched tokens.
+R seats hold a prompt each and have G places for samples of it, B slots hold a sample each, which
+sits at a place of its prompt. S prompt positions, P of a part of an answer, C of a chunk, V
+vocabulary, W watched tokens.
 """
 
 import functools
@@ -38,6 +39,14 @@ class Slots(NamedTuple):
   left_B: np.ndarray  # i32: tokens that it may still have
   seed_B: np.ndarray  # u32: of the sample's prompt
   sample_B: np.ndarray  # i32: which sample of its prompt it is
+  place_B: np.ndarray  # i32: where it sits, see layers.Seating
+
+
+class Seats(NamedTuple):
+  """What every seat is at when a chunk begins; the host keeps it."""
+
+  mask_RS: np.ndarray  # bool: the positions of its prompt, but for the last
+  slot_RG: np.ndarray  # i32: the slot of the sample at each place, B where there is none
 
 
 class Chunk(NamedTuple):
@@ -57,7 +66,7 @@ def make(graphdef, *, stop_ids, banned_ids, watched_ids, piece=0, stacked=False)
   read(params, prompts): keys and values of a Batch of prompts; they go through the model `piece`
     positions at a time, so that long ones take no more room (0: all).
   fill(memory, read, seats_r): memory with prompts in their seats; a seat of R or more is nobody's.
-  write(params, memory, mask_RS, slots, sampling=, size=): (memory, Chunk) of `size` more tokens.
+  write(params, memory, seats, slots, sampling=, size=): (memory, Chunk) of `size` more tokens.
   The memory that goes in is given up.
 
   stacked: whether what is held stays as stacks of layers. A TPU reads a layer's slice of a stack
@@ -90,16 +99,16 @@ def _read(graphdef, piece, stacked, params, prompts):
   return kept if stacked else [(kept[0][i], kept[1][i]) for i in range(len(kept[0]))]
 
 
-@functools.partial(jax.jit, static_argnames=("seats", "group", "parts"))
-def empty(read, *, seats, group, parts):
-  """Memory for what `read` gives: so many seats, so many slots of each, sizes of answers' parts."""
+@functools.partial(jax.jit, static_argnames=("seats", "slots", "parts"))
+def empty(read, *, seats, slots, parts):
+  """Memory for what `read` gives: so many seats, so many slots, sizes of answers' parts."""
 
   def room(kept):
     *lead, _, K, H, S = kept[0].shape
     some = lambda rows, length: layers.empty_kept(
       rows, K, H, length, kept[0].dtype, layers=tuple(lead)
     )
-    return some(seats, S), [some(seats * group, size) for size in parts]
+    return some(seats, S), [some(slots, size) for size in parts]
 
   if isinstance(read, list):
     memory = Memory(*map(list, zip(*map(room, read), strict=True)))
@@ -114,7 +123,7 @@ def _fill(memory, read, seats_r):
 
 
 def _write(
-  graphdef, stop_ids, banned_ids, watched_ids, params, memory, mask_RS, slots, *, sampling, size
+  graphdef, stop_ids, banned_ids, watched_ids, params, memory, seats, slots, *, sampling, size
 ):
   model = nnx.merge(graphdef, params)
   listed = isinstance(memory.prompts, list)
@@ -142,11 +151,12 @@ def _write(
       model.embed(token_B[:, None])[:, 0],
       slots.first_B + age_B,
       memory.prompts,
-      mask_RS,
+      seats.mask_RS,
       memory.answers,
       slots.age_B,
       chunk,
       t,
+      layers.Seating(seats.slot_RG, slots.place_B),
     )
     new = pick(x_BD, jax.vmap(jax.random.fold_in)(keys_B, age_B), done_B)
     put = lambda room, new: jax.lax.dynamic_update_index_in_dim(room, new, t, axis=1)

@@ -19,6 +19,7 @@ class Room:
   chunk: int = 16  # tokens between two looks at what has ended
   piece: int = 2048  # positions of prompts that go through the model at a time; 0: all
   memory: int = 0  # bytes of keys and values, at most; 0: what `rows` prompts take
+  spare: float = 0.5  # seats for prompts that wait, a share of those that are answered at a time
   weights: str = ""  # as what weights are kept, of weights.KEPT; "": as the trainer has them
 
   def __post_init__(self):
@@ -27,6 +28,7 @@ class Room:
       ("chunk", self.chunk > 0),
       ("piece", self.piece >= 0),
       ("memory", self.memory >= 0),
+      ("spare", self.spare >= 0),
       ("weights", self.weights in KEPT),
     ):
       if not good:
@@ -38,25 +40,37 @@ class Room:
     each = -(-chunks // (PARTS if jax.default_backend() == "cpu" else ELSEWHERE))
     return (each * self.chunk,) * -(-chunks // each)
 
-  def positions(self, prompt, answer, group):
-    """Of a seat: of its prompt, its answers, and the chunk that is being made of each of them."""
-    return prompt + group * (answer + self.chunk)
+  def seats(self, rows, group, shares=1):
+    """Prompts that are held where `rows` at a time are answered: some wait for slots to be free.
 
-  def seats(self, rows, *, name, prompt, answer, group, position_bytes):
-    """How many of `rows` seats the memory has room for.
+    As many on each of the shares over which the slots are parted; see sharding.own_shares.
+    """
+    unit = shares if rows * group % shares == 0 else 1
+    return -(-int(rows * (1 + self.spare)) // unit) * unit
+
+  def bytes(self, rows, *, prompt, answer, group, position_bytes, shares=1):
+    """Of the keys and values of so many rows: of prompts, answers, and the chunks being made."""
+    own = rows * group * (answer + self.chunk)
+    return position_bytes * (self.seats(rows, group, shares) * prompt + own)
+
+  def rows(self, most, *, name, unit=1, **shape):
+    """How many rows the memory has room for, a multiple of `unit` and at most `most`, if it can be.
 
     Args:
       name: of a prompt that is so long, for the error.
-      prompt, answer: positions of a prompt, and of each of the `group` answers behind it.
-      position_bytes: of the keys and values of one position.
+      unit: see sharding.unit.
+      shape: as `bytes` takes it: positions of a prompt, and of each of the `group` answers behind
+        it; position_bytes, of the keys and values of one.
     """
-    need = position_bytes * self.positions(prompt, answer, group)
-    if not self.memory:
-      return rows
-    if need > self.memory:
+    found = max(most // unit, 1) * unit
+    while self.memory and found > unit and self.bytes(found, **shape) > self.memory:
+      found -= unit
+    need = self.bytes(found, **shape)
+    if self.memory and need > self.memory:
       raise ValueError(
-        f"example {name!r}: a prompt of {prompt:,} tokens and {group} answers of {answer:,} at a "
-        f"time take {need:,} bytes of keys and values; config.sampler.memory is {self.memory:,}: "
-        f"raise it, or lower config.sampler.together or max_tokens"
+        f"example {name!r}: {found} of prompts of {shape['prompt']:,} tokens, each with "
+        f"{shape['group']} answers of {shape['answer']:,} at a time, take {need:,} bytes of keys "
+        f"and values; config.sampler.memory is {self.memory:,}: raise it, or lower "
+        f"config.sampler.together or max_tokens"
       )
-    return min(rows, self.memory // need)
+    return found

@@ -21,21 +21,30 @@ def small_blocks(monkeypatch):
 
 
 def inputs(Q, G, N, K, H, S, P, C, *, dtype=jnp.float32, kept=decode.Kept, seed=0):
-  """Arguments of the kernel; a first answer that has not begun, a prompt that fills its room."""
+  """Arguments of the kernel; a first answer that has not begun, a prompt that fills its room.
+
+  Q + 1 prompts, one of which nobody sits at, and of the others' G + 1 places one each is empty.
+  """
   rng = np.random.default_rng(seed)
   some = lambda *shape: jnp.asarray(rng.standard_normal(shape), dtype)
   room = lambda kept, rows, T: kept(some(L, rows, K, H, T), some(L, rows, K, T, H))
-  length_Q = jnp.asarray(rng.integers(1, S + 1, Q), jnp.int32).at[-1].set(S)
+  length_Q = jnp.asarray(rng.integers(1, S + 1, Q + 1), jnp.int32).at[-1].set(S).at[0].set(0)
   age_B = jnp.asarray(rng.integers(0, P + 1, Q * G), jnp.int32).at[0].set(0)
+  places = [q * (G + 1) + g for q in range(1, Q + 1) for g in rng.permutation(G + 1)[:G]]
+  place_B = rng.permutation(places).astype(np.int32)
+  sample_P = np.full((Q + 1) * (G + 1), Q * G, np.int32)
+  sample_P[place_B] = np.arange(Q * G)
   return (
     some(Q * G, N, H),
     jnp.int32(1),
-    room(kept, Q, S),
+    room(kept, Q + 1, S),
     length_Q,
     room(kept, Q * G, P),
     age_B,
     room(decode.Kept, Q * G, C),
     jnp.int32(rng.integers(0, C)),
+    jnp.asarray(sample_P.reshape(Q + 1, G + 1)),
+    jnp.asarray(place_B),
   )
 
 
@@ -60,6 +69,8 @@ def test_the_definition_is_softmax_by_hand():
     jnp.array([1]),
     kept([0, 9], [30, 0]),
     0,
+    jnp.array([[0]]),
+    jnp.array([0]),
   )
   share = np.exp([2, 1, 0])
   np.testing.assert_allclose(o[0, 0, 0], share @ [10, 20, 30] / share.sum(), rtol=1e-6)

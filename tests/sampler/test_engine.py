@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from cot_rm import sharding
 from cot_rm.data import packing
 from cot_rm.models import logprobs, qwen2_5_vl
 from cot_rm.sampler import engine, room, sampling
@@ -31,7 +32,7 @@ def run(parts):
   graphdef, params = parts
 
   @functools.cache
-  def made(rows, together, memory):
+  def made(rows, together, memory, spare=0.5):
     return engine.Engine(
       graphdef,
       stop_ids=STOP,
@@ -41,11 +42,14 @@ def run(parts):
       batch=functools.partial(packing.prompts, buckets=BUCKETS),
       rows=rows,
       position_bytes=POSITION,
-      room=room.Room(together=together, chunk=4, memory=memory),
+      room=room.Room(together=together, chunk=4, memory=memory, spare=spare),
     )
 
-  def go(prompts, seeds, *, n=1, how=WARM, rows=3, together=0, memory=0, params=params, **more):
-    return made(rows, together, memory)(params, prompts, seeds, n=n, sampling=how, **more)
+  def go(
+    prompts, seeds, *, n=1, how=WARM, rows=3, together=0, memory=0, spare=0.5, params=params, **more
+  ):
+    made_so = made(rows, together, memory, spare)
+    return made_so(params, prompts, seeds, n=n, sampling=how, **more)
 
   go.engine = made
   return go
@@ -152,15 +156,67 @@ def test_a_sample_is_the_same_bit_for_bit_whoever_sits_beside(run, rows):
         np.testing.assert_array_equal(a.logps, b.logps)
 
 
+@pytest.mark.parametrize(("spare", "chunks"), [(0.0, 12), (0.5, 9), (3.0, 7)])
+def test_a_slot_that_is_free_takes_the_next_sample_whosever_it_is(parts, spare, chunks):
+  """8 prompts of a sample of three chunks and three of a token, 8 slots.
+
+  With as many seats as prompts the 48 chunks of all samples fill the slots until the last three;
+  with two seats a pair of prompts takes three, whatever the slots do.
+  """
+  graphdef, params = parts
+  made = engine.Engine(
+    graphdef,
+    stop_ids=(),
+    banned_ids=BANNED,
+    buckets=BUCKETS,
+    batch=functools.partial(packing.prompts, buckets=BUCKETS),
+    rows=2,
+    room=room.Room(chunk=4, spare=spare),
+  )
+  counted, write = [], made._write
+  made._write = lambda *args, **how: (counted.append(args[3].live_B.sum()), write(*args, **how))[1]
+  limits = np.array([[12, 1, 1, 1]] * 8)
+  out = made(params, PROMPTS[:1] * 8, range(8), n=4, sampling=WARM, limits=limits)
+  assert len(counted) == chunks and sum(counted) == 8 * (3 + 3)
+  assert [[len(one.tokens) for one in group] for group in out] == limits.tolist()
+
+
 @pytest.mark.slow
 def test_however_many_seats_and_slots_there_are_the_samples_are_the_same(run):
   prompts, seeds = PROMPTS * 2, range(6)
   wanted = run(prompts, seeds, n=4, rows=6)
-  for rows, together in ((1, 4), (2, 1), (4, 3)):
-    found = run(prompts, seeds, n=4, rows=rows, together=together)
+  for rows, together, spare in ((1, 4, 0), (2, 1, 0.5), (4, 3, 0.5), (2, 4, 2)):
+    found = run(prompts, seeds, n=4, rows=rows, together=together, spare=spare)
     for a, b in zip(sum(wanted, []), sum(found, []), strict=True):
       np.testing.assert_array_equal(a.tokens, b.tokens)
       np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
+
+
+@pytest.mark.parametrize("rows", [4, 3])
+def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run, rows):
+  """Four shares of eight slots and of eight seats; of six slots none can be made."""
+  graphdef, params = parts
+  prompts, seeds = PROMPTS * 2, range(6)
+  limits = np.random.default_rng(0).integers(1, 13, (6, 3))
+  asked = dict(n=3, rows=rows, together=2, limits=limits)
+  wanted = run(prompts, seeds, **asked)
+  mesh = sharding.make_mesh({"data": 4, "tensor": 2})
+  rules = {"batch": "data", "heads": "tensor", "kv_heads": "tensor", "mlp": "tensor"}
+  made = engine.Engine(
+    graphdef,
+    stop_ids=STOP,
+    banned_ids=BANNED,
+    buckets=BUCKETS,
+    batch=functools.partial(packing.prompts, buckets=BUCKETS),
+    rows=rows,
+    room=room.Room(together=2, chunk=4),
+  )
+  shared = jax.device_put(params, sharding.of(params, mesh, rules))
+  with sharding.use(mesh, rules):
+    found = made(shared, prompts, seeds, n=3, sampling=WARM, limits=limits)
+  for a, b in zip(sum(wanted, []), sum(found, []), strict=True):
+    np.testing.assert_array_equal(a.tokens, b.tokens)
+    np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
 
 
 def test_a_sample_ends_at_its_own_limit(run):
@@ -197,9 +253,9 @@ def test_when_it_is_enough_the_other_samples_of_a_prompt_are_left_out(run):
     asked.append((place, len(samples)))
     return place == 0 and len(samples) >= 2
 
-  run.engine(3, 2, 0).report()
+  run.engine(3, 2, 0, 0.5).report()
   out = run(PROMPTS, [1, 2, 3], n=6, together=2, enough=enough)
-  told = run.engine(3, 2, 0).report()
+  told = run.engine(3, 2, 0, 0.5).report()
   assert told.spared == sum(one is None for one in out[0])
   assert told.samples + told.spared == 18 and told.metrics()["sampler/spared"] > 0
   assert 2 <= sum(one is not None for one in out[0]) < 6
@@ -221,9 +277,9 @@ def test_progress_counts_every_prompt_once(run):
 def test_nothing_is_compiled_after_the_first_calls(run):
   prompts, seeds = PROMPTS * 3, range(9)
   run(prompts, seeds, n=3, together=2)
-  run.engine(3, 2, 0).report()
+  run.engine(3, 2, 0, 0.5).report()
   run(prompts[::-1], seeds, n=3, together=2)
-  told = run.engine(3, 2, 0).report()
+  told = run.engine(3, 2, 0, 0.5).report()
   assert told.programs == 0 and told.prompts == 9
   metrics = told.metrics()
   assert 0.3 < metrics["sampler/occupancy"] <= 1 and 0 < metrics["sampler/padding"] < 1
@@ -232,7 +288,7 @@ def test_nothing_is_compiled_after_the_first_calls(run):
 
 def test_the_memory_says_how_many_sit_and_the_samples_stay_the_same(run):
   wanted = run(PROMPTS, [1, 2, 3], n=2)
-  seat = POSITION * (32 + 2 * (12 + 4))  # the prompts are of 16 and of 32
+  seat = POSITION * (32 + 2 * (12 + 4))  # a row: the prompts are of 16 and of 32
   found = run(PROMPTS, [1, 2, 3], n=2, memory=seat)
   for a, b in zip(sum(wanted, []), sum(found, []), strict=True):
     np.testing.assert_array_equal(a.tokens, b.tokens)

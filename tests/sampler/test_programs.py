@@ -42,8 +42,14 @@ def memory(config):
 def slots(**changes):
   nothing = dict(token_B=0, first_B=0, age_B=0, left_B=T, seed_B=0, sample_B=0)
   arrays = {name: np.full(R, value, np.int32) for name, value in nothing.items()}
+  arrays["place_B"] = np.arange(R, dtype=np.int32)
   arrays |= {"live_B": np.ones(R, bool), "seed_B": arrays["seed_B"].astype(np.uint32)}
   return programs.Slots(**arrays | {name: np.asarray(value) for name, value in changes.items()})
+
+
+def seats(mask_RS, group=1):
+  """Each sample behind its prompt."""
+  return programs.Seats(mask_RS, np.arange(R * group, dtype=np.int32).reshape(R, group))
 
 
 def test_prompts_go_into_their_seats_and_padding_into_none(parts):
@@ -63,7 +69,7 @@ def test_what_is_kept_is_shared_over_rows_and_kv_heads(stacked):
   mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
   kept = layers.empty_kept(4, 2, 8, S, jnp.float32, layers=(3,) if stacked else ())
   with sharding.use(mesh, {"batch": "fsdp", "kv_heads": "tensor"}):
-    made = programs.empty(kept if stacked else [kept], seats=4, group=2, parts=(T,))
+    made = programs.empty(kept if stacked else [kept], seats=4, slots=8, parts=(T,))
   for x in jax.tree.leaves(made):
     lead, (rows, heads) = x.shape[:-4], x.shape[-4:-2]
     assert x.sharding.shard_shape(x.shape) == (*lead, rows // 4, heads // 2, *x.shape[-2:])
@@ -96,14 +102,14 @@ def test_a_chunk_goes_on_where_the_one_before_it_ended(parts):
     seed_B=np.array([1, 2, 3], np.uint32),
   )
   start = lambda: memory(config)._replace(prompts=jax.tree.map(jnp.copy, kept))
-  _, whole = write(params, start(), mask_RS, slots(**begun), sampling=HOW, size=2 * C)
-  half, first = write(params, start(), mask_RS, slots(**begun), sampling=HOW, size=C)
+  _, whole = write(params, start(), seats(mask_RS), slots(**begun), sampling=HOW, size=2 * C)
+  half, first = write(params, start(), seats(mask_RS), slots(**begun), sampling=HOW, size=C)
   np.testing.assert_array_equal(first.count_B, [C, C, 0])
   assert not np.any(first.stopped_B)
   later = slots(
     **begun | dict(token_B=first.tokens_BC[:, -1], age_B=first.count_B, left_B=[3, 4, 4])
   )
-  _, second = write(params, half, mask_RS, later, sampling=HOW, size=C)
+  _, second = write(params, half, seats(mask_RS), later, sampling=HOW, size=C)
   np.testing.assert_array_equal(second.count_B, [3, 4, 0])  # the first was at its limit
   for b, k in ((0, 3), (1, 4)):
     np.testing.assert_array_equal(whole.tokens_BC[b, :C], first.tokens_BC[b])
@@ -118,7 +124,7 @@ def test_at_temperature_one_what_was_drawn_from_is_the_model_without_its_banned_
   _, out = write(
     params,
     memory(config),
-    np.zeros((R, S), bool),
+    seats(np.zeros((R, S), bool)),
     slots(token_B=[20, 21, 22]),
     sampling=HOW,
     size=C,
@@ -145,6 +151,7 @@ def test_layers_in_a_stack_give_what_layers_in_a_list_give(parts, tpu, monkeypat
       left_B=twice(T, T, T).astype(np.int32),
       seed_B=twice(1, 2, 3).astype(np.uint32),
       sample_B=np.array([0, 1] * R, np.int32),
+      place_B=np.arange(2 * R, dtype=np.int32),
     )
 
   def chunks(stacked, rooms=(C, C)):
@@ -152,13 +159,15 @@ def test_layers_in_a_stack_give_what_layers_in_a_list_give(parts, tpu, monkeypat
       graphdef, stop_ids=(), banned_ids=(5,), watched_ids=(9,), piece=8, stacked=stacked
     )
     kept = read(params, batch)
-    empty = programs.empty(kept, seats=R, group=2, parts=rooms)
+    empty = programs.empty(kept, seats=R, slots=2 * R, parts=rooms)
     filled = fill(empty, kept, np.array([1, 2, R], np.int32))
     mask_RS, tokens = np.arange(S) < lengths, twice(0, *(p.tokens[-1] for p in PROMPTS))
     memory, one = write(
-      params, filled, mask_RS, at(0, tokens.astype(np.int32)), sampling=HOW, size=C
+      params, filled, seats(mask_RS, 2), at(0, tokens.astype(np.int32)), sampling=HOW, size=C
     )
-    _, two = write(params, memory, mask_RS, at(C, one.tokens_BC[:, -1]), sampling=HOW, size=C)
+    _, two = write(
+      params, memory, seats(mask_RS, 2), at(C, one.tokens_BC[:, -1]), sampling=HOW, size=C
+    )
     return one, two
 
   wanted = chunks(False)

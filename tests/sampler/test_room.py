@@ -4,15 +4,36 @@ import pytest
 
 from cot_rm.sampler.room import Room
 
-SHAPE = dict(name="a", prompt=100, answer=20, group=4, position_bytes=10)
-SEAT = 10 * (100 + 4 * (20 + 5))
+SHAPE = dict(prompt=100, answer=20, group=4, position_bytes=10)
+
+
+def size(rows, seats):
+  return 10 * (100 * seats + rows * 4 * (20 + 5))
 
 
 @pytest.mark.parametrize(
-  "memory, seats", [(0, 8), (SEAT, 1), (3 * SEAT + 1, 3), (8 * SEAT, 8), (99 * SEAT, 8)]
+  "memory, rows",
+  [(0, 8), (size(1, 1), 1), (size(2, 3) - 1, 1), (size(3, 4) + 1, 3), (size(8, 12), 8)],
 )
-def test_as_many_sit_as_their_keys_and_values_fit(memory, seats):
-  assert Room(chunk=5, memory=memory).seats(8, **SHAPE) == seats
+def test_as_many_are_answered_as_their_keys_and_values_fit(memory, rows):
+  room = Room(chunk=5, memory=memory)
+  assert room.rows(8, name="a", **SHAPE) == rows
+  assert not memory or room.bytes(rows, **SHAPE) <= memory
+
+
+@pytest.mark.parametrize(
+  ("rows", "spare", "group", "shares", "seats"),
+  [
+    (8, 0.5, 4, 1, 12),
+    (3, 0.5, 4, 1, 4),
+    (1, 0.5, 4, 1, 1),
+    (8, 0.0, 4, 1, 8),
+    (8, 0.5, 1, 8, 16),  # as many on each share
+    (3, 0.5, 4, 8, 4),  # slots that cannot be shared equally are not
+  ],
+)
+def test_some_prompts_wait_for_slots(rows, spare, group, shares, seats):
+  assert Room(spare=spare).seats(rows, group, shares) == seats
 
 
 @pytest.mark.parametrize(
@@ -30,12 +51,28 @@ def test_an_answer_is_held_in_few_parts_of_whole_chunks(answer, chunk, parts):
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_its_numbers():
-  with pytest.raises(ValueError, match=f"'a'.*100 tokens.*{SEAT:,} bytes.*memory is {SEAT - 1:,}"):
-    Room(chunk=5, memory=SEAT - 1).seats(8, **SHAPE)
+  need = size(1, 1)
+  with pytest.raises(ValueError, match=f"'a'.*100 tokens.*{need:,} bytes.*memory is {need - 1:,}"):
+    Room(chunk=5, memory=need - 1).rows(8, name="a", **SHAPE)
+
+
+def test_processes_of_several_devices_need_room_on_each():
+  need = size(4, 8)
+  assert Room(chunk=5, memory=need).rows(9, name="a", unit=4, shares=4, **SHAPE) == 4
+  with pytest.raises(ValueError, match=f"4 of prompts.*{need:,} bytes"):
+    Room(chunk=5, memory=need - 1).rows(9, name="a", unit=4, shares=4, **SHAPE)
 
 
 @pytest.mark.parametrize(
-  "wrong", [dict(together=-1), dict(chunk=0), dict(piece=-1), dict(memory=-1), dict(weights="int9")]
+  "wrong",
+  [
+    dict(together=-1),
+    dict(chunk=0),
+    dict(piece=-1),
+    dict(memory=-1),
+    dict(spare=-1),
+    dict(weights="int9"),
+  ],
 )
 def test_what_is_out_of_range_is_named(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -159,8 +159,8 @@ class Model(nnx.Module):
       x_BTD, kv = layers.scan(self.layers, x_BTD, body, prompt, remat=self.remat)
       return self.norm(x_BTD), kv
 
-  def decode(self, blocks, x_BD, position_B, prompts, mask_QS, answers, age_B, chunk, at):
-    """One token more of each of B samples of Q prompts; samples of a prompt are neighbours.
+  def decode(self, blocks, x_BD, position_B, prompts, mask_QS, answers, age_B, chunk, at, seating):
+    """One token more of each of B samples of Q prompts.
 
     Keys and values are as layers.kept keeps them; see layers.each for how those of layers lie.
 
@@ -174,6 +174,7 @@ class Model(nnx.Module):
         age_B[b] positions count. Of several parts those of which no row needs any are not read:
         decoding is bound by the memory that it reads.
       chunk: of the chunk that is being made, in which this is token number `at`.
+      seating: layers.Seating, whose samples they are.
 
     Returns:
       hidden states [B, D] and the chunk with the token in it.
@@ -190,12 +191,13 @@ class Model(nnx.Module):
         filled = layers.put_kept(room, at, layers.kept(*new), layer)
         if sharding.platform() == "tpu":
           parts = held[0], mask_QS, held[1], age_B, filled
-          return layers.decode_attention(q_B1NH, layer, *parts, at), filled
+          return layers.decode_attention(q_B1NH, layer, *parts, at, seating), filled
         (prompt, answer), last = layers.of_layer((held, filled), layer)
 
         def over(count):
           own = [(*part, old_B1P(i)) for i, part in enumerate(answer[:count])]
-          return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, (*last, new_B1C))
+          own.append((*last, new_B1C))
+          return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, seating=seating)
 
         if len(answer) == 1:
           return over(1), filled
