@@ -127,7 +127,7 @@ def sampling(place, what):
   import numpy as np
 
   from cot_rm import train
-  from cot_rm.models import layers, qwen2_5_vl
+  from cot_rm.models import attention, qwen2_5_vl
   from cot_rm.sampler import programs
   from cot_rm.sampler import sampling as draw
 
@@ -144,21 +144,21 @@ def sampling(place, what):
   )
   if what == "prefill":
     return read.lower(params, place.batch(TOKENS))
-  kept = functools.partial(layers.empty_kept, ROWS, c.num_kv_heads, c.head_dim)
+  B = ROWS * GROUP
+  kept = functools.partial(attention.empty_kept, ROWS, c.num_kv_heads, c.head_dim)
   memory = jax.eval_shape(
     lambda: programs.empty(
-      kept(TOKENS, jnp.bfloat16, layers=(c.num_layers,)), seats=ROWS, group=GROUP, parts=(ROOM,)
+      kept(TOKENS, jnp.bfloat16, layers=(c.num_layers,)), seats=ROWS, slots=B, parts=(ROOM,)
     )
   )
   rows = place.layout(None, "batch", "kv_heads")
   memory = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), memory)
-  B = ROWS * GROUP
-  slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 6)
+  slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 7)
   slots = slots._replace(seed_B=np.zeros(B, np.uint32))
   slots = jax.tree.map(lambda x: place.shape(x.dtype, *x.shape), slots)
-  mask = place.shape("bool", ROWS, TOKENS)
+  seats = programs.Seats(place.shape("bool", ROWS, TOKENS), place.shape("int32", ROWS, GROUP))
   how = draw.Sampling(temperature=1.0, max_tokens=ROOM)
-  return write.lower(params, memory, mask, slots, sampling=how, size=CHUNK)
+  return write.lower(params, memory, seats, slots, sampling=how, size=CHUNK)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ def compiled(c, chip, chunk):
   from flax import nnx
 
   from cot_rm.kernels import chips
-  from cot_rm.models import layers, qwen2_5_vl
+  from cot_rm.models import attention, qwen2_5_vl
   from cot_rm.sampler import programs, sampling
 
   shapes = lambda: jax.tree.map(
@@ -51,14 +51,15 @@ def compiled(c, chip, chunk):
   )
 
   def memory():
-    kept = functools.partial(layers.empty_kept, SEATS, c.num_kv_heads, c.head_dim)
+    kept = functools.partial(attention.empty_kept, SEATS, c.num_kv_heads, c.head_dim)
     read = kept(PROMPT, jnp.bfloat16, layers=(c.num_layers,))
-    return programs.empty(read, seats=SEATS, group=GROUP, parts=(ANSWER,))
+    return programs.empty(read, seats=SEATS, slots=SEATS * GROUP, parts=(ANSWER,))
 
   B = SEATS * GROUP
-  slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 6)
+  slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 7)
   slots = slots._replace(seed_B=np.zeros(B, np.uint32))
-  given = jax.eval_shape(shapes), jax.eval_shape(memory), np.zeros((SEATS, PROMPT), bool), slots
+  seats = programs.Seats(np.zeros((SEATS, PROMPT), bool), np.zeros((SEATS, GROUP), np.int32))
+  given = jax.eval_shape(shapes), jax.eval_shape(memory), seats, slots
   how = sampling.Sampling(temperature=1.0, max_tokens=ANSWER)
   layout = chips.one(chip)
   with jax.set_mesh(layout.mesh):

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from cot_rm import sharding
-from cot_rm.models import layers
+from cot_rm.models import attention, layers
 from cot_rm.sampler import sampling as draw
 
 # On a CPU products of so many rows, and of multiples of it, round a row alike: others need not.
@@ -23,7 +23,7 @@ ALIKE = 32
 
 
 class Memory(NamedTuple):
-  """Keys and values, as layers.kept keeps them: a list with an entry a layer, or layers stacked."""
+  """Keys and values, see attention.kept: a list with an entry a layer, or layers stacked."""
 
   prompts: list | tuple  # [R, K, H, S] and [R, K, S, H]
   answers: list  # of parts, of whole chunks: [B, K, H, P] and [B, K, P, H]
@@ -39,7 +39,7 @@ class Slots(NamedTuple):
   left_B: np.ndarray  # i32: tokens that it may still have
   seed_B: np.ndarray  # u32: of the sample's prompt
   sample_B: np.ndarray  # i32: which sample of its prompt it is
-  place_B: np.ndarray  # i32: where it sits, see layers.Seating
+  place_B: np.ndarray  # i32: where it sits, see attention.Seating
 
 
 class Seats(NamedTuple):
@@ -105,7 +105,7 @@ def empty(read, *, seats, slots, parts):
 
   def room(kept):
     *lead, _, K, H, S = kept[0].shape
-    some = lambda rows, length: layers.empty_kept(
+    some = lambda rows, length: attention.empty_kept(
       rows, K, H, length, kept[0].dtype, layers=tuple(lead)
     )
     return some(seats, S), [some(slots, size) for size in parts]
@@ -114,7 +114,7 @@ def empty(read, *, seats, slots, parts):
     memory = Memory(*map(list, zip(*map(room, read), strict=True)))
   else:
     memory = Memory(*room(read))
-  return jax.tree.map(lambda x: sharding.lay(x, *layers.KEPT), memory)
+  return jax.tree.map(lambda x: sharding.lay(x, *attention.KEPT), memory)
 
 
 def _fill(memory, read, seats_r):
@@ -156,7 +156,7 @@ def _write(
       slots.age_B,
       chunk,
       t,
-      layers.Seating(seats.slot_RG, slots.place_B),
+      attention.Seating(seats.slot_RG, slots.place_B),
     )
     new = pick(x_BD, jax.vmap(jax.random.fold_in)(keys_B, age_B), done_B)
     put = lambda room, new: jax.lax.dynamic_update_index_in_dim(room, new, t, axis=1)
@@ -171,7 +171,7 @@ def _write(
     return t + 1, new.token_B, chunk, done_B | out.stopped_B | (t + 1 >= slots.left_B), out
 
   with jax.named_scope("decode"):
-    some = functools.partial(layers.empty_kept, B, K, H, C, keys.dtype)
+    some = functools.partial(attention.empty_kept, B, K, H, C, keys.dtype)
     room = [some() for _ in blocks] if listed else some(layers=tuple(lead))
     out = Chunk(
       jnp.zeros((B, C), jnp.int32),
@@ -185,7 +185,7 @@ def _write(
     _, _, chunk, _, out = jax.lax.while_loop(more, step, carry)
 
     def grown(parts, new):
-      return [layers.put_chunk(part, slots.age_B - i * P, new) for i, part in enumerate(parts)]
+      return [attention.put_chunk(part, slots.age_B - i * P, new) for i, part in enumerate(parts)]
 
     answers = list(map(grown, memory.answers, chunk)) if listed else grown(memory.answers, chunk)
   return memory._replace(answers=answers), sharding.rows(out)

@@ -4,15 +4,12 @@ B sequences, T positions, R rows of pictures, M visual tokens of a row, D width,
 heads, H head size, V vocabulary, L layers, Q prompts, S cached positions. Source: arXiv:2502.13923.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cot_rm import sharding
-from cot_rm.models import layers
+from cot_rm.models import attention, layers
 from cot_rm.models.qwen2_5_vl import vision
 from cot_rm.sharding import constrain
 
@@ -122,7 +119,7 @@ class Model(nnx.Module):
     rope = self.rope(positions_BT3)
 
     def attend(*qkv):
-      return layers.segment_attention(*qkv, segments_BT, causal=True), layers.kept(*qkv[1:])
+      return attention.segment_attention(*qkv, segments_BT, causal=True), attention.kept(*qkv[1:])
 
     def body(layer, x_BTD, _):
       return layer(x_BTD, rope, attend)
@@ -151,7 +148,7 @@ class Model(nnx.Module):
 
     def body(layer, x_BTD, prompt_kv):
       def attend(*qkv):
-        return layers.extended_attention(*qkv, prompt_kv, mask_QS), layers.kept(*qkv[1:])
+        return attention.extended_attention(*qkv, prompt_kv, mask_QS), attention.kept(*qkv[1:])
 
       return layer(x_BTD, rope, attend)
 
@@ -162,7 +159,7 @@ class Model(nnx.Module):
   def decode(self, blocks, x_BD, position_B, prompts, mask_QS, answers, age_B, chunk, at, seating):
     """One token more of each of B samples of Q prompts.
 
-    Keys and values are as layers.kept keeps them; see layers.each for how those of layers lie.
+    Keys and values are as attention.kept keeps them; see layers.each for how those of layers lie.
 
     Args:
       blocks: self.layers, or layers.unstacked of it.
@@ -171,38 +168,21 @@ class Model(nnx.Module):
       prompts: of Q prompts.
       mask_QS: which positions of the prompts count.
       answers: of what came before the chunk, a list of parts of one size; of row b the first
-        age_B[b] positions count. Of several parts those of which no row needs any are not read:
-        decoding is bound by the memory that it reads.
+        age_B[b] positions count.
       chunk: of the chunk that is being made, in which this is token number `at`.
-      seating: layers.Seating, whose samples they are.
+      seating: attention.Seating, whose samples they are.
 
     Returns:
       hidden states [B, D] and the chunk with the token in it.
     """
-    C, P = (jax.tree.leaves(keys)[0].shape[-1] for keys in (chunk, answers))
-    B = len(x_BD)
-    rope = self.rope(jnp.broadcast_to(position_B[:, None, None], (B, 1, 3)))
-    new_B1C = jnp.broadcast_to(jnp.arange(C) <= at, (B, 1, C))
-    old_B1P = lambda i: (i * P + jnp.arange(P)[None] < age_B[:, None])[:, None]
-    used = -(-age_B.max() // P)
+    rope = self.rope(jnp.broadcast_to(position_B[:, None, None], (len(x_BD), 1, 3)))
 
     def body(block, x_B1D, room, held, layer):
       def attend(q_B1NH, *new):
-        filled = layers.put_kept(room, at, layers.kept(*new), layer)
-        if sharding.platform() == "tpu":
-          parts = held[0], mask_QS, held[1], age_B, filled
-          return layers.decode_attention(q_B1NH, layer, *parts, at, seating), filled
-        (prompt, answer), last = layers.of_layer((held, filled), layer)
-
-        def over(count):
-          own = [(*part, old_B1P(i)) for i, part in enumerate(answer[:count])]
-          own.append((*last, new_B1C))
-          return layers.shared_attention(q_B1NH, prompt, mask_QS, *own, seating=seating)
-
-        if len(answer) == 1:
-          return over(1), filled
-        counts = range(len(answer) + 1)
-        return jax.lax.switch(used, [functools.partial(over, n) for n in counts]), filled
+        filled = attention.put_kept(room, at, attention.kept(*new), layer)
+        prompt, answer = held
+        parts = prompt, mask_QS, answer, age_B, filled
+        return attention.decode_attention(q_B1NH, layer, *parts, at, seating), filled
 
       return block(x_B1D, rope, attend)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cot_rm.models import layers
+from cot_rm.models import attention, layers
 from cot_rm.sharding import constrain
 
 
@@ -26,7 +26,7 @@ class Attention(nnx.Module):
     qkv = self.qkv.in_parts(x_RPD, 3, ("heads", "embed")).reshape(R, P, 3, self.num_heads, -1)
     q_RPNH, k_RPNH, v_RPNH = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     q_RPNH, k_RPNH = layers.rotate(q_RPNH, *rope), layers.rotate(k_RPNH, *rope)
-    o_RPD = layers.segment_attention(q_RPNH, k_RPNH, v_RPNH, segments_RP, causal=False)
+    o_RPD = attention.segment_attention(q_RPNH, k_RPNH, v_RPNH, segments_RP, causal=False)
     return self.proj(o_RPD)
 
 

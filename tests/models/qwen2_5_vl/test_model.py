@@ -11,7 +11,7 @@ import torch
 from flax import nnx
 
 from cot_rm import schema, sharding
-from cot_rm.models import hf, layers, logprobs, qwen2_5_vl
+from cot_rm.models import attention, hf, layers, logprobs, qwen2_5_vl
 from tests.models.qwen2_5_vl import oracle
 
 HEADS = {"untied": oracle.CONFIG, "tied": oracle.TIED}
@@ -248,12 +248,12 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
   C, ahead_B = 4, np.array([4, 0, 0, 0, 4, 0])
   K, H = pair.config.num_kv_heads, pair.config.head_dim
   room = lambda size: [
-    layers.empty_kept(Q * G, K, H, size, jnp.float32) for _ in range(pair.config.num_layers)
+    attention.empty_kept(Q * G, K, H, size, jnp.float32) for _ in range(pair.config.num_layers)
   ]
   prompts_kv = [(prompt_kv[0][i], prompt_kv[1][i]) for i in range(pair.config.num_layers)]
   decode = jax.jit(lambda m, *args: m.decode(layers.unstacked(m.layers), *args))
   start_B = np.repeat([e.next_position for e in prompts], G)
-  seating = layers.Seating(np.arange(Q * G).reshape(Q, G), np.arange(Q * G))
+  seating = attention.Seating(np.arange(Q * G).reshape(Q, G), np.arange(Q * G))
   answers = [list(parts) for parts in zip(*(room(2 * C) for _ in range(2)), strict=True)]
   found_BTD = np.zeros((Q * G, T, pair.config.hidden_size), np.float32)
   age_B = ahead_B - C
@@ -279,7 +279,7 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
     # What is put for a sample that has not begun is overwritten when it does.
     answers = [
       [
-        layers.put_chunk(old, np.clip(age_B, 0, 3 * C) - i * 2 * C, new)
+        attention.put_chunk(old, np.clip(age_B, 0, 3 * C) - i * 2 * C, new)
         for i, old in enumerate(parts)
       ]
       for parts, new in zip(answers, chunk, strict=True)

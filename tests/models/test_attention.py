@@ -1,0 +1,192 @@
+"""Attention against torch, part by part, and as a TPU makes it."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from cot_rm import sharding
+from cot_rm.kernels import flash_attention
+from cot_rm.models import attention
+
+
+def normal(*shape, seed=0):
+  return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+  B: int = 4
+  T: int = 3
+  S: int = 6
+  N: int = 4
+  K: int = 2
+  H: int = 8
+  Q: int = 2
+
+
+def test_attention_is_torchs_with_shared_kv_heads():
+  s = Sizes()
+  q = normal(s.B, s.T, s.N, s.H)
+  k, v = normal(s.B, s.S, s.K, s.H), normal(s.B, s.S, s.K, s.H, seed=2)
+  mask = np.random.default_rng(3).random((s.B, s.T, s.S)) < 0.6
+  mask[..., 0] = True
+  to = lambda x: torch.tensor(x).transpose(1, 2)
+  wanted = torch.nn.functional.scaled_dot_product_attention(
+    to(q), to(k), to(v), attn_mask=torch.tensor(mask)[:, None], enable_gqa=True
+  )
+  found = attention.attention(q, k, v, mask)
+  np.testing.assert_allclose(found, wanted.transpose(1, 2).reshape(s.B, s.T, -1), atol=1e-5)
+
+
+def test_a_query_that_sees_nothing_is_finite_with_finite_gradients():
+  q = k = v = normal(1, 2, 2, 4)
+  mask = np.zeros((1, 2, 2), bool)
+  value, grads = jax.value_and_grad(
+    lambda *qkv: attention.attention(*qkv, mask).sum(), argnums=(0, 1, 2)
+  )(q, k, v)
+  assert np.isfinite(value)
+  assert all(np.isfinite(g).all() for g in grads)
+
+
+def test_shared_attention_equals_attention_over_all_parts():
+  s = Sizes()
+  G = s.B // s.Q
+  q = normal(s.B, s.T, s.N, s.H)
+  shared = normal(s.Q, s.K, s.H, s.S, seed=1), normal(s.Q, s.K, s.S, s.H, seed=2)
+  mask_QS = np.arange(s.S) < np.array([[6], [4]])
+  own = [
+    (
+      normal(s.B, s.K, s.H, size, seed=3),
+      normal(s.B, s.K, size, s.H, seed=4),
+      np.random.default_rng(size).random((s.B, s.T, size)) < 0.5,
+    )
+    for size in (5, 3)
+  ]
+  for count in (1, 2):
+    parts = own[:count]
+    found = attention.shared_attention(q, shared, mask_QS, *parts)
+    keys = np.concatenate([shared[0].repeat(G, 0), *(part[0] for part in parts)], 3)
+    values = np.concatenate([shared[1].repeat(G, 0), *(part[1] for part in parts)], 2)
+    seen = np.broadcast_to(mask_QS.repeat(G, 0)[:, None], (s.B, s.T, s.S))
+    mask = np.concatenate([seen, *(part[2] for part in parts)], 2)
+    wanted = attention.attention(q, keys.transpose(0, 3, 1, 2), values.swapaxes(1, 2), mask)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_samples_may_sit_anywhere():
+  """Of three prompts with three places each; two samples of the last, none of the first."""
+  s = Sizes()
+  q = normal(s.B, s.T, s.N, s.H)
+  shared = normal(3, s.K, s.H, s.S, seed=1), normal(3, s.K, s.S, s.H, seed=2)
+  mask_QS = np.arange(s.S) < np.array([[0], [6], [4]])
+  own = (
+    normal(s.B, s.K, s.H, 5, seed=3),
+    normal(s.B, s.K, 5, s.H, seed=4),
+    np.ones((s.B, s.T, 5), bool),
+  )
+  place_B = np.array([8, 3, 6, 5])
+  sample_P = np.full(9, s.B)
+  sample_P[place_B] = np.arange(s.B)
+  seating = attention.Seating(sample_P.reshape(3, 3), place_B)
+  found = attention.shared_attention(q, shared, mask_QS, own, seating=seating)
+  for b, prompt in enumerate([2, 1, 2, 1]):
+    one = slice(b, b + 1)
+    of = lambda x, prompt=prompt: x[prompt : prompt + 1]
+    alone = [x[one] for x in own]
+    wanted = attention.shared_attention(q[one], tuple(map(of, shared)), of(mask_QS), alone)
+    np.testing.assert_allclose(found[b], wanted[0], atol=1e-5)
+
+
+def test_a_part_that_no_one_sees_may_as_well_not_be_there():
+  s = Sizes()
+  q = normal(s.B, 1, s.N, s.H)
+  shared = normal(s.Q, s.K, s.H, s.S, seed=1), normal(s.Q, s.K, s.S, s.H, seed=2)
+  part = lambda seed, seen: (
+    normal(s.B, s.K, s.H, 16, seed=seed),
+    normal(s.B, s.K, 16, s.H, seed=seed + 1),
+    np.full((s.B, 1, 16), seen),
+  )
+  attend = jax.jit(
+    lambda *own: attention.shared_attention(q, shared, np.ones((s.Q, s.S), bool), *own)
+  )
+  wanted = attend(part(3, True), part(5, True))
+  found = attend(part(3, True), part(7, False), part(9, False), part(5, True))
+  np.testing.assert_array_equal(found, wanted)
+
+
+def test_positions_are_put_one_by_one_and_in_chunks():
+  B, K, H, C = 3, 2, 4, 2
+  k, v = attention.kept(normal(B, C, K, H), normal(B, C, K, H, seed=1))
+  chunk = attention.empty_kept(B, K, H, C, jnp.float32)
+  for at in range(C):
+    chunk = attention.put_kept(chunk, at, (k[..., at : at + 1], v[:, :, at : at + 1]))
+  np.testing.assert_array_equal(chunk[0], k)
+  np.testing.assert_array_equal(chunk[1], v)
+  room = normal(B, K, H, 6), normal(B, K, 6, H)
+  keys, values = attention.put_chunk(room, np.array([0, 4, 2]), chunk)
+  for b, at in enumerate((0, 4, 2)):
+    np.testing.assert_array_equal(keys[b, :, :, at : at + C], k[b])
+    np.testing.assert_array_equal(values[b, :, at : at + C], v[b])
+    left = np.setdiff1d(np.arange(6), [at, at + 1])
+    np.testing.assert_array_equal(keys[b][..., left], room[0][b][..., left])
+    np.testing.assert_array_equal(values[b][:, left], room[1][b][:, left])
+  for outside in (-C, 6):
+    left = attention.put_chunk(room, np.full(B, outside), chunk)
+    np.testing.assert_array_equal(left[0], room[0])
+  both = lambda tree: jax.tree.map(lambda x: np.stack([x, -x]), tree)
+  stacked = attention.put_chunk(both(room), np.array([0, 4, 2]), both(chunk))
+  jax.tree.map(np.testing.assert_array_equal, stacked, both((keys, values)))
+
+
+def check_on_eight_tpus(run, given, monkeypatch):
+  """Values and gradients are the same by kernels, rows over four devices and heads over two."""
+  every = tuple(range(len(given)))
+  values = lambda: jax.jit(jax.value_and_grad(run, every, has_aux=True))(*given)
+  wanted = values()
+  interpreted = functools.partial(flash_attention.flash_attention, interpret=True)
+  monkeypatch.setattr(sharding, "platform", lambda: "tpu")
+  monkeypatch.setattr(flash_attention, "flash_attention", interpreted)
+  mesh = sharding.make_mesh({"data": 4, "tensor": 2})
+  with sharding.use(mesh, {"batch": "data", "heads": "tensor", "kv_heads": "tensor"}):
+    found = values()
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 3e-5), wanted, found)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1)])
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_tpus_attention_is_that_of_the_mask_on_each_devices_share(
+  heads, kv_heads, causal, monkeypatch
+):
+  """Eight devices, rows over four of them, heads over two where they can be parted."""
+  qkv = [
+    jnp.asarray(normal(8, 40, n, 16, seed=i)) for i, n in enumerate((heads, kv_heads, kv_heads))
+  ]
+  segments = jnp.asarray(np.sort(np.random.default_rng(0).integers(0, 4, (8, 40)), axis=1))
+  weights = normal(8, 40, heads * 16, seed=3)
+
+  def run(*qkv):
+    o = attention.segment_attention(*qkv, segments, causal=causal)
+    return (o * weights).sum(), o
+
+  check_on_eight_tpus(run, qkv, monkeypatch)
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1)])
+def test_a_tpus_rows_go_on_from_their_groups_prompt(heads, kv_heads, monkeypatch):
+  """Four prompts of different lengths over four devices, two rows of each."""
+  given = [normal(8, 20, n, 16, seed=i) for i, n in enumerate((heads, kv_heads, kv_heads))]
+  given += [normal(4, kv_heads, 16, 30, seed=3), normal(4, kv_heads, 30, 16, seed=4)]
+  given = [jnp.asarray(x) for x in given]
+  mask_QS = jnp.arange(30)[None] < jnp.array([[30], [1], [17], [29]])
+  weights = normal(8, 20, heads * 16, seed=5)
+
+  def run(q, k, v, *shared):
+    o = attention.extended_attention(q, k, v, shared, mask_QS)
+    return (o * weights).sum(), o
+
+  check_on_eight_tpus(run, given, monkeypatch)
