@@ -15,8 +15,14 @@ python -m cot_rm.main --config configs/r1_reward.py:released ...   # as the rele
 Both: updates on 128, one sample a question, clip 0.2, Pre-CLIP at 1e-3 and 1e3, temperature 1,
 prompts up to 20,480 and answers up to 1,024 tokens, pictures of 3,136 to 501,760 pixels. SFT is the
 paper's (1e-5, 256 a batch, once over 205,740). The schedule of the learning rate and Adam's betas
-are the released script's, which the paper does not state. Not taken over: the released actor's
-log-probabilities never see the picture; here every forward pass does.
+are the released script's, which the paper does not state. The judge of consistency is the paper's,
+Qwen2.5-VL-7B-Instruct at temperature 0.1, and has to be up before RL begins; elsewhere than at port
+8000 of this machine it is found by --config.rl.judge.endpoint.base_url:
+
+  vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
+
+Not taken over: the released actor's log-probabilities never see the picture; here every forward
+pass does.
 
 Published figures, greedy, and by the vote of 15 in brackets:
 
@@ -64,6 +70,8 @@ def get_config(preset="paper"):
   c.rl.steps = 337
   c.rl.optim = dict(lr=1e-6, warmup=20, decay=0.97, final=0.1, clip=1.0, b1=0.9, b2=0.95)
   c.rl.rewards = dict(accuracy=1.0, consistency=0.5, format=0.5)
+  # No scores in this grammar decide it: without a judge each right answer would have no reward.
+  c.rl.judge.by, c.rl.judge.model = "service", MODEL
   c.rl.save_every = 25
 
   c.eval.max_tokens = 4096

@@ -151,6 +151,13 @@ def test_a_small_run_is_the_same_experiment(name):
   assert small.stages == load(name).stages
 
 
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_the_judge_of_r1_reward_is_the_papers(preset):
+  judge = load("r1_reward", preset).rl.judge
+  assert (judge.by, judge.model) == ("service", "Qwen/Qwen2.5-VL-7B-Instruct")
+  assert (judge.sampling.temperature, judge.sampling.max_tokens) == (0.1, 4096)
+
+
 def test_no_function_of_a_section_takes_everything():
   for row in {row for row in SECTIONS.values() if row not in (STAGE, TABLE)}:
     kinds = [parameter.kind for parameter in inspect.signature(resolve(row)).parameters.values()]

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+from etils import epath
 
 from cot_rm import metrics, rewards
 from cot_rm.rewards import consistency
@@ -224,6 +225,16 @@ def test_the_policy_as_it_was_may_be_asked(workdir, config, rewarded, monkeypatc
   curves_of(workdir, config, steps=3, rewards=dict(accuracy=1.0, consistent=0.0))
   # Weights moved, the judge's did not: the same question and seed have the same answer.
   assert len(replies) == 3 and replies[0] == replies[1] == replies[2] and replies[0][0]
+
+
+@pytest.mark.parametrize("reward", ["consistent", "consistency", "consistency_released"])
+def test_consistency_that_nobody_can_decide_is_an_error_before_anything_else(
+  tmp_path, config, reward
+):
+  config.grammar, config.rl.rewards = "r1_reward", {"accuracy": 1.0, reward: 0.5}
+  with pytest.raises(ValueError, match="'r1_reward' has no scores .* config.rl.judge.by asks nob"):
+    rl.run(config, epath.Path(tmp_path), "rl")
+  assert not list(tmp_path.iterdir())
 
 
 def test_somebody_unknown_to_ask_is_an_error(workdir, config):
