@@ -142,7 +142,8 @@ def get_config():
       split="train",
       steps=1000,
       minutes_of="",  # where steps is 0: as many as fit into the minutes that these stages took
-      rows=8,  # packed rows a step
+      rows=8,  # packed rows a step, of each process
+      examples=0,  # references in them, at most; 0: as many as find room
       accumulate=1,  # slices in which they go through the model
       eval_every=250,
       save_every=250,

@@ -57,13 +57,14 @@ def get_config(preset="paper"):
   c.distill.budget.prompt_price, c.distill.budget.completion_price = 2.5, 10.0
 
   # The vision tower stays as it is; three times 5,000 and three times what is kept, 128 a step.
+  # These take 22 rows where all are pairs of pictures, 30 to 40 where there are videos too.
   c.again = c.sft.copy_and_resolve_references()
-  for knobs, start, data, steps in (
-    (c.sft, MODEL, "distill/data", 117),
-    (c.again, "sft", "reject/data", 1700),
+  for knobs, start, data, steps, rows in (
+    (c.sft, MODEL, "distill/data", 117, 32),
+    (c.again, "sft", "reject/data", 1700, 64),
   ):
     knobs.start, knobs.data, knobs.split = start, data, "kept"
-    knobs.steps, knobs.rows, knobs.accumulate = steps, 128, 4
+    knobs.steps, knobs.examples, knobs.rows, knobs.accumulate = steps, 128, rows, rows // 32
     knobs.optim = dict(lr=2.5e-6, warmup=int(0.03 * steps), decay=0.97, frozen=("visual",))
 
   c.reject.start, c.reject.samples = "sft", 1
