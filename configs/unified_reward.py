@@ -11,7 +11,8 @@ again     SFT on those
 rl        GRPO on the pairs that were judged wrongly, 8 samples each, KL weight 0.04
 
                      paper                          released
-  SFT                16 x 8 devices a batch         4 devices x 32 a batch; warm-up 3 %
+  SFT                16 x 8 devices a batch         4 devices x 32 a batch
+  its warm-up        30 % of the steps              3 %
   learning rate      2.5e-6 (SFT), 1e-6 (RL)        the same
   clip               0.2 (the paper does not say)   none; with one update a rollout the ratio is 1
   top-p of rollouts  1                              0.95
@@ -58,6 +59,7 @@ def get_config(preset="paper"):
 
   # The vision tower stays as it is; three times 5,000 and three times what is kept, 128 a step.
   # These take 22 rows where all are pairs of pictures, 30 to 40 where there are videos too.
+  rising = 0.3 if preset == "paper" else 0.03
   c.again = c.sft.copy_and_resolve_references()
   for knobs, start, data, steps, rows in (
     (c.sft, MODEL, "distill/data", 117, 32),
@@ -65,7 +67,7 @@ def get_config(preset="paper"):
   ):
     knobs.start, knobs.data, knobs.split = start, data, "kept"
     knobs.steps, knobs.examples, knobs.rows, knobs.accumulate = steps, 128, rows, rows // 32
-    knobs.optim = dict(lr=2.5e-6, warmup=int(0.03 * steps), decay=0.97, frozen=("visual",))
+    knobs.optim.update(lr=2.5e-6, warmup=int(rising * steps), decay=1 - rising, frozen=("visual",))
 
   c.reject.start, c.reject.samples = "sft", 1
   c.rl.start, c.rl.data, c.rl.split = "again", "reject/data", "hard"

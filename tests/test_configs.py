@@ -158,6 +158,14 @@ def test_the_judge_of_r1_reward_is_the_papers(preset):
   assert (judge.sampling.temperature, judge.sampling.max_tokens) == (0.1, 4096)
 
 
+@pytest.mark.parametrize("preset, share", [("paper", 0.3), ("released", 0.03)])
+def test_the_warm_up_of_unified_reward_is_its_presets(preset, share):
+  config = load("unified_reward", preset)
+  for knobs in (config.sft, config.again):
+    assert knobs.optim.warmup == int(share * knobs.steps)
+    assert knobs.optim.decay == 1 - share  # and from there on a cosine
+
+
 def test_no_function_of_a_section_takes_everything():
   for row in {row for row in SECTIONS.values() if row not in (STAGE, TABLE)}:
     kinds = [parameter.kind for parameter in inspect.signature(resolve(row)).parameters.values()]
