@@ -220,6 +220,7 @@ def get_config():
       least_attempts=0,  # only questions that the teacher took this many for; 0: all
       order="shuffled",  # of the questions; "ascending": by the teacher's attempts, easy ones first
       steps=500,  # rollouts
+      max_pixels=None,  # of a picture, in this stage alone; None: as config.processor has it
       questions=16,  # prompts a rollout; with a swap reward half of them are the other half, turned
       rows=0,  # prompts that are answered at a time, at most; 0: all of a rollout
       group=8,  # samples per question

@@ -166,6 +166,15 @@ def test_the_warm_up_of_unified_reward_is_its_presets(preset, share):
     assert knobs.optim.decay == 1 - share  # and from there on a cosine
 
 
+def test_the_released_rl_of_unified_reward_is_one_script_s():
+  config = load("unified_reward", "released")
+  assert (config.rl.max_pixels, config.processor.max_pixels) == (384**2, 512**2)
+  assert (config.rl.sampling.top_p, config.rl.sampling.max_tokens) == (0.95, 4096)
+  assert max(config.buckets.answers) == 4096
+  assert config.rl.steps == 2 * 32_500 // 64
+  assert config.distill == load("distill", "unified_reward").distill
+
+
 def test_no_function_of_a_section_takes_everything():
   for row in {row for row in SECTIONS.values() if row not in (STAGE, TABLE)}:
     kinds = [parameter.kind for parameter in inspect.signature(resolve(row)).parameters.values()]

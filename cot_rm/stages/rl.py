@@ -41,7 +41,7 @@ def run(config, workdir, name):
       f"nobody: 'service' asks the model of config.{name}.judge, 'policy' the policy itself"
     )
   at_once = min(knobs.rows or knobs.questions, knobs.questions)
-  policy = stages.load(config, workdir, knobs.start, rows=at_once)
+  policy = stages.load(config, workdir, knobs.start, rows=at_once, max_pixels=knobs.max_pixels)
   mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
   check = stages.check(config, workdir)
   algorithm = ALGORITHMS[knobs.algorithm]

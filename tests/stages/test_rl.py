@@ -106,6 +106,16 @@ def test_blank_pictures_make_a_difference_and_it_is_logged(workdir, config, rewa
   assert steps == [1, 2] and min(shift) > 1e-6
 
 
+def test_its_pictures_have_a_bound_of_their_own(workdir, config, monkeypatch):
+  def loads(*_, max_pixels, **knobs):
+    raise RuntimeError(f"pictures of {max_pixels} pixels")
+
+  monkeypatch.setattr(rl.stages, "load", loads)
+  config.rl.max_pixels = 28 * 28
+  with pytest.raises(RuntimeError, match="pictures of 784 pixels"):
+    rl.run(config, workdir, "rl")
+
+
 def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewarded, monkeypatch):
   real = rl.logprobs.make
 
