@@ -134,7 +134,8 @@ def get_config():
     )
   )
 
-  # Stages name what they start from and what they read: a stage's folder in the workdir, or a path.
+  # Stages name what they start from and what they read: a stage's folder in the workdir, or a path;
+  # and the split of that folder, or several ("kept+failed").
   c.sft = ConfigDict(
     dict(
       start="",

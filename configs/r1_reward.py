@@ -1,8 +1,16 @@
 """R1-Reward at full size (arXiv:2505.02835): Qwen2.5-VL-7B, a long cold start, StableReinforce.
 
-python -m cot_rm.main --config configs/r1_reward.py --config.sft.data=references.jsonl \
-  --config.rl.data=hard.jsonl --config.eval.data=heldout.jsonl --workdir runs/r1_reward
-python -m cot_rm.main --config configs/r1_reward.py:released ...   # as the released script does it
+python -m cot_rm.main --config configs/r1_reward.py --config.distill.data=pairs.jsonl \
+  --config.eval.data=heldout.jsonl --workdir runs/r1_reward
+python -m cot_rm.main --config configs/r1_reward.py:released --config.rl.data=hard.jsonl \
+  --config.eval.data=heldout.jsonl ...   # as the released script does it
+
+distill   205,740 pairs put to gpt-4o, up to three times each (see configs/distill.py)
+sft       its reasonings, where it came to the label
+rl        StableReinforce on the pairs for which it took two attempts or more, or found no way
+
+Who has references and hard pairs already leaves the teacher out: --config.stages=sft,rl,eval
+--config.sft.data=references.jsonl --config.rl.data=hard.jsonl --config.rl.least_attempts=0
 
                      paper                        released
   RL starts from     the SFT checkpoint           Qwen2.5-VL-7B-Instruct
@@ -36,7 +44,7 @@ All of them were measured with the better answer always in the first place: expe
 orders.
 """
 
-from configs import base
+from configs import base, distill
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 
@@ -45,7 +53,7 @@ def get_config(preset="paper"):
   if preset not in ("paper", "released"):
     raise ValueError(f"configs/r1_reward.py has no preset {preset!r}. Known: paper, released")
   c = base.get_config()
-  c.stages = ("sft", "rl", "eval")
+  c.stages = ("distill", "sft", "rl", "eval")
   c.grammar = "r1_reward"
   # Steps of 1e-6 would be lost in the rounding of bfloat16 parameters.
   c.model.dtype, c.model.products = "float32", "bfloat16"
@@ -56,11 +64,14 @@ def get_config(preset="paper"):
   c.buckets.patches = (640, 1280, 2560)
   c.buckets.answers = (256, 512, 1024)
 
+  c.distill = distill.get_config("r1_reward").distill
+
   # 205,740 references once, 256 a step. Each finds room: a full picture fills a row.
-  c.sft.start = MODEL
+  c.sft.start, c.sft.data, c.sft.split = MODEL, "distill/data", "kept"
   c.sft.steps, c.sft.examples, c.sft.rows, c.sft.accumulate = 804, 256, 256, 8
   c.sft.optim = dict(lr=1e-5, warmup=24, decay=0.97, final=0.1, clip=1.0, b1=0.9, b2=0.95)
 
+  c.rl.data, c.rl.split, c.rl.least_attempts = "distill/data", "kept+failed", 2
   c.rl.algorithm = "stable_reinforce"
   c.rl.group = 1
   # A rollout of 256, in two updates of 128; what the filter drops stays and counts in the mean.
@@ -78,6 +89,7 @@ def get_config(preset="paper"):
   if preset == "released":
     c.stages = ("rl", "eval")
     c.rl.start = MODEL
+    c.rl.data, c.rl.split, c.rl.least_attempts = "", "train", 0
     c.rl.steps = 67
     c.rl.optim.lr, c.rl.optim.warmup = 3e-7, 4
     c.rl.settings.stable_reinforce.filter = "released"

@@ -10,8 +10,9 @@ import pytest
 from etils import epath
 
 from cot_rm import metrics, rewards
+from cot_rm.data import sources
 from cot_rm.rewards import consistency
-from cot_rm.stages import rl
+from cot_rm.stages import distill, reject, rl
 from tests import endpoints
 
 
@@ -76,6 +77,38 @@ def test_groups_that_all_agree_are_counted_and_teach_nothing(workdir, config, sa
   assert curves["rl/silent_groups"] == ([1], [1.0]) and curves["rl/used_groups"] == ([1], [0.0])
   assert curves["train/loss"] == ([1], [0.0]) and curves["train/lr"][1][0] > 0
   same(workdir / "rl" / "model", workdir / "sft" / "model")
+
+
+@pytest.mark.parametrize("by", ["teacher", pytest.param("both", marks=pytest.mark.slow)])
+def test_it_asks_what_the_teacher_found_hard_and_the_policy_too(
+  workdir, config, rewarded, monkeypatch, by
+):
+  config.distill.data = "world/data"
+  config.distill.teacher.update(error=0.5, unparsable=0.1)
+  distill.run(config, workdir, "distill")
+  config.rl.data, config.rl.split, config.rl.least_attempts = "distill/data", "kept+failed", 2
+  config.rl.tasks = ""
+  pairs = list(sources.open(workdir / "distill" / "data", "kept+failed"))
+  due = {pair.id for pair in pairs if pair.attempts >= 2}
+  assert {pair.attempts for pair in pairs} >= {1, 2, 4}  # 4: failed
+  if by == "both":
+    config.reject.data, config.reject.split = config.rl.data, config.rl.split
+    reject.run(config, workdir, "reject")
+    config.rl.data, config.rl.split = "reject/data", "hard"
+    missed = {pair.id for pair in sources.open(workdir / "reject" / "data", "hard")}
+    assert len(due & missed) < min(len(due), len(missed))
+    due &= missed
+
+  real, asked = rl.rollout.asked, []
+
+  def notes(example, **how):
+    asked.append(example.id)
+    return real(example, **how)
+
+  monkeypatch.setattr(rl.rollout, "asked", notes)
+  config.rl.steps = config.rl.eval_every = -(-len(due) // config.rl.questions)
+  rl.run(config, workdir, "rl")
+  assert set(asked) == due
 
 
 def test_a_group_of_one_names_the_knob(workdir, config):
