@@ -19,6 +19,12 @@ CALLS = dict(
 BUDGET = dict(calls=0, tokens=0, dollars=0.0, prompt_price=0.0, completion_price=0.0)
 
 
+def known(preset, presets, config):
+  """Raises ValueError, naming those there are, where a config has no such preset."""
+  if preset not in presets:
+    raise ValueError(f"{config} has no preset {preset!r}. Known: {', '.join(presets)}")
+
+
 def get_config():
   c = ConfigDict()
   c.stages = ("sft", "rl", "eval")  # what to run, in order; "folder:stage" runs it in a folder

@@ -46,12 +46,12 @@ orders.
 
 from configs import base, distill
 
+PRESETS = ("paper", "released")
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
 
 
 def get_config(preset="paper"):
-  if preset not in ("paper", "released"):
-    raise ValueError(f"configs/r1_reward.py has no preset {preset!r}. Known: paper, released")
+  base.known(preset, PRESETS, "configs/r1_reward.py")
   c = base.get_config()
   c.stages = ("distill", "sft", "rl", "eval")
   c.grammar = "r1_reward"

@@ -40,13 +40,13 @@ Both orders, as here by default, are the harder question.
 
 from configs import base, distill
 
+PRESETS = ("paper", "released")
 MODEL = "CodeGoat24/UnifiedReward-qwen-7b"
 COLD, KEPT, HARD = 5_000, 72_500, 32_500  # the teacher's references, and the parts of the pool
 
 
 def get_config(preset="paper"):
-  if preset not in ("paper", "released"):
-    raise ValueError(f"configs/unified_reward.py has no preset {preset!r}. Known: paper, released")
+  base.known(preset, PRESETS, "configs/unified_reward.py")
   c = base.get_config()
   c.stages = ("distill", "sft", "reject", "again:sft", "rl", "eval")
   c.grammar = "think"
