@@ -74,7 +74,7 @@ def get_config(preset="paper"):
 
   c.reject.start, c.reject.samples = "sft", 1
   c.rl.start, c.rl.data, c.rl.split = "again", "reject/data", "hard"
-  c.rl.algorithm, c.rl.silent = "grpo", "keep"
+  c.rl.algorithm, c.rl.silent, c.rl.settings.grpo.kl_clamp = "grpo", "keep", 11.0
   c.rl.questions = c.rl.train_questions = 64
   c.rl.steps, c.rl.accumulate = 3 * HARD // 64, 8
   c.rl.rewards = dict(format=1.0, accuracy=1.0)
@@ -84,6 +84,7 @@ def get_config(preset="paper"):
   if preset == "released":
     c.buckets.answers = (*c.buckets.answers, 4096)
     c.rl.max_pixels = 384 * 384
+    c.rl.settings.grpo.kl_clamp = 10.0
     c.rl.steps = 2 * HARD // 64
     c.rl.rewards = dict(format=1.0, accuracy_published=1.0)
     c.rl.sampling.top_p, c.rl.sampling.max_tokens = 0.95, 4096
