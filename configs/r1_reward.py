@@ -30,7 +30,8 @@ Qwen2.5-VL-7B-Instruct at temperature 0.1, and has to be up before RL begins; el
   vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
 
 Not taken over: the released actor's log-probabilities never see the picture; here every forward
-pass does.
+pass does. Batches are one process's: on several hosts divide questions, train_questions, rows and
+examples by their number.
 
 Published figures, greedy, and by the vote of 15 in brackets:
 

@@ -26,7 +26,8 @@ rl        GRPO on the pairs that were judged wrongly, 8 samples each, KL weight 
 1.rejection_sampling.sh, as that model has none. What the paper leaves open is as 2.grpo.sh has it,
 the script for its LLaVA models. The released Qwen checkpoints were trained with other programs
 whose settings were not published. How many of the pool are judged rightly no source says: the
-steps suppose 72,500.
+steps suppose 72,500. Batches are one process's: on several hosts divide questions, train_questions,
+rows and examples by their number.
 
 Published accuracies of the 7B on a LLaVA-OneVision base, pairs in one random order:
 
