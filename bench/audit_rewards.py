@@ -1,4 +1,4 @@
-"""What known hacks earn, beside honest judgements, under each mix of rewards.
+"""What known hacks earn, beside honest judgements, under each mix of rewards that a config sets.
 
   python bench/audit_rewards.py [--quick]
 
@@ -14,10 +14,12 @@ model of the consistency reward says yes to all that it is asked: the worst case
               earn less than an honest right answer if the mix looks at the reasoning at all.
 
 A sample without a reward ("-") is left out of training and earns nothing. Exits with 1 where a bar
-is broken; the last line is the figures as JSON.
+is broken, by another config than those of KNOWN, or by none of one of these; the last line is the
+figures as JSON.
 """
 
 import argparse
+import importlib
 import json
 import math
 import sys
@@ -31,20 +33,38 @@ import rich.text
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from configs import heart  # noqa: E402
+from cot_rm import main as program  # noqa: E402
 from cot_rm import prompts, rewards, schema  # noqa: E402
 
-MIXES = {
-  "UnifiedReward": {"format": 1.0, "accuracy": 1.0},
-  "R1-Reward, paper": {"accuracy": 1.0, "consistency": 0.5, "format": 0.5},
-  "R1-Reward, released": {"accuracy": 1.0, "consistency_released": 0.5, "format": 0.5},
-  "configs/heart.py": heart.get_config().rl.rewards.to_dict(),
+KNOWN = {  # configs that are there to show what breaks a bar, and why it does
+  "unified_reward:released": "accuracy_published reads the first <answer>, whatever else is there",
 }
 REASONING = {"chain", "consistent", "consistency", "consistency_released"}
 TASKS = {"r1_reward": ("image_understanding", "video_understanding")}  # others: all
 NAMES = {"r1_reward": "Response", "image_generation": "Image", "video_generation": "Video"}
-WIDTH = 130  # of the tables
+WIDTH = 150  # of the tables
 ENDLESS = "It goes on like this, as it did before. " * 500
+
+
+def configured():
+  """{mix: the configs that set it}; a mix is (reward, weight) pairs, a config is "rl:dapo"."""
+  mixes = {}
+  for path in sorted((ROOT / "configs").glob("*.py")):
+    module = importlib.import_module(f"configs.{path.stem}")
+    for preset in vars(module).get("PRESETS", [None]):
+      config = module.get_config(*([preset] if preset else []))
+      for folder, stage in program.entries(config.stages).items():
+        if stage == "rl":
+          mix = tuple(sorted(config[folder].rewards.items()))
+          names = mixes.setdefault(mix, [])
+          name = f"{path.stem}:{preset}" if preset else path.stem
+          names += [name] if name not in names else []
+  return mixes
+
+
+def label(mix):
+  """ "accuracy 1, format 0.5"."""
+  return ", ".join(f"{name} {weight:g}" for name, weight in mix)
 
 
 class Pen:
@@ -198,35 +218,49 @@ def breach(title, rows, mix):
 
 
 def audit(mixes, quick):
-  """{grammar: {mix: {name: (bar, wrong, right)}}} of the family that earns most, and breaches."""
-  tables, breaches = {}, []
+  """{grammar: {mix: {name: (bar, wrong, right)}}} of the family that pays most; {mix: breaches}."""
+  tables, breaches = {}, {mix: [] for mix in mixes}
   for grammar in prompts.PROMPTS:
-    for label, mix in mixes.items():
-      worst = {}
+    for mix in mixes:
+      worst, weights = {}, dict(mix)
       for task in TASKS.get(grammar, schema.TASKS)[: 1 if quick else None]:
-        rows = earned(grammar, task, mix)
+        rows = earned(grammar, task, weights)
         for title, (bar, *paid) in rows.items():
           worst[title] = (bar, *np.fmax(paid, worst.get(title, (bar, *paid))[1:]))
-          if said := title != "honest" and breach(title, rows, mix):
-            breaches.append(f"{grammar}, {task}, {label}: {title!r} earns {said}")
+          if said := title != "honest" and breach(title, rows, weights):
+            breaches[mix].append(f"{grammar}, {task}, {label(mix)}: {title!r} earns {said}")
       if worst:
-        tables.setdefault(grammar, {})[label] = worst
+        tables.setdefault(grammar, {})[mix] = worst
   return tables, breaches
 
 
-def show(tables, breaches, console):
-  """A table a grammar, and a line for each broken bar."""
+def sorted_out(mixes, breaches):
+  """(breaches that nobody knew of, those of KNOWN); the first has each of KNOWN without any."""
+  broken, known = [], []
+  for mix, names in mixes.items():
+    excused = set(names) <= set(KNOWN)
+    (known if excused else broken).extend(breaches[mix])
+    if excused and not breaches[mix]:
+      broken.append(f"{', '.join(names)}: breaks no bar any more, and is still in KNOWN")
+  return broken, known
+
+
+def show(mixes, tables, console):
+  """Which config sets which mix, and a table a grammar."""
+  setting = rich.table.Table("rewards", "set by", title="mixes", title_justify="left")
+  for mix, names in mixes.items():
+    why = "".join(f"\nknown: {KNOWN[name]}" for name in names if name in KNOWN)
+    setting.add_row(label(mix), rich.text.Text(", ".join(names) + why))
+  console.print(setting)
   for grammar, columns in tables.items():
     table = rich.table.Table("", "bar", title=f"grammar {grammar}", title_justify="left")
-    for label in columns:
-      table.add_column(f"{label}\nwrong / right", justify="right")
+    for mix in columns:
+      table.add_column(label(mix).replace(", ", "\n") + "\nwrong / right", justify="right")
     cell = lambda one: "-" if math.isnan(one) else f"{one:g}"
     for title, (bar, *_) in next(iter(columns.values())).items():
       paid = [" / ".join(map(cell, rows[title][1:])) for rows in columns.values()]
       table.add_row(rich.text.Text(title), bar, *paid, end_section=title == "honest")
     console.print(table)
-  for line in breaches:
-    console.print(f"BROKEN {line}", style="bold red", markup=False)
 
 
 def main():
@@ -235,13 +269,27 @@ def main():
   )
   parser.add_argument("--quick", action="store_true", help="one task family a grammar")
   args = parser.parse_args()
-  tables, breaches = audit(MIXES, args.quick)
-  show(tables, breaches, rich.console.Console(width=WIDTH))
+  mixes, console = configured(), rich.console.Console(width=WIDTH)
+  tables, breaches = audit(mixes, args.quick)
+  show(mixes, tables, console)
+  broken, known = sorted_out(mixes, breaches)
+  for line in known:
+    console.print(f"KNOWN {line}", markup=False)
+  for line in broken:
+    console.print(f"BROKEN {line}", style="bold red", markup=False)
   titles = {title for columns in tables.values() for rows in columns.values() for title in rows}
   sys.stdout.write(
-    json.dumps({"hacks": len(titles) - 1, "mixes": len(MIXES), "breaches": len(breaches)}) + "\n"
+    json.dumps(
+      {
+        "hacks": len(titles) - 1,
+        "mixes": len(mixes),
+        "breaches": len(broken),
+        "known": len(known),
+      }
+    )
+    + "\n"
   )
-  sys.exit(1 if breaches else 0)
+  sys.exit(1 if broken else 0)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,12 @@ CALLS = dict(
 BUDGET = dict(calls=0, tokens=0, dollars=0.0, prompt_price=0.0, completion_price=0.0)
 
 
+def known(preset, presets, config):
+  """Raises ValueError, naming those there are, where a config has no such preset."""
+  if preset not in presets:
+    raise ValueError(f"{config} has no preset {preset!r}. Known: {', '.join(presets)}")
+
+
 def get_config():
   c = ConfigDict()
   c.stages = ("sft", "rl", "eval")  # what to run, in order; "folder:stage" runs it in a folder
@@ -135,7 +141,8 @@ def get_config():
     )
   )
 
-  # Stages name what they start from and what they read: a stage's folder in the workdir, or a path.
+  # Stages name what they start from and what they read: a stage's folder in the workdir, or a path;
+  # and the split of that folder, or several ("kept+failed").
   c.sft = ConfigDict(
     dict(
       start="",
@@ -143,7 +150,8 @@ def get_config():
       split="train",
       steps=1000,
       minutes_of="",  # where steps is 0: as many as fit into the minutes that these stages took
-      rows=8,  # packed rows a step
+      rows=8,  # packed rows a step, of each process
+      examples=0,  # references in them, at most; 0: as many as find room
       accumulate=1,  # slices in which they go through the model
       eval_every=250,
       save_every=250,
@@ -220,6 +228,7 @@ def get_config():
       least_attempts=0,  # only questions that the teacher took this many for; 0: all
       order="shuffled",  # of the questions; "ascending": by the teacher's attempts, easy ones first
       steps=500,  # rollouts
+      max_pixels=None,  # of a picture, in this stage alone; None: as config.processor has it
       questions=16,  # prompts a rollout; with a swap reward half of them are the other half, turned
       rows=0,  # prompts that are answered at a time, at most; 0: all of a rollout
       group=8,  # samples per question

@@ -12,10 +12,13 @@ term, and with it ("checked"). The column to look at is "Contradicts": verdicts 
 before them.
 """
 
-from configs import tiny
+from configs import base, tiny
+
+PRESETS = tiny.PRESETS
 
 
 def get_config(size="full"):
+  base.known(size, PRESETS, "configs/careless.py")
   c = tiny.get_config(size)
   c.stages = ("world", "base:sft", "distill", "sft", "rl", "checked:rl", "eval")
   c.distill.teacher.update(error=0.35, per_object=0.0, relation=0.0, careless=1.0)

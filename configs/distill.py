@@ -23,8 +23,11 @@ unified_reward the Think prompt, 10,000 pairs of image generation, one attempt a
 
 from configs import base
 
+PRESETS = ("r1_reward", "r1_reward_v2", "unified_reward")
+
 
 def get_config(preset="r1_reward"):
+  base.known(preset, PRESETS, "configs/distill.py")
   c = base.get_config()
   c.stages = ("distill",)
   c.distill.endpoint.base_url = "https://api.openai.com/v1"
@@ -37,12 +40,10 @@ def get_config(preset="r1_reward"):
     c.distill.count, c.distill.attempts = 0, 3
     c.distill.sampling.temperature = 1.0 if preset == "r1_reward" else 0.0
     c.distill.budget.dollars = 3000.0
-  elif preset == "unified_reward":
+  else:
     c.grammar = "think"
     c.distill.count, c.distill.attempts, c.distill.tasks = 10_000, 1, "image_generation"
     c.distill.sampling.temperature = 0.0
     c.distill.pictures.max_pixels = 89_478_485  # its client shrinks none
     c.distill.budget.dollars = 200.0
-  else:
-    raise ValueError(f"unknown preset {preset!r}; known: r1_reward, r1_reward_v2, unified_reward")
   return c

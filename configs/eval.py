@@ -22,8 +22,11 @@ and 67.4 %. An interrupted run goes on with the same command.
 
 from configs import base
 
+PRESETS = ("pairs", "vl_rewardbench", "mm_rlhf_rewardbench")  # of benchmarks.BENCHMARKS
+
 
 def get_config(benchmark="pairs"):
+  base.known(benchmark, PRESETS, "configs/eval.py")
   c = base.get_config()
   c.stages = ("eval",)
   c.model.dtype = "bfloat16"

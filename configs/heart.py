@@ -14,8 +14,11 @@ teaches nothing; in the other what is said to fit is close to a coin, which teac
 
 from configs import base
 
+PRESETS = ("full", "smoke")
+
 
 def get_config(size="full"):
+  base.known(size, PRESETS, "configs/heart.py")
   c = base.get_config()
   c.stages = ("world", "sft", "rl", "control:sft", "eval")
   c.grammar = "brief"

@@ -34,8 +34,7 @@ PRESETS = {  # algorithm, what differs in its settings, and in the other knobs o
 
 
 def get_config(preset="unified_reward"):
-  if preset not in PRESETS:
-    raise ValueError(f"configs/rl.py has no preset {preset!r}. Known: {', '.join(PRESETS)}")
+  base.known(preset, PRESETS, "configs/rl.py")
   algorithm, settings, knobs = PRESETS[preset]
   c = base.get_config()
   c.stages = ("rl", "eval")

@@ -14,7 +14,9 @@ bench/stability.py draws what came. The claim of R1-Reward (arXiv:2505.02835) th
 REINFORCE++ collapses or turns NaN, StableReinforce does not.
 """
 
-from configs import heart
+from configs import base, heart
+
+PRESETS = ("full", "constant", "smoke")
 
 ARMS = {  # folder: algorithm, what differs in its settings
   "reinforce_pp": ("reinforce_pp", {}),
@@ -26,6 +28,7 @@ ARMS = {  # folder: algorithm, what differs in its settings
 
 
 def get_config(size="full"):
+  base.known(size, PRESETS, "configs/stability.py")
   c = heart.get_config("full" if size == "constant" else size)
   c.stages = ("world", "sft", *(f"{arm}:rl" for arm in ARMS), "eval")
   c.rl.unsound = "end"

@@ -12,10 +12,13 @@ and RL asks pairs of that pool again: on those alone that it got wrong it unlear
 control spends the minutes of all that on its cold start.
 """
 
-from configs import heart
+from configs import base, heart
+
+PRESETS = heart.PRESETS
 
 
 def get_config(size="full"):
+  base.known(size, PRESETS, "configs/tiny.py")
   c = heart.get_config(size)
   c.stages = (
     "world",

@@ -154,7 +154,11 @@ def run(config, workdir, *, command):
     if _from_first(done.exists()):
       was = json.loads(done.read_text())
       logging.info(
-        "%s was done before, in %s%s", name, metrics.clock(was["seconds"]), headline(was["figures"])
+        "%s was done before, in %s%s; to run it again, remove %s",
+        name,
+        metrics.clock(was["seconds"]),
+        headline(was["figures"]),
+        workdir / name,
       )
       continue
     logging.info("stage %d of %d: %s", i + 1, len(plan), name)

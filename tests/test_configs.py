@@ -11,10 +11,16 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from cot_rm import main, stages
+from cot_rm import main, prompts, rewards, stages
+from cot_rm.benchmarks import BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+PRESETS = [  # (config, what its get_config is given)
+  (name, (preset,) if preset else ())
+  for name in NAMES
+  for preset in vars(importlib.import_module(f"configs.{name}")).get("PRESETS", [""])
+]
 
 STAGE = "read knob by knob in stages/"
 TABLE = "a table, not arguments"
@@ -128,15 +134,43 @@ def misfits(config):
   return bad + [f"config.{knob} is not in base.py" for knob in config if knob not in load("base")]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_config_loads_and_its_sections_fit(name):
-  bad = [misfit for part in as_stages(load(name)) for misfit in misfits(part)]
+@pytest.mark.parametrize("name, preset", PRESETS)
+def test_a_config_loads_and_its_sections_fit(name, preset):
+  bad = [misfit for part in as_stages(load(name, *preset)) for misfit in misfits(part)]
   assert not bad, "\n".join(bad)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_stages_of_a_config_are_known(name):
-  assert set(main.entries(load(name).stages).values()) <= set(stages.STAGES)
+@pytest.mark.parametrize("name, preset", PRESETS)
+def test_the_stages_of_a_config_are_known(name, preset):
+  assert set(main.entries(load(name, *preset).stages).values()) <= set(stages.STAGES)
+
+
+@pytest.mark.parametrize("name, preset", PRESETS)
+def test_a_judge_is_asked_where_no_scores_decide_consistency(name, preset):
+  config = load(name, *preset)
+  for folder, stage in main.entries(config.stages).items():
+    if stage == "rl" and rewards.asks(config[folder].rewards, prompts.get(config.grammar)):
+      assert config[folder].judge.by in ("service", "policy"), folder
+
+
+@pytest.mark.parametrize("name, preset", PRESETS)
+def test_the_longest_answer_of_rl_finds_a_bucket(name, preset):
+  config = load(name, *preset)
+  for folder, stage in main.entries(config.stages).items():
+    if stage == "rl":
+      assert config[folder].sampling.max_tokens <= max(config.buckets.answers), folder
+
+
+@pytest.mark.parametrize("name", sorted({name for name, preset in PRESETS if preset}))
+def test_a_preset_that_is_not_there_is_an_error_that_names_those_that_are(name):
+  known = ", ".join(preset for (preset,) in (found for one, found in PRESETS if one == name))
+  with pytest.raises(ValueError, match=re.escape(f"configs/{name}.py has no preset 'x'. Known: ")):
+    load(name, "x")
+  assert importlib.import_module(f"configs.{name}").get_config.__defaults__[0] in known
+
+
+def test_each_benchmark_is_a_preset():
+  assert {preset for name, preset in PRESETS if name == "eval"} == {(b,) for b in BENCHMARKS}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "base"])
@@ -144,11 +178,9 @@ def test_a_config_says_how_it_is_run(name):
   assert f"--config configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
 
 
-@pytest.mark.parametrize("name", ["heart", "tiny"])
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS if preset == ("smoke",)])
 def test_a_small_run_is_the_same_experiment(name):
-  small = load(name, "smoke")
-  assert not [misfit for part in as_stages(small) for misfit in misfits(part)]
-  assert small.stages == load(name).stages
+  assert load(name, "smoke").stages == load(name).stages
 
 
 def test_no_function_of_a_section_takes_everything():

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import types
@@ -79,7 +80,15 @@ def test_a_stage_that_is_done_is_skipped_and_says_what_it_found(tmp_path, calls,
   run(tmp_path, config("learn"))
   run(tmp_path, config("learn", "score"))
   assert [name for name, *_ in calls] == ["learn", "score"]
-  assert "learn was done before, in 0 s: accuracy 0.500" in said
+  folder = tmp_path / "learn"
+  assert f"learn was done before, in 0 s: accuracy 0.500; to run it again, remove {folder}" in said
+
+
+def test_a_part_is_run_again_where_its_folder_was_removed(tmp_path, calls):
+  run(tmp_path, config("learn", "score"))
+  shutil.rmtree(tmp_path / "score")
+  run(tmp_path, config("score"))
+  assert [name for name, *_ in calls] == ["learn", "score", "score"]
 
 
 def test_a_stage_that_broke_is_run_again(tmp_path, calls):

@@ -23,7 +23,8 @@ class Chosen:
 def choose(source, *, tasks=(), least_attempts=0, order="shuffled"):
   """The examples of some tasks that took a teacher at least so many attempts.
 
-  R1-Reward's rule for RL (arXiv:2505.02835) is 2: what the teacher missed at first, or altogether.
+  R1-Reward's rule for RL (arXiv:2505.02835) is 2: what the teacher missed at first, or altogether,
+  out of all that distillation leaves (splits "kept+failed").
   A source of what the policy missed ("hard", of rejection sampling) makes it both.
 
   Args:

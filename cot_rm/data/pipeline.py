@@ -4,6 +4,8 @@ Every iterator here has get_state() and set_state(state); a state is a small JSO
 iterator with the same arguments, given a state, goes on with exactly what would have followed.
 """
 
+import math
+
 import grain
 
 
@@ -31,6 +33,7 @@ def batches(
   rows,
   tokens,
   patches,
+  examples=0,
   epochs=None,
   process_index=0,
   process_count=1,
@@ -44,6 +47,7 @@ def batches(
   tokens, patches: what a row may hold. Items go, in order, into the first row with room for them;
   one that fits in none starts the next batch, so that nothing is lost, repeated or cut. On several
   hosts use epochs=None: the hosts' shares may pack into different numbers of batches.
+  examples: Items that a batch holds at most; 0: as many as find room.
   threads, read_ahead: how many encode at once, and how many Items wait in memory.
   memory: bytes of Items that are kept for the epochs to come, the first that are encoded.
   Raises ValueError naming the example that does not fit into an empty row. The rest as `questions`.
@@ -51,7 +55,8 @@ def batches(
   places = _share(range(len(source)), seed, epochs, process_index, process_count)
   read = Remembered(lambda place: encode(source[place]), memory)
   ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=read_ahead)
-  return iter(FirstFit(places.map(read).to_iter_dataset(ahead), rows, tokens, patches))
+  stream = places.map(read).to_iter_dataset(ahead)
+  return iter(FirstFit(stream, rows, tokens, patches, examples))
 
 
 def _share(source, seed, epochs, process_index, process_count):
@@ -86,24 +91,25 @@ class Remembered:
 class FirstFit(grain.IterDataset):
   """Packs a stream of packing.Items into batches; see `batches`."""
 
-  def __init__(self, parent, rows, tokens, patches):
+  def __init__(self, parent, rows, tokens, patches, examples):
     super().__init__(parent)
-    self._limits = (rows, tokens, patches)
+    self._limits = (rows, tokens, patches, examples)
 
   def __iter__(self):
     return _FirstFitIterator(iter(self._parent), *self._limits)
 
 
 class _FirstFitIterator(grain.DatasetIterator):
-  def __init__(self, parent, rows, tokens, patches):
+  def __init__(self, parent, rows, tokens, patches, examples):
     super().__init__(parent)
     self._rows, self._tokens, self._patches = rows, tokens, patches
+    self._examples = examples or math.inf
     self._left_over = None  # the item that did not fit into the last batch
     self._before = None  # the parent's state before that item: where a resumed run reads on
 
   def __next__(self):
     batch, used = [], []
-    while True:
+    while sum(map(len, batch)) < self._examples:
       if self._left_over is not None:
         item, self._left_over = self._left_over, None
       else:
@@ -131,7 +137,8 @@ class _FirstFitIterator(grain.DatasetIterator):
         used.append(size)
       else:
         self._left_over = item
-        return batch
+        break
+    return batch
 
   def get_state(self):
     return self._before if self._left_over is not None else self._parent.get_state()

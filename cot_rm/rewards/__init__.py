@@ -37,6 +37,12 @@ PRODUCTS = {  # of two of them, "accuracy" and "consistent"
 }
 
 
+def asks(weights, grammar):
+  """Whether a reward with a weight can only come from a judge model: `grammar` has no scores."""
+  weighed = {name for name, weight in weights.items() if weight}
+  return not hasattr(grammar, "sheet") and not weighed.isdisjoint({"consistent", *PRODUCTS})
+
+
 def score(groups, examples, grammar, weights, ask=None):
   """The weighted sum of rewards.
 

@@ -70,14 +70,18 @@ def tasks(text):
   return names
 
 
-def load(config, workdir, start, *, rows, rules="train_rules"):
+def load(config, workdir, start, *, rows, rules="train_rules", max_pixels=None):
   """judge.load of what a config names, as the config's sections say.
 
   Args:
     start: see `find`.
     rows: prompts that the sampler answers at a time, at most.
     rules: of config.mesh.
+    max_pixels: of a picture; None: as config.processor has it.
   """
+  processor = config.processor.to_dict()
+  if max_pixels is not None:
+    processor["max_pixels"] = max_pixels
   return cot_rm.judge.load(
     find(workdir, start),
     mesh=sharding.make_mesh(config.mesh.shape.to_dict()),
@@ -86,7 +90,7 @@ def load(config, workdir, start, *, rows, rules="train_rules"):
     sample_rules=config.mesh.sample_rules.to_dict(),
     buckets=packing.Buckets(**config.buckets),
     rows=rows,
-    processor=config.processor.to_dict(),
+    processor=processor,
     sampler=config.sampler.to_dict(),
     **config.model,
   )

@@ -17,6 +17,8 @@ from cot_rm import (
   checkpoint,
   metrics,
   optim,
+  prompts,
+  rewards,
   rollout,
   sharding,
   stages,
@@ -32,8 +34,14 @@ from cot_rm.sampler import sampling
 def run(config, workdir, name):
   """GRPO, StableReinforce and their kin on pairs with a gold answer and no reasoning."""
   folder, knobs = workdir / name, config[name]
+  if not knobs.judge.by and rewards.asks(knobs.rewards, prompts.get(config.grammar)):
+    raise ValueError(
+      f"config.{name}.rewards weighs whether a verdict follows from its reasoning; grammar "
+      f"{config.grammar!r} has no scores that would decide it, and config.{name}.judge.by asks "
+      f"nobody: 'service' asks the model of config.{name}.judge, 'policy' the policy itself"
+    )
   at_once = min(knobs.rows or knobs.questions, knobs.questions)
-  policy = stages.load(config, workdir, knobs.start, rows=at_once)
+  policy = stages.load(config, workdir, knobs.start, rows=at_once, max_pixels=knobs.max_pixels)
   mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
   check = stages.check(config, workdir)
   algorithm = ALGORITHMS[knobs.algorithm]

@@ -51,6 +51,7 @@ def run(config, workdir, name):
     encode,
     seed=config.seed,
     rows=knobs.rows,
+    examples=knobs.examples,
     tokens=max(buckets.tokens),
     patches=max(buckets.patches),
     process_index=jax.process_index(),

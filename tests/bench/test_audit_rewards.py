@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+PAPER = (("accuracy", 1.0), ("consistency", 0.5), ("format", 0.5))
+RELEASED = (("accuracy", 1.0), ("consistency_released", 0.5), ("format", 0.5))
+
 
 def test_no_hack_earns_more_than_honesty_under_any_configured_mix(bench, capsys, monkeypatch):
   monkeypatch.setattr(sys, "argv", ["audit_rewards.py"])
@@ -14,21 +17,32 @@ def test_no_hack_earns_more_than_honesty_under_any_configured_mix(bench, capsys,
   out = capsys.readouterr().out
   assert ended.value.code == 0
   figures = json.loads(out.splitlines()[-1])
-  assert figures["breaches"] == 0 and figures["mixes"] == 4 and figures["hacks"] > 30
-  assert "grammar brief" in out and "configs/heart.py" in out
+  assert figures["breaches"] == 0 and figures["mixes"] == 6 and figures["hacks"] > 30
+  assert figures["known"] == out.count("KNOWN ") > 0
+  assert "grammar brief" in out and "heart:full" in out
+
+
+def test_every_preset_that_runs_rl_is_audited(bench):
+  mixes = bench.configured()
+  names = {name for some in mixes.values() for name in some}
+  assert {"base", "rl:dapo", "heart:smoke", "r1_reward:paper", "unified_reward:released"} <= names
+  assert "port" not in names and "eval:pairs" not in names
+  assert "careless:full" in mixes[("accuracy", 1.0), ("format", 0.5)]  # one arm of it
+  assert "careless:full" in mixes[PAPER]  # and the other
 
 
 def test_the_published_accuracy_rule_does_not_stand_it(bench):
-  _, breaches = bench.audit({"published": {"format": 1.0, "accuracy_published": 1.0}}, quick=True)
-  found = "\n".join(breaches)
+  (mix,) = (mix for mix in bench.configured() if ("accuracy_published", 1.0) in mix)
+  _, breaches = bench.audit([mix], quick=True)
+  found = "\n".join(breaches[mix])
   for hack in ("an <answer> for each", "a candidate's own <answer>", "endless text behind"):
     assert f"{hack!r} earns 2 without a verdict, an honest wrong answer 1" in found, hack
 
 
 def test_a_wrong_judgement_pays_what_the_paper_says(bench):
-  tables, _ = bench.audit(bench.MIXES, quick=True)
-  for label, right in (("R1-Reward, paper", 1.5), ("R1-Reward, released", 1.0)):
-    rows = tables["think"][label]
+  tables, _ = bench.audit([PAPER, RELEASED], quick=True)
+  for mix, right in ((PAPER, 1.5), (RELEASED, 1.0)):
+    rows = tables["think"][mix]
     assert rows["honest"] == ("honest", 0.5, 2.0)
     assert rows["scores for the other"] == ("against", 0.5, right)
     assert rows["nothing at all"] == ("no verdict", 0.0, 0.0)
@@ -56,3 +70,17 @@ def test_each_bar_is_kept_or_named(bench, row, said):
 def test_a_mix_that_does_not_look_at_reasons_cannot_tell_them(bench):
   rows = {"honest": ("honest", 1.0, 2.0), "hack": ("against", 1.0, 2.0)}
   assert bench.breach("hack", rows, {"accuracy": 1.0}) is None
+
+
+@pytest.mark.parametrize(
+  "names, found, broken, known",
+  [
+    (["heart:full"], ["hack"], 1, 0),
+    (["unified_reward:released"], ["hack"], 0, 1),
+    (["heart:full", "unified_reward:released"], ["hack"], 1, 0),  # one excuse is not for both
+    (["unified_reward:released"], [], 1, 0),  # an excuse that is needed no more
+  ],
+)
+def test_a_breach_is_excused_only_where_it_is_known(bench, names, found, broken, known):
+  out = bench.sorted_out({PAPER: names}, {PAPER: found})
+  assert [len(lines) for lines in out] == [broken, known]

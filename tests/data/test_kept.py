@@ -1,5 +1,7 @@
 """What rejection sampling keeps and what stays hard: two sets that part the pool."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,3 +108,12 @@ def test_an_empty_split_is_left_out(right, split):
 def test_the_pool_has_as_many_golds_of_1_as_of_2():
   golds = [one.gold for one in (pool(40)[row] for row in range(40))]
   assert golds.count(1) == golds.count(2) == 20
+
+
+def test_how_hard_the_teacher_found_a_pair_is_still_known():
+  of = kept.Pool([dataclasses.replace(example(i), attempts=1 + i % 4) for i in range(6)])
+  samples = [sample(row, 0, right=row < 3, of=of) for row in range(6)]
+  for examples in made(samples, most=1, of=of).values():
+    assert {one.id: one.attempts for one in examples} == {
+      one.id: 1 + one.extra["k"] % 4 for one in examples
+    }

@@ -155,14 +155,32 @@ def test_packing_is_first_fit():
   assert [_ids(batch) for batch in _batches(epochs=1)] == [*expected, batch]
 
 
+@pytest.mark.parametrize("most", [1, 4, 5])
+def test_a_batch_holds_at_most_so_many_examples_and_all_come_in_the_same_order(most):
+  roomy = dict(epochs=2, rows=most)  # one fits into any row: so many find room
+  batches = [_ids(batch) for batch in _batches(**roomy, examples=most)]
+  sizes = [sum(map(len, batch)) for batch in batches]
+  assert sizes == [most] * (46 // most) + [46 % most] * (46 % most > 0)
+  flat = lambda some: [sorted(itertools.chain(*batch)) for batch in some]
+  due = list(itertools.chain(*pipeline.questions(IDS, as_is, seed=0, batch=1, epochs=2)))
+  assert flat(batches) == [sorted(due[at : at + most]) for at in range(0, 46, most)]
+
+
+def test_rows_that_are_full_end_a_batch_before_its_examples_do():
+  whole, capped = (list(map(_ids, _batches(epochs=1, examples=most))) for most in (0, 100))
+  assert capped == whole
+
+
+@pytest.mark.parametrize("examples", [0, 1, 4, 5])  # 5: at times rows end a batch
 @pytest.mark.parametrize("taken", range(7))
-def test_batches_go_on_without_losing_or_repeating_an_example(taken):
-  iterator = _batches(seed=5, epochs=3)
+def test_batches_go_on_without_losing_or_repeating_an_example(taken, examples):
+  make = lambda: _batches(seed=5, epochs=3, examples=examples)
+  iterator = make()
   for _ in range(taken):
     next(iterator)
   state = json.loads(json.dumps(iterator.get_state()))
   expected = [_ids(batch) for batch in iterator]
-  resumed = _batches(seed=5, epochs=3)
+  resumed = make()
   next(resumed)  # whatever it held before is forgotten
   resumed.set_state(state)
   assert [_ids(batch) for batch in resumed] == expected

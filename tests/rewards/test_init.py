@@ -212,3 +212,20 @@ def test_no_text_breaks_a_reward_or_earns_more_than_there_is(text, other, gramma
     assert metrics[f"reward/failed/{name}"] == np.isnan(part_QG).sum()
   # What is right and follows is right; nothing pays for grounds without a verdict.
   assert (parts["consistency"][parts["accuracy"] == 0] == 0).all()
+
+
+@pytest.mark.parametrize(
+  "weights, grammar, asked",
+  [
+    (PAPER, r1_reward, True),
+    (RELEASED, r1_reward, True),
+    ({"consistent": 0.5}, r1_reward, True),
+    ({"accuracy": 1.0, "consistency": 0.0}, r1_reward, False),
+    ({"accuracy": 1.0, "format": 0.5}, r1_reward, False),
+    (PAPER, think, False),
+  ],
+)
+def test_a_judge_is_needed_where_consistency_weighs_and_no_scores_decide_it(
+  weights, grammar, asked
+):
+  assert rewards.asks(weights, grammar) is asked

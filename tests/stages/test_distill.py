@@ -252,5 +252,5 @@ def test_the_presets_fit_what_they_set(preset):
 
 
 def test_an_unknown_preset_names_the_known_ones():
-  with pytest.raises(ValueError, match="unknown preset 'r2'; known: r1_reward"):
+  with pytest.raises(ValueError, match="distill.py has no preset 'r2'. Known: r1_reward"):
     presets.get_config("r2")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from configs import base
 from cot_rm import stages
 
 
@@ -39,3 +40,12 @@ def test_tasks_are_named_with_commas_and_an_unknown_one_is_loud():
   ]
   with pytest.raises(ValueError, match="`tasks` names image_understandin; known: image_underst"):
     stages.tasks("image_generation,image_understandin")
+
+
+@pytest.mark.parametrize("of_the_stage, due", [(None, 500), (300, 300)])
+def test_a_stage_may_bound_its_pictures_by_itself(tmp_path, monkeypatch, of_the_stage, due):
+  monkeypatch.setattr(stages.cot_rm.judge, "load", lambda start, **knobs: knobs["processor"])
+  config = base.get_config()
+  config.processor.max_pixels = 500
+  processor = stages.load(config, tmp_path, "model", rows=1, max_pixels=of_the_stage)
+  assert processor == config.processor.to_dict() | {"max_pixels": due}

@@ -7,10 +7,12 @@ import zlib
 
 import numpy as np
 import pytest
+from etils import epath
 
 from cot_rm import metrics, rewards
+from cot_rm.data import sources
 from cot_rm.rewards import consistency
-from cot_rm.stages import rl
+from cot_rm.stages import distill, reject, rl
 from tests import endpoints
 
 
@@ -77,6 +79,38 @@ def test_groups_that_all_agree_are_counted_and_teach_nothing(workdir, config, sa
   same(workdir / "rl" / "model", workdir / "sft" / "model")
 
 
+@pytest.mark.parametrize("by", ["teacher", pytest.param("both", marks=pytest.mark.slow)])
+def test_it_asks_what_the_teacher_found_hard_and_the_policy_too(
+  workdir, config, rewarded, monkeypatch, by
+):
+  config.distill.data = "world/data"
+  config.distill.teacher.update(error=0.5, unparsable=0.1)
+  distill.run(config, workdir, "distill")
+  config.rl.data, config.rl.split, config.rl.least_attempts = "distill/data", "kept+failed", 2
+  config.rl.tasks = ""
+  pairs = list(sources.open(workdir / "distill" / "data", "kept+failed"))
+  due = {pair.id for pair in pairs if pair.attempts >= 2}
+  assert {pair.attempts for pair in pairs} >= {1, 2, 4}  # 4: failed
+  if by == "both":
+    config.reject.data, config.reject.split = config.rl.data, config.rl.split
+    reject.run(config, workdir, "reject")
+    config.rl.data, config.rl.split = "reject/data", "hard"
+    missed = {pair.id for pair in sources.open(workdir / "reject" / "data", "hard")}
+    assert len(due & missed) < min(len(due), len(missed))
+    due &= missed
+
+  real, asked = rl.rollout.asked, []
+
+  def notes(example, **how):
+    asked.append(example.id)
+    return real(example, **how)
+
+  monkeypatch.setattr(rl.rollout, "asked", notes)
+  config.rl.steps = config.rl.eval_every = -(-len(due) // config.rl.questions)
+  rl.run(config, workdir, "rl")
+  assert set(asked) == due
+
+
 def test_a_group_of_one_names_the_knob(workdir, config):
   config.rl.group = 1
   with pytest.raises(ValueError, match="group of 1 .*config.rl.group"):
@@ -103,6 +137,16 @@ def test_blank_pictures_make_a_difference_and_it_is_logged(workdir, config, rewa
   curves = curves_of(workdir, config, steps=2, look_every=1)
   steps, shift = curves["vision/logp_shift"]
   assert steps == [1, 2] and min(shift) > 1e-6
+
+
+def test_its_pictures_have_a_bound_of_their_own(workdir, config, monkeypatch):
+  def loads(*_, max_pixels, **knobs):
+    raise RuntimeError(f"pictures of {max_pixels} pixels")
+
+  monkeypatch.setattr(rl.stages, "load", loads)
+  config.rl.max_pixels = 28 * 28
+  with pytest.raises(RuntimeError, match="pictures of 784 pixels"):
+    rl.run(config, workdir, "rl")
 
 
 def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewarded, monkeypatch):
@@ -224,6 +268,16 @@ def test_the_policy_as_it_was_may_be_asked(workdir, config, rewarded, monkeypatc
   curves_of(workdir, config, steps=3, rewards=dict(accuracy=1.0, consistent=0.0))
   # Weights moved, the judge's did not: the same question and seed have the same answer.
   assert len(replies) == 3 and replies[0] == replies[1] == replies[2] and replies[0][0]
+
+
+@pytest.mark.parametrize("reward", ["consistent", "consistency", "consistency_released"])
+def test_consistency_that_nobody_can_decide_is_an_error_before_anything_else(
+  tmp_path, config, reward
+):
+  config.grammar, config.rl.rewards = "r1_reward", {"accuracy": 1.0, reward: 0.5}
+  with pytest.raises(ValueError, match="'r1_reward' has no scores .* config.rl.judge.by asks nob"):
+    rl.run(config, epath.Path(tmp_path), "rl")
+  assert not list(tmp_path.iterdir())
 
 
 def test_somebody_unknown_to_ask_is_an_error(workdir, config):

@@ -63,6 +63,20 @@ def test_a_loss_that_is_nan_stops_it_loudly_and_it_goes_on_to_the_same_end(
   same(folder / "model", trained / "sft" / "model")
 
 
+def test_a_step_takes_as_many_references_as_the_knob_says(workdir, config, monkeypatch):
+  real, packed = packing.pack, []
+
+  def pack(batch, *args, **named):
+    packed.append(sum(map(len, batch)))
+    return real(batch, *args, **named)
+
+  monkeypatch.setattr(packing, "pack", pack)
+  shutil.rmtree(workdir / "sft")
+  config.sft.steps, config.sft.examples = 2, 3
+  sft.run(config, workdir, "sft")
+  assert packed == [3, 3]
+
+
 def test_an_example_without_a_reference_is_named(workdir, config):
   shutil.rmtree(workdir / "sft")
   config.sft.split = "train"
