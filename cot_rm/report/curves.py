@@ -122,6 +122,6 @@ def _phases(curves):
   legend = _legend(curves, parts)
   if WHOLE in curves:
     legend.append((plots.INK, WHOLE.partition("/")[2], f"{curves[WHOLE][1][-1]:.4g}"))
-  says = "the line is the whole step; less than its parts where sampling ran ahead"
+  says = "the line is the whole step; less than its parts where some ran beside others"
   url = plots.areas(steps, [values[name] for name in parts], total)
   return Plot("Seconds by phase", says, url, legend)
