@@ -23,7 +23,7 @@ from cot_rm import (
   stages,
   train,
 )
-from cot_rm.algorithms import ALGORITHMS, correction, masked, returns
+from cot_rm.algorithms import ALGORITHMS, clipped, correction, masked, returns
 from cot_rm.benchmarks import pairs
 from cot_rm.data import hard, packing, pipeline, sources
 from cot_rm.models import logprobs
@@ -112,15 +112,16 @@ def run(config, workdir, name):
       # 2. How much better each did than its group, or than the whole rollout.
       put = lambda batch: sharding.put(batch, mesh, rules)
       pack = functools.partial(packing.groups, buckets=buckets)
-      kl_QGT = None
+      kl_QGT, apart = None, {}
       if settings.kl and algorithm.KL_IN == "reward":  # while a service may still be judging
         batch = pack([rollout.items(j) for j in sampled.judged], rows=len(sampled.judged))
         with sharding.use(mesh, rules):
           ref_logps = sharding.local(logps(reference, put(batch)))
+        apart = clipped.kl(batch.old_logps, ref_logps, batch.mask)
         kl_QGT = (batch.old_logps - ref_logps).reshape(len(sampled.judged), knobs.group, -1)
       waiting = time.monotonic()
       rolled = sampled.scored()
-      out, waited = dict(rolled.metrics), waited + time.monotonic() - waiting
+      out, waited = rolled.metrics | apart, waited + time.monotonic() - waiting
       everyones = [rolled.rewards_QG, rolled.lengths_QG]
       everyones = [*map(sharding.everyone, everyones), settings]
       if kl_QGT is not None:

@@ -170,10 +170,15 @@ def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewar
 def test_other_algorithms_run_with_and_without_a_reference(
   workdir, config, rewarded, algorithm, kl
 ):
-  config.rl.settings[algorithm].kl = kl
+  config.rl.settings[algorithm].kl, config.rl.optim.warmup = kl, 0
   curves = curves_of(workdir, config, algorithm=algorithm, silent="keep", steps=2)
   assert len(curves["train/loss"][1]) == 2 and curves["train/grad_norm"][1][0] > 0
   assert curves["rl/filtered"][0] == [1, 2]
+  # At first the policy is its reference; without one nothing is known.
+  assert ("train/kl" in curves) == bool(kl)
+  if kl:
+    steps, (first, second) = curves["train/kl"]
+    assert steps == [1, 2] and 0 <= first < 1e-6 < second
 
 
 @pytest.mark.slow
