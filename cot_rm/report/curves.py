@@ -44,6 +44,12 @@ PANELS = (
     "groups whose rewards are equal; tokens whose advantage is 0; answers that were cut",
     share=True,
   ),
+  Panel(
+    "Groups that teach",
+    r"rl/effective_groups",
+    "share of those sampled with an advantage other than 0",
+    share=True,
+  ),
   Panel("Groups trained on", r"rl/(used_groups|rounds)", "in a rollout, and rounds of sampling"),
   Panel(
     "Clipped tokens",

@@ -127,6 +127,7 @@ def run(config, workdir, name):
       if kl_QGT is not None:
         everyones.append(sharding.everyone(kl_QGT))
       advantages = sharding.own(algorithm.advantages(*everyones))
+      out |= returns.effective(advantages)
       if "accuracy" in rolled.parts:
         out |= returns.filtered(advantages, rolled.lengths_QG, rolled.parts["accuracy"])
 

@@ -40,6 +40,9 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
   assert steps == [1, 2, 3, 4] and 0 < max(apart) < 1e-4
   assert max(curves["agree/logp_diff_max"][1]) < 1e-3
   assert max(curves["rl/used_groups"][1]) > 0
+  # Against its group's mean, exactly who differs learns.
+  effective, silent = (np.array(curves[f"rl/{name}_groups"][1]) for name in ("effective", "silent"))
+  np.testing.assert_allclose(effective, 1 - silent)
   assert len(set(curves["train/loss"][1])) > 1
   assert {"train/kl", "reward/accuracy", "sampler/tokens_per_s", "time/rollout"} <= curves.keys()
   assert curves["check/accuracy"][0] == [4]
@@ -75,6 +78,7 @@ def test_groups_that_all_agree_are_counted_and_teach_nothing(workdir, config, sa
   rl.run(config, workdir, "rl")
   curves = metrics.read(workdir / "rl" / "metrics.jsonl")
   assert curves["rl/silent_groups"] == ([1], [1.0]) and curves["rl/used_groups"] == ([1], [0.0])
+  assert curves["rl/effective_groups"] == ([1], [0.0])
   assert curves["train/loss"] == ([1], [0.0]) and curves["train/lr"][1][0] > 0
   same(workdir / "rl" / "model", workdir / "sft" / "model")
 
