@@ -239,7 +239,7 @@ def get_config():
       epochs=1,  # times that a rollout is gone through
       accumulate=1,  # slices in which the batch of a step goes through the model
       unsound="raise",  # where the loss is not finite; "end": the stage ends with what it has
-      ahead=0,  # 1: the next rollout is sampled while this one trains, by weights one rollout old
+      ahead=0,  # 1: while this rollout is judged and trains the next is sampled, by weights one old
       sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [Sampling]
       eval_every=50,
       save_every=50,

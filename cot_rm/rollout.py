@@ -3,9 +3,12 @@
 Q prompts, G samples of each, T tokens of an answer.
 """
 
+import concurrent.futures
 import dataclasses
+import functools
 import itertools
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,14 +77,41 @@ class Rollout:
     return out
 
 
+class _Scores(NamedTuple):
+  """What rewards.score gives, and the seconds that it took."""
+
+  rewards_QG: np.ndarray
+  metrics: dict
+  parts: dict
+  seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+  """Judgements of Q prompts, G of each, whose rewards may still be on their way."""
+
+  judged: list  # of judge.Judgement
+  metrics: dict  # of sampling
+  rounds: tuple  # of Futures of _Scores, a round of sampling each; the last one's are of all
+
+  def scored(self):
+    """The Rollout, when its rewards are there. Raises what rewards.score raised."""
+    rounds = [scores.result() for scores in self.rounds]
+    rewards_QG, metrics, parts, _ = rounds[-1]
+    metrics = metrics | self.metrics
+    metrics["rl/silent_groups"] = np.mean(spread(rewards_QG) == 0)
+    metrics["time/rewards"] = sum(scores.seconds for scores in rounds)
+    return Rollout(self.judged, rewards_QG, parts, metrics)
+
+
 def asked(example, encode, weights):
   """[(Example, Encoded)] of a question: asked both ways where the reward "swap" has a weight."""
   ways = (example, example.swapped()) if "swap" in weights else (example,)
   return [(way, encode(way)) for way in ways]
 
 
-def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, rounds):
-  """Rollout number i.
+def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, rounds, later=None):
+  """Samples rollout number i; returns Sampled.
 
   Args:
     data: an iterator of lists of what `asked` returns.
@@ -93,8 +123,10 @@ def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, ro
     weights, ask: see rewards.score.
     wanted, rounds: until so many groups differ in their rewards, but at most so many times, more
       questions are sampled (DAPO's dynamic sampling, arXiv:2503.14476).
+    later: an Executor that computes the rewards after the last round, on which no sampling hangs,
+      while the caller goes on; None: they are there on return.
   """
-  began, judged, sampled = time.monotonic(), [], 0.0
+  judged, scores, sampled = [], [], 0.0
   policy.report()  # what others sampled is not this rollout's
   for again in range(rounds):
     examples, encoded = zip(*itertools.chain.from_iterable(next(data)), strict=True)
@@ -108,31 +140,48 @@ def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, ro
       encoded=encoded,
     )
     sampled += time.monotonic() - start
-    rewards_QG, metrics, parts = rewards.score(
-      [j.completions for j in judged],
-      [j.example for j in judged],
-      prompts.get(grammar),
-      weights,
-      ask,
-    )
+    last = again + 1 == rounds
+    score = functools.partial(_score, [*judged], prompts.get(grammar), weights, ask)
+    scores.append(later.submit(score) if last and later else _done(score()))
     # Sampling is everyone's together: all go on while one process wants more.
-    if sharding.everyone([(spread(rewards_QG) > 0).sum()]).min() >= wanted:
+    if last or _enough(scores[-1].result().rewards_QG, wanted):
       break
+  metrics = policy.report() | _figures(judged, sampled) | {"rl/rounds": len(scores)}
+  return Sampled(judged, metrics, tuple(scores))
+
+
+def _score(judged, grammar, weights, ask):
+  began = time.monotonic()
+  found = rewards.score(
+    [j.completions for j in judged], [j.example for j in judged], grammar, weights, ask
+  )
+  return _Scores(*found, time.monotonic() - began)
+
+
+def _done(value):
+  """A Future that has its result."""
+  future = concurrent.futures.Future()
+  future.set_result(value)
+  return future
+
+
+def _enough(rewards_QG, wanted):
+  return sharding.everyone([(spread(rewards_QG) > 0).sum()]).min() >= wanted
+
+
+def _figures(judged, seconds):
+  """Of judgements that took so many seconds to sample."""
   completions = [c for j in judged for c in j.completions]
   answers = [v.answer for j in judged for v in j.verdicts if v.answer is not None]
   lengths = [len(c.tokens) for c in completions]
-  metrics |= policy.report() | {
-    "rl/silent_groups": np.mean(spread(rewards_QG) == 0),
-    "rl/rounds": again + 1,
+  return {
     "rl/parse_rate": len(answers) / len(completions),
     "rl/first_slot": answers.count(1) / max(len(answers), 1),
     "rl/mean_length": np.mean(lengths),
     "rl/cut": np.mean([c.finish == "length" for c in completions]),
-    "sampler/tokens_per_s": sum(lengths) / sampled,
-    "time/rollout": sampled,
-    "time/rewards": time.monotonic() - began - sampled,
+    "sampler/tokens_per_s": sum(lengths) / seconds,
+    "time/rollout": seconds,
   }
-  return Rollout(judged, rewards_QG, parts, metrics)
 
 
 def spread(rewards_QG):

@@ -1,5 +1,6 @@
 """Rollouts: which groups are trained on, sampling anew, both orders for the swap reward."""
 
+import concurrent.futures
 import types
 
 import numpy as np
@@ -69,6 +70,10 @@ class Policy:
 
 
 def ask(data, policy, i=0, **changed):
+  return sample(data, policy, i, **changed).scored()
+
+
+def sample(data, policy, i=0, **changed):
   knobs = dict(
     grammar="r1_reward",
     group=2,
@@ -108,6 +113,37 @@ def test_it_samples_anew_until_enough_groups_differ_and_by_another_seed():
 def test_it_gives_up_after_so_many_rounds():
   found = ask([[example("11")]] * 9, Policy(), rounds=3)
   assert len(found.judged) == 3 and found.metrics["rl/silent_groups"] == 1
+
+
+class Later:
+  """An Executor that works when it is told to."""
+
+  def __init__(self):
+    self.due = []
+
+  def submit(self, work):
+    future = concurrent.futures.Future()
+    self.due.append(lambda: future.set_result(work()))
+    return future
+
+
+def test_rewards_may_come_later_than_what_is_sampled():
+  later = Later()
+  found = sample([[example("12")]], Policy(), later=later)
+  assert len(found.judged) == 1 and not found.rounds[-1].done()
+  later.due.pop()()
+  np.testing.assert_array_equal(found.scored().rewards_QG, [[1, 0]])
+
+
+def test_rewards_on_which_another_round_hangs_are_waited_for_and_the_last_ones_are_not():
+  later, policy = Later(), Policy()
+  found = sample([[example("11")], [example("12")], [example("21")]], policy, rounds=3, later=later)
+  assert len(policy.seeds) == 2 and not later.due  # the second round has enough
+  assert found.scored().metrics["rl/rounds"] == 2
+  found = sample([[example("11")], [example("22")]], Policy(), rounds=2, later=later)
+  assert [scores.done() for scores in found.rounds] == [True, False]
+  later.due.pop()()
+  np.testing.assert_array_equal(found.scored().rewards_QG, [[1, 1], [0, 0]])
 
 
 def test_the_swap_reward_asks_each_question_both_ways():

@@ -13,9 +13,17 @@ import pytest
 from flax import nnx
 
 from cot_rm import optim, sharding, train
-from cot_rm.algorithms import grpo, masked, sft
+from cot_rm.algorithms import (
+  ALGORITHMS,
+  grpo,
+  masked,
+  reinforce_pp,
+  rloo,
+  sft,
+  stable_reinforce,
+)
 from cot_rm.data import packing
-from cot_rm.models import qwen2_5_vl
+from cot_rm.models import logprobs, qwen2_5_vl
 from tests import chats
 
 GOLDEN = Path(__file__).parent / "golden" / "steps.json"
@@ -33,7 +41,14 @@ OBJECTIVES = {  # loss, and how its tokens are weighed; the first step of each i
   "sft": (functools.partial(sft.loss, settings=sft.Config()), "token"),
   "grpo": (functools.partial(grpo.loss, settings=grpo.Config()), "sequence"),
 }
-GSPO = (functools.partial(grpo.loss, settings=grpo.Config(ratio="sequence")), "sequence")
+REWARDED = {  # algorithms that learn from rewards, each with a pull towards a reference
+  "grpo": grpo.Config(kl=0.1),
+  "gspo": grpo.Config(kl=0.1, ratio="sequence"),
+  "rloo": rloo.Config(kl=0.1),
+  "reinforce_pp": reinforce_pp.Config(kl=0.1),
+  "stable_reinforce": stable_reinforce.Config(kl=0.1),
+}
+SGD = optax.sgd(1.0), lambda step: jnp.float32(0.05)
 PINNED = (  # parameters whose size after a step stands in golden/steps.json
   "embed_tokens.weight",
   "layers.mlp.up_proj.weight",
@@ -60,12 +75,8 @@ def batch(objective):
   return dataclasses.replace(made, ref_logps=made.old_logps - 0.1)
 
 
-def many(lay):
-  """16 questions with a picture each, two answers of different lengths to each, old and reference.
-
-  lay: "groups", an answer a row beside its prompt; "packed", two prompts with their answers a row;
-  "padded", one.
-  """
+def asked():
+  """16 questions with a picture each, two answers of different lengths to each: lists of Items."""
   rng, grouped = np.random.default_rng(1), []
   for b in range(16):
     prompt = chats.encoded(b, 7 + b % 5, (4,) if b % 3 else (2, 2))
@@ -76,13 +87,20 @@ def many(lay):
       logps = rng.normal(-6, 0.1, length).astype(np.float32)
       group.append(packing.Item(prompt, answer, logps, advantage))
     grouped.append(group)
+  return grouped
+
+
+def laid(grouped, lay):
+  """Groups of Items as a Batch.
+
+  lay: "groups", an answer a row beside its prompt; "packed", two prompts with their answers a row;
+  "padded", one.
+  """
   if lay == "groups":
-    made = packing.groups(grouped, BUCKETS, rows=16)
-  else:
-    rows = grouped if lay == "packed" else [[item] for group in grouped for item in group]
-    buckets = packing.Buckets(tokens=(20, 40), patches=(16, 32))
-    made = packing.pack(rows, buckets, rows=len(rows))
-  return dataclasses.replace(made, ref_logps=made.old_logps - 0.1)
+    return packing.groups(grouped, BUCKETS, rows=16)
+  rows = grouped if lay == "packed" else [[item] for group in grouped for item in group]
+  buckets = packing.Buckets(tokens=(20, 40), patches=(16, 32))
+  return packing.pack(rows, buckets, rows=len(rows))
 
 
 def spoilt(batch):
@@ -120,9 +138,52 @@ def run(objective, mesh, rules):
   )
 
 
+def rewarded(name, lay, mesh, rules, accumulate):
+  """(advantages of `asked`'s answers, the Run that learns from them); `name` as in REWARDED.
+
+  The reference's log-probabilities, from which the pull comes, are computed as the steps are.
+  """
+  algorithm, settings, grouped = ALGORITHMS[name.replace("gspo", "grpo")], REWARDED[name], asked()
+  batch = laid(grouped, lay)
+  graphdef, _ = train.abstract(build)
+  with sharding.use(mesh, rules):
+    reference = train.init_params(build, 1, mesh, rules)
+    logps = logprobs.make(graphdef, masked=True)
+    ref_logps = np.asarray(logps(reference, sharding.put(batch, mesh, rules)))
+  lengths_QG = np.array([[len(item.answer) for item in group] for group in grouped])
+  rng = np.random.default_rng(2)
+  rewards_QG = rng.integers(0, 2, lengths_QG.shape).astype(np.float32)
+  rewards_QG[3, 0], rewards_QG[5, 1] = -9, np.nan  # far from the others; could not be computed
+  kl_QGT = by_answer((batch.old_logps - ref_logps)[batch.mask > 0], lengths_QG)
+  advantages = algorithm.advantages(rewards_QG, lengths_QG, settings, kl_QGT)
+  batch = laid([*map(learnt, grouped, advantages)], lay)
+  if algorithm.KL_IN == "loss":
+    batch = dataclasses.replace(batch, ref_logps=ref_logps)
+  objective = functools.partial(algorithm.loss, settings=settings), settings.aggregate
+  return advantages, trained([batch] * 3, objective, mesh, rules, *SGD, accumulate)
+
+
+def by_answer(x_t, lengths_QG):
+  """[Q, G, T] of what all answers' tokens have in a row, whatever the layout; 0 past their ends."""
+  out_QGT = np.zeros((*lengths_QG.shape, lengths_QG.max()), np.float32)
+  out_QGT[np.arange(lengths_QG.max()) < lengths_QG[..., None]] = x_t
+  return out_QGT
+
+
+def learnt(group, advantages_G):
+  """A group's Items with their advantages, f32[G] or f32[G, T]."""
+  return [
+    dataclasses.replace(item, advantage=one[: len(item.answer)] if np.ndim(one) else one)
+    for item, one in zip(group, advantages_G, strict=True)
+  ]
+
+
+def build(rngs):
+  return qwen2_5_vl.Model(CONFIG, rngs=rngs)
+
+
 def trained(batches, objective, mesh, rules, tx, rate, accumulate=1):
   """The Run that takes a step on each of the batches; `objective` as in OBJECTIVES."""
-  build = lambda rngs: qwen2_5_vl.Model(CONFIG, rngs=rngs)
   graphdef, _ = train.abstract(build)
   loss, how = objective
   weigh = functools.partial(masked.weights, how=how)
@@ -148,6 +209,10 @@ def one_device():
   return sharding.make_mesh({"data": 1}, jax.devices()[:1])
 
 
+def eight_devices():
+  return sharding.make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
+
+
 def pins(run):
   """What golden/steps.json holds of a run: of its first step."""
   norm = lambda path: float(np.linalg.norm(run.after[0][path].astype(np.float64)))
@@ -170,7 +235,7 @@ def test_a_step_equals_the_pinned_one(one):
 
 def test_a_step_on_eight_devices_equals_one_on_one(one):
   objective, found = one
-  spread = run(objective, sharding.make_mesh({"data": 1, "fsdp": 4, "tensor": 2}), RULES)
+  spread = run(objective, eight_devices(), RULES)
   # Adam divides by the gradient's own size: where that is next to nothing, rounding decides. So
   # what comes before its first step is held close, and what comes of it less so: the largest
   # ratio of the second step is that of one token, and is off by 2e-4 on some processors.
@@ -202,31 +267,38 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_is_loud(one):
   train.check(found.metrics[1], 6)
 
 
+def same_trajectory(one, other):
+  for a, b in zip(one.metrics, other.metrics, strict=True):
+    for name in a:
+      np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=name)
+  for name, value in one.after[2].items():
+    np.testing.assert_allclose(value, other.after[2][name], atol=1e-6, err_msg=name)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  "objective, lays",
-  [(OBJECTIVES["sft"], ("packed", "padded")), (GSPO, ("groups", "packed"))],
-  ids=["sft", "gspo"],
-)
-def test_slices_packing_and_devices_change_no_trajectory(objective, lays):
-  sgd, rate = optax.sgd(1.0), lambda step: jnp.float32(0.05)
-  whole = trained([many(lays[0])] * 3, objective, one_device(), {}, sgd, rate)
-  mesh = sharding.make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
-  others = {
-    "slices on eight devices": trained([many(lays[0])] * 3, objective, mesh, RULES, sgd, rate, 4),
-    "another layout": trained([many(lays[1])] * 3, objective, one_device(), {}, sgd, rate, 4),
-  }
+def test_slices_packing_and_devices_change_no_trajectory():
+  lay = lambda lay: [laid(asked(), lay)] * 3
+  objective = OBJECTIVES["sft"]
+  whole = trained(lay("packed"), objective, one_device(), {}, *SGD)
   assert whole.metrics[2]["train/loss"] < whole.metrics[0]["train/loss"] - 0.01
-  for what, other in others.items():
-    for a, b in zip(whole.metrics, other.metrics, strict=True):
-      for name in a:
-        np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5, err_msg=f"{what} {name}")
-    for name, value in whole.after[2].items():
-      np.testing.assert_allclose(value, other.after[2][name], atol=1e-6, err_msg=f"{what} {name}")
+  same_trajectory(whole, trained(lay("packed"), objective, eight_devices(), RULES, *SGD, 4))
+  same_trajectory(whole, trained(lay("padded"), objective, one_device(), {}, *SGD, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REWARDED)
+def test_slices_packing_and_devices_change_no_advantage_and_what_is_learnt_from_it(name):
+  advantages, whole = rewarded(name, "groups", one_device(), {}, 1)
+  assert advantages.ndim == (3 if name in ("reinforce_pp", "stable_reinforce") else 2)
+  assert whole.metrics[2]["train/loss"] < whole.metrics[0]["train/loss"] - 0.01
+  for lay, mesh, rules in (("groups", eight_devices(), RULES), ("packed", one_device(), {})):
+    others, run = rewarded(name, lay, mesh, rules, 4)
+    np.testing.assert_allclose(advantages, others, rtol=1e-4, atol=1e-5)
+    same_trajectory(whole, run)
 
 
 def test_a_slice_holds_whole_groups_with_their_prompts_and_pictures():
-  batch = many("groups")
+  batch = laid(asked(), "groups")
   assert train.units(batch) == 16
   parts = train.slices(batch, 4)
   first = jax.tree.map(lambda x: x[1], parts)
@@ -243,4 +315,4 @@ def test_a_slice_holds_whole_groups_with_their_prompts_and_pictures():
 
 def test_rows_that_do_not_divide_name_the_knob():
   with pytest.raises(ValueError, match="16 prompts .* 5 equal slices: .*accumulate"):
-    train.slices(many("groups"), 5)
+    train.slices(laid(asked(), "groups"), 5)

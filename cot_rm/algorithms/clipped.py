@@ -53,7 +53,7 @@ def metrics(log_ratio_BT, logps_BT, batch, settings):
     positive one, and both together.
   train/ratio_p50, _p99, _max: of the ratio as the loss uses it.
   train/entropy_sampled: the mean of -log p of the tokens that were sampled, in nats.
-  train/kl: k3 to the reference, where there is one.
+  train/kl: see `kl`; where the batch has a reference.
   agree/logp_diff_mean, _max: how far the trainer's log-probabilities lie from the sampler's. Where
     the batch has both of the policy that sampled, of these; else in the first update after a
     rollout the weights are the same and what differs is rounding, and in later ones it has moved.
@@ -80,5 +80,14 @@ def metrics(log_ratio_BT, logps_BT, batch, settings):
     "agree/logp_diff_max": (apart_BT * mask_BT).max(),
   }
   if batch.ref_logps is not None:
-    out["train/kl"] = masked.mean(grpo_loss.k3(logps_BT, batch.ref_logps, KL_CLAMP), mask_BT)
+    out |= kl(logps_BT, batch.ref_logps, mask_BT)
   return out
+
+
+def kl(logps_BT, ref_logps_BT, mask_BT):
+  """{"train/kl": k3 to the reference, in nats a token that counts}.
+
+  Of the batch that trains where the pull is in the loss; where it is in the reward of the rollout,
+  and of the policy that sampled it.
+  """
+  return {"train/kl": masked.mean(grpo_loss.k3(logps_BT, ref_logps_BT, KL_CLAMP), mask_BT)}

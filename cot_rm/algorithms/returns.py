@@ -88,6 +88,19 @@ def shaped(z_QGT, settings):
   return z_QGT if settings.kl else z_QGT[..., 0]
 
 
+def effective(advantages):
+  """{"rl/effective_groups": share of the sampled groups with an advantage other than 0}.
+
+  These carry a signal. One whose rewards are equal does not where it is its own baseline, but may
+  where the whole rollout is; one that differs does not where a filter takes all of it out.
+
+  Args:
+    advantages: f32[Q, G] or f32[Q, G, T], 0 past an answer's end.
+  """
+  signal_Q = (np.asarray(advantages) != 0).reshape(len(advantages), -1).any(1)
+  return {"rl/effective_groups": signal_Q.mean()}
+
+
 def filtered(advantages, lengths_QG, right_QG):
   """Shares of the tokens whose advantage is 0, from which nothing is learnt.
 

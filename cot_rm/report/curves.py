@@ -44,6 +44,12 @@ PANELS = (
     "groups whose rewards are equal; tokens whose advantage is 0; answers that were cut",
     share=True,
   ),
+  Panel(
+    "Groups that teach",
+    r"rl/effective_groups",
+    "share of those sampled with an advantage other than 0",
+    share=True,
+  ),
   Panel("Groups trained on", r"rl/(used_groups|rounds)", "in a rollout, and rounds of sampling"),
   Panel(
     "Clipped tokens",
@@ -122,6 +128,6 @@ def _phases(curves):
   legend = _legend(curves, parts)
   if WHOLE in curves:
     legend.append((plots.INK, WHOLE.partition("/")[2], f"{curves[WHOLE][1][-1]:.4g}"))
-  says = "the line is the whole step; less than its parts where sampling ran ahead"
+  says = "the line is the whole step; less than its parts where some ran beside others"
   url = plots.areas(steps, [values[name] for name in parts], total)
   return Plot("Seconds by phase", says, url, legend)

@@ -8,9 +8,16 @@ keeps) or None, and is then done; or False, and runs again next time.
 import difflib
 import functools
 import importlib
+import json
+import zlib
+
+import jax
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
 
 import cot_rm.judge  # by its whole name: a stage of this package is called judge too
-from cot_rm import schema, sharding
+from cot_rm import checkpoint, schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.data import packing, shapes_text, sources
 from cot_rm.sampler import sampling
@@ -54,6 +61,35 @@ def find(workdir, value):
     if path.exists():
       return str(path)
   return value
+
+
+def mark(where):
+  """What tells a model from others that have been at its place: a checksum of its fingerprint.
+
+  Of a path or a hub id that no stage wrote it is the name itself.
+  """
+  info = epath.Path(where) / checkpoint.INFO
+  return f"{zlib.crc32(info.read_bytes()):08x}" if info.exists() else str(where)
+
+
+def begin(folder, asked, parts):
+  """Makes a stage's folder, in which answers are kept; those that were asked otherwise are removed.
+
+  Args:
+    folder: which; its asked.json holds what was asked.
+    asked: what an answer hangs on, the `mark` of the model among it; a dict for JSON.
+    parts: names of the files and folders that hold answers, or what was made of them.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  note = folder / "asked.json"
+  if jax.process_index() == 0 and (not note.exists() or json.loads(note.read_text()) != asked):
+    for old in (epath.Path(folder / part) for part in parts):
+      if old.exists():
+        logging.warning("%s is of another model, or was asked otherwise: removed", old)
+        remove = old.rmtree if old.is_dir() else old.unlink
+        remove()
+    note.write_text(json.dumps(asked, indent=2))
+  multihost_utils.sync_global_devices(f"{folder} begun")
 
 
 def tasks(text):

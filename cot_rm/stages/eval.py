@@ -2,13 +2,10 @@
 
 import functools
 import json
-import zlib
 
-import jax
 from absl import logging
-from etils import epath
 
-from cot_rm import benchmarks, checkpoint, metrics, prompts, report, stages
+from cot_rm import benchmarks, metrics, prompts, report, stages
 from cot_rm.benchmarks import definitions, pairs, rules, voting
 from cot_rm.data import lines, samples, shapes, shapes_text, sources
 from cot_rm.rewards import accuracy, consistency
@@ -59,7 +56,8 @@ def _examples(knobs, workdir, benchmark):
 def _score(config, workdir, start, folder, benchmark, examples):
   """The figures of one model; its weights are loaded where there is something to ask."""
   knobs, where = config.eval, stages.find(workdir, start)
-  _begin(folder, config, where)
+  parts = ("judgements", "votes", "blank")
+  stages.begin(folder, _asked(config, where), [f"{part}.jsonl" for part in parts])
   policy = functools.cache(
     lambda: stages.load(config, workdir, start, rows=knobs.rows, rules="sample_rules")
   )
@@ -104,11 +102,11 @@ def _score(config, workdir, start, folder, benchmark, examples):
   return figures
 
 
-def _begin(folder, config, where):
-  """Makes the model's folder; what is in it of another model, or asked otherwise, is removed."""
-  info, knobs = epath.Path(where) / checkpoint.INFO, config.eval
-  asked = {
-    "model": f"{zlib.crc32(info.read_bytes()):08x}" if info.exists() else where,
+def _asked(config, where):
+  """What an answer hangs on, for JSON."""
+  knobs = config.eval
+  return {
+    "model": stages.mark(where),
     "grammar": config.grammar,
     "seed": config.seed,
     "dtype": config.model.dtype,
@@ -116,14 +114,6 @@ def _begin(folder, config, where):
     "data": [knobs.benchmark, knobs.data, knobs.split],
     "sampling": [knobs.max_tokens, knobs.vote_temperature],
   }
-  folder.mkdir(parents=True, exist_ok=True)
-  note = folder / "asked.json"
-  if jax.process_index() == 0 and (not note.exists() or json.loads(note.read_text()) != asked):
-    for part in ("judgements", "votes", "blank"):
-      if (old := folder / f"{part}.jsonl").exists():
-        logging.warning("%s is of another model, or was asked otherwise: removed", old)
-        old.unlink()
-    note.write_text(json.dumps(asked, indent=2))
 
 
 def _kept(judged, knobs, grammar):

@@ -20,8 +20,8 @@ def run(config, workdir, name):
   """workdir/<name>/data: splits "kept", with reasoning, and "hard"; returns the figures.
 
   A pair none of whose samples is right is hard; one outside the grammar is wrong. Samples go to
-  samples.jsonl as they come: an interrupted run goes on where the file ends. A split without
-  examples is not written.
+  samples.jsonl as they come: an interrupted run goes on where the file ends, unless the
+  model has been trained anew since. A split without examples is not written.
   """
   folder, knobs = workdir / name, config[name if name in config else "reject"]
   pool = kept.Pool(
@@ -30,7 +30,8 @@ def run(config, workdir, name):
     tasks=stages.tasks(knobs.tasks),
     seed=config.seed,
   )
-  folder.mkdir(parents=True, exist_ok=True)
+  model = stages.find(workdir, knobs.start)
+  stages.begin(folder, _asked(config, knobs, model), ("samples.jsonl", "data"))
   path = folder / "samples.jsonl"
   _sample(config, workdir, knobs, pool, path, name)
   samples = lines.read(path, pool)
@@ -38,7 +39,8 @@ def run(config, workdir, name):
   figures = kept.figures(pool, parted, samples)
   if jax.process_index() == 0 and not (folder / "data").exists():
     provenance = {
-      "model": stages.find(workdir, knobs.start),
+      "model": model,
+      "mark": stages.mark(model),
       "seed": config.seed,
       "sampling": knobs.sampling.to_dict(),
     }
@@ -47,6 +49,20 @@ def run(config, workdir, name):
   metrics.table(f"{name}: one right sample keeps a pair", figures.pop("families"))
   (folder / "figures.json").write_text(json.dumps(figures))
   return figures
+
+
+def _asked(config, knobs, model):
+  """What a sample, and whether it is right, hangs on, for JSON."""
+  return {
+    "model": stages.mark(model),
+    "grammar": config.grammar,
+    "seed": config.seed,
+    "dtype": config.model.dtype,
+    "processor": config.processor.to_dict(),
+    "data": [knobs.data, knobs.split],
+    "sampling": [knobs.samples, knobs.sampling.to_dict()],
+    "accept": list(knobs.accept),
+  }
 
 
 def _sample(config, workdir, knobs, pool, path, name):

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import time
 
@@ -24,7 +25,7 @@ from cot_rm import (
   stages,
   train,
 )
-from cot_rm.algorithms import ALGORITHMS, correction, masked, returns
+from cot_rm.algorithms import ALGORITHMS, clipped, correction, masked, returns
 from cot_rm.benchmarks import pairs
 from cot_rm.data import hard, packing, pipeline, sources
 from cot_rm.models import logprobs
@@ -83,6 +84,8 @@ def run(config, workdir, name):
 
   with contextlib.ExitStack() as stack:
     ask = _ask(stack, knobs.judge, folder, policy, f"config.{name}.judge")
+    # Rewards are computed beside sampling and training, where they need no device for it.
+    scorer = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
     pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
     # Leaving, in whatever way, waits for the checkpoint that is being written.
     stack.enter_context(checkpoints)
@@ -99,6 +102,7 @@ def run(config, workdir, name):
       ask=ask,
       wanted=knobs.train_questions,
       rounds=knobs.rounds if knobs.silent == "resample" else 1,
+      later=None if knobs.judge.by == "policy" else scorer,
     )
     coming = None
     for i in range(first, first if fell else knobs.steps):
@@ -106,27 +110,32 @@ def run(config, workdir, name):
       last = i + 1 == knobs.steps
       saves = last or (i + 1) % knobs.save_every == 0
       # 1. Judgements by the policy as it is now, or as it was before the step that is just done.
-      rolled = coming.result() if coming else roll(policy.using(state.params), i)
+      sampled = coming.result() if coming else roll(policy.using(state.params), i)
       # What is saved must not depend on what comes: behind a checkpoint sampling starts afresh.
       coming = None
       if knobs.ahead and not saves:
         coming = pool.submit(roll, policy.using(_copy(state.params)), i + 1)
-      out, waited = dict(rolled.metrics), time.monotonic() - began
+      waited = time.monotonic() - began
 
       # 2. How much better each did than its group, or than the whole rollout.
       put = lambda batch: sharding.put(batch, mesh, rules)
       pack = functools.partial(packing.groups, buckets=buckets)
-      kl_QGT = None
-      if settings.kl and algorithm.KL_IN == "reward":
-        batch = pack([rollout.items(j) for j in rolled.judged], rows=len(rolled.judged))
+      kl_QGT, apart = None, {}
+      if settings.kl and algorithm.KL_IN == "reward":  # while a service may still be judging
+        batch = pack([rollout.items(j) for j in sampled.judged], rows=len(sampled.judged))
         with sharding.use(mesh, rules):
           ref_logps = sharding.local(logps(reference, put(batch)))
-        kl_QGT = (batch.old_logps - ref_logps).reshape(*rolled.rewards_QG.shape, -1)
+        apart = clipped.kl(batch.old_logps, ref_logps, batch.mask)
+        kl_QGT = (batch.old_logps - ref_logps).reshape(len(sampled.judged), knobs.group, -1)
+      waiting = time.monotonic()
+      rolled = sampled.scored()
+      out, waited = rolled.metrics | apart, waited + time.monotonic() - waiting
       everyones = [rolled.rewards_QG, rolled.lengths_QG]
       everyones = [*map(sharding.everyone, everyones), settings]
       if kl_QGT is not None:
         everyones.append(sharding.everyone(kl_QGT))
       advantages = sharding.own(algorithm.advantages(*everyones))
+      out |= returns.effective(advantages)
       if "accuracy" in rolled.parts:
         out |= returns.filtered(advantages, rolled.lengths_QG, rolled.parts["accuracy"])
 
@@ -276,10 +285,7 @@ def _ask(stack, knobs, folder, policy, where):
     return None
   if knobs.by == "policy":
     how = dict(temperature=knobs.sampling.temperature, max_tokens=knobs.sampling.max_tokens)
-    frozen = policy.using(_copy(policy.params))
-    return lambda chats, attempt: [
-      group[0].text for group in frozen.complete(chats, seed=attempt, **how)
-    ]
+    return _kept(functools.partial(policy.using(_copy(policy.params)).complete, **how))
   if knobs.by != "service":
     raise ValueError(f"{where}.by is {knobs.by!r}; known: 'service', 'policy', or '' for nobody")
   folder.mkdir(parents=True, exist_ok=True)
@@ -295,6 +301,26 @@ def _ask(stack, knobs, folder, policy, where):
   return lambda chats, attempt: [
     reply.text for reply in client.ask(chats, chat.Sampling(attempt=attempt, **knobs.sampling))
   ]
+
+
+def _kept(complete):
+  """`ask` of a policy that is frozen: what it has answered it is not asked again.
+
+  An answer hangs on its weights, the chat and the attempt alone, so that it holds for all rollouts,
+  and a resumed run, which begins without any, gets the same ones. (Of the policy that learns none
+  would hold for longer than a step.)
+  """
+  known = {}
+
+  def ask(chats, attempt):
+    names = [hashlib.sha256(json.dumps([chat, attempt]).encode()).digest() for chat in chats]
+    new = {name: chat for name, chat in zip(names, chats, strict=True) if name not in known}
+    # Also where nothing is new: other processes sample with this one.
+    groups = complete([*new.values()], seed=attempt)
+    known.update(zip(new, (group[0].text for group in groups), strict=True))
+    return [known[name] for name in names]
+
+  return ask
 
 
 def _copy(params):

@@ -61,3 +61,14 @@ def test_filtered_shares_are_of_tokens_by_right_and_wrong():
   assert found == {"rl/filtered": 0.8, "rl/filtered_right": 1 / 3, "rl/filtered_wrong": 1.0}
   found = returns.filtered([[[0.0, 1.0, 0.0], [0.0, 2.0, 3.0]]], [[2, 3]], [[1, 1]])
   assert found["rl/filtered"] == 0.4 and np.isnan(found["rl/filtered_wrong"])
+
+
+def test_groups_are_effective_where_any_token_has_an_advantage():
+  assert returns.effective([[0.0, 0.0], [0.0, -0.5]]) == {"rl/effective_groups": 0.5}
+  by_token = [[[0.0, 0.0]], [[0.0, 2.0]], [[0.0, 0.0]], [[0.0, 0.0]]]
+  assert returns.effective(by_token) == {"rl/effective_groups": 0.25}
+
+
+def test_a_group_that_agrees_is_effective_where_others_are_its_baseline():
+  advantages = reinforce_pp.advantages([[1.0, 1.0], [0.0, 0.0]], np.ones((2, 2)), SETTINGS)
+  assert returns.effective(advantages) == {"rl/effective_groups": 1.0}

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from cot_rm import rewards
+from cot_rm import judge, rewards
 from cot_rm.data import sources
 from cot_rm.stages import reject
 
@@ -85,6 +85,28 @@ def test_an_interrupted_run_goes_on_where_its_file_ends(
   texts = lambda workdir: {name: one.reasoning for name, one in read(workdir, "kept").items()}
   assert texts(other) == texts(workdir)
   assert json.loads((other / "reject" / "figures.json").read_text())["pairs"] == 16
+
+
+def test_a_model_that_was_trained_anew_is_sampled_anew(workdir, config, rewarded, monkeypatch):
+  reject.run(config, workdir, "reject")
+  path = workdir / "reject" / "samples.jsonl"
+  first, marks = (
+    path.read_text(),
+    {e.extra["sampled"]["mark"] for e in read(workdir, "kept").values()},
+  )
+  with monkeypatch.context() as patch:
+    patch.setattr(judge, "load", lambda *_, **__: pytest.fail("it is sampled again"))
+    reject.run(config, workdir, "reject")
+
+  model = workdir / "sft" / "model"
+  shutil.rmtree(model)
+  shutil.copytree(workdir / "world" / "model", model)
+  reject.run(config, workdir, "reject")
+  again = {e.extra["sampled"]["mark"] for e in read(workdir, "kept").values()}
+  assert len(marks) == len(again) == 1 and marks != again
+  assert len(path.read_text().splitlines()) == 16 and path.read_text() != first
+  said = {(r["id"], r["text"]) for r in map(json.loads, path.read_text().splitlines())}
+  assert {(e.id, e.reasoning) for e in read(workdir, "kept").values()} <= said
 
 
 def test_a_sample_must_satisfy_each_reward_that_is_named(workdir, config, rewarded):

@@ -3,13 +3,15 @@
 import dataclasses
 import json
 import shutil
+import threading
+import types
 import zlib
 
 import numpy as np
 import pytest
 from etils import epath
 
-from cot_rm import metrics, rewards
+from cot_rm import judge, metrics, rewards
 from cot_rm.data import sources
 from cot_rm.rewards import consistency
 from cot_rm.stages import distill, reject, rl
@@ -40,6 +42,9 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
   assert steps == [1, 2, 3, 4] and 0 < max(apart) < 1e-4
   assert max(curves["agree/logp_diff_max"][1]) < 1e-3
   assert max(curves["rl/used_groups"][1]) > 0
+  # Against its group's mean, exactly who differs learns.
+  effective, silent = (np.array(curves[f"rl/{name}_groups"][1]) for name in ("effective", "silent"))
+  np.testing.assert_allclose(effective, 1 - silent)
   assert len(set(curves["train/loss"][1])) > 1
   assert {"train/kl", "reward/accuracy", "sampler/tokens_per_s", "time/rollout"} <= curves.keys()
   assert curves["check/accuracy"][0] == [4]
@@ -75,6 +80,7 @@ def test_groups_that_all_agree_are_counted_and_teach_nothing(workdir, config, sa
   rl.run(config, workdir, "rl")
   curves = metrics.read(workdir / "rl" / "metrics.jsonl")
   assert curves["rl/silent_groups"] == ([1], [1.0]) and curves["rl/used_groups"] == ([1], [0.0])
+  assert curves["rl/effective_groups"] == ([1], [0.0])
   assert curves["train/loss"] == ([1], [0.0]) and curves["train/lr"][1][0] > 0
   same(workdir / "rl" / "model", workdir / "sft" / "model")
 
@@ -212,10 +218,15 @@ def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewar
 def test_other_algorithms_run_with_and_without_a_reference(
   workdir, config, rewarded, algorithm, kl
 ):
-  config.rl.settings[algorithm].kl = kl
+  config.rl.settings[algorithm].kl, config.rl.optim.warmup = kl, 0
   curves = curves_of(workdir, config, algorithm=algorithm, silent="keep", steps=2)
   assert len(curves["train/loss"][1]) == 2 and curves["train/grad_norm"][1][0] > 0
   assert curves["rl/filtered"][0] == [1, 2]
+  # At first the policy is its reference; without one nothing is known.
+  assert ("train/kl" in curves) == bool(kl)
+  if kl:
+    steps, (first, second) = curves["train/kl"]
+    assert steps == [1, 2] and 0 <= first < 1e-6 < second
 
 
 @pytest.mark.slow
@@ -235,7 +246,8 @@ def test_both_orders_are_asked_for_the_swap_reward(workdir, config, rewarded):
 def follows(completions, examples, grammar, ask):
   """A reward for which the judge is asked about every sample."""
   chats = [[{"role": "user", "content": f"Does it follow? {c.text}"}] for c in completions]
-  return [consistency.said(reply) for reply in ask(chats, 1)]
+  silent = consistency.SILENT
+  return [silent if reply is None else consistency.said(reply) for reply in ask(chats, 1)]
 
 
 @pytest.mark.slow
@@ -254,9 +266,76 @@ def test_a_service_is_asked_as_judge_and_its_answers_are_kept(
   assert 0 < np.mean(curves["reward/consistent"][1]) < 1
 
 
+def judged_after(happened, workdir, config, monkeypatch, **knobs):
+  """The curves of a run whose judge keeps its answers until `happened`, and fails the first call.
+
+  Asserts that it did happen before the first answer: who waits for the judge first waits forever.
+  """
+  held = []
+
+  def answer(number, body):
+    held.append(happened.wait(60))
+    return endpoints.failure(400) if number == 0 else endpoints.completion(str(number % 2))
+
+  monkeypatch.setitem(rewards.REWARDS, "consistent", follows)
+  with endpoints.serve(answer) as service:
+    config.rl.judge.update(by="service", model="m", endpoint=dict(base_url=service.base_url))
+    curves = curves_of(workdir, config, rewards=dict(accuracy=1.0, consistent=0.5), **knobs)
+  assert held and all(held)
+  return curves
+
+
+@pytest.mark.slow
+def test_a_service_judges_while_the_next_rollout_is_sampled(workdir, config, rewarded, monkeypatch):
+  real, sampling, calls = judge.Judge.judge, threading.Event(), []
+
+  def sampled(self, *args, **kwargs):
+    calls.append(args)
+    if len(calls) == 2:
+      sampling.set()
+    return real(self, *args, **kwargs)
+
+  monkeypatch.setattr(judge.Judge, "judge", sampled)
+  curves = judged_after(sampling, workdir, config, monkeypatch, steps=2, ahead=1)
+  failed = curves["reward/failed/consistent"][1]
+  assert failed[0] >= 1 and failed[1] == 0 and curves["train/loss"][0] == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_service_judges_while_the_reference_reads(workdir, config, rewarded, monkeypatch):
+  real, reading = rl.logprobs.make, threading.Event()
+
+  def make(graphdef, **how):
+    logps = real(graphdef, **how)
+    return lambda *args: reading.set() or logps(*args)
+
+  monkeypatch.setattr(rl.logprobs, "make", make)
+  config.rl.settings.rloo.kl = 0.01
+  curves = judged_after(reading, workdir, config, monkeypatch, steps=1, algorithm="rloo")
+  assert curves["reward/failed/consistent"][1][0] >= 1 and curves["train/loss"][0] == [1]
+
+
+def test_the_frozen_policy_is_asked_nothing_twice():
+  asked = []
+
+  def complete(chats, seed):
+    asked.append((chats, seed))
+    return [[types.SimpleNamespace(text=f"{chat} {seed} {len(asked)}")] for chat in chats]
+
+  ask = rl._kept(complete)
+  assert ask(["a", "b", "a"], 1) == ["a 1 1", "b 1 1", "a 1 1"]
+  assert ask(["c", "a"], 1) == ["c 1 2", "a 1 1"] and ask(["a"], 2) == ["a 2 3"]
+  assert ask(["b"], 1) == ["b 1 1"]
+  assert asked == [(["a", "b"], 1), (["c"], 1), (["a"], 2), ([], 1)]
+
+
 @pytest.mark.slow
 def test_the_policy_as_it_was_may_be_asked(workdir, config, rewarded, monkeypatch):
   replies = []
+  anew = lambda complete: (
+    lambda chats, attempt: [group[0].text for group in complete(chats, seed=attempt)]
+  )
+  monkeypatch.setattr(rl, "_kept", anew)
 
   def kept(completions, examples, grammar, ask):
     chat = [{"role": "user", "content": "Does it follow?"}]
