@@ -285,6 +285,10 @@ def decode_attention(
   R, tile = N // K, math.gcd(B, TILE)
   rows = -(-R // ROWS) * ROWS
   now = jnp.stack([layer, at])
+  if not interpret:
+    # Else the compiler copies small stacks of all layers to VMEM, for one of them, at each layer.
+    there = functools.partial(pltpu.with_memory_space_constraint, memory_space=pltpu.HBM)
+    prompts, answers, chunk = jax.tree.map(there, (prompts, answers, chunk))
   # A kv head's queries of a sample on registers of their own.
   q_BKrH = q_BNH.reshape(B, K, R, H).astype(jnp.float32) * H**-0.5
   q_BKrH = jnp.pad(q_BKrH, ((0, 0), (0, 0), (0, rows - R), (0, 0)))
