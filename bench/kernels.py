@@ -296,20 +296,26 @@ def decoding():
     some(1, rows, KV_HEADS, SIZE, T), some(1, rows, KV_HEADS, T, SIZE)
   )
   parts = kept(seats, prompt), number(seats), kept(B, answer), number(B), kept(B, chunk)
-  positions = KV_HEADS * (seats * prompt * group + B * (answer + chunk))
-  numbers = KV_HEADS * SIZE * (seats * prompt + B * (answer + chunk))
+  rows, numbers = HEADS // KV_HEADS, KV_HEADS * SIZE
+  flops = 4 * KV_HEADS * rows * SIZE
   blocks = prompt // decode.BLOCK, answer // decode.BLOCK
-  work = Work(
-    4 * positions * (HEADS // KV_HEADS) * SIZE,
-    2 * 2 * numbers,
-    seats * sum(blocks),
-    (seats, seats * blocks[0], seats * blocks[1], seats),
-  )
-  return (
-    decode.decode_attention,
-    (some(B, HEADS, SIZE), number(), *parts, number()),
-    {"decode_attention": work},
-  )
+  tiles = B // decode.TILE
+  works = {
+    "decode_prompts": Work(
+      flops * B * prompt,
+      4 * numbers * seats * prompt,
+      seats * blocks[0],
+      (seats, seats * blocks[0], seats),
+    ),
+    "decode_samples": Work(
+      flops * B * (answer + chunk),
+      4 * numbers * B * (answer + chunk),
+      tiles * blocks[1],
+      (tiles * blocks[1],),  # one block: it begins and ends with it
+    ),
+  }
+  given = (some(B, HEADS, SIZE), number(), *parts, number(), number(seats, group), number(B))
+  return decode.decode_attention, given, works
 
 
 def losses(chip, quick):
@@ -356,8 +362,8 @@ def main():
       title = f"{chip}, vision, {seen}"
       ours, splash = [table(f"{title}, {who}", rows) for who, rows in found.items()]
       ratios[chip][f"vision, {seen}"] = round(ours / splash, 3)
-    (found,) = schedule.measure(f"{__file__}:decoding", chip).values()
-    cycles, copies = found["cycles"], found["bytes_bound"]
+    found = schedule.measure(f"{__file__}:decoding", chip).values()
+    cycles, copies = (sum(r[name] for r in found) for name in ("cycles", "bytes_bound"))
     say(f"{f'{chip}, a token of decoding':<44}{cycles:>14,}{copies:>14,} to read keys and values")
     of_copies[chip] = round(cycles / copies, 3)
     if CHIPS[chip].cores == 1:  # the others' VMEM holds a part of the tokens at a time

@@ -114,7 +114,7 @@ def passes(whole, work):
   """
   grid = next((s for s in _all(whole) if s.loop and s.turns), None)
   # Where cores share the grid each has so many turns less; two turns more fill the pipeline.
-  share = max(1, round(work.steps / grid.turns)) if grid else 1
+  share = max(1, round(work.steps / max(grid.turns - 2, 1))) if grid else 1
   # The pipeline's own sections stand around the largest, which is the kernel's.
   body = max(grid.inner, key=lambda s: s.last - s.first, default=grid) if grid else whole
   asked = [s for s in _all(body) if s is not body and s.turns is None]
