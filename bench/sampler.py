@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
-OURS = {  # name: seats, samples of a prompt at a time, and what is done otherwise
-  "ours": dict(rows=8, together=0),
-  "ours, no refill": dict(rows=8, together=0, batches=True),
-  "ours, no sharing": dict(rows=64, together=1, alone=True),
-  "ours, int8": dict(rows=8, together=0, weights="int8"),
+OURS = {  # name: prompts answered at a time, more that wait for slots, what is done otherwise
+  "ours": dict(rows=8, spare=0.5),
+  "ours, no refill": dict(rows=8, spare=0.0, batches=True),
+  "ours, no sharing": dict(rows=64, spare=0.0, alone=True),
+  "ours, int8": dict(rows=8, spare=0.5, weights="int8"),
 }
 
 
@@ -155,8 +155,8 @@ def loaded(folder, **how):
   return c, nnx.split(model)[0], params
 
 
-def engine(c, graphdef, prompts, *, rows, together):
-  """The sampler with so many seats, and room for the longest of the prompts."""
+def engine(c, graphdef, prompts, *, rows, spare):
+  """The sampler of so many prompts at a time, and room for the longest of them."""
   import functools
 
   from cot_rm.data import packing
@@ -175,14 +175,14 @@ def engine(c, graphdef, prompts, *, rows, together):
     batch=functools.partial(packing.prompts, buckets=buckets),
     rows=rows,
     position_bytes=4 * c.kept_numbers,
-    room=Room(together=together),
+    room=Room(spare=spare),
   )
 
 
 def sample(made, params, prompts, lengths, *, batches=False, alone=False):
   """(samples, seconds, figures) of answers of these lengths to these prompts.
 
-  batches: a batch of questions, as many as there are seats, to its end before the next one;
+  batches: a batch of questions, as many as are answered at a time, to its end before the next one;
   alone: every answer has a prompt for itself.
   """
   from cot_rm.sampler import sampling
@@ -230,7 +230,7 @@ def gap(graphdef, params, made, prompts, groups):
   return {"gap_mean": float(off.mean()), "gap_max": float(off.max())}
 
 
-def ours(folder, quick, *, rows, together, weights="", **how):
+def ours(folder, quick, *, rows, spare, weights="", **how):
   import jax
 
   from cot_rm import sharding
@@ -239,9 +239,7 @@ def ours(folder, quick, *, rows, together, weights="", **how):
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c, graphdef, whole = loaded(folder)
   params = Weights(weights, sharding.make_mesh({"data": 1}, jax.devices()[:1]), {})(whole)
-  made = engine(
-    c, graphdef, prompts * (rows if how.get("alone") else 1), rows=rows, together=together
-  )
+  made = engine(c, graphdef, prompts, rows=rows, spare=spare)
   longest = np.full_like(lengths, 2)
   longest[0, 0] = lengths.max()  # the shapes follow from the longest answer
   sample(made, params, prompts, longest, **how)
