@@ -1,6 +1,7 @@
 """The smallest run of configs/heart.py, and a workdir in which its world and its SFT are done."""
 
 import shutil
+import zlib
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ from etils import epath
 from flax import nnx
 
 from configs import heart
-from cot_rm import checkpoint, sharding, stages
+from cot_rm import checkpoint, rewards, sharding, stages
 
 ROWS = 4  # of every program: stages that ask the same share one
 
@@ -90,3 +91,13 @@ def same(parameters):
       np.testing.assert_array_equal(value, b[name], err_msg=name)
 
   return compare
+
+
+def by_chance(completions, examples, grammar, ask):
+  """A reward that a random model gets half of the time."""
+  return [float(zlib.crc32(completion.text.encode()) % 2) for completion in completions]
+
+
+@pytest.fixture
+def rewarded(monkeypatch):
+  monkeypatch.setitem(rewards.REWARDS, "accuracy", by_chance)
