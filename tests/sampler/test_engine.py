@@ -294,3 +294,25 @@ def test_the_memory_says_how_many_sit_and_the_samples_stay_the_same(run):
     np.testing.assert_array_equal(a.tokens, b.tokens)
   with pytest.raises(ValueError, match=rf"{PROMPTS[2].id!r}.*{seat:,} bytes.*sampler.memory"):
     run(PROMPTS[2:], [1], n=2, memory=seat - 1)
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_sampled(run):
+  short = POSITION * (16 + 2 * (12 + 4))
+  run.engine(3, 0, short, 0.5).report()
+  with pytest.raises(ValueError, match=PROMPTS[2].id):
+    run(PROMPTS, [1, 2, 3], n=2, memory=short)  # the first two could be answered
+  assert run.engine(3, 0, short, 0.5).report().prompts == 0
+
+
+def test_what_a_shape_takes_is_said_once(run, caplog):
+  memory = POSITION * (32 + 2 * (12 + 4))
+  with caplog.at_level("INFO"):
+    run.engine(3, 0, memory, 0.5)._told.clear()
+    for _ in range(2):
+      run(PROMPTS[2:], [1], n=2, memory=memory)
+  said = [r.getMessage() for r in caplog.records if "keys and values" in r.getMessage()]
+  size = f"{memory / 1e6:,.1f}"
+  assert said == [
+    f"sampler: 1 prompts of 32 tokens and 2 answers of 12 at a time, contexts of 44: {size} of "
+    f"{size} MB of keys and values"
+  ]
