@@ -98,7 +98,6 @@ def ours(folder, quick):
   from cot_rm import optim, sharding, train
   from cot_rm.algorithms import grpo, masked
   from cot_rm.data import packing
-  from cot_rm.models import logprobs
 
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c, graphdef, params = sampler.loaded(folder, remat=True)
@@ -132,7 +131,7 @@ def ours(folder, quick):
   few[0, 0] = lengths.max()
   sample = lambda lengths: sampler.sample(made, state.params, prompts, lengths)[0]
   batch = packed(sample(few))
-  logps = logprobs.make(graphdef, masked=True).lower(reference, batch).compile()
+  logps = train.make_logps(graphdef, accumulate=len(prompts)).lower(reference, batch).compile()
   batch = dataclasses.replace(batch, ref_logps=batch.old_logps)
   update = step.lower(state, batch, rate(1)).compile()
 

@@ -3,6 +3,7 @@
 B sequences, T tokens.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -89,6 +90,23 @@ def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
     return TrainState(state.step + 1, params, opt_state), {**metrics, "train/grad_norm": norm}
 
   return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
+
+
+def make_logps(graphdef, *, accumulate=1):
+  """`(params, batch) -> f32[B, T]`, compiled: log-probabilities of the tokens that count.
+
+  accumulate: as of a step, slices of the batch that go through the model one after the other; fewer
+    where its prompts (or rows) do not divide into so many.
+  """
+
+  def logps(params, batch):
+    of = lambda part: logprobs.of(nnx.merge(graphdef, params), part, masked=True)
+    count = math.gcd(units(batch), accumulate)
+    if count == 1:
+      return of(batch)
+    return whole(jax.lax.map(of, slices(batch, count)), units(batch))
+
+  return jax.jit(logps)
 
 
 def _accumulated(gradient, params, batch, weights_BT, count, shardings):

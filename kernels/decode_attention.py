@@ -241,12 +241,12 @@ def _kept(kept, count, size, place):
 def _cost(q, *parts):
   """Of one layer, all positions read: it is the most that there may be to do."""
   arrays = [x for kept in parts for x in kept if x is not None]
-  rows = q.size // q.shape[-1]
-  pairs = sum(rows // len(kept.keys[0]) * kept.keys.shape[-1] * len(kept.keys[0]) for kept in parts)
+  rows, H = q.size // q.shape[-1], q.shape[-1]  # those of a part are shared by all that it has
+  pairs = sum(rows * kept.keys.shape[-1] for kept in parts)
   return pl.CostEstimate(
-    flops=4 * pairs * q.shape[-1],
+    flops=4 * pairs * H,
     transcendentals=pairs,
-    bytes_accessed=sum(x.nbytes // len(x) for x in arrays) + 2 * q.nbytes,
+    bytes_accessed=sum(x.nbytes // x.shape[0] for x in arrays) + 2 * q.nbytes,
   )
 
 

@@ -313,6 +313,17 @@ def test_a_slice_holds_whole_groups_with_their_prompts_and_pictures():
   np.testing.assert_array_equal(train.whole(parts.tokens, 16), batch.tokens)
 
 
+@pytest.mark.parametrize("accumulate", [4, 6])
+def test_log_probabilities_in_slices_are_those_of_the_whole_batch(accumulate):
+  """Six do not divide 16 prompts: two do."""
+  batch = laid(asked(), "groups")
+  graphdef, params = nnx.split(qwen2_5_vl.Model(CONFIG, rngs=nnx.Rngs(0)))
+  whole = train.make_logps(graphdef)(params, batch)
+  parts = train.make_logps(graphdef, accumulate=accumulate)(params, batch)
+  assert np.abs(whole).max() > 1
+  np.testing.assert_allclose(parts, whole, atol=2e-5)
+
+
 def test_rows_that_do_not_divide_name_the_knob():
   with pytest.raises(ValueError, match="16 prompts .* 5 equal slices: .*accumulate"):
     train.slices(laid(asked(), "groups"), 5)

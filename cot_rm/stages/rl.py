@@ -28,7 +28,6 @@ from cot_rm import (
 from cot_rm.algorithms import ALGORITHMS, clipped, correction, masked, returns
 from cot_rm.benchmarks import pairs
 from cot_rm.data import hard, packing, pipeline, sources
-from cot_rm.models import logprobs
 from cot_rm.sampler import sampling
 
 
@@ -70,7 +69,7 @@ def run(config, workdir, name):
     weigh=functools.partial(masked.weights, how=settings.aggregate, length=settings.max_tokens),
     accumulate=knobs.accumulate,
   )
-  logps = logprobs.make(policy.graphdef, masked=True)
+  logps = train.make_logps(policy.graphdef, accumulate=knobs.accumulate)
   data = _questions(config, workdir, knobs, policy)
 
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)

@@ -140,7 +140,7 @@ def test_its_pictures_have_a_bound_of_their_own(workdir, config, monkeypatch):
 
 
 def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewarded, monkeypatch):
-  real = rl.logprobs.make
+  real = rl.train.make_logps
 
   def blind(graphdef, **how):
     logps = real(graphdef, **how)
@@ -149,7 +149,7 @@ def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewar
       dataclasses.replace(batch, prompts=dataclasses.replace(batch.prompts, pictures=None)),
     )
 
-  monkeypatch.setattr(rl.logprobs, "make", blind)
+  monkeypatch.setattr(rl.train, "make_logps", blind)
   with pytest.raises(RuntimeError, match="rl: blanking the pictures .* does not see them"):
     rl.run(config, workdir, "rl")
 

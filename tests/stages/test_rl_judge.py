@@ -74,13 +74,13 @@ def test_a_service_judges_while_the_next_rollout_is_sampled(workdir, config, rew
 
 @pytest.mark.slow
 def test_a_service_judges_while_the_reference_reads(workdir, config, rewarded, monkeypatch):
-  real, reading = rl.logprobs.make, threading.Event()
+  real, reading = rl.train.make_logps, threading.Event()
 
   def make(graphdef, **how):
     logps = real(graphdef, **how)
     return lambda *args: reading.set() or logps(*args)
 
-  monkeypatch.setattr(rl.logprobs, "make", make)
+  monkeypatch.setattr(rl.train, "make_logps", make)
   config.rl.settings.rloo.kl = 0.01
   curves = judged_after(reading, workdir, config, monkeypatch, steps=1, algorithm="rloo")
   assert curves["reward/failed/consistent"][1][0] >= 1 and curves["train/loss"][0] == [1]
