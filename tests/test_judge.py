@@ -140,8 +140,10 @@ def coin(text, task):
 
 @pytest.mark.parametrize("both_orders", [True, False])
 def test_votes_that_cannot_change_a_majority_are_left_out_and_counted(
-  judge, monkeypatch, both_orders
+  tiny_folder, monkeypatch, both_orders
 ):
+  # Two votes of a prompt at a time: others wait when it is decided.
+  judge = cot_rm.load(tiny_folder, buckets=BUCKETS, rows=4, sampler=dict(together=2, chunk=8))
   monkeypatch.setattr(prompts.get("brief"), "parse", coin)
   examples = list(shapes.examples(shapes.World(), "check", count=4))
   asked = dict(grammar="brief", votes=7, temperature=1.0, max_tokens=8, both_orders=both_orders)
