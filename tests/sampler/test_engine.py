@@ -192,10 +192,9 @@ def test_however_many_seats_and_slots_there_are_the_samples_are_the_same(run):
       np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
 
 
-@pytest.mark.parametrize("rows", [4, 3])
-def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run, rows):
-  """Four shares of eight slots and of eight seats; of six slots none can be made."""
-  graphdef, params = parts
+def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run):
+  """Four shares of eight slots and of eight seats."""
+  rows, (graphdef, params) = 4, parts
   prompts, seeds = PROMPTS * 2, range(6)
   limits = np.random.default_rng(0).integers(1, 13, (6, 3))
   asked = dict(n=3, rows=rows, together=2, limits=limits)
