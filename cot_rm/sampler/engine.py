@@ -318,11 +318,13 @@ class _Run:
   def _grow(self, watch, enough):
     """A chunk of tokens for every slot; how many prompts have all their answers with it."""
     s, done, began = self.slots, 0, time.monotonic()
+    # A device may still read what it was given when another's tokens are here: it gets copies.
+    seats, slots = jax.tree.map(np.copy, (self.at, s))
     self.memory, chunk = self.engine._write(
       self.params,
       self.memory,
-      sharding.join(self.at),
-      sharding.join(s),
+      sharding.join(seats),
+      sharding.join(slots),
       sampling=self.sampling,
       size=self.engine.room.chunk,
     )

@@ -192,9 +192,10 @@ def test_however_many_seats_and_slots_there_are_the_samples_are_the_same(run):
       np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
 
 
-def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run):
-  """Four shares of eight slots and of eight seats."""
-  rows, (graphdef, params) = 4, parts
+@pytest.mark.parametrize("rows", [4, 3])
+def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run, rows):
+  """Four shares of eight slots and of eight seats; of six slots none can be made."""
+  graphdef, params = parts
   prompts, seeds = PROMPTS * 2, range(6)
   limits = np.random.default_rng(0).integers(1, 13, (6, 3))
   asked = dict(n=3, rows=rows, together=2, limits=limits)
@@ -293,6 +294,29 @@ def test_the_memory_says_how_many_sit_and_the_samples_stay_the_same(run):
     np.testing.assert_array_equal(a.tokens, b.tokens)
   with pytest.raises(ValueError, match=rf"{PROMPTS[2].id!r}.*{seat:,} bytes.*sampler.memory"):
     run(PROMPTS[2:], [1], n=2, memory=seat - 1)
+
+
+def test_what_a_program_was_given_stays_as_it_was(parts):
+  """Devices may still read it when the host notes what has become of the slots."""
+  made = engine.Engine(
+    parts[0],
+    stop_ids=(),
+    banned_ids=BANNED,
+    buckets=BUCKETS,
+    batch=functools.partial(packing.prompts, buckets=BUCKETS),
+    rows=1,
+    room=room.Room(chunk=4),
+  )
+  given, write = [], made._write
+
+  def noted(params, memory, *at, **how):
+    given.append((at, jax.tree.map(np.copy, at)))
+    return write(params, memory, *at, **how)
+
+  made._write = noted
+  made(parts[1], PROMPTS[:1] * 3, range(3), n=2, sampling=WARM)
+  assert len(given) == 9
+  jax.tree.map(np.testing.assert_array_equal, *zip(*given, strict=True))
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_sampled(run):
