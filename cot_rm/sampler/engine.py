@@ -187,7 +187,7 @@ class _Run:
     self.seats = [None] * self.R
     self.growing = [None] * self.B
     self.turns = 0
-    self.at = programs.Seats(
+    self.seated = programs.Seats(
       mask_RS=np.zeros((self.R, length), bool),
       slot_RG=np.full((self.R, self.G), self.B, np.int32),
     )
@@ -243,7 +243,7 @@ class _Run:
         self.seats[r] = _Seat(at, self.turns, waiting=list(range(self.n))[::-1])
         self.turns += 1
         # A prompt's last token is the first that each of its samples reads.
-        self.at.mask_RS[r] = np.arange(self.S) < len(self.prompts[at].tokens) - 1
+        self.seated.mask_RS[r] = np.arange(self.S) < len(self.prompts[at].tokens) - 1
 
   def _free_seats(self):
     """Seats that are free, in such an order that shares of the devices fill alike."""
@@ -293,14 +293,14 @@ class _Run:
       free = np.flatnonzero(~self.slots.live_B[slots : slots + self.B // self.shares])
       for b, (r, g) in zip(free, self._waiting(seats), strict=False):
         self._sit(slots + b, r, g)
-        self.at.slot_RG[r, g] = b
+        self.seated.slot_RG[r, g] = b
         self.slots.place_B[slots + b] = (r - seats) * self.G + g
 
   def _waiting(self, first):
     """The seat and the place of each sample that waits, on a share of the devices, in turn."""
     some = range(first, first + self.R // self.shares)
     for r in sorted((r for r in some if self.seats[r]), key=lambda r: self.seats[r].turn):
-      for g in np.flatnonzero(self.at.slot_RG[r] == self.B):
+      for g in np.flatnonzero(self.seated.slot_RG[r] == self.B):
         if self.seats[r].waiting:
           yield r, g
 
@@ -319,7 +319,7 @@ class _Run:
     """A chunk of tokens for every slot; how many prompts have all their answers with it."""
     s, done, began = self.slots, 0, time.monotonic()
     # A device may still read what it was given when another's tokens are here: it gets copies.
-    seats, slots = jax.tree.map(np.copy, (self.at, s))
+    seats, slots = jax.tree.map(np.copy, (self.seated, s))
     self.memory, chunk = self.engine._write(
       self.params,
       self.memory,
@@ -385,6 +385,6 @@ class _Run:
 
   def _free(self, b):
     one = self.growing[b]
-    self.at.slot_RG[one.seat, one.place] = self.B
+    self.seated.slot_RG[one.seat, one.place] = self.B
     self.slots.live_B[b], self.slots.age_B[b], self.slots.place_B[b] = False, 0, 0
     self.growing[b] = None
