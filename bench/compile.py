@@ -120,16 +120,14 @@ def training(place, what):
   return step.lower(place.laid(state), batch, 1e-5)
 
 
-def sampling(place, what):
-  """The sampler's reading of prompts, or its writing of a chunk, lowered."""
+def programs_of(place):
+  """(parameters, read, write): the sampler's programs, and shapes of bfloat16 weights for them."""
   import jax
   import jax.numpy as jnp
-  import numpy as np
 
   from cot_rm import train
-  from cot_rm.models import attention, qwen2_5_vl
+  from cot_rm.models import qwen2_5_vl
   from cot_rm.sampler import programs
-  from cot_rm.sampler import sampling as draw
 
   c = place.config
   graphdef, params = train.abstract(lambda rngs: qwen2_5_vl.Model(c, rngs=rngs, dtype=jnp.bfloat16))
@@ -142,23 +140,46 @@ def sampling(place, what):
     piece=PIECE,
     stacked=True,
   )
-  if what == "prefill":
-    return read.lower(params, place.batch(TOKENS))
-  B = ROWS * GROUP
-  kept = functools.partial(attention.empty_kept, ROWS, c.num_kv_heads, c.head_dim)
+  return params, read, write
+
+
+def decoding(place, *, seats, group, prompt, room, chunk):
+  """The writing of a chunk, tokens of `group` answers to each of `seats` prompts, lowered.
+
+  room: tokens that an answer may have.
+  """
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from cot_rm.models import attention
+  from cot_rm.sampler import programs
+  from cot_rm.sampler import sampling as draw
+
+  params, _, write = programs_of(place)
+  c, B = place.config, seats * group
+  kept = functools.partial(attention.empty_kept, seats, c.num_kv_heads, c.head_dim)
   memory = jax.eval_shape(
     lambda: programs.empty(
-      kept(TOKENS, jnp.bfloat16, layers=(c.num_layers,)), seats=ROWS, slots=B, parts=(ROOM,)
+      kept(prompt, jnp.bfloat16, layers=(c.num_layers,)), seats=seats, slots=B, parts=(room,)
     )
   )
-  rows = place.layout(None, "batch", "kv_heads")
+  rows = place.layout(None, *attention.KEPT)
   memory = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), memory)
   slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 7)
   slots = slots._replace(seed_B=np.zeros(B, np.uint32))
   slots = jax.tree.map(lambda x: place.shape(x.dtype, *x.shape), slots)
-  seats = programs.Seats(place.shape("bool", ROWS, TOKENS), place.shape("int32", ROWS, GROUP))
-  how = draw.Sampling(temperature=1.0, max_tokens=ROOM)
-  return write.lower(params, memory, seats, slots, sampling=how, size=CHUNK)
+  at = programs.Seats(place.shape("bool", seats, prompt), place.shape("int32", seats, group))
+  how = draw.Sampling(temperature=1.0, max_tokens=room)
+  return write.lower(params, memory, at, slots, sampling=how, size=chunk)
+
+
+def sampling(place, what):
+  """The sampler's reading of prompts, or its writing of a chunk, lowered."""
+  if what == "decode":
+    return decoding(place, seats=ROWS, group=GROUP, prompt=TOKENS, room=ROOM, chunk=CHUNK)
+  params, read, _ = programs_of(place)
+  return read.lower(params, place.batch(TOKENS))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,64 +6,40 @@ Needs no TPU: libtpu compiles the program that makes a chunk of tokens of 64 ans
 8 questions of 1,024 tokens, room for 512 in each, bfloat16. Bytes that must move for a token of
 each: the decoder and the head once, the questions' keys and values once, the answers' own, half of
 their room on average. Bytes moved are those of HBM that the compiled program reads and writes, its
-work between chunks shared out; cycles are the compiler's own estimate. --quick: the tiny preset.
+work between chunks shared out; cycles are the compiler's own estimate. Of several chips all is one
+chip's. --quick: the tiny preset.
 """
 
-import functools
 import json
 import sys
 import time
 from pathlib import Path
 
 import apart
+import compile as pod
 import hlo
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 SEATS, GROUP, PROMPT, ANSWER = 8, 8, 1024, 512
-CASES = [("3b", "v5e"), ("3b", "v6e"), ("7b", "v6e")]  # the 7b's weights alone fill a v5e
+# Several chips share weights, keys and values over "tensor": the 7b's weights alone fill a v5e.
+CASES = [("3b", "v5e:1x1"), ("7b", "v5e:2x2"), ("3b", "v6e:1x1"), ("7b", "v6e:1x1")]
+RULES = {axis: "tensor" for axis in ("vocab", "heads", "kv_heads", "mlp")}
 
 
-def compiled(c, chip, chunk):
-  """The program of `chunk` tokens, as the engine makes it for a TPU."""
-  import jax
-  import jax.numpy as jnp
-  import numpy as np
-  from flax import nnx
-
+def compiled(c, topology, chunk):
+  """(the program of `chunk` tokens, as the engine makes it for TPUs; how many chips it is for)."""
+  from cot_rm import sharding
   from cot_rm.kernels import chips
-  from cot_rm.models import attention, qwen2_5_vl
-  from cot_rm.sampler import programs, sampling
 
-  shapes = lambda: jax.tree.map(
-    lambda x: x.astype(jnp.bfloat16), nnx.state(qwen2_5_vl.Model(c, rngs=nnx.Rngs(0)))
-  )
-  graphdef, _ = nnx.split(
-    nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0), dtype=jnp.bfloat16))
-  )
-  *_, write = programs.make(
-    graphdef,
-    stop_ids=(c.eos_token_id,),
-    banned_ids=(c.image_token_id, c.video_token_id),
-    watched_ids=(),
-    stacked=True,
-  )
-
-  def memory():
-    kept = functools.partial(attention.empty_kept, SEATS, c.num_kv_heads, c.head_dim)
-    read = kept(PROMPT, jnp.bfloat16, layers=(c.num_layers,))
-    return programs.empty(read, seats=SEATS, slots=SEATS * GROUP, parts=(ANSWER,))
-
-  B = SEATS * GROUP
-  slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 7)
-  slots = slots._replace(seed_B=np.zeros(B, np.uint32))
-  seats = programs.Seats(np.zeros((SEATS, PROMPT), bool), np.zeros((SEATS, GROUP), np.int32))
-  given = jax.eval_shape(shapes), jax.eval_shape(memory), seats, slots
-  how = sampling.Sampling(temperature=1.0, max_tokens=ANSWER)
-  layout = chips.one(chip)
-  with jax.set_mesh(layout.mesh):
-    return write.lower(*chips.on(layout, given), sampling=how, size=chunk).compile()
+  how = {"chips_per_host_bounds": [1, 1, 1]} if topology.endswith(":1x1") else {}
+  mesh = sharding.make_mesh({"tensor": -1}, chips.devices(topology, **how))
+  with sharding.use(mesh, RULES):
+    lowered = pod.decoding(
+      pod.Place(c, mesh, RULES), seats=SEATS, group=GROUP, prompt=PROMPT, room=ANSWER, chunk=chunk
+    )
+    return lowered.compile(), mesh.size
 
 
 def needed(c):
@@ -75,22 +51,22 @@ def needed(c):
   return 2 * (weights + c.kept_numbers * positions)
 
 
-def measure(preset, chip, chunk):
+def measure(preset, topology, chunk):
   from cot_rm.kernels.chips import CHIPS
   from cot_rm.models import qwen2_5_vl
 
   c = qwen2_5_vl.PRESETS[preset]
   start = time.perf_counter()
-  program = compiled(c, chip, chunk)
+  program, count = compiled(c, topology, chunk)
   seconds = time.perf_counter() - start
   memory, text = program.memory_analysis(), hlo.Program(program.as_text())
-  moved, sheet = text.moved(), CHIPS[chip]
+  moved, sheet = text.moved(), CHIPS[topology.partition(":")[0]]
   return {
     "compile_s": seconds,
-    "needed": needed(c),
+    "needed": needed(c) / count,
     "moved": moved.bytes / chunk,
     "cycles": moved.cycles / chunk,
-    "bound_cycles": needed(c) / sheet.bandwidth * sheet.clock,
+    "bound_cycles": needed(c) / count / sheet.bandwidth * sheet.clock,
     "arguments": memory.argument_size_in_bytes,
     "temp": memory.temp_size_in_bytes,
   }
@@ -102,17 +78,17 @@ def main():
   args = parser.parse_args()
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   heads = ("needed, MB", "moved, MB", "ratio", "cycles", "bound", "args, GB", "temp, GB", "compile")
-  say(f"{'':<10}" + "".join(f"{head:>13}" for head in heads))
+  say(f"{'':<14}" + "".join(f"{head:>13}" for head in heads))
   found = {}
-  for preset, chip in [("tiny", "v5e")] if args.quick else CASES:
-    r = measure(preset, chip, args.chunk)
+  for preset, topology in [("tiny", "v5e:1x1")] if args.quick else CASES:
+    r = measure(preset, topology, args.chunk)
     r["ratio"] = r["moved"] / r["needed"]
     say(
-      f"{preset + ' ' + chip:<10}{r['needed'] / 1e6:>13,.1f}{r['moved'] / 1e6:>13,.1f}"
+      f"{preset + ' ' + topology:<14}{r['needed'] / 1e6:>13,.1f}{r['moved'] / 1e6:>13,.1f}"
       f"{r['ratio']:>13.3f}{r['cycles']:>13,.0f}{r['bound_cycles']:>13,.0f}"
       f"{r['arguments'] / 1e9:>13.2f}{r['temp'] / 1e9:>13.2f}{r['compile_s']:>11.0f} s"
     )
-    found[f"{preset} {chip}"] = {k: round(v, 3) for k, v in r.items()}
+    found[f"{preset} {topology}"] = {k: round(v, 3) for k, v in r.items()}
   say(json.dumps(found))
 
 

@@ -27,6 +27,7 @@ ROWS = 8  # of a register: a sample's heads of a kv head are padded to them
 MASKED = -1e30
 LOWEST = -1e29  # where a row's highest score begins
 TILE = 8  # samples at a time, at most
+SMALL = 32 << 20  # bytes of a stack of layers
 
 
 class Kept(NamedTuple):
@@ -238,6 +239,15 @@ def _kept(kept, count, size, place):
   return out
 
 
+def _in_hbm(x):
+  """A stack of all layers where a kernel is to read it.
+
+  Else one that just fits VMEM is copied there whole at each layer, for the one that is read. A
+  small one the compiler may keep in VMEM for all layers, and would have to copy out.
+  """
+  return pltpu.with_memory_space_constraint(x, pltpu.HBM) if x.nbytes > SMALL else x
+
+
 def _cost(q, *parts):
   """Of one layer, all positions read: it is the most that there may be to do."""
   arrays = [x for kept in parts for x in kept if x is not None]
@@ -286,9 +296,7 @@ def decode_attention(
   rows = -(-R // ROWS) * ROWS
   now = jnp.stack([layer, at])
   if not interpret:
-    # Else the compiler copies small stacks of all layers to VMEM, for one of them, at each layer.
-    there = functools.partial(pltpu.with_memory_space_constraint, memory_space=pltpu.HBM)
-    prompts, answers, chunk = jax.tree.map(there, (prompts, answers, chunk))
+    prompts, answers, chunk = jax.tree.map(_in_hbm, (prompts, answers, chunk))
   # A kv head's queries of a sample on registers of their own.
   q_BKrH = q_BNH.reshape(B, K, R, H).astype(jnp.float32) * H**-0.5
   q_BKrH = jnp.pad(q_BKrH, ((0, 0), (0, 0), (0, rows - R), (0, 0)))
