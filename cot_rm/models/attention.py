@@ -190,7 +190,7 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at,
       several those of which no row needs any are not read: decoding is bound by what it reads.
     age_B: how many of an answer's positions count.
     chunk: of the chunk that is being made; at: the last that counts.
-    seating: whose samples they are.
+    seating: whose samples they are; see `shared_attention`.
 
   Returns:
     [B, 1, N * H].
@@ -198,7 +198,8 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at,
   if sharding.platform() == "tpu":
     return _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, seating)
   prompts, answers, chunk = layers.of_layer((prompts, answers, chunk), layer)
-  B, C, P = len(age_B), chunk[0].shape[-1], answers[0][0].shape[-1]
+  B, C = len(age_B), chunk[0].shape[-1]
+  P = answers[0][0].shape[-1] if answers else 0
   new_B1C = jnp.broadcast_to(jnp.arange(C) <= at, (B, 1, C))
   old_B1P = lambda i: (i * P + jnp.arange(P)[None] < age_B[:, None])[:, None]
 
@@ -206,8 +207,8 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at,
     own = [(*part, old_B1P(i)) for i, part in enumerate(answers[:count])]
     return shared_attention(q_B1NH, prompts, mask_QS, *own, (*chunk, new_B1C), seating=seating)
 
-  if len(answers) == 1:
-    return over(1)
+  if len(answers) <= 1:
+    return over(len(answers))
   counts = range(len(answers) + 1)
   return jax.lax.switch(-(-age_B.max() // P), [functools.partial(over, n) for n in counts])
 
@@ -218,9 +219,14 @@ def _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, a
     layer = 0
     prompts, answers, chunk = jax.tree.map(lambda x: x[None], (prompts, answers, chunk))
   kernel, kept = decode_attention_kernel.decode_attention, decode_attention_kernel.Kept
-  own = lambda q, i, now, prompts, length, answers, age, chunk, *seating: kernel(
-    q, i, kept(*prompts), length, kept(*answers), age, kept(*chunk), now, *seating
-  )
+
+  def own(q_BNH, i, now, prompts, length_Q, answers, age_B, chunk, *seated):
+    sample_B = jnp.arange(len(q_BNH), dtype=jnp.int32)
+    seated = seated or (sample_B.reshape(len(length_Q), -1), sample_B)
+    held = kept(*prompts), length_Q, kept(*answers), age_B, kept(*chunk)
+    return kernel(q_BNH, i, *held, now, *seated)
+
+  seated = () if seating is None else zip(seating, (("batch", None), ("batch",)), strict=True)
   o_BNH = sharding.by_shares(
     own,
     (q_B1NH[:, 0], ("batch", "heads", None)),
@@ -231,8 +237,7 @@ def _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, a
     (answers, KEPT),
     (age_B, ("batch",)),
     (chunk, KEPT),
-    (seating.sample_QG, ("batch", None)),
-    (seating.place_B, ("batch",)),
+    *seated,
   )
   return o_BNH.reshape(len(q_B1NH), 1, -1)
 

@@ -183,10 +183,12 @@ class _Run:
     # Devices have seats and slots of their own: a sample is made where its prompt is.
     self.shares = 1 if self.B % shares else shares
     self.read_at_once = max(rows // 4 // unit, 1) * unit
-    engine.tell(self.R, self.B, self.S, sum(self.parts), room.bytes(rows, **shape))
+    engine.tell(self.R, self.B, self.S, sampling.max_tokens, room.bytes(rows, **shape))
     self.seats = [None] * self.R
     self.growing = [None] * self.B
     self.turns = 0
+    # No seat to spare: a slot is a place of its own seat, and what sits where need not be told.
+    self.fixed = self.R * self.G == self.B
     self.seated = programs.Seats(
       mask_RS=np.zeros((self.R, length), bool),
       slot_RG=np.full((self.R, self.G), self.B, np.int32),
@@ -289,6 +291,12 @@ class _Run:
 
   def _start(self):
     """Samples that wait into slots that are free."""
+    if self.fixed:
+      for b in np.flatnonzero(~self.slots.live_B):
+        r, g = divmod(b, self.G)
+        if self.seats[r] and self.seats[r].waiting:
+          self._sit(b, r, g)
+      return
     for seats, slots in zip(self._firsts(self.R), self._firsts(self.B), strict=True):
       free = np.flatnonzero(~self.slots.live_B[slots : slots + self.B // self.shares])
       for b, (r, g) in zip(free, self._waiting(seats), strict=False):
@@ -320,6 +328,8 @@ class _Run:
     s, done, began = self.slots, 0, time.monotonic()
     # A device may still read what it was given when another's tokens are here: it gets copies.
     seats, slots = jax.tree.map(np.copy, (self.seated, s))
+    if self.fixed:
+      seats, slots = seats._replace(slot_RG=None), slots._replace(place_B=None)
     self.memory, chunk = self.engine._write(
       self.params,
       self.memory,

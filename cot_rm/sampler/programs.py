@@ -39,14 +39,15 @@ class Slots(NamedTuple):
   left_B: np.ndarray  # i32: tokens that it may still have
   seed_B: np.ndarray  # u32: of the sample's prompt
   sample_B: np.ndarray  # i32: which sample of its prompt it is
-  place_B: np.ndarray  # i32: where it sits, see attention.Seating
+  place_B: np.ndarray | None  # i32: where it sits, see attention.Seating; None: see Seats
 
 
 class Seats(NamedTuple):
   """What every seat is at when a chunk begins; the host keeps it."""
 
   mask_RS: np.ndarray  # bool: the positions of its prompt, but for the last
-  slot_RG: np.ndarray  # i32: the slot of the sample at each place, B where there is none
+  slot_RG: np.ndarray | None  # i32: the slot of the sample at each place, B where there is none;
+  # None, and place_B too: place g of seat r is slot r * G + g
 
 
 class Chunk(NamedTuple):
@@ -129,9 +130,11 @@ def _write(
   listed = isinstance(memory.prompts, list)
   blocks = layers.unstacked(model.layers) if listed else model.layers
   B, C = len(slots.token_B), size
-  keys = jax.tree.leaves(memory.answers)[0]
-  *lead, _, K, H, P = keys.shape
+  keys = jax.tree.leaves(memory.prompts)[0]
+  *lead, _, K, H, _ = keys.shape
   stop = np.array(stop_ids, np.int32)
+  seated = seats.slot_RG is not None
+  seating = attention.Seating(seats.slot_RG, slots.place_B) if seated else None
   keys_B = jax.vmap(lambda seed, g: jax.random.fold_in(jax.random.key(seed), g))(
     slots.seed_B, slots.sample_B
   )
@@ -156,7 +159,7 @@ def _write(
       slots.age_B,
       chunk,
       t,
-      attention.Seating(seats.slot_RG, slots.place_B),
+      seating,
     )
     new = pick(x_BD, jax.vmap(jax.random.fold_in)(keys_B, age_B), done_B)
     put = lambda room, new: jax.lax.dynamic_update_index_in_dim(room, new, t, axis=1)
@@ -185,7 +188,11 @@ def _write(
     _, _, chunk, _, out = jax.lax.while_loop(more, step, carry)
 
     def grown(parts, new):
-      return [attention.put_chunk(part, slots.age_B - i * P, new) for i, part in enumerate(parts)]
+      firsts = np.cumsum([0, *(part[0].shape[-1] for part in parts)])
+      return [
+        attention.put_chunk(part, slots.age_B - first, new)
+        for part, first in zip(parts, firsts, strict=False)
+      ]
 
     answers = list(map(grown, memory.answers, chunk)) if listed else grown(memory.answers, chunk)
   return memory._replace(answers=answers), sharding.rows(out)
@@ -198,25 +205,28 @@ def _pick(head_VD, x_BD, keys_B, done_B, **how):
   quarter, half, three quarters or all of the slots, as many as are not done.
   """
   B = len(done_B)
-  order_B = jnp.argsort(done_B)  # stable: those that are not done come first
 
-  def some(size):
-    rows = order_B[:size]
-    logits_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD[rows], preferred_element_type=jnp.float32)
+  def every(x_BD, keys_B):
+    logits_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD, preferred_element_type=jnp.float32)
     # Words are where their part of the head is; then a device draws for its own rows alone.
     for words in ("vocab", None):
       logits_VB = sharding.lay(logits_VB, words, "batch")
-    found = draw.pick(logits_VB, keys_B[rows], **how)
-    spread = lambda new: jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
-    return jax.tree.map(spread, found)
+    return draw.pick(logits_VB, keys_B, **how)
 
   def enough(parts):
+    order_B = jnp.argsort(done_B)  # stable: those that are not done come first
+
+    def some(size):
+      rows = order_B[:size]
+      spread = lambda new: jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
+      return jax.tree.map(spread, every(x_BD[rows], keys_B[rows]))
+
     sizes = [B * k // parts for k in range(1, parts + 1)]
     first = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the first that all of them fit in
     return jax.lax.switch(first, [functools.partial(some, size) for size in sizes])
 
   alone = jax.sharding.get_abstract_mesh().size <= 1
   parts = math.gcd(4, B // ALIKE) if alone and B % ALIKE == 0 else 1
-  return jax.lax.platform_dependent(
-    cpu=functools.partial(enough, parts), default=functools.partial(some, B)
-  )
+  if sharding.platform() != "cpu" or parts == 1:
+    return every(x_BD, keys_B)
+  return enough(parts)

@@ -35,9 +35,14 @@ class Room:
         raise ValueError(f"config.sampler.{name} is {getattr(self, name)!r}")
 
   def parts(self, answer):
-    """Sizes of the parts in which an answer's positions are held: whole chunks, all alike."""
-    chunks = -(-answer // self.chunk)
-    each = -(-chunks // (PARTS if jax.default_backend() == "cpu" else ELSEWHERE))
+    """Sizes of the parts in which an answer's positions are held: whole chunks, all alike.
+
+    Nobody reads an answer's last chunk again: of a short answer nothing is held. A kernel wants
+    parts of its own measure, which is that of the whole answer.
+    """
+    most, last = (PARTS, 1) if jax.default_backend() == "cpu" else (ELSEWHERE, 0)
+    chunks = -(-answer // self.chunk) - last
+    each = max(-(-chunks // most), 1)
     return (each * self.chunk,) * -(-chunks // each)
 
   def seats(self, rows, group, shares=1):

@@ -102,6 +102,35 @@ def test_samples_may_sit_anywhere():
     np.testing.assert_allclose(found[b], wanted[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("said", [True, False])
+def test_the_way_of_a_tpu_is_that_of_others_whether_or_not_it_is_said_who_sits_where(
+  said, devices, monkeypatch
+):
+  """Neighbours of one prompt; each device counts those of its own share."""
+  s = Sizes()
+  q = normal(s.B, 1, s.N, s.H)
+  some = lambda rows, size, seed: (
+    normal(rows, s.K, s.H, size, seed=seed),
+    normal(rows, s.K, size, s.H, seed=seed + 1),
+  )
+  prompts, answers, chunk = some(s.Q, s.S, 1), some(s.B, 5, 3), some(s.B, 3, 5)
+  seen_QS, age_B = np.arange(s.S) < np.array([[6], [4]]), np.array([0, 5, 2, 1])
+  shares = lambda count: np.arange(count) % (count // devices)
+  seating = attention.Seating(shares(s.B).reshape(s.Q, -1), shares(s.B)) if said else None
+  given = jax.tree.map(
+    jnp.asarray, (q, None, prompts, seen_QS, [answers], age_B, chunk, 1, seating)
+  )
+  mesh = sharding.make_mesh({"data": devices}, jax.devices()[:devices])
+  with sharding.use(mesh, {"batch": "data"}):
+    wanted = jax.jit(lambda: attention.decode_attention(*given))()
+    monkeypatch.setattr(attention.sharding, "platform", lambda: "tpu")
+    kernels = attention.decode_attention_kernel
+    monkeypatch.setattr(kernels, "decode_attention", kernels.decode_attention_ref)
+    found = jax.jit(lambda: attention.decode_attention(*given))()
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_a_part_that_no_one_sees_may_as_well_not_be_there():
   s = Sizes()
   q = normal(s.B, 1, s.N, s.H)

@@ -192,8 +192,8 @@ def test_however_many_seats_and_slots_there_are_the_samples_are_the_same(run):
       np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
 
 
-@pytest.mark.parametrize("rows", [4, 3])
-def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run, rows):
+@pytest.mark.parametrize(("rows", "spare"), [(4, 0.5), (3, 0.5), (4, 0.0)])
+def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run, rows, spare):
   """Four shares of eight slots and of eight seats; of six slots none can be made."""
   graphdef, params = parts
   prompts, seeds = PROMPTS * 2, range(6)
@@ -209,7 +209,7 @@ def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run, rows):
     buckets=BUCKETS,
     batch=functools.partial(packing.prompts, buckets=BUCKETS),
     rows=rows,
-    room=room.Room(together=2, chunk=4),
+    room=room.Room(together=2, chunk=4, spare=spare),
   )
   shared = jax.device_put(params, sharding.of(params, mesh, rules))
   with sharding.use(mesh, rules):
@@ -288,7 +288,7 @@ def test_nothing_is_compiled_after_the_first_calls(run):
 
 def test_the_memory_says_how_many_sit_and_the_samples_stay_the_same(run):
   wanted = run(PROMPTS, [1, 2, 3], n=2)
-  seat = POSITION * (32 + 2 * (12 + 4))  # a row: the prompts are of 16 and of 32
+  seat = POSITION * (32 + 2 * (8 + 4))  # a row: the prompts are of 16 and of 32
   found = run(PROMPTS, [1, 2, 3], n=2, memory=seat)
   for a, b in zip(sum(wanted, []), sum(found, []), strict=True):
     np.testing.assert_array_equal(a.tokens, b.tokens)
@@ -320,7 +320,7 @@ def test_what_a_program_was_given_stays_as_it_was(parts):
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_sampled(run):
-  short = POSITION * (16 + 2 * (12 + 4))
+  short = POSITION * (16 + 2 * (8 + 4))
   run.engine(3, 0, short, 0.5).report()
   with pytest.raises(ValueError, match=PROMPTS[2].id):
     run(PROMPTS, [1, 2, 3], n=2, memory=short)  # the first two could be answered
@@ -328,7 +328,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_sampled(run):
 
 
 def test_what_a_shape_takes_is_said_once(run, caplog):
-  memory = POSITION * (32 + 2 * (12 + 4))
+  memory = POSITION * (32 + 2 * (8 + 4))
   with caplog.at_level("INFO"):
     run.engine(3, 0, memory, 0.5)._told.clear()
     for _ in range(2):
