@@ -6,8 +6,8 @@ The model of bench/sampler.py: about 100M parameters, 151,665 entries, float32, 
 picture in every question. Tokens per second at 1 to 32 slots and with prompts of 256 to 4,096
 tokens, all answers equally long; what sharing a prompt gains ("no sharing": every answer has its
 question for itself) by length of the prompt and by size of the group; and what refilling slots
-gains ("no refill": a batch of questions is answered to its last token before the next one) by size
-of the group, with answers of unequal length. Every measure is a second run, behind one that warms.
+gains ("no refill": a batch of questions is answered to its last token before the next one) by the
+same two, with answers of unequal length. Every measure is a second run, behind one that warms.
 """
 
 import json
@@ -40,8 +40,10 @@ def cases(quick):
     "prompts, no sharing": [(p, 1, 8, p, 8, dict(alone=True)) for p in prompts],
     "groups": [(g, 1, g, 2 * short, 1, {}) for g in groups],
     "groups, no sharing": [(g, 1, g, 2 * short, g, dict(alone=True)) for g in groups],
-    "unequal": [(g, 8, g, short, 2, {}) for g in groups],
-    "unequal, no refill": [(g, 8, g, short, 2, dict(batches=True)) for g in groups],
+    "unequal, groups": [(g, 8, g, short, 2, {}) for g in groups],
+    "unequal, groups, no refill": [(g, 8, g, short, 2, dict(batches=True)) for g in groups],
+    "unequal, prompts": [(p, 8, 8, p, 2, {}) for p in prompts],
+    "unequal, prompts, no refill": [(p, 8, 8, p, 2, dict(batches=True)) for p in prompts],
   }
 
 
@@ -72,7 +74,8 @@ def measure(folder, quick, study):
   answer, found = 16 if quick else 64, {}
   for at, questions, group, length, seats, how in cases(quick)[study]:
     some = [prompts[length]] * questions
-    spare = 0.5 if study == "unequal" else 0.0  # elsewhere none would wait
+    refills = study in ("unequal, groups", "unequal, prompts")
+    spare = 0.5 if refills else 0.0  # elsewhere none would wait
     made = sampler.engine(c, graphdef, some, rows=seats, spare=spare)
     lengths = np.full((questions, group), answer)
     if study.startswith("unequal"):
@@ -111,13 +114,26 @@ def plot(found, path):
     (
       "seconds by answers of a prompt, unequal lengths",
       "answers",
-      [("refill", "unequal", "seconds"), ("no refill", "unequal, no refill", "seconds")],
+      [
+        ("refill", "unequal, groups", "seconds"),
+        ("no refill", "unequal, groups, no refill", "seconds"),
+      ],
+    ),
+    (
+      "seconds by tokens of a prompt, unequal lengths",
+      "tokens",
+      [
+        ("refill", "unequal, prompts", "seconds"),
+        ("no refill", "unequal, prompts, no refill", "seconds"),
+      ],
     ),
   )
   settings = {"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 9}
   with matplotlib.rc_context(settings):
-    figure = matplotlib.figure.Figure(figsize=(10, 6), layout="constrained")
-    for (title, label, lines), axes in zip(panels, figure.subplots(2, 2).flat, strict=True):
+    figure = matplotlib.figure.Figure(figsize=(13, 6), layout="constrained")
+    *places, left = figure.subplots(2, 3).flat
+    left.set_axis_off()
+    for (title, label, lines), axes in zip(panels, places, strict=True):
       plots.quiet(axes)
       for place, (name, study, what) in enumerate(lines):
         xs = sorted(int(at) for at in found[study])
@@ -168,7 +184,8 @@ def main():
         },
         "sharing_by_prompt": gain("prompts", "prompts, no sharing"),
         "sharing_by_group": gain("groups", "groups, no sharing"),
-        "refill_by_group": gain("unequal", "unequal, no refill"),
+        "refill_by_group": gain("unequal, groups", "unequal, groups, no refill"),
+        "refill_by_prompt": gain("unequal, prompts", "unequal, prompts, no refill"),
       }
     )
   )
