@@ -214,8 +214,8 @@ def gap(graphdef, params, made, prompts, groups):
   """How far log-probabilities of what was sampled lie from the model's, in nats: mean, largest."""
   import dataclasses
 
+  from cot_rm import train
   from cot_rm.data import packing
-  from cot_rm.models import logprobs
 
   items = [
     [packing.Item(prompt, s.tokens, s.logps) for s in group]
@@ -225,7 +225,7 @@ def gap(graphdef, params, made, prompts, groups):
   batch = packing.groups(
     items, dataclasses.replace(made.buckets, answers=(longest,)), rows=len(items)
   )
-  off = np.abs(logprobs.make(graphdef, masked=True)(params, batch) - batch.old_logps)
+  off = np.abs(train.make_logps(graphdef)(params, batch) - batch.old_logps)
   off = off[batch.mask > 0]
   return {"gap_mean": float(off.mean()), "gap_max": float(off.max())}
 

@@ -23,7 +23,7 @@ from cot_rm.algorithms import (
   stable_reinforce,
 )
 from cot_rm.data import packing
-from cot_rm.models import logprobs, qwen2_5_vl
+from cot_rm.models import qwen2_5_vl
 from tests import chats
 
 GOLDEN = Path(__file__).parent / "golden" / "steps.json"
@@ -148,7 +148,7 @@ def rewarded(name, lay, mesh, rules, accumulate):
   graphdef, _ = train.abstract(build)
   with sharding.use(mesh, rules):
     reference = train.init_params(build, 1, mesh, rules)
-    logps = logprobs.make(graphdef, masked=True)
+    logps = train.make_logps(graphdef)
     ref_logps = np.asarray(logps(reference, sharding.put(batch, mesh, rules)))
   lengths_QG = np.array([[len(item.answer) for item in group] for group in grouped])
   rng = np.random.default_rng(2)

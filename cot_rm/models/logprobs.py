@@ -15,8 +15,8 @@ def of(model, batch, *, masked=False):
   """f32[B, T]: log-probability of each token given what is before it.
 
   Where the batch has `prompts` a prompt and its pictures are computed once for all its answers.
-  Else 0 at the first token, which nothing is before. masked: 0, too, where batch.mask is, without
-  the work.
+  Else 0 at the first token, which nothing is before. masked: 0, too, where batch.mask is 0,
+  without the work.
   """
   mask_BT = batch.mask if masked else None
   if batch.prompts is not None:
@@ -49,6 +49,6 @@ def _read(model, batch):
   return model.prefill(x_BTD, batch.positions, batch.segments)
 
 
-def make(graphdef, *, masked=False):
-  """`(params, batch) -> f32[B, T]`, compiled."""
-  return jax.jit(lambda params, batch: of(nnx.merge(graphdef, params), batch, masked=masked))
+def make(graphdef):
+  """`(params, batch) -> f32[B, T]`, compiled: of every token, in one pass; see train.make_logps."""
+  return jax.jit(lambda params, batch: of(nnx.merge(graphdef, params), batch))

@@ -187,8 +187,8 @@ class _Run:
     self.seats = [None] * self.R
     self.growing = [None] * self.B
     self.turns = 0
-    # No seat to spare: a slot is a place of its own seat, and what sits where need not be told.
-    self.fixed = self.R * self.G == self.B
+    # No seat to spare: slot r * G + g is place g of seat r, and who sits where need not be told.
+    self.place_is_slot = self.R * self.G == self.B
     self.seated = programs.Seats(
       mask_RS=np.zeros((self.R, length), bool),
       slot_RG=np.full((self.R, self.G), self.B, np.int32),
@@ -291,7 +291,7 @@ class _Run:
 
   def _start(self):
     """Samples that wait into slots that are free."""
-    if self.fixed:
+    if self.place_is_slot:
       for b in np.flatnonzero(~self.slots.live_B):
         r, g = divmod(b, self.G)
         if self.seats[r] and self.seats[r].waiting:
@@ -328,7 +328,7 @@ class _Run:
     s, done, began = self.slots, 0, time.monotonic()
     # A device may still read what it was given when another's tokens are here: it gets copies.
     seats, slots = jax.tree.map(np.copy, (self.seated, s))
-    if self.fixed:
+    if self.place_is_slot:
       seats, slots = seats._replace(slot_RG=None), slots._replace(place_B=None)
     self.memory, chunk = self.engine._write(
       self.params,

@@ -188,10 +188,9 @@ def _write(
     _, _, chunk, _, out = jax.lax.while_loop(more, step, carry)
 
     def grown(parts, new):
-      firsts = np.cumsum([0, *(part[0].shape[-1] for part in parts)])
       return [
-        attention.put_chunk(part, slots.age_B - first, new)
-        for part, first in zip(parts, firsts, strict=False)
+        attention.put_chunk(part, slots.age_B - i * part[0].shape[-1], new)
+        for i, part in enumerate(parts)
       ]
 
     answers = list(map(grown, memory.answers, chunk)) if listed else grown(memory.answers, chunk)
@@ -199,12 +198,14 @@ def _write(
 
 
 def _pick(head_VD, x_BD, keys_B, done_B, **how):
-  """sampling.pick where a slot is not done, zeros where it is.
+  """sampling.pick of every slot; what it says of one that is done does not count.
 
   On one CPU the head's product is most of a small model's step, by its arithmetic: it is made for a
   quarter, half, three quarters or all of the slots, as many as are not done.
   """
   B = len(done_B)
+  alone = sharding.platform() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1
+  parts = math.gcd(4, B // ALIKE) if alone and B % ALIKE == 0 else 1
 
   def every(x_BD, keys_B):
     logits_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD, preferred_element_type=jnp.float32)
@@ -213,20 +214,15 @@ def _pick(head_VD, x_BD, keys_B, done_B, **how):
       logits_VB = sharding.lay(logits_VB, words, "batch")
     return draw.pick(logits_VB, keys_B, **how)
 
-  def enough(parts):
-    order_B = jnp.argsort(done_B)  # stable: those that are not done come first
-
-    def some(size):
-      rows = order_B[:size]
-      spread = lambda new: jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
-      return jax.tree.map(spread, every(x_BD[rows], keys_B[rows]))
-
-    sizes = [B * k // parts for k in range(1, parts + 1)]
-    first = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the first that all of them fit in
-    return jax.lax.switch(first, [functools.partial(some, size) for size in sizes])
-
-  alone = jax.sharding.get_abstract_mesh().size <= 1
-  parts = math.gcd(4, B // ALIKE) if alone and B % ALIKE == 0 else 1
-  if sharding.platform() != "cpu" or parts == 1:
+  if parts == 1:
     return every(x_BD, keys_B)
-  return enough(parts)
+  order_B = jnp.argsort(done_B)  # stable: those that are not done come first
+
+  def some(size):
+    rows = order_B[:size]
+    spread = lambda new: jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
+    return jax.tree.map(spread, every(x_BD[rows], keys_B[rows]))
+
+  sizes = [B * k // parts for k in range(1, parts + 1)]
+  first = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the first that all of them fit in
+  return jax.lax.switch(first, [functools.partial(some, size) for size in sizes])

@@ -37,8 +37,8 @@ class Room:
   def parts(self, answer):
     """Sizes of the parts in which an answer's positions are held: whole chunks, all alike.
 
-    Nobody reads an answer's last chunk again: of a short answer nothing is held. A kernel wants
-    parts of its own measure, which is that of the whole answer.
+    On a CPU all but the last chunk, which nobody reads again: of an answer of one chunk nothing.
+    Elsewhere all of it: a TPU's kernel reads whole blocks.
     """
     most, last = (PARTS, 1) if jax.default_backend() == "cpu" else (ELSEWHERE, 0)
     chunks = -(-answer // self.chunk) - last
