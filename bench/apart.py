@@ -9,15 +9,18 @@ from pathlib import Path
 
 
 def call(script, *arguments, platforms="cpu"):
-  """What the JSON of the last line that `script` prints says; jax sees these platforms, or all."""
+  """What the JSON of the last line that `script` prints says; jax sees these platforms, or all.
+
+  Raises RuntimeError, with what it said, where it fails.
+  """
   done = subprocess.run(
     [sys.executable, script, *arguments],
-    check=True,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.DEVNULL,
+    capture_output=True,
     text=True,
     env=os.environ | ({"JAX_PLATFORMS": platforms} if platforms else {}),
   )
+  if done.returncode:
+    raise RuntimeError(f"{script} {' '.join(arguments)} failed:\n{done.stderr[-4000:]}")
   return json.loads(done.stdout.splitlines()[-1])
 
 

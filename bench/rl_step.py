@@ -10,8 +10,8 @@ transformers: `generate` with all answers in one batch; then a question at a tim
 one forward of prompt and answer, logits of the answers alone; gradients add up over questions.
 Ours: the sampler; its log-probabilities are the old ones, as it samples what the trainer trains; a
 prompt and its pictures go once through the model for its 8 answers, forward and backward; layers'
-activations are computed again (config.model.remat). Each runs in a process of its own, compiled and
-warm. Peak memory is the whole process's.
+activations are computed again (config.model.remat). Each runs in a process of its own, ours
+compiled and torch's `generate` warm. Peak memory is the whole process's.
 """
 
 import json

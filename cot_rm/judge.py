@@ -66,7 +66,7 @@ class Judge:
     self.mesh, self.rules, self.sampled, self._weights = mesh, rules, sampled, None
     self._reduced = weights.Weights(room.weights, sampled.mesh, sampled.rules)
     logging.info(
-      "prompts are padded to %s tokens and %s patches: at most %d programs",
+      "prompts are padded to %s tokens and %s patches: at most %d programs read them",
       ", ".join(map(str, buckets.tokens)),
       ", ".join(map(str, (0, *buckets.patches))),
       buckets.programs,

@@ -103,15 +103,22 @@ class Engine:
     done.programs, self._programs = compiled - self._programs, compiled
     return done
 
-  def tell(self, seats, slots, prompt, answer, size):
-    """Says once what a shape takes; size: bytes."""
-    if (shape := (seats, slots, prompt, answer)) not in self._told:
-      self._told.add(shape)
-      most = f" of {self.room.memory / 1e6:,.1f}" if self.room.memory else ""
-      logging.info(
-        f"sampler: {seats} prompts of {prompt:,} tokens and {slots} answers of {answer:,} at a "
-        f"time, contexts of {prompt + answer:,}: {size / 1e6:,.1f}{most} MB of keys and values"
-      )
+  def tell(self, seats, slots, prompt, answer, size, longest):
+    """Says once what a shape takes.
+
+    size: bytes; longest: tokens of a prompt, see Room.longest; None: there is no bound.
+    """
+    if (shape := (seats, slots, prompt, answer)) in self._told:
+      return
+    self._told.add(shape)
+    most, room = "", ""
+    if longest is not None:
+      most = f" of {self.room.memory / 1e6:,.1f}"
+      room = f", room for one prompt of up to {longest:,} at a time"
+    logging.info(
+      f"sampler: {seats} prompts of {prompt:,} tokens and {slots} answers of {answer:,} at a time, "
+      f"contexts of {prompt + answer:,}: {size / 1e6:,.1f}{most} MB of keys and values{room}"
+    )
 
   def __call__(
     self,
@@ -176,14 +183,16 @@ class _Run:
     self.S, self.G = length, min(n, room.together or n)
     self.parts = room.parts(sampling.max_tokens)
     unit, shares = sharding.unit(), sharding.own_shares()
-    shape = dict(prompt=self.S, answer=sum(self.parts), group=self.G, shares=shares)
+    shape = dict(answer=sampling.max_tokens, group=self.G, shares=shares, unit=unit)
     shape["position_bytes"] = engine.position_bytes
-    rows = room.rows(engine.rows, name=name, unit=unit, **shape)
+    rows = room.rows(engine.rows, name=name, prompt=self.S, **shape)
     self.R, self.B = room.seats(rows, self.G, shares), rows * self.G
     # Devices have seats and slots of their own: a sample is made where its prompt is.
     self.shares = 1 if self.B % shares else shares
-    self.read_at_once = max(rows // 4 // unit, 1) * unit
-    engine.tell(self.R, self.B, self.S, sampling.max_tokens, room.bytes(rows, **shape))
+    self.read_at_once = room.read_at_once(rows, unit)
+    size = room.bytes(rows, prompt=self.S, **shape)
+    longest = room.longest(**shape) if room.memory else None
+    engine.tell(self.R, self.B, self.S, sampling.max_tokens, size, longest)
     self.seats = [None] * self.R
     self.growing = [None] * self.B
     self.turns = 0
@@ -212,9 +221,10 @@ class _Run:
       done = self._grow(watch, enough)
       if progress and done:
         progress(done)
+    self.memory = None  # the next run has all the room
 
   def _seat(self, waiting):
-    """Prompts that wait into seats that are free, always a quarter of all seats at a time.
+    """Prompts that wait into seats that are free, always `read_at_once` of them.
 
     Fewer would be read in a batch that is mostly padding: they wait until so many are free. A batch
     of another size would be computed in another order, and round otherwise.

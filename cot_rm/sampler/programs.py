@@ -200,8 +200,8 @@ def _write(
 def _pick(head_VD, x_BD, keys_B, done_B, **how):
   """sampling.pick of every slot; what it says of one that is done does not count.
 
-  On one CPU the head's product is most of a small model's step, by its arithmetic: it is made for a
-  quarter, half, three quarters or all of the slots, as many as are not done.
+  On one CPU the head's product is most of a small model's step, by its arithmetic: it is made for
+  as many of up to four equal parts of the slots as hold those that are not done.
   """
   B = len(done_B)
   alone = sharding.platform() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1

@@ -53,10 +53,23 @@ class Room:
     unit = shares if rows * group % shares == 0 else 1
     return -(-int(rows * (1 + self.spare)) // unit) * unit
 
-  def bytes(self, rows, *, prompt, answer, group, position_bytes, shares=1):
-    """Of the keys and values of so many rows: of prompts, answers, and the chunks being made."""
-    own = rows * group * (answer + self.chunk)
-    return position_bytes * (self.seats(rows, group, shares) * prompt + own)
+  def read_at_once(self, rows, unit=1):
+    """Prompts that go through the model together: a quarter of those answered at a time."""
+    return max(rows // 4 // unit, 1) * unit
+
+  def bytes(self, rows, *, prompt, answer, group, position_bytes, shares=1, unit=1):
+    """Of the keys and values of so many rows: of prompts, those being read, answers and chunks."""
+    prompts = self.seats(rows, group, shares) + self.read_at_once(rows, unit)
+    own = rows * group * (sum(self.parts(answer)) + self.chunk)
+    return position_bytes * (prompts * prompt + own)
+
+  def longest(self, *, position_bytes, unit=1, **shape):
+    """Tokens of the longest prompts of which the memory holds as few as can be at a time.
+
+    shape: as `bytes` takes it, without the prompt.
+    """
+    size = lambda prompt: self.bytes(unit, prompt=prompt, position_bytes=1, unit=unit, **shape)
+    return max(self.memory // position_bytes - size(0), 0) // (size(1) - size(0))
 
   def rows(self, most, *, name, unit=1, **shape):
     """How many rows the memory has room for, a multiple of `unit` and at most `most`, if it can be.
@@ -68,14 +81,14 @@ class Room:
         it; position_bytes, of the keys and values of one.
     """
     found = max(most // unit, 1) * unit
-    while self.memory and found > unit and self.bytes(found, **shape) > self.memory:
+    while self.memory and found > unit and self.bytes(found, unit=unit, **shape) > self.memory:
       found -= unit
-    need = self.bytes(found, **shape)
+    need = self.bytes(found, unit=unit, **shape)
     if self.memory and need > self.memory:
       raise ValueError(
         f"example {name!r}: {found} of prompts of {shape['prompt']:,} tokens, each with "
         f"{shape['group']} answers of {shape['answer']:,} at a time, take {need:,} bytes of keys "
         f"and values; config.sampler.memory is {self.memory:,}: raise it, or lower "
-        f"config.sampler.together or max_tokens"
+        f"config.sampler.together, spare or max_tokens"
       )
     return found

@@ -1,6 +1,5 @@
 """Parts of a bench in processes of their own."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,10 @@ def test_a_part_says_what_it_found_in_its_last_line(bench, tmp_path):
   assert bench.call(str(script), "this") == {"got": "this"}
 
 
-def test_a_part_that_fails_is_not_taken_for_a_figure(bench, tmp_path):
+def test_a_part_that_fails_is_not_taken_for_a_figure_and_says_why(bench, tmp_path):
   script = tmp_path / "part.py"
-  script.write_text("raise SystemExit(3)")
-  with pytest.raises(subprocess.CalledProcessError):
+  script.write_text("print('{}'); raise SystemExit('out of memory')")
+  with pytest.raises(RuntimeError, match=r"part\.py(.|\n)*out of memory"):
     bench.call(str(script))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import weakref
 
 import jax
 import numpy as np
@@ -288,7 +289,7 @@ def test_nothing_is_compiled_after_the_first_calls(run):
 
 def test_the_memory_says_how_many_sit_and_the_samples_stay_the_same(run):
   wanted = run(PROMPTS, [1, 2, 3], n=2)
-  seat = POSITION * (32 + 2 * (8 + 4))  # a row: the prompts are of 16 and of 32
+  seat = POSITION * (2 * 32 + 2 * (8 + 4))  # a row; as many prompts are read beside
   found = run(PROMPTS, [1, 2, 3], n=2, memory=seat)
   for a, b in zip(sum(wanted, []), sum(found, []), strict=True):
     np.testing.assert_array_equal(a.tokens, b.tokens)
@@ -319,8 +320,29 @@ def test_what_a_program_was_given_stays_as_it_was(parts):
   jax.tree.map(np.testing.assert_array_equal, *zip(*given, strict=True))
 
 
+def test_prompts_of_one_length_give_up_their_memory_before_those_of_the_next(run):
+  made, kept = run.engine(3, 0, 0, 0.5), []
+  read, write = made._read, made._write
+
+  def reading(params, batch):
+    assert all(x() is None for length, x in kept if length != batch.tokens.shape[1])
+    return read(params, batch)
+
+  def writing(params, memory, seats, *at, **how):
+    out = write(params, memory, seats, *at, **how)
+    kept.extend((seats.mask_RS.shape[1], weakref.ref(x)) for x in jax.tree.leaves(out[0]))
+    return out
+
+  made._read, made._write = reading, writing
+  try:
+    run(PROMPTS, [1, 2, 3], n=2)
+  finally:
+    made._read, made._write = read, write
+  assert len({length for length, _ in kept}) == 2
+
+
 def test_what_cannot_fit_is_refused_before_anything_is_sampled(run):
-  short = POSITION * (16 + 2 * (8 + 4))
+  short = POSITION * (2 * 16 + 2 * (8 + 4))
   run.engine(3, 0, short, 0.5).report()
   with pytest.raises(ValueError, match=PROMPTS[2].id):
     run(PROMPTS, [1, 2, 3], n=2, memory=short)  # the first two could be answered
@@ -328,7 +350,7 @@ def test_what_cannot_fit_is_refused_before_anything_is_sampled(run):
 
 
 def test_what_a_shape_takes_is_said_once(run, caplog):
-  memory = POSITION * (32 + 2 * (8 + 4))
+  memory = POSITION * (2 * 32 + 2 * (8 + 4))
   with caplog.at_level("INFO"):
     run.engine(3, 0, memory, 0.5)._told.clear()
     for _ in range(2):
@@ -337,5 +359,5 @@ def test_what_a_shape_takes_is_said_once(run, caplog):
   size = f"{memory / 1e6:,.1f}"
   assert said == [
     f"sampler: 1 prompts of 32 tokens and 2 answers of 12 at a time, contexts of 44: {size} of "
-    f"{size} MB of keys and values"
+    f"{size} MB of keys and values, room for one prompt of up to 32 at a time"
   ]

@@ -7,13 +7,14 @@ from cot_rm.sampler.room import Room
 SHAPE = dict(prompt=100, answer=20, group=4, position_bytes=10)
 
 
-def size(rows, seats):
-  return 10 * (100 * seats + rows * 4 * (20 + 5))
+def size(rows, seats, read=1):
+  """Of an answer three chunks of 5 are held, and the one that is being made."""
+  return 10 * (100 * (seats + read) + rows * 4 * (15 + 5))
 
 
 @pytest.mark.parametrize(
   "memory, rows",
-  [(0, 8), (size(1, 1), 1), (size(2, 3) - 1, 1), (size(3, 4) + 1, 3), (size(8, 12), 8)],
+  [(0, 8), (size(1, 1), 1), (size(2, 3) - 1, 1), (size(3, 4) + 1, 3), (size(8, 12, 2), 8)],
 )
 def test_as_many_are_answered_as_their_keys_and_values_fit(memory, rows):
   room = Room(chunk=5, memory=memory)
@@ -56,8 +57,14 @@ def test_a_prompt_that_does_not_fit_is_refused_with_its_numbers():
     Room(chunk=5, memory=need - 1).rows(8, name="a", **SHAPE)
 
 
+def test_the_longest_prompt_that_fits_is_known():
+  shape = {name: value for name, value in SHAPE.items() if name != "prompt"}
+  for memory, longest in ((size(1, 1), 100), (size(1, 1) - 1, 99), (10, 0)):
+    assert Room(chunk=5, memory=memory).longest(**shape) == longest
+
+
 def test_processes_of_several_devices_need_room_on_each():
-  need = size(4, 8)
+  need = size(4, 8, 4)
   assert Room(chunk=5, memory=need).rows(9, name="a", unit=4, shares=4, **SHAPE) == 4
   with pytest.raises(ValueError, match=f"4 of prompts.*{need:,} bytes"):
     Room(chunk=5, memory=need - 1).rows(9, name="a", unit=4, shares=4, **SHAPE)
