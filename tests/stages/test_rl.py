@@ -24,7 +24,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
   # Sampler and trainer agree at every step.
   steps, apart = curves["agree/logp_diff_mean"]
   assert steps == [1, 2, 3, 4] and 0 < max(apart) < 1e-4
-  assert max(curves["agree/logp_diff_max"][1]) < 1e-3
+  assert max(curves["agree/logp_diff_max"][1]) < 1e-4
   assert max(curves["rl/used_groups"][1]) > 0
   # Against its group's mean, exactly who differs learns.
   effective, silent = (np.array(curves[f"rl/{name}_groups"][1]) for name in ("effective", "silent"))
