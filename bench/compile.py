@@ -22,8 +22,8 @@ import sys
 import time
 from pathlib import Path
 
-import apart
-import hlo
+import isolated
+from tpu import hlo
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -91,7 +91,7 @@ def training(place, what):
   import jax.numpy as jnp
 
   from cot_rm import optim, sharding, train
-  from cot_rm.algorithms import grpo, masked, sft
+  from cot_rm.algorithms import aggregation, grpo, sft
   from cot_rm.models import qwen2_5_vl
 
   graphdef, params = train.abstract(
@@ -115,7 +115,7 @@ def training(place, what):
     loss,
     tx,
     sharding.of(state, place.mesh, place.rules),
-    weigh=functools.partial(masked.weights, how="token"),
+    weigh=functools.partial(aggregation.weights, how="token"),
   )
   return step.lower(place.laid(state), batch, 1e-5)
 
@@ -269,9 +269,10 @@ def sending(c, what, fsdp, tensor):
 
 
 def measure(preset, shares, what):
+  from tpu import chips
+
   from configs import base
   from cot_rm import sharding
-  from cot_rm.kernels import chips
   from cot_rm.models import qwen2_5_vl
 
   topology, fsdp, tensor = (SHARES | QUICK)[shares]
@@ -300,7 +301,7 @@ def measure(preset, shares, what):
 
 
 def main():
-  parser = apart.parser(__doc__, "the tiny preset on 8 chips")
+  parser = isolated.parser(__doc__, "the tiny preset on 8 chips")
   args = parser.parse_args()
   if args.one:
     sys.stdout.write(json.dumps(measure(*args.one.split(":"))) + "\n")
@@ -312,7 +313,7 @@ def main():
   out = {}
   for shares in QUICK if args.quick else SHARES:
     for what in PROGRAMS:
-      r = apart.call(__file__, "--one", f"{'tiny' if args.quick else '7b'}:{shares}:{what}")
+      r = isolated.call(__file__, "--one", f"{'tiny' if args.quick else '7b'}:{shares}:{what}")
       sent = sum(r["sent"].values())
       kinds = ", ".join(f"{kind} {size / 1e9:.3g}" for kind, size in sorted(r["sent"].items()))
       pairs = ("arguments", r["arguments"]), ("flops", r["flops"]), ("sent", sent)

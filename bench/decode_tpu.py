@@ -15,9 +15,9 @@ import sys
 import time
 from pathlib import Path
 
-import apart
 import compile as pod
-import hlo
+import isolated
+from tpu import hlo
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,8 +30,9 @@ RULES = {axis: "tensor" for axis in ("vocab", "heads", "kv_heads", "mlp")}
 
 def compiled(c, topology, chunk):
   """(the program of `chunk` tokens, as the engine makes it for TPUs; how many chips it is for)."""
+  from tpu import chips
+
   from cot_rm import sharding
-  from cot_rm.kernels import chips
 
   how = {"chips_per_host_bounds": [1, 1, 1]} if topology.endswith(":1x1") else {}
   mesh = sharding.make_mesh({"tensor": -1}, chips.devices(topology, **how))
@@ -52,7 +53,8 @@ def needed(c):
 
 
 def measure(preset, topology, chunk):
-  from cot_rm.kernels.chips import CHIPS
+  from tpu.chips import CHIPS
+
   from cot_rm.models import qwen2_5_vl
 
   c = qwen2_5_vl.PRESETS[preset]
@@ -73,7 +75,7 @@ def measure(preset, topology, chunk):
 
 
 def main():
-  parser = apart.parser(__doc__, "the tiny preset, on one chip")
+  parser = isolated.parser(__doc__, "the tiny preset, on one chip")
   parser.add_argument("--chunk", type=int, default=64, help="tokens between two looks at ends")
   args = parser.parse_args()
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())

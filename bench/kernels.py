@@ -23,7 +23,7 @@ import json
 import sys
 from pathlib import Path
 
-import apart
+import isolated
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -46,14 +46,14 @@ def _blocks(tokens, block):
 
 
 def flash(tokens, block):
-  """See cot_rm.kernels.schedule."""
+  """See bench/tpu/schedule.py."""
   import jax
   import jax.numpy as jnp
+  from tpu.schedule import Work
 
-  from cot_rm.kernels import flash_attention, sight
-  from cot_rm.kernels.schedule import Work
+  from cot_rm.kernels import block_mask, flash_attention
 
-  sight.BLOCK = block
+  block_mask.BLOCK = block
   shape = lambda n: jax.ShapeDtypeStruct((1, tokens, n, SIZE), jnp.bfloat16)
   total = lambda *qkv: flash_attention.flash_attention(*qkv)[0].astype(jnp.float32).sum()
   n, pairs = _blocks(tokens, block)
@@ -92,8 +92,7 @@ def splash(tokens, block, compute, fused):
   import jax
   import jax.numpy as jnp
   from jax.experimental.pallas.ops.tpu import splash_attention as theirs
-
-  from cot_rm.kernels.schedule import Work
+  from tpu.schedule import Work
 
   sizes = _splash_sizes(block, compute, fused)
   group = HEADS // KV_HEADS
@@ -123,14 +122,14 @@ def _vision(tokens, block, seen):
 
 
 def flash_vision(tokens, block, seen):
-  """See cot_rm.kernels.schedule: the vision tower's."""
+  """See bench/tpu/schedule.py: the vision tower's."""
   import jax
   import jax.numpy as jnp
+  from tpu.schedule import Work
 
-  from cot_rm.kernels import flash_attention, sight
-  from cot_rm.kernels.schedule import Work
+  from cot_rm.kernels import block_mask, flash_attention
 
-  sight.BLOCK = block
+  block_mask.BLOCK = block
   n, pairs, segments = _vision(tokens, block, seen)
   ids = jnp.array([segments])
   total = lambda *qkv: flash_attention.flash_attention(*qkv, ids, ids, causal=False)[0].sum()
@@ -152,8 +151,7 @@ def splash_vision(tokens, block, compute, seen):
   import jax.numpy as jnp
   import numpy as np
   from jax.experimental.pallas.ops.tpu import splash_attention as theirs
-
-  from cot_rm.kernels.schedule import Work
+  from tpu.schedule import Work
 
   sizes = _splash_sizes(block, compute, fused=True)
   n, pairs, segments = _vision(tokens, block, seen)
@@ -180,7 +178,7 @@ def splash_vision(tokens, block, compute, seen):
 
 def vision(chip, seen, quick):
   """As `attention`, of the vision tower."""
-  from cot_rm.kernels import schedule
+  from tpu import schedule
 
   look = functools.partial(schedule.measure, chip=chip, tokens=SEEN_TOKENS, seen=seen)
 
@@ -204,7 +202,7 @@ def vision(chip, seen, quick):
 
 def attention(chip, tokens, quick):
   """{"ours", "splash": {kernel: (cycles, fraction of the bound, blocks)}}."""
-  from cot_rm.kernels import schedule
+  from tpu import schedule
 
   look = functools.partial(schedule.measure, chip=chip, tokens=tokens)
   rows = lambda r, blocks: {k: (f["cycles"], f["fraction"], blocks) for k, f in r.items()}
@@ -248,14 +246,15 @@ def _loss(f, **how):
 
 
 def loss(tile):
-  """See cot_rm.kernels.schedule."""
-  from cot_rm.kernels import grpo_loss, head_tiles
-  from cot_rm.kernels.schedule import Work
+  """See bench/tpu/schedule.py."""
+  from tpu.schedule import Work
+
+  from cot_rm.kernels import fused_head, grpo_loss
   from cot_rm.models import head
 
-  head_tiles.TILES = (tile,)
+  fused_head.TILES = (tile,)
   steps = -(-WORDS // tile)
-  blocks = steps * TOKENS // head_tiles.BLOCK
+  blocks = steps * TOKENS // fused_head.BLOCK
   product, size = 2 * TOKENS * WIDTH * WORDS, 2 * WORDS * WIDTH
   works = {
     "head_forward": Work(product, size, steps, (1, steps, blocks)),
@@ -267,8 +266,9 @@ def loss(tile):
 def temporary(chip):
   """(bytes of the loss's temporaries by its kernels, and with all logits)."""
   import jax
+  from tpu import chips
 
-  from cot_rm.kernels import chips, grpo_loss
+  from cot_rm.kernels import grpo_loss
   from cot_rm.models import head
 
   layout = chips.one(chip)
@@ -281,12 +281,12 @@ def temporary(chip):
 
 
 def decoding():
-  """See cot_rm.kernels.schedule: a token of the 7b's decoder, 8 answers of each of 8 questions."""
+  """See bench/tpu/schedule.py: a token of the 7b's decoder, 8 answers of each of 8 questions."""
   import jax
   import jax.numpy as jnp
+  from tpu.schedule import Work
 
   from cot_rm.kernels import decode_attention as decode
-  from cot_rm.kernels.schedule import Work
 
   seats, group, prompt, answer, chunk = 8, 8, 1024, 512, 64
   B, shape = seats * group, jax.ShapeDtypeStruct
@@ -320,7 +320,7 @@ def decoding():
 
 def losses(chip, quick):
   """{kernel: (cycles, fraction of the bound, words of a tile)} of the loss, the best of tiles."""
-  from cot_rm.kernels import schedule
+  from tpu import schedule
 
   found = {}
   for tile in TILES[:1] if quick else TILES:
@@ -331,7 +331,7 @@ def losses(chip, quick):
 
 
 def main():
-  parser = apart.parser(__doc__, "v5e, 2,048 tokens, one size of blocks")
+  parser = isolated.parser(__doc__, "v5e, 2,048 tokens, one size of blocks")
   parser.add_argument("--chips", default="v5e,v5p,v6e")
   args = parser.parse_args()
   if args.one == "temporary":
@@ -348,8 +348,8 @@ def main():
       say(f"  {name:<42}{part:>14,}{fraction:>14.3f}  {blocks}")
     return total
 
-  from cot_rm.kernels import schedule
-  from cot_rm.kernels.chips import CHIPS
+  from tpu import schedule
+  from tpu.chips import CHIPS
 
   for chip in ["v5e"] if args.quick else args.chips.split(","):
     for tokens in (2048,) if args.quick else (2048, 8192):
@@ -372,7 +372,7 @@ def main():
   say("kernels/blocks.py:")
   for chip, rows in best.items():
     say(f'  ("flash_attention", "{chip}"): {rows},')
-  ours, every = apart.call(__file__, "--one", "temporary")
+  ours, every = isolated.call(__file__, "--one", "temporary")
   say(f"v5e, temporary bytes of the loss: {ours:,}, with all logits {every:,}")
   say(
     json.dumps(

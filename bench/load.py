@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import apart
+import isolated
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +33,7 @@ def make(folder, quick):
   import jax
   import ml_dtypes
 
-  from cot_rm.models import hf
+  from cot_rm.checkpoints import huggingface
   from cot_rm.models.qwen2_5_vl import PRESETS
 
   c = PRESETS["3b"]
@@ -52,12 +52,14 @@ def make(folder, quick):
       vision_end_token_id=4,
     )
   block = (0.02 * np.random.default_rng(0).standard_normal(1 << 20)).astype(ml_dtypes.bfloat16)
-  variables = hf.abstract("qwen2_5_vl", config)
-  params = hf.tree(
+  variables = huggingface.abstract("qwen2_5_vl", config)
+  params = huggingface.tree(
     {path: v.replace(jax.device_put(np.resize(block, v.shape))) for path, v in variables.items()}
   )
   size = sum(2 * v.size for v in variables.values())
-  hf.save(folder, params, family="qwen2_5_vl", config=config, max_shard_bytes=size // 5 + (1 << 20))
+  huggingface.save(
+    folder, params, family="qwen2_5_vl", config=config, max_shard_bytes=size // 5 + (1 << 20)
+  )
   return {"size": sum(f.stat().st_size for f in Path(folder).glob("*.safetensors"))}
 
 
@@ -87,13 +89,14 @@ def prepare(folder, cache):
 def ours(folder, cache):
   import jax
 
-  from cot_rm.models import hf, qwen2_5_vl  # noqa: F401, else the load would import the family
+  from cot_rm.checkpoints import huggingface
+  from cot_rm.models import qwen2_5_vl  # noqa: F401, else the load would import the family
 
   jax.device_put(np.zeros(1)).block_until_ready()
   prepare(folder, cache)
   before = resident()
   start = time.perf_counter()
-  _, _, params = hf.load(folder, dtype="bfloat16")
+  _, _, params = huggingface.load(folder, dtype="bfloat16")
   jax.block_until_ready(params)
   return time.perf_counter() - start, before
 
@@ -113,7 +116,7 @@ def theirs(folder, cache):
 
 def one(who, cache, folder):
   seconds, before = {"ours": ours, "theirs": theirs}[who](folder, cache)
-  return {"seconds": seconds, "before": before, "peak": apart.peak()}
+  return {"seconds": seconds, "before": before, "peak": isolated.peak()}
 
 
 def main():
@@ -130,7 +133,7 @@ def main():
     return
   with tempfile.TemporaryDirectory() as folder:
     quick = ["--quick"] * args.quick
-    alone = lambda *what: apart.call(__file__, "--folder", folder, *quick, "--one", *what)
+    alone = lambda *what: isolated.call(__file__, "--folder", folder, *quick, "--one", *what)
     size = alone("make")["size"]
     rows = {(who, cache): [] for cache in ("cold", "warm") for who in ("ours", "theirs")}
     for _ in range(2 if args.quick else 5):

@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import apart
+import isolated
 import numpy as np
 import sampler
 
@@ -52,28 +52,30 @@ def advantages(lengths):
 
 
 def theirs(folder, quick):
-  import peer
   import torch
+  import transformers_baseline
 
   model, given, inputs, lengths, ends = sampler.in_torch(folder)
   group, longest = lengths.shape[1], given["input_ids"].shape[1]
   reference = type(model).from_pretrained(folder, dtype=torch.float32).eval()
   optimizer = torch.optim.AdamW(model.parameters(), lr=LR)
   worth = torch.tensor(advantages(lengths))
-  peer.generate(model, given, group=group, tokens=2)
+  transformers_baseline.generate(model, given, group=group, tokens=2)
 
   clock = Clock()
-  out, _ = peer.generate(model, given, group=group, tokens=int(lengths.max()), ends=ends)
+  out, _ = transformers_baseline.generate(
+    model, given, group=group, tokens=int(lengths.max()), ends=ends
+  )
   answers = out[:, longest:].reshape(*lengths.shape, -1)
   clock("rollout")
   answered = lambda q: (inputs[q], answers[q][:, : lengths[q].max()])
   with torch.no_grad():
-    old = [peer.logps(model, *answered(q)) for q in range(len(inputs))]
+    old = [transformers_baseline.logps(model, *answered(q)) for q in range(len(inputs))]
     clock("old")
-    anchor = [peer.logps(reference, *answered(q)) for q in range(len(inputs))]
+    anchor = [transformers_baseline.logps(reference, *answered(q)) for q in range(len(inputs))]
     clock("reference")
   for q in range(len(inputs)):
-    logps = peer.logps(model, *answered(q))
+    logps = transformers_baseline.logps(model, *answered(q))
     mask = torch.arange(logps.shape[1]) < torch.tensor(lengths[q])[:, None]
     ratio = torch.exp(logps - old[q])
     gain = worth[q][:, None]
@@ -96,7 +98,7 @@ def ours(folder, quick):
   import jax
 
   from cot_rm import optim, sharding, train
-  from cot_rm.algorithms import grpo, masked
+  from cot_rm.algorithms import aggregation, grpo
   from cot_rm.data import packing
 
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
@@ -112,7 +114,7 @@ def ours(folder, quick):
     functools.partial(grpo.loss, settings=settings),
     tx,
     shardings,
-    weigh=functools.partial(masked.weights, how=settings.aggregate, length=0),
+    weigh=functools.partial(aggregation.weights, how=settings.aggregate, length=0),
     accumulate=len(prompts),
   )
   made = sampler.engine(c, graphdef, prompts, **sampler.OURS["ours"])
@@ -150,11 +152,11 @@ def ours(folder, quick):
 
 def one(who, folder, quick):
   out = {"transformers": theirs, "ours": ours}[who](folder, quick)
-  return out | {"peak": apart.peak()}
+  return out | {"peak": isolated.peak()}
 
 
 def main():
-  args = apart.parser(__doc__, "2 layers, 4 questions, 4 answers each").parse_args()
+  args = isolated.parser(__doc__, "2 layers, 4 questions, 4 answers each").parse_args()
   if args.one:
     do = sampler.make if args.one == "make" else lambda *a: one(args.one, *a)
     sys.stdout.write(json.dumps(do(args.folder, args.quick)) + "\n")
@@ -162,7 +164,7 @@ def main():
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   with tempfile.TemporaryDirectory() as folder:
     quick = ["--quick"] * args.quick
-    alone = lambda what: apart.call(__file__, "--folder", folder, *quick, "--one", what)
+    alone = lambda what: isolated.call(__file__, "--folder", folder, *quick, "--one", what)
     parts, lengths = sampler.work(args.quick)
     say(
       f"{alone('make')['parameters'] / 1e6:.0f}M parameters, {len(parts)} questions, "

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import apart
+import isolated
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -129,12 +129,14 @@ def in_torch(folder):
 
 
 def theirs(folder, quick):
-  import peer
+  import transformers_baseline
 
   model, given, _, lengths, ends = in_torch(folder)
   group = lengths.shape[1]
-  peer.generate(model, given, group=group, tokens=2)
-  _, seconds = peer.generate(model, given, group=group, tokens=int(lengths.max()), ends=ends)
+  transformers_baseline.generate(model, given, group=group, tokens=2)
+  _, seconds = transformers_baseline.generate(
+    model, given, group=group, tokens=int(lengths.max()), ends=ends
+  )
   return {"seconds": seconds, "tokens": int(lengths.sum())}
 
 
@@ -148,9 +150,10 @@ def loaded(folder, **how):
   main.keep_memory()
   from flax import nnx
 
-  from cot_rm.models import hf, qwen2_5_vl
+  from cot_rm.checkpoints import huggingface
+  from cot_rm.models import qwen2_5_vl
 
-  _, c, params = hf.load(folder)
+  _, c, params = huggingface.load(folder)
   model = nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0), **how))
   return c, nnx.split(model)[0], params
 
@@ -161,7 +164,7 @@ def engine(c, graphdef, prompts, *, rows, spare):
 
   from cot_rm.data import packing
   from cot_rm.sampler import engine
-  from cot_rm.sampler.room import Room
+  from cot_rm.sampler.limits import Room
 
   longest = max(len(p.tokens) for p in prompts)
   buckets = packing.Buckets(
@@ -234,7 +237,7 @@ def ours(folder, quick, *, rows, spare, weights="", **how):
   import jax
 
   from cot_rm import sharding
-  from cot_rm.sampler.weights import Weights
+  from cot_rm.sampler.weight_sync import Weights
 
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c, graphdef, whole = loaded(folder)
@@ -256,11 +259,11 @@ def ours(folder, quick, *, rows, spare, weights="", **how):
 
 def one(who, folder, quick):
   out = theirs(folder, quick) if who == "transformers" else ours(folder, quick, **OURS[who])
-  return out | {"peak": apart.peak()}
+  return out | {"peak": isolated.peak()}
 
 
 def main():
-  args = apart.parser(__doc__, "2 layers, 4 questions, 4 answers each").parse_args()
+  args = isolated.parser(__doc__, "2 layers, 4 questions, 4 answers each").parse_args()
   if args.one:
     do = make if args.one == "make" else lambda *a: one(args.one, *a)
     sys.stdout.write(json.dumps(do(args.folder, args.quick)) + "\n")
@@ -268,7 +271,7 @@ def main():
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   with tempfile.TemporaryDirectory() as folder:
     quick = ["--quick"] * args.quick
-    alone = lambda what: apart.call(__file__, "--folder", folder, *quick, "--one", what)
+    alone = lambda what: isolated.call(__file__, "--folder", folder, *quick, "--one", what)
     parts, lengths = work(args.quick)
     cores = len(os.sched_getaffinity(0))
     say(

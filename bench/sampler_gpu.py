@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import apart
+import isolated
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,9 +68,9 @@ def make(folder, preset, quick):
 
 
 def theirs(folder, preset, quick):
-  import peer
   import torch
   import transformers
+  import transformers_baseline
 
   from cot_rm.models import qwen2_5_vl
 
@@ -88,7 +88,7 @@ def theirs(folder, preset, quick):
   _, _, answer = work(quick)
 
   def run(tokens):
-    out, seconds = peer.generate(model, given, group=GROUP, tokens=tokens)
+    out, seconds = transformers_baseline.generate(model, given, group=GROUP, tokens=tokens)
     assert out.shape == (len(inputs) * GROUP, PROMPT + tokens)
     return seconds
 
@@ -126,7 +126,7 @@ def ours(folder, preset, quick, *, chunk):
   from cot_rm.data import packing
   from cot_rm.models import qwen2_5_vl
   from cot_rm.sampler import engine, sampling
-  from cot_rm.sampler.room import Room
+  from cot_rm.sampler.limits import Room
 
   prompts, _ = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c = config(preset, quick)
@@ -182,7 +182,7 @@ def ours(folder, preset, quick, *, chunk):
 
 
 def main():
-  parser = apart.parser(__doc__, "a tiny model, 2 questions, short answers")
+  parser = isolated.parser(__doc__, "a tiny model, 2 questions, short answers")
   parser.add_argument("--presets", default="3b,7b")
   parser.add_argument("--chunk", type=int, default=128, help="tokens between two looks at ends")
   args = parser.parse_args()
@@ -201,7 +201,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
       quick = ["--quick"] * args.quick
       given = ("--folder", folder, "--presets", preset, "--chunk", str(args.chunk), *quick)
-      alone = lambda what, given=given: apart.call(__file__, *given, "--one", what, platforms=None)
+      alone = lambda what, given=given: isolated.call(
+        __file__, *given, "--one", what, platforms=None
+      )
       alone("make")
       other, own = alone("transformers"), alone("ours")
     for name, r, decode in (

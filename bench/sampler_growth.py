@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import apart
+import isolated
 import numpy as np
 import sampler
 
@@ -150,7 +150,7 @@ def plot(found, path):
 
 
 def main():
-  parser = apart.parser(__doc__, "2 layers, few sizes, short answers")
+  parser = isolated.parser(__doc__, "2 layers, few sizes, short answers")
   parser.add_argument("--plot", default="sampler_growth.svg", help="where the plot goes")
   args = parser.parse_args()
   if args.one:
@@ -160,7 +160,7 @@ def main():
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   found = {}
   with tempfile.TemporaryDirectory() as folder:
-    alone = lambda what: apart.call(
+    alone = lambda what: isolated.call(
       __file__, "--folder", folder, *["--quick"] * args.quick, "--one", what
     )
     alone("make")

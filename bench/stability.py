@@ -1,4 +1,4 @@
-"""Which algorithms fell apart in configs/stability.py: a table, a picture and a line of JSON.
+"""Which algorithms fell apart in configs/stability_ablation.py: a table, a plot, a line of JSON.
 
   python bench/stability.py runs/stability runs/stability-1 runs/stability-2 [--out FOLDER]
   python bench/stability.py --quick
@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cot_rm import metrics  # noqa: E402
-from cot_rm.report import facts, plots  # noqa: E402
+from cot_rm.report import plots, run_info  # noqa: E402
 
 DROP, FLOOR = 0.10, 0.55  # of accuracy: see above
 WINDOW = 9  # rollouts over which a curve is smoothed
@@ -123,12 +123,14 @@ def arms(workdir):
   Raises:
     ValueError: it is not finished, or has no RL.
   """
-  run, summary = (facts.read(workdir / name) for name in ("config.json", "summary.json"))
+  run, summary = (run_info.read(workdir / name) for name in ("config.json", "summary.json"))
   if run is None or summary is None:
     missing = "config.json" if run is None else "summary.json"
-    raise ValueError(f"{workdir} has no {missing}: a finished run of configs/stability.py is asked")
-  figures, starts, out = summary["stages"], facts.starts(run), {}
-  for arm in [folder for folder, stage in facts.plan(run).items() if stage == "rl"]:
+    raise ValueError(
+      f"{workdir} has no {missing}: a finished run of configs/stability_ablation.py is asked"
+    )
+  figures, starts, out = summary["stages"], run_info.starts(run), {}
+  for arm in [folder for folder, stage in run_info.plan(run).items() if stage == "rl"]:
     for model in (starts[arm], arm):
       if model not in figures:
         raise ValueError(f"{workdir}/summary.json has no {model!r}: add it to config.eval.models")
@@ -369,7 +371,7 @@ def _legend(figure, runs):
 def quick(folder):
   """Runs the config at its smallest; returns the workdir."""
   workdir = folder / "smoke"
-  command = [sys.executable, "-m", "cot_rm.main", "--config", "configs/stability.py:smoke"]
+  command = [sys.executable, "-m", "cot_rm.main", "--config", "configs/stability_ablation.py:smoke"]
   # Its tables stay off the standard output, which is this script's own.
   subprocess.run(
     [*command, "--workdir", str(workdir)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL

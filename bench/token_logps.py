@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import apart
+import isolated
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -41,18 +41,18 @@ def measure(how, tokens):
     start = time.perf_counter()
     once()
     times.append(time.perf_counter() - start)
-  return {"seconds": min(times), "peak": apart.peak()}
+  return {"seconds": min(times), "peak": isolated.peak()}
 
 
 def main():
-  parser = apart.parser(__doc__, "256 tokens")
+  parser = isolated.parser(__doc__, "256 tokens")
   args = parser.parse_args()
   tokens = 256 if args.quick else 4096
   if args.one:
     sys.stdout.write(json.dumps(measure(args.one, tokens)) + "\n")
     return
   quick = ["--quick"] if args.quick else []
-  found = {how: apart.call(__file__, "--one", how, *quick) for how in ("naive", "chunks")}
+  found = {how: isolated.call(__file__, "--one", how, *quick) for how in ("naive", "chunks")}
   say = lambda line: sys.stdout.write(line + "\n")
   say(f"{'':<10}{'seconds':>10}{'peak, GB':>10}")
   for how, r in found.items():

@@ -137,7 +137,7 @@ def get_config():
       budget=dict(BUDGET),  # [chat.Budget]
       teacher=dict(
         error=0.1, per_object=0.1, relation=0.15, unparsable=0.03, careless=0.0, seed=0
-      ),  # the built-in one [shapes_teacher.Teacher]
+      ),  # the built-in one [toy_world.teacher.Teacher]
     )
   )
 
@@ -215,7 +215,7 @@ def get_config():
           max_tokens=0,
         ),
       ),
-      correction=dict(cap=None, low=None, high=None),  # [correction.Config]
+      correction=dict(cap=None, low=None, high=None),  # [importance_correction.Config]
       rewards=dict(format=1.0, accuracy=1.0),  # weights of rewards.REWARDS and PRODUCTS
       judge=dict(
         by="",  # who is asked whether a verdict follows: "service", "policy", or "": nobody

@@ -4,22 +4,22 @@ python -m cot_rm.main --config configs/tiny.py
 python -m cot_rm.main --config configs/tiny.py --config.control=sft  # and the control of it all
 python -m cot_rm.main --config configs/tiny.py:smoke                 # the same in a few minutes
 
-The world of configs/heart.py, and first a base model that can describe scenes and answer questions
-but is a poor judge, as released checkpoints have eyes and words before they are reward models. A
-teacher's judgements of pictures for a caption, 1,000 at most, are its cold start. From there on it
-has labels alone: it keeps its own right judgements of a large pool, in all families, to learn from,
-and RL asks pairs of that pool again: on those alone that it got wrong it unlearns the others. The
-control spends the minutes of all that on its cold start.
+The world of configs/tiny_grpo.py, and first a base model that can describe scenes and answer
+questions but is a poor judge, as released checkpoints have eyes and words before they are reward
+models. A teacher's judgements of pictures for a caption, 1,000 at most, are its cold start. From
+there on it has labels alone: it keeps its own right judgements of a large pool, in all families, to
+learn from, and RL asks pairs of that pool again: on those alone that it got wrong it unlearns the
+others. The control spends the minutes of all that on its cold start.
 """
 
-from configs import base, heart
+from configs import base, tiny_grpo
 
-PRESETS = heart.PRESETS
+PRESETS = tiny_grpo.PRESETS
 
 
 def get_config(size="full"):
   base.known(size, PRESETS, "configs/tiny.py")
-  c = heart.get_config(size)
+  c = tiny_grpo.get_config(size)
   c.stages = (
     "world",
     "base:sft",

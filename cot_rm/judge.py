@@ -11,12 +11,12 @@ import numpy as np
 from absl import logging
 from flax import nnx
 
-from cot_rm import checkpoint, models, prompts, sharding
+from cot_rm import models, prompts, sharding, voting
+from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
 from cot_rm.models import logprobs
-from cot_rm.sampler import engine, sampling, texts, weights
-from cot_rm.sampler import votes as voting
-from cot_rm.sampler.room import Room
+from cot_rm.sampler import engine, sampling, text_stops, weight_sync
+from cot_rm.sampler.limits import Room
 from cot_rm.schema import Completion, Encoded, Example, Verdict
 
 # The verdict's two digits: their log-probabilities are recorded at every step.
@@ -64,7 +64,7 @@ class Judge:
     self.opened, self.graphdef, self.params = opened, graphdef, opened.params
     self.processor, self.buckets, self.rows = processor, buckets, rows
     self.mesh, self.rules, self.sampled, self._weights = mesh, rules, sampled, None
-    self._reduced = weights.Weights(room.weights, sampled.mesh, sampled.rules)
+    self._reduced = weight_sync.Weights(room.weights, sampled.mesh, sampled.rules)
     logging.info(
       "prompts are padded to %s tokens and %s patches: at most %d programs read them",
       ", ".join(map(str, buckets.tokens)),
@@ -138,7 +138,7 @@ class Judge:
     how = sampling.Sampling(temperature, top_p, top_k, max_tokens)
     watch = None
     if stop or stream or cancelled:
-      watch = texts.Texts(self.processor.decode, stop=stop, stream=stream, cancelled=cancelled)
+      watch = text_stops.Texts(self.processor.decode, stop=stop, stream=stream, cancelled=cancelled)
     groups = self.sample(encoded, n=n, how=how, seed=seed, watch=watch)
     if not stop:
       return groups
@@ -231,7 +231,7 @@ class Judge:
 
   def _probability(self, completion, verdict):
     """P(verdict.answer) at the token that holds the verdict's digit, the two digits sharing 1."""
-    t = texts.token_at(self.processor.decode, completion.tokens, verdict.span[0])
+    t = text_stops.token_at(self.processor.decode, completion.tokens, verdict.span[0])
     first, second = completion.watched[t]
     return float(1 / (1 + np.exp((second - first) * (1 if verdict.answer == 1 else -1))))
 
@@ -310,7 +310,7 @@ def load(
   """
   mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
   rules = {} if rules is None else rules
-  opened = checkpoint.open_model(path, mesh=mesh, rules=rules, dtype=dtype)
+  opened = model_folder.open_model(path, mesh=mesh, rules=rules, dtype=dtype)
   family, products = models.get(opened.family), products or dtype
 
   def graphdef(dtype):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cot_rm import prompts, rewards, sharding
-from cot_rm.data import packing, samples
+from cot_rm.data import packing, sample_records
 
 SILENT = ("keep", "drop", "resample")  # what becomes of groups whose rewards are equal
 
@@ -72,7 +72,7 @@ class Rollout:
       worth = {"total": self.rewards_QG[q, g]}
       worth |= {name: values[q, g] for name, values in self.parts.items()}
       shown = {name: value for name, value in worth.items() if not np.isnan(value)}
-      one = samples.record(judged.example, judged.completions[g], judged.verdicts[g], shown)
+      one = sample_records.record(judged.example, judged.completions[g], judged.verdicts[g], shown)
       out.append(one | {"kind": kind})
     return out
 

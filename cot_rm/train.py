@@ -55,7 +55,7 @@ def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
       objectives differ.
     tx: an optax transformation at a learning rate of 1, as optim.make makes it.
     shardings: of the state, from `init_state`.
-    weigh: `batch -> f32[B, T]`, what each token weighs in the loss; see algorithms/masked.weights.
+    weigh: `batch -> f32[B, T]`, what each token weighs in the loss; see aggregation.weights.
     accumulate: how many slices of the batch go through the model one after the other, for less
       memory. A slice holds whole groups: it takes its share of the prompts (or rows of pictures)
       and the rows that read them. Best a multiple of the devices that share the batch.

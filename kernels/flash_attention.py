@@ -21,7 +21,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from cot_rm.kernels import products, sight
+from cot_rm.kernels import block_mask, products
 
 LANES = 128
 VMEM = 100 << 20  # bytes that a kernel may take; the compiler's own bound is for small ones
@@ -232,7 +232,7 @@ def _forward(q_BNTH, k_BKSH, v_BKSH, segments, spans, *, causal, offset, interpr
   scratch = [some(H), some(LANES), some(LANES), some(LANES, jnp.int32)]
   grid = B, K, R, T // q
   return _call(
-    kernel, "flash_forward", sight.ends(*spans), grid, inputs, outputs, scratch, interpret
+    kernel, "flash_forward", block_mask.ends(*spans), grid, inputs, outputs, scratch, interpret
   )
 
 
@@ -276,7 +276,7 @@ def _backward(
   kernel = functools.partial(
     _backward_kernel, block_q=q, causal=causal, offset=offset, across=across
   )
-  ends = sight.ends(*(x.swapaxes(1, 2) for x in spans))
+  ends = block_mask.ends(*(x.swapaxes(1, 2) for x in spans))
   dq_BNHT, dk, dv = _call(
     kernel, "flash_backward", ends, (B, K, R, S // k), inputs, outputs, scratch, interpret
   )
@@ -299,10 +299,10 @@ def _flash_forward(q_BNTH, k_BKSH, v_BKSH, segments, causal, offset, interpret):
   H = q_BNTH.shape[-1]
   scaled_BNTH = (q_BNTH.astype(jnp.float32) * (H**-0.5 * LOG2E)).astype(q_BNTH.dtype)
   outs = []
-  for q, ks in sight.pairs(q_BNTH.shape[2], k_BKSH.shape[2], causal, offset):
+  for q, ks in block_mask.pairs(q_BNTH.shape[2], k_BKSH.shape[2], causal, offset):
     o_BNTH = lse_BN1T = None
     for k in ks:
-      some, spans, apart = sight.seen(segments, q, k, causal, offset)
+      some, spans, apart = block_mask.seen(segments, q, k, causal, offset)
       given = scaled_BNTH[:, :, q], k_BKSH[:, :, k], v_BKSH[:, :, k]
       new = _forward(*given, some, spans, causal=causal, offset=apart, interpret=interpret)
       o_BNTH, lse_BN1T = new if o_BNTH is None else _merged((o_BNTH, lse_BN1T), new)
@@ -328,10 +328,10 @@ def _flash_backward(causal, offset, interpret, saved, given):
   delta_BN1T = (product.sum(-1) - dlse_BNT * LOG2E)[:, :, None]
   lse_BN1T = jnp.where(jnp.isneginf(lse_BNT), -MASKED, lse_BNT)[:, :, None]
   dq, dk, dv = [], jnp.zeros(k_BKSH.shape, jnp.float32), jnp.zeros(v_BKSH.shape, jnp.float32)
-  for q, ks in sight.pairs(scaled_BNTH.shape[2], k_BKSH.shape[2], causal, offset):
+  for q, ks in block_mask.pairs(scaled_BNTH.shape[2], k_BKSH.shape[2], causal, offset):
     sums = []
     for k in ks:
-      some, spans, apart = sight.seen(segments, q, k, causal, offset)
+      some, spans, apart = block_mask.seen(segments, q, k, causal, offset)
       dq_part, dk_part, dv_part = _backward(
         scaled_BNTH[:, :, q],
         k_BKSH[:, :, k],
@@ -369,7 +369,7 @@ def flash_attention(
   T, S = q_BTNH.shape[1], k_BSKH.shape[1]
   if segments_BT is None:
     segments_BT, segments_BS = (jnp.ones(x.shape[:2], jnp.int32) for x in (q_BTNH, k_BSKH))
-  q, k = sight.block(T), sight.block(S)
+  q, k = block_mask.block(T), block_mask.block(S)
   # What is padded sees nothing and is not seen.
   segments = _pad(segments_BT, q, 1, -1), _pad(segments_BS, k, 1, -2)
   q_BNTH = _pad(q_BTNH.swapaxes(1, 2), q, 2)

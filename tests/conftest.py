@@ -22,8 +22,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")  # broadcasting is writte
 jax.config.update("jax_default_matmul_precision", "highest")
 # The programs are tiny: compiling them is what takes the time.
 jax.config.update("jax_disable_most_optimizations", True)
-COMPILED = tempfile.mkdtemp()  # of this run: a program that two tests make is compiled once
-atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
+# Compiled programs of this run; COT_RM_TEST_CACHE names a folder that keeps them between runs.
+if not (COMPILED := os.environ.get("COT_RM_TEST_CACHE")):
+  COMPILED = tempfile.mkdtemp()
+  atexit.register(shutil.rmtree, COMPILED, ignore_errors=True)
 jax.config.update("jax_compilation_cache_dir", COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -48,17 +50,21 @@ def tiny_folder(tmp_path_factory):
 
   from flax import nnx
 
-  from cot_rm import checkpoint
-  from cot_rm.data import shapes
-  from cot_rm.models import qwen2_5_vl, tiny_tokenizer
+  from cot_rm.checkpoints import model_folder
+  from cot_rm.models import qwen2_5_vl
+  from cot_rm.toy_world import tokenizer
+  from cot_rm.toy_world import world as toy_world
 
-  root, world = tmp_path_factory.mktemp("tiny"), shapes.World()
-  ids = tiny_tokenizer.train(
-    shapes.corpus(world, 300), root / "tokenizer", vocab_size=512, phrases=shapes.phrases(world)
+  root, world = tmp_path_factory.mktemp("tiny"), toy_world.World()
+  ids = tokenizer.train(
+    toy_world.corpus(world, 300),
+    root / "tokenizer",
+    vocab_size=512,
+    phrases=toy_world.phrases(world),
   )
   config = dataclasses.replace(qwen2_5_vl.PRESETS["tiny"], **ids)
   params = nnx.state(qwen2_5_vl.Model(config, rngs=nnx.Rngs(0)))
-  checkpoint.save_model(
+  model_folder.save_model(
     root / "model", params, family="qwen2_5_vl", config=config, processor_files=root / "tokenizer"
   )
   return root / "model"

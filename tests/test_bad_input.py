@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 import cot_rm
-from cot_rm import checkpoint
-from cot_rm.data import packing, shapes
-from cot_rm.models import hf, tiny_tokenizer
+from cot_rm.checkpoints import huggingface, model_folder
+from cot_rm.data import packing
 from cot_rm.schema import Example, Media
+from cot_rm.toy_world import tokenizer
+from cot_rm.toy_world import world as toy_world
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +27,8 @@ def judge(tiny_folder):
 @pytest.fixture
 def released(tiny_folder, tmp_path):
   """A Hugging Face folder of the tiny model, in two shards, to damage."""
-  opened = checkpoint.open_model(tiny_folder)
-  hf.save(
+  opened = model_folder.open_model(tiny_folder)
+  huggingface.save(
     tmp_path / "hf",
     opened.params,
     family=opened.family,
@@ -39,7 +40,7 @@ def released(tiny_folder, tmp_path):
 
 
 def pair(**changes):
-  example = next(shapes.examples(shapes.World(), "check", count=1))
+  example = next(toy_world.examples(toy_world.World(), "check", count=1))
   return dataclasses.replace(example, id="vl-17", **changes)
 
 
@@ -80,12 +81,12 @@ def test_half_a_checkpoint_of_ours_is_named(tiny_folder, tmp_path):
 
 def test_a_tokenizer_that_is_too_large_for_the_model_is_an_error(released):
   sizes = json.loads((released / "config.json").read_text())
-  world = shapes.World()
-  ids = tiny_tokenizer.train(
-    [*shapes.corpus(world, 300), *("another word " * 9 + chr(c) for c in range(0x3B1, 0x3C9))],
+  world = toy_world.World()
+  ids = tokenizer.train(
+    [*toy_world.corpus(world, 300), *("another word " * 9 + chr(c) for c in range(0x3B1, 0x3C9))],
     released,
     vocab_size=512,
-    phrases=shapes.phrases(world),
+    phrases=toy_world.phrases(world),
   )
   assert ids["vocab_size"] > sizes["vocab_size"]
   message = f"knows {ids['vocab_size']} tokens, the model {sizes['vocab_size']}"

@@ -11,9 +11,10 @@ from PIL import Image
 import cot_rm
 from cot_rm import judge as judging
 from cot_rm import prompts, sharding
-from cot_rm.data import packing, shapes
-from cot_rm.sampler import texts
+from cot_rm.data import packing
+from cot_rm.sampler import text_stops
 from cot_rm.schema import Completion, Verdict
+from cot_rm.toy_world import world
 
 BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144))
 
@@ -126,7 +127,7 @@ def test_openai_parts_are_taken(judge):
 
 
 def test_compare_asks_in_both_orders_and_never_guesses(judge):
-  examples = list(shapes.examples(shapes.World(), "check", count=3))
+  examples = list(world.examples(world.World(), "check", count=3))
   verdicts = judge.compare(examples, grammar="brief", max_tokens=8)
   assert [v.answer for v in verdicts] == [None] * 3  # a random model finds no grammar
   assert all(
@@ -148,7 +149,7 @@ def test_votes_that_cannot_change_a_majority_are_left_out_and_counted(
   # Two votes of a prompt at a time: others wait when it is decided.
   judge = cot_rm.load(tiny_folder, buckets=BUCKETS, rows=4, sampler=dict(together=2, chunk=8))
   monkeypatch.setattr(prompts.get("brief"), "parse", coin)
-  examples = list(shapes.examples(shapes.World(), "check", count=4))
+  examples = list(world.examples(world.World(), "check", count=4))
   asked = dict(grammar="brief", votes=7, temperature=1.0, max_tokens=8, both_orders=both_orders)
   every = judge.compare(examples, **asked)
   assert judge.report()["sampler/spared_tokens"] == 0
@@ -164,7 +165,7 @@ def test_votes_that_cannot_change_a_majority_are_left_out_and_counted(
 def test_the_probability_is_that_of_the_verdicts_digit(judge):
   text = "<think>\nx\n</think>\n<answer>Image 2 is better</answer>"
   tokens = np.array(judge.processor.encode(text), np.int32)
-  at = texts.token_at(judge.processor.decode, tokens, text.index("2"))
+  at = text_stops.token_at(judge.processor.decode, tokens, text.index("2"))
   assert judge.processor.decode(tokens[at : at + 1]) == "2"
   watched = np.full((len(tokens), 2), -50.0)
   watched[at] = np.log([0.2, 0.6])
@@ -186,7 +187,7 @@ def test_a_group_of_none_is_refused(judge):
 
 def test_an_unknown_grammar_names_the_known(judge):
   with pytest.raises(ValueError, match="thnik.*think"):
-    judge.compare(list(shapes.examples(shapes.World(), "check", count=1)), grammar="thnik")
+    judge.compare(list(world.examples(world.World(), "check", count=1)), grammar="thnik")
 
 
 def side(*verdicts):

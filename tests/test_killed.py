@@ -15,9 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
 
 CONFIG = """
-from configs import heart
+from configs import tiny_grpo
 def get_config():
-  c = heart.get_config("smoke")
+  c = tiny_grpo.get_config("smoke")
   c.stages = ("world", "sft", "reject", "rl")
   c.world.sizes = dict(references=64, train=256, check=8, heldout=16)
   c.sft.steps = 2

@@ -15,8 +15,8 @@ from flax import nnx
 from cot_rm import optim, sharding, train
 from cot_rm.algorithms import (
   ALGORITHMS,
+  aggregation,
   grpo,
-  masked,
   reinforce_pp,
   rloo,
   sft,
@@ -186,7 +186,7 @@ def trained(batches, objective, mesh, rules, tx, rate, accumulate=1):
   """The Run that takes a step on each of the batches; `objective` as in OBJECTIVES."""
   graphdef, _ = train.abstract(build)
   loss, how = objective
-  weigh = functools.partial(masked.weights, how=how)
+  weigh = functools.partial(aggregation.weights, how=how)
   with sharding.use(mesh, rules):
     params = train.init_params(build, 0, mesh, rules)
     state, shardings = train.init_state(params, tx, mesh, rules)

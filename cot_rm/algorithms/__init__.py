@@ -1,8 +1,8 @@
 """What is optimised. To add one: write the module, add the line.
 
 A module has `Config` and `loss(logps_BT, batch, weights_BT, settings) -> (scalar, metrics)`, where
-weights_BT are the tokens' weights in the mean over the whole batch (masked.weights): of a part of
-the batch, the loss is that part's share. If it learns from rewards it also has
+weights_BT are the tokens' weights in the mean over the whole batch (aggregation.weights): of a
+part of the batch, the loss is that part's share. If it learns from rewards it also has
 
     advantages(rewards_QG, lengths_QG, settings, kl_QGT=None) -> f32[Q, G] or f32[Q, G, T]
     KL_IN    "loss" or "reward": where `settings.kl`, the pull towards the reference, comes in

@@ -12,7 +12,7 @@ import dataclasses
 
 import numpy as np
 
-from cot_rm.algorithms import choices, clipped, masked, returns
+from cot_rm.algorithms import advantage_estimators, aggregation, choices, policy_gradient
 from cot_rm.kernels import grpo_loss
 
 KL_IN = "loss"
@@ -27,14 +27,14 @@ class Config:
   ratio: str = "token"  # of each token; "sequence": of its whole answer, the geometric mean
   normalize: str = "std"  # advantages count in their group's standard deviations; "none": as is
   epsilon: float = 1e-4  # added to a group's standard deviation
-  aggregate: str = "sequence"  # how tokens add up to the loss, of masked.AGGREGATES
+  aggregate: str = "sequence"  # how tokens add up to the loss, of aggregation.AGGREGATES
   max_tokens: int = 0  # most tokens of an answer; for aggregate "constant" and for `buffer`
   buffer: int = 0  # the last tokens before max_tokens, in which a reward sinks by up to 1; 0: none
 
   def __post_init__(self):
     choices.check(self, "ratio", ("token", "sequence"))
     choices.check(self, "normalize", ("std", "none"))
-    masked.check(self)
+    aggregation.check(self)
     if not 0 <= self.buffer <= self.max_tokens and self.buffer:
       raise ValueError(
         f"{choices.knob(self, 'buffer')} is {self.buffer} of {self.max_tokens} tokens; set it to "
@@ -53,7 +53,7 @@ def advantages(rewards_QG, lengths_QG, settings, kl_QGT=None):
   """
   del kl_QGT  # the pull towards the reference is in the loss
   rewards_QG = np.asarray(rewards_QG, np.float32) + overlong(lengths_QG, settings)
-  off_QG, count_Q1 = returns.against_group(rewards_QG)
+  off_QG, count_Q1 = advantage_estimators.against_group(rewards_QG)
   if settings.normalize == "std":
     variance_Q1 = np.square(off_QG).sum(1, keepdims=True) / np.maximum(count_Q1 - 1, 1)
     off_QG = off_QG / (np.sqrt(variance_Q1) + settings.epsilon)
@@ -73,14 +73,17 @@ def overlong(lengths_QG, settings):
 
 
 def loss(logps_BT, batch, weights_BT, settings):
-  """-min(r A, clip(r) A) + kl * k3, added up by `weights_BT`; metrics as in clipped.metrics.
+  """-min(r A, clip(r) A) + kl * k3, added up by `weights_BT`; metrics of policy_gradient.
 
   r is the ratio to the policy that sampled. Where `ref_logps` is None there is no KL term.
   """
-  log_ratio = {"token": clipped.log_ratio, "sequence": clipped.log_ratio_of_answers}
+  log_ratio = {"token": policy_gradient.log_ratio, "sequence": policy_gradient.log_ratio_of_answers}
   log_ratio_BT = log_ratio[settings.ratio](logps_BT, batch)
-  loss_BT = clipped.loss(log_ratio_BT, batch, settings)
+  loss_BT = policy_gradient.loss(log_ratio_BT, batch, settings)
   if batch.ref_logps is not None:
     loss_BT = loss_BT + settings.kl * grpo_loss.k3(logps_BT, batch.ref_logps, settings.kl_clamp)
   total = (loss_BT * weights_BT).sum()
-  return total, {"train/loss": total, **clipped.metrics(log_ratio_BT, logps_BT, batch, settings)}
+  return total, {
+    "train/loss": total,
+    **policy_gradient.metrics(log_ratio_BT, logps_BT, batch, settings),
+  }

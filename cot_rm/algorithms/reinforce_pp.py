@@ -5,7 +5,7 @@ Q questions, G samples of each (1 will do), B = Q * G sequences, T tokens.
 
 import dataclasses
 
-from cot_rm.algorithms import clipped, masked, returns
+from cot_rm.algorithms import advantage_estimators, aggregation, policy_gradient
 
 KL_IN = "reward"
 
@@ -17,20 +17,20 @@ class Config:
   kl: float = 0.0  # weight of the log-ratio to the reference, taken off each token's reward
   reward_bound: float = 10.0  # rewards are clamped to +- this
   epsilon: float = 1e-8  # least variance of the returns
-  aggregate: str = "sequence"  # how tokens add up to the loss, of masked.AGGREGATES
+  aggregate: str = "sequence"  # how tokens add up to the loss, of aggregation.AGGREGATES
   max_tokens: int = 0  # most tokens of an answer; for aggregate "constant"
 
   def __post_init__(self):
-    masked.check(self)
+    aggregation.check(self)
 
 
 def advantages(rewards_QG, lengths_QG, settings, kl_QGT=None):
-  """f32[Q, G], or f32[Q, G, T] where settings.kl is not 0: returns.against_batch.
+  """f32[Q, G], or f32[Q, G, T] where settings.kl is not 0: advantage_estimators.against_batch.
 
   A reward that is NaN is left out and gets advantage 0.
   """
-  z_QGT, _ = returns.against_batch(rewards_QG, lengths_QG, settings, kl_QGT)
-  return returns.shaped(z_QGT, settings)
+  z_QGT, _ = advantage_estimators.against_batch(rewards_QG, lengths_QG, settings, kl_QGT)
+  return advantage_estimators.shaped(z_QGT, settings)
 
 
-loss = clipped.plain
+loss = policy_gradient.plain

@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from cot_rm.algorithms import clipped, masked, returns
+from cot_rm.algorithms import advantage_estimators, aggregation, policy_gradient
 
 KL_IN = "reward"
 
@@ -17,11 +17,11 @@ class Config:
   clip_low: float = 0.2  # the ratio counts from 1 - clip_low
   clip_high: float = 0.2  # to 1 + clip_high
   kl: float = 0.0  # weight of the log-ratio to the reference, taken off the reward
-  aggregate: str = "sequence"  # how tokens add up to the loss, of masked.AGGREGATES
+  aggregate: str = "sequence"  # how tokens add up to the loss, of aggregation.AGGREGATES
   max_tokens: int = 0  # most tokens of an answer; for aggregate "constant"
 
   def __post_init__(self):
-    masked.check(self)
+    aggregation.check(self)
 
 
 def advantages(rewards_QG, lengths_QG, settings, kl_QGT=None):
@@ -33,10 +33,10 @@ def advantages(rewards_QG, lengths_QG, settings, kl_QGT=None):
   Raises:
     ValueError: a group of one has nothing to compare with.
   """
-  returns_QGT, _ = returns.of_tokens(rewards_QG, lengths_QG, settings.kl, kl_QGT)
+  returns_QGT, _ = advantage_estimators.of_tokens(rewards_QG, lengths_QG, settings.kl, kl_QGT)
   # The first token's return is the answer's. r - (sum - r) / (n - 1) = (r - mean) * n / (n - 1)
-  off_QG, count_Q1 = returns.against_group(returns_QGT[..., 0])
+  off_QG, count_Q1 = advantage_estimators.against_group(returns_QGT[..., 0])
   return (off_QG * count_Q1 / np.maximum(count_Q1 - 1, 1)).astype(np.float32)
 
 
-loss = clipped.plain
+loss = policy_gradient.plain

@@ -11,7 +11,7 @@ class Config:
 def loss(logps_BT, batch, weights_BT, settings):
   """Negative log-probability of the target tokens, added up by `weights_BT`.
 
-  In nats a token where the weights are masked.weights(batch, "token").
+  In nats a token where the weights are aggregation.weights(batch, "token").
   """
   del batch, settings
   nll = -(logps_BT * weights_BT).sum()

@@ -13,7 +13,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from cot_rm.algorithms import choices, clipped, masked, returns
+from cot_rm.algorithms import advantage_estimators, aggregation, choices, policy_gradient
 
 KL_IN = "reward"
 RELEASED_LIMIT = 10.0  # past which the released code's filter drops any z
@@ -30,12 +30,12 @@ class Config:
   kl: float = 0.0  # weight of the log-ratio to the reference, taken off each token's reward
   reward_bound: float = 10.0  # rewards are clamped to +- this
   epsilon: float = 1e-8  # least variance of the returns
-  aggregate: str = "sequence"  # how tokens add up to the loss, of masked.AGGREGATES
+  aggregate: str = "sequence"  # how tokens add up to the loss, of aggregation.AGGREGATES
   max_tokens: int = 0  # most tokens of an answer; for aggregate "constant"
 
   def __post_init__(self):
     choices.check(self, "filter", ("paper", "released", "none"))
-    masked.check(self)
+    aggregation.check(self)
     for name in ("preclip_low", "preclip_high"):
       bound = getattr(self, name)
       if bound is not None and bound <= 0:
@@ -43,13 +43,13 @@ class Config:
 
 
 def advantages(rewards_QG, lengths_QG, settings, kl_QGT=None):
-  """f32[Q, G], or f32[Q, G, T] where settings.kl is not 0: filtered returns.against_batch.
+  """f32[Q, G], or f32[Q, G, T] where settings.kl is not 0: against_batch, filtered.
 
   What the filter drops gets advantage 0 and stays in the batch: it counts in the loss's mean. A
   reward that is NaN is left out and gets advantage 0.
   """
-  z_QGT, mean = returns.against_batch(rewards_QG, lengths_QG, settings, kl_QGT)
-  return returns.shaped(np.where(kept(z_QGT, mean, settings), z_QGT, 0), settings)
+  z_QGT, mean = advantage_estimators.against_batch(rewards_QG, lengths_QG, settings, kl_QGT)
+  return advantage_estimators.shaped(np.where(kept(z_QGT, mean, settings), z_QGT, 0), settings)
 
 
 def kept(z_QGT, mean, settings):
@@ -70,15 +70,15 @@ def loss(logps_BT, batch, weights_BT, settings):
   """-min(r A, clip(r) A) with r = exp(Pre-CLIP(log-ratio)), added up by `weights_BT`.
 
   A token whose log-ratio is outside of Pre-CLIP's bounds has no gradient. Metrics as in
-  clipped.metrics, and train/preclip_fraction, the share of such tokens.
+  policy_gradient.metrics, and train/preclip_fraction, the share of such tokens.
   """
-  raw_BT = clipped.log_ratio(logps_BT, batch)
+  raw_BT = policy_gradient.log_ratio(logps_BT, batch)
   bound_BT = jnp.clip(raw_BT, _log(settings.preclip_low), _log(settings.preclip_high))
-  total = (clipped.loss(bound_BT, batch, settings) * weights_BT).sum()
+  total = (policy_gradient.loss(bound_BT, batch, settings) * weights_BT).sum()
   return total, {
     "train/loss": total,
-    "train/preclip_fraction": masked.mean(raw_BT != bound_BT, batch.mask),
-    **clipped.metrics(bound_BT, logps_BT, batch, settings),
+    "train/preclip_fraction": aggregation.mean(raw_BT != bound_BT, batch.mask),
+    **policy_gradient.metrics(bound_BT, logps_BT, batch, settings),
   }
 
 

@@ -9,8 +9,8 @@ import collections
 import numpy as np
 from absl import logging
 
+from cot_rm import media
 from cot_rm.benchmarks import definitions, pairs, published, rules
-from cot_rm.models import media
 from cot_rm.schema import Example, Media
 
 SIZE, QUESTIONS = 170, 46

@@ -7,7 +7,7 @@ import math
 
 from PIL import Image
 
-from cot_rm.models import media
+from cot_rm import media
 
 LONGEST_COMMENT = 65_533  # bytes: what a JPEG's comment holds
 

@@ -12,7 +12,7 @@ import grain
 def questions(source, ready, *, seed, batch, epochs=None, process_index=0, process_count=1):
   """An iterator of lists of `batch` questions, shuffled anew in each epoch.
 
-  source: a sequence of Examples (len and index), such as a store.Split or a list.
+  source: a sequence of Examples (len and index), such as an array_record.Split or a list.
   ready: Example -> what a list holds of it; it runs in grain's threads, beside what uses the lists.
   seed: of the shuffling; None leaves them in their order.
   epochs: None goes on for ever. With a number the last list may be shorter.

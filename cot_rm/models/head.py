@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from cot_rm import sharding
-from cot_rm.kernels import head_tiles
+from cot_rm.kernels import fused_head
 from cot_rm.kernels import token_logps as chunks
 
 
@@ -58,7 +58,7 @@ def _forward(x_BTD, w_VD, tokens_BT, wanted_BT):
 
   def own(x_BTD, w_VD, tokens_BT, wanted_BT):
     places_N, count, (x_ND, tokens_N) = _flat(wanted_BT, x_BTD, tokens_BT)
-    logps_N, lse_N, _ = head_tiles.logps(x_ND, w_VD, tokens_N, count, vocab or None)
+    logps_N, lse_N, _ = fused_head.logps(x_ND, w_VD, tokens_N, count, vocab or None)
     return _back(logps_N, places_N, tokens_BT), _back(lse_N, places_N, tokens_BT)
 
   rows, words = P(batch or None), P(vocab or None)
@@ -78,7 +78,7 @@ def _backward(saved, g_BT):
   def own(x_BTD, w_VD, tokens_BT, wanted_BT, lse_BT, g_BT):
     g_BT = jnp.where(wanted_BT, g_BT, 0.0)
     places_N, count, (x_ND, *rows) = _flat(wanted_BT, x_BTD, tokens_BT, lse_BT, g_BT)
-    dx_ND, dw_VD = head_tiles.gradients(x_ND, w_VD, *rows, count, vocab or None)
+    dx_ND, dw_VD = fused_head.gradients(x_ND, w_VD, *rows, count, vocab or None)
     if vocab:
       dx_ND = jax.lax.psum(dx_ND, vocab)
     if embed:

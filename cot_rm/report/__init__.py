@@ -5,7 +5,15 @@ import json
 import jinja2
 from etils import epath
 
-from cot_rm.report import cards, curves, dots, facts, made, tables, votes
+from cot_rm.report import (
+  curves,
+  data_section,
+  interval_plots,
+  run_info,
+  sample_cards,
+  tables,
+  voting_section,
+)
 
 
 def write(workdir, summary):
@@ -24,8 +32,8 @@ def write(workdir, summary):
     The path of the page.
   """
   workdir = epath.Path(workdir)
-  run = facts.read(workdir / "config.json")
-  folders = facts.order(workdir, facts.plan(run))
+  run = run_info.read(workdir / "config.json")
+  folders = run_info.order(workdir, run_info.plan(run))
   name = lambda folder: "/".join(folder.parts[len(workdir.parts) :])
   best = max(summary, key=lambda stage: summary[stage]["accuracy"], default=None)
   page = (
@@ -39,17 +47,17 @@ def write(workdir, summary):
     .get_template("page.html.j2")
     .render(
       title=workdir.name,
-      subtitle=facts.subtitle(run, summary),
-      stages=facts.stages(workdir, run),
-      headline=tables.headline(summary, facts.starts(run)),
+      subtitle=run_info.subtitle(run, summary),
+      stages=run_info.stages(workdir, run),
+      headline=tables.headline(summary, run_info.starts(run)),
       rest=tables.rest(summary),
-      accuracy=dots.families(summary),
+      accuracy=interval_plots.families(summary),
       by_family=tables.by_family(summary),
       by_family_plus=tables.by_family(summary, "families_plus"),
       definitions=tables.definitions(summary),
-      votes=votes.section(summary),
-      orders=dots.orders(summary),
-      made=made.sections(workdir, facts.plan(run)),
+      votes=voting_section.section(summary),
+      orders=interval_plots.orders(summary),
+      made=data_section.sections(workdir, run_info.plan(run)),
       curves=[
         (name(folder), *found)
         for folder in folders
@@ -58,10 +66,10 @@ def write(workdir, summary):
       samples=[
         (name(folder), folder.name == best, *found)
         for folder in folders
-        if (found := cards.newest(folder))
+        if (found := sample_cards.newest(folder))
       ],
-      machine=facts.machine(run),
-      commands=facts.commands(run),
+      machine=run_info.machine(run),
+      commands=run_info.commands(run),
       config=json.dumps(run["config"], indent=2) if run else "",
     )
   )

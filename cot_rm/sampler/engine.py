@@ -18,8 +18,8 @@ import numpy as np
 from absl import logging
 
 from cot_rm import sharding
-from cot_rm.sampler import figures, programs
-from cot_rm.sampler.room import Room
+from cot_rm.sampler import programs, stats
+from cot_rm.sampler.limits import Room
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,13 +93,13 @@ class Engine:
       piece=self.room.piece,
       stacked=jax.default_backend() == "tpu",
     )
-    self.figures = figures.Figures()
+    self.figures = stats.Figures()
     self._programs, self._told = 0, set()
 
   def report(self):
     """Figures since the last report; they start anew."""
     compiled = sum(f._cache_size() for f in (self._read, self._fill, self._write))
-    done, self.figures = self.figures, figures.Figures()
+    done, self.figures = self.figures, stats.Figures()
     done.programs, self._programs = compiled - self._programs, compiled
     return done
 

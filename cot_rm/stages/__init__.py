@@ -17,10 +17,12 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 import cot_rm.judge  # by its whole name: a stage of this package is called judge too
-from cot_rm import checkpoint, schema, sharding
+from cot_rm import schema, sharding
 from cot_rm.benchmarks import pairs
-from cot_rm.data import packing, shapes_text, sources
+from cot_rm.checkpoints import model_folder
+from cot_rm.data import datasets, packing
 from cot_rm.sampler import sampling
+from cot_rm.toy_world import language
 
 STAGES = {
   "world": "cot_rm.stages.world",
@@ -68,7 +70,7 @@ def mark(where):
 
   Of a path or a hub id that no stage wrote it is the name itself.
   """
-  info = epath.Path(where) / checkpoint.INFO
+  info = epath.Path(where) / model_folder.INFO
   return f"{zlib.crc32(info.read_bytes()):08x}" if info.exists() else str(where)
 
 
@@ -136,10 +138,10 @@ def check(config, workdir):
   """`(judge) -> figures` on the pairs that are asked while training goes on; see pairs.score."""
   return functools.partial(
     pairs.evaluate,
-    examples=sources.first(
-      sources.open(find(workdir, config.eval.data), config.eval.check), config.eval.check_pairs
+    examples=datasets.first(
+      datasets.open(find(workdir, config.eval.data), config.eval.check), config.eval.check_pairs
     ),
     grammar=config.grammar,
     how=sampling.Sampling(max_tokens=config.eval.max_tokens),
-    fidelity=shapes_text.fidelity,
+    fidelity=language.fidelity,
   )

@@ -12,7 +12,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from cot_rm import chat, metrics, prompts, stages
-from cot_rm.data import shapes_teacher, sources, store, taught
+from cot_rm.data import array_record, datasets, distillation
+from cot_rm.toy_world import teacher as toy_teacher
 
 PROBE = 32  # pairs that are asked before the others: a teacher that judges none of them is no use
 
@@ -33,12 +34,12 @@ def run(config, workdir, name):
   knobs, where = config[section], f"config.{section}"
   if jax.process_index() == 0 and not (folder / "data").exists():
     folder.mkdir(parents=True, exist_ok=True)
-    source = sources.open(stages.find(workdir, knobs.data), knobs.split)
+    source = datasets.open(stages.find(workdir, knobs.data), knobs.split)
     tasks = stages.tasks(knobs.tasks)
-    pairs = taught.drawn(source, count=knobs.count, tasks=tasks, seed=config.seed)
+    pairs = distillation.drawn(source, count=knobs.count, tasks=tasks, seed=config.seed)
     with _client(knobs, folder, where) as client:
       _ask(source, pairs, client, knobs, config.grammar, name, where)
-      figures = taught.figures(pairs, limit=knobs.attempts)
+      figures = distillation.figures(pairs, limit=knobs.attempts)
       spent = chat.Spent(figures["calls"], figures["prompt_tokens"], figures["completion_tokens"])
       figures["dollars"], model = client.budget.cost(spent), client.model
     part = folder / "figures.part"
@@ -49,10 +50,12 @@ def run(config, workdir, name):
       "failed": [pair for pair in pairs if pair.failed],
     }
     whole = lambda some: (
-      taught.example(source, pair, limit=knobs.attempts, model=model) for pair in some
+      distillation.example(source, pair, limit=knobs.attempts, model=model) for pair in some
     )
     # TFDS cannot write an empty split.
-    store.write(folder / "data", {split: whole(some) for split, some in splits.items() if some})
+    array_record.write(
+      folder / "data", {split: whole(some) for split, some in splits.items() if some}
+    )
   multihost_utils.sync_global_devices(name)  # the teacher is asked once, not once a process
   if jax.process_index() > 0:
     return None
@@ -72,8 +75,8 @@ def _client(knobs, folder, where):
   with contextlib.ExitStack() as stack:
     endpoint, model = knobs.endpoint.to_dict(), knobs.model
     if not endpoint["base_url"]:
-      teacher = shapes_teacher.Teacher(**knobs.teacher)
-      endpoint["base_url"], model = stack.enter_context(shapes_teacher.serve(teacher)), teacher.name
+      teacher = toy_teacher.Teacher(**knobs.teacher)
+      endpoint["base_url"], model = stack.enter_context(toy_teacher.serve(teacher)), teacher.name
       logging.info("no service is named: the teacher is the built-in one, %s", endpoint["base_url"])
     yield stack.enter_context(
       chat.Client(
@@ -105,7 +108,7 @@ def _ask(source, pairs, client, knobs, grammar, name, where):
       due = [pair for pair in pairs if not pair.right and not pair.lost]
       for some in (due[:PROBE], due[PROBE:]):
         client.ask(
-          (module.render(taught.put(source, pair)) for pair in some),
+          (module.render(distillation.put(source, pair)) for pair in some),
           chat.Sampling(attempt=attempt, **knobs.sampling),
           names=[f"example {pair.id!r}" for pair in some],
           progress=lambda number, reply, some=some: take(some[number], reply),
@@ -138,4 +141,6 @@ def _check(of_use, pairs, client, grammar, where):
 
 def _counted(pairs):
   """ "refused 3, verdict 17"."""
-  return ", ".join(f"{kind} {count:,}" for kind, count in sorted(taught.brought(pairs).items()))
+  return ", ".join(
+    f"{kind} {count:,}" for kind, count in sorted(distillation.brought(pairs).items())
+  )

@@ -7,10 +7,11 @@ from absl import logging
 
 from cot_rm import benchmarks, metrics, prompts, report, stages
 from cot_rm.benchmarks import definitions, pairs, rules, voting
-from cot_rm.data import lines, samples, shapes, shapes_text, sources
+from cot_rm.data import answer_log, datasets, sample_records
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
+from cot_rm.toy_world import language, world
 
 BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
 
@@ -49,7 +50,7 @@ def run(config, workdir, name):
 def _examples(knobs, workdir, benchmark):
   where = stages.find(workdir, knobs.data)
   if benchmark is pairs:
-    return sources.first(sources.open(where, knobs.split), knobs.pairs)
+    return datasets.first(datasets.open(where, knobs.split), knobs.pairs)
   return benchmark.examples(where)
 
 
@@ -68,7 +69,7 @@ def _score(config, workdir, start, folder, benchmark, examples):
     )
     bar = lambda total, done: metrics.bar(f"{folder.name} {part}", total, done=done)
     path, step = folder / f"{part}.jsonl", BATCHES * knobs.rows
-    return lines.answers(path, some, orders, asked, n=n, step=step, bar=bar)
+    return answer_log.answers(path, some, orders, asked, n=n, step=step, bar=bar)
 
   rule = benchmark.MODES[knobs.mode]
   orders = rule.orders(examples)
@@ -78,7 +79,7 @@ def _score(config, workdir, start, folder, benchmark, examples):
     given,
     swapped,
     mode=knobs.mode,
-    fidelity=shapes_text.fidelity,
+    fidelity=language.fidelity,
     contradicts=functools.partial(consistency.contradicts, grammar=prompts.get(config.grammar)),
   )
   if knobs.votes:
@@ -91,7 +92,7 @@ def _score(config, workdir, start, folder, benchmark, examples):
     figures["definitions"] |= figures["voting"].pop("definitions")
   if knobs.blank_pairs:
     # A judge that looks cannot tell without the picture.
-    blanked = [shapes.blank(e) for e in examples[: knobs.blank_pairs]]
+    blanked = [world.blank(e) for e in examples[: knobs.blank_pairs]]
     blind = pairs.score(*ask("blank", blanked, rules.both(blanked), n=1, how=greedy))
     for of in ("accuracy", "accuracy_parsed"):
       figures[f"blank_{of}"], n = blind[of], blind["definitions"][of]["n"]
@@ -134,7 +135,7 @@ def _kept(judged, knobs, grammar):
   def record(j):
     done, rewards = j.completions[0], {"accuracy": accuracy.reward, "format": form.reward}
     earned = {name: reward(done, j.example, grammar) for name, reward in rewards.items()}
-    return samples.record(j.example, done, j.verdicts[0], earned)
+    return sample_records.record(j.example, done, j.verdicts[0], earned)
 
   return [record(j) | {"kind": kind} for kind, j in chosen]
 

@@ -5,7 +5,7 @@ import collections
 from absl import logging
 
 from cot_rm import metrics, prompts, stages
-from cot_rm.data import jsonl, lines
+from cot_rm.data import answer_log, jsonl
 from cot_rm.sampler import sampling
 
 
@@ -24,7 +24,7 @@ def run(config, workdir, name):
   examples = list(jsonl.read(knobs.input))
   folder.mkdir(parents=True, exist_ok=True)
   out = folder / "verdicts.jsonl"
-  done = len(lines.read(out, examples))
+  done = len(answer_log.read(out, examples))
   model = stages.load(config, workdir, knobs.start, rows=knobs.rows, rules="sample_rules")
 
   def ask(some):
@@ -44,7 +44,7 @@ def run(config, workdir, name):
   with metrics.bar(name, total=len(examples), done=done) as bar:
     for at in range(done, len(examples), knobs.rows):
       batch = examples[at : at + knobs.rows]
-      lines.append(out, [{"row": row, **r} for row, r in enumerate(_records(batch, ask), at)])
+      answer_log.append(out, [{"row": row, **r} for row, r in enumerate(_records(batch, ask), at)])
       bar.advance(len(batch))
   told = model.report()
   logging.info("%s: %s", name, "  ".join(f"{key} {value:.3g}" for key, value in told.items()))
@@ -77,7 +77,7 @@ def _record(example, verdict):
 
 
 def _figures(path, examples):
-  records = lines.read(path, examples)
+  records = answer_log.read(path, examples)
   kinds = collections.Counter(
     "failed" if "error" in r else "unparsable" if r["answer"] is None else "judged" for r in records
   )

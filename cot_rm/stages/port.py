@@ -8,8 +8,8 @@ import math
 import jax
 from absl import logging
 
-from cot_rm import checkpoint, sharding, stages
-from cot_rm.models import hf
+from cot_rm import sharding, stages
+from cot_rm.checkpoints import huggingface, model_folder
 
 TARGETS = ("orbax", "hf")
 
@@ -21,7 +21,7 @@ def run(config, workdir, name):
   if not knobs.source:
     raise ValueError("config.port.source is empty; give it a folder or a hub id")
   mesh = sharding.make_mesh(config.mesh.shape.to_dict())
-  opened = checkpoint.open_model(
+  opened = model_folder.open_model(
     stages.find(workdir, knobs.source),
     mesh=mesh,
     rules=config.mesh.train_rules.to_dict(),
@@ -29,7 +29,7 @@ def run(config, workdir, name):
   )
   folder = workdir / name / "model"
   if knobs.target == "orbax":
-    checkpoint.save_model(
+    model_folder.save_model(
       folder,
       opened.params,
       family=opened.family,
@@ -38,7 +38,7 @@ def run(config, workdir, name):
       source=knobs.source,
     )
   else:
-    hf.save(
+    huggingface.save(
       folder, opened.params, family=opened.family, config=opened.config, files_from=opened.folder
     )
   count = sum(math.prod(x.shape) for x in jax.tree.leaves(opened.params))

@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from cot_rm import metrics, prompts, rewards, stages
-from cot_rm.data import kept, lines, sources, store
+from cot_rm.data import answer_log, array_record, datasets, rejection
 from cot_rm.sampler import sampling
 
 BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
@@ -24,8 +24,8 @@ def run(config, workdir, name):
   model has been trained anew since. A split without examples is not written.
   """
   folder, knobs = workdir / name, config[name if name in config else "reject"]
-  pool = kept.Pool(
-    sources.open(stages.find(workdir, knobs.data), knobs.split),
+  pool = rejection.Pool(
+    datasets.open(stages.find(workdir, knobs.data), knobs.split),
     count=knobs.count,
     tasks=stages.tasks(knobs.tasks),
     seed=config.seed,
@@ -34,9 +34,9 @@ def run(config, workdir, name):
   stages.begin(folder, _asked(config, knobs, model), ("samples.jsonl", "data"))
   path = folder / "samples.jsonl"
   _sample(config, workdir, knobs, pool, path, name)
-  samples = lines.read(path, pool)
-  parted = kept.part(pool, samples, most=knobs.keep)
-  figures = kept.figures(pool, parted, samples)
+  samples = answer_log.read(path, pool)
+  parted = rejection.part(pool, samples, most=knobs.keep)
+  figures = rejection.figures(pool, parted, samples)
   if jax.process_index() == 0 and not (folder / "data").exists():
     provenance = {
       "model": model,
@@ -44,7 +44,7 @@ def run(config, workdir, name):
       "seed": config.seed,
       "sampling": knobs.sampling.to_dict(),
     }
-    store.write(folder / "data", kept.splits(pool, parted, samples, provenance))
+    array_record.write(folder / "data", rejection.splits(pool, parted, samples, provenance))
   multihost_utils.sync_global_devices(name)
   metrics.table(f"{name}: one right sample keeps a pair", figures.pop("families"))
   (folder / "figures.json").write_text(json.dumps(figures))
@@ -68,7 +68,7 @@ def _asked(config, knobs, model):
 def _sample(config, workdir, knobs, pool, path, name):
   """Writes what is missing of the samples of each pair."""
   how = sampling.Sampling(**knobs.sampling)
-  done = len(lines.read(path, pool)) // knobs.samples
+  done = len(answer_log.read(path, pool)) // knobs.samples
   if done == len(pool):
     return
   grammar = prompts.get(config.grammar)
@@ -90,4 +90,4 @@ def _sample(config, workdir, knobs, pool, path, name):
       )
       # Where a reward cannot be had (NaN) the sample is not right.
       right_QG = np.all([part == 1 for part in parts.values()], axis=0)
-      lines.append(path, kept.records(judged, right_QG, first=at))
+      answer_log.append(path, rejection.records(judged, right_QG, first=at))

@@ -13,21 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from cot_rm import (
-  chat,
-  checkpoint,
-  metrics,
-  optim,
-  prompts,
-  rewards,
-  rollout,
-  sharding,
-  stages,
-  train,
+from cot_rm import chat, metrics, optim, prompts, rewards, rollout, sharding, stages, train
+from cot_rm.algorithms import (
+  ALGORITHMS,
+  advantage_estimators,
+  aggregation,
+  importance_correction,
+  policy_gradient,
 )
-from cot_rm.algorithms import ALGORITHMS, clipped, correction, masked, returns
 from cot_rm.benchmarks import pairs
-from cot_rm.data import hard, packing, pipeline, sources
+from cot_rm.checkpoints import model_folder
+from cot_rm.data import datasets, packing, pipeline, selection
 from cot_rm.sampler import sampling
 
 
@@ -46,7 +42,7 @@ def run(config, workdir, name):
   check = stages.check(config, workdir)
   algorithm = ALGORITHMS[knobs.algorithm]
   settings = algorithm.Config(**knobs.settings[knobs.algorithm])
-  correct = correction.Config(**knobs.correction)
+  correct = importance_correction.Config(**knobs.correction)
 
   # A rollout of train_questions groups makes updates * epochs steps of the optimizer.
   per_rollout = knobs.updates * knobs.epochs
@@ -66,13 +62,15 @@ def run(config, workdir, name):
     functools.partial(algorithm.loss, settings=settings),
     tx,
     shardings,
-    weigh=functools.partial(masked.weights, how=settings.aggregate, length=settings.max_tokens),
+    weigh=functools.partial(
+      aggregation.weights, how=settings.aggregate, length=settings.max_tokens
+    ),
     accumulate=knobs.accumulate,
   )
   logps = train.make_logps(policy.graphdef, accumulate=knobs.accumulate)
   data = _questions(config, workdir, knobs, policy)
 
-  checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
+  checkpoints = model_folder.Checkpoints(folder / "checkpoints", keep=1)
   seconds, fell = 0.0, False
   if restored := checkpoints.restore_latest(state):
     at, state, extra = restored
@@ -124,7 +122,7 @@ def run(config, workdir, name):
         batch = pack([rollout.items(j) for j in sampled.judged], rows=len(sampled.judged))
         with sharding.use(mesh, rules):
           ref_logps = sharding.local(logps(reference, put(batch)))
-        apart = clipped.kl(batch.old_logps, ref_logps, batch.mask)
+        apart = policy_gradient.kl(batch.old_logps, ref_logps, batch.mask)
         kl_QGT = (batch.old_logps - ref_logps).reshape(len(sampled.judged), knobs.group, -1)
       waiting = time.monotonic()
       rolled = sampled.scored()
@@ -134,9 +132,11 @@ def run(config, workdir, name):
       if kl_QGT is not None:
         everyones.append(sharding.everyone(kl_QGT))
       advantages = sharding.own(algorithm.advantages(*everyones))
-      out |= returns.effective(advantages)
+      out |= advantage_estimators.effective(advantages)
       if "accuracy" in rolled.parts:
-        out |= returns.filtered(advantages, rolled.lengths_QG, rolled.parts["accuracy"])
+        out |= advantage_estimators.filtered(
+          advantages, rolled.lengths_QG, rolled.parts["accuracy"]
+        )
 
       # 3. The groups that are trained on, in `updates` batches.
       chosen = rolled.chosen(knobs.silent, knobs.train_questions, least=knobs.updates)
@@ -155,7 +155,7 @@ def run(config, workdir, name):
           if correct.on:
             old = logps(state.params, batch)
             batch = dataclasses.replace(batch, sampler_logps=batch.old_logps, old_logps=old)
-            factors_BT, found = correction.factors(batch, correct)
+            factors_BT, found = importance_correction.factors(batch, correct)
             batch = dataclasses.replace(batch, advantages=batch.advantages * factors_BT)
             out |= found
         batches.append(batch)
@@ -201,7 +201,7 @@ def run(config, workdir, name):
       if fell:
         break
 
-  checkpoint.save_model(
+  model_folder.save_model(
     folder / "model",
     state.params,
     family=policy.opened.family,
@@ -225,8 +225,8 @@ def _sizes(rows, parts):
 
 def _questions(config, workdir, knobs, policy):
   """The iterator of what is asked: lists of what rollout.asked returns."""
-  source = hard.choose(
-    sources.open(stages.find(workdir, knobs.data), knobs.split),
+  source = selection.choose(
+    datasets.open(stages.find(workdir, knobs.data), knobs.split),
     tasks=stages.tasks(knobs.tasks),
     least_attempts=knobs.least_attempts,
     order=knobs.order,
@@ -253,7 +253,7 @@ def _looks(logps, params, batch, name):
   blank = dataclasses.replace(read, patches=jnp.zeros_like(read.patches))
   blind = dataclasses.replace(batch, prompts=dataclasses.replace(batch.prompts, pictures=blank))
   apart_BT = jnp.abs(logps(params, batch) - logps(params, blind))
-  shift = float(masked.mean(apart_BT, batch.mask))
+  shift = float(aggregation.mean(apart_BT, batch.mask))
   if shift < 1e-6:
     raise RuntimeError(
       f"{name}: blanking the pictures moves the log-probabilities by {shift:.1e} nats a token: the "

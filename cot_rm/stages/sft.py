@@ -11,10 +11,11 @@ import jax
 import numpy as np
 from absl import logging
 
-from cot_rm import checkpoint, metrics, optim, prompts, sharding, stages, train
-from cot_rm.algorithms import masked, sft
+from cot_rm import metrics, optim, prompts, sharding, stages, train
+from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
-from cot_rm.data import packing, pipeline, sources
+from cot_rm.checkpoints import model_folder
+from cot_rm.data import datasets, packing, pipeline
 
 
 def run(config, workdir, name):
@@ -35,7 +36,7 @@ def run(config, workdir, name):
     objective,
     tx,
     shardings,
-    weigh=functools.partial(masked.weights, how="token"),
+    weigh=functools.partial(aggregation.weights, how="token"),
     accumulate=knobs.accumulate,
   )
 
@@ -47,7 +48,7 @@ def run(config, workdir, name):
     return packing.Item(prompt, np.asarray(answer, np.int32))
 
   data = pipeline.batches(
-    sources.open(stages.find(workdir, knobs.data), knobs.split),
+    datasets.open(stages.find(workdir, knobs.data), knobs.split),
     encode,
     seed=config.seed,
     rows=knobs.rows,
@@ -58,7 +59,7 @@ def run(config, workdir, name):
     process_count=jax.process_count(),
   )
 
-  checkpoints = checkpoint.Checkpoints(folder / "checkpoints", keep=1)
+  checkpoints = model_folder.Checkpoints(folder / "checkpoints", keep=1)
   seconds = 0.0
   if restored := checkpoints.restore_latest(state):
     at, state, extra = restored
@@ -97,7 +98,7 @@ def run(config, workdir, name):
       if last or (i + 1) % knobs.save_every == 0:
         checkpoints.save(i + 1, state, {"data": data_state, "seconds": seconds})
 
-  checkpoint.save_model(
+  model_folder.save_model(
     folder / "model",
     state.params,
     family=policy.opened.family,

@@ -9,24 +9,26 @@ import dataclasses
 import jax
 from absl import logging
 
-from cot_rm import checkpoint, metrics, models, sharding, train
-from cot_rm.data import shapes, shapes_base, store
-from cot_rm.models import tiny_tokenizer
+from cot_rm import metrics, models, sharding, train
+from cot_rm.checkpoints import model_folder
+from cot_rm.data import array_record
+from cot_rm.toy_world import base_judgements, tokenizer
+from cot_rm.toy_world import world as toy_world
 
 
 def run(config, workdir, name):
   """Draws the splits, trains the tokenizer on the texts of the train split, makes the model."""
   folder, knobs = workdir / name, config.world
-  world = shapes.World(**knobs.shapes)
+  world = toy_world.World(**knobs.shapes)
   if not (folder / "data").exists():  # else it is whole, and the run was interrupted later
     with metrics.bar(name, total=sum(knobs.sizes.values())) as bar:
-      store.write(folder / "data", _splits(world, knobs.sizes, config.seed, bar))
+      array_record.write(folder / "data", _splits(world, knobs.sizes, config.seed, bar))
 
-  ids = tiny_tokenizer.train(
-    shapes.corpus(world, knobs.corpus, seed=config.seed),
+  ids = tokenizer.train(
+    toy_world.corpus(world, knobs.corpus, seed=config.seed),
     folder / "tokenizer",
     vocab_size=knobs.vocab_size,
-    phrases=shapes.phrases(world),
+    phrases=toy_world.phrases(world),
   )
   family = models.get(knobs.family)
   model_config = dataclasses.replace(family.PRESETS[knobs.preset], **ids)
@@ -34,7 +36,7 @@ def run(config, workdir, name):
   rules = config.mesh.train_rules.to_dict()
   build = lambda rngs: family.Model(model_config, rngs=rngs)
   params = train.init_params(build, config.seed, mesh, rules)
-  checkpoint.save_model(
+  model_folder.save_model(
     folder / "model",
     params,
     family=knobs.family,
@@ -56,7 +58,7 @@ def _splits(world, sizes, seed, bar):
   """
 
   def draw(split, start, count):
-    for example in shapes.examples(world, split, seed=seed, start=start, count=count):
+    for example in toy_world.examples(world, split, seed=seed, start=start, count=count):
       bar.advance()
       yield example
 
@@ -65,7 +67,7 @@ def _splits(world, sizes, seed, bar):
 
   behind = sizes.references + sizes.train  # of one stream: no example is in two of its splits
   drawn = {
-    "base": lambda count: map(shapes_base.unschooled, draw("train", behind, count)),
+    "base": lambda count: map(base_judgements.unschooled, draw("train", behind, count)),
     "references": lambda count: draw("train", 0, count),
     "train": lambda count: bare(draw("train", sizes.references, count)),
     "check": lambda count: bare(draw("check", 0, count)),

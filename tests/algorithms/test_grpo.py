@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cot_rm.algorithms import grpo, masked
+from cot_rm.algorithms import aggregation, grpo
 from tests.algorithms import batches
 
 
@@ -17,7 +17,7 @@ def advantages(rewards_QG, settings=None, lengths_QG=None):
 
 
 def loss(logps_BT, batch, settings):
-  weights_BT = masked.weights(batch, settings.aggregate, settings.max_tokens)
+  weights_BT = aggregation.weights(batch, settings.aggregate, settings.max_tokens)
   return grpo.loss(logps_BT, batch, weights_BT, settings)
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cot_rm.algorithms import masked, reinforce_pp
+from cot_rm.algorithms import aggregation, reinforce_pp
 from tests.algorithms import batches
 
 
@@ -41,7 +41,7 @@ def test_a_kl_of_zero_ratios_is_no_kl():
 
 def test_the_loss_is_the_published_plain_one():
   batch = batches.batch(*batches.PUBLISHED)
-  weights_BT = masked.weights(batch, "sequence")
+  weights_BT = aggregation.weights(batch, "sequence")
   loss = lambda x: reinforce_pp.loss(x, batch, weights_BT, reinforce_pp.Config())[0]
   value, grad = jax.value_and_grad(loss)(jnp.array(batches.PUBLISHED_LOGPS))
   np.testing.assert_allclose(value, np.mean(batches.PLAIN_LOSSES), rtol=5e-5)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cot_rm.algorithms import masked, rloo
+from cot_rm.algorithms import aggregation, rloo
 from tests.algorithms import batches
 
 ONES = np.ones((1, 3), int)
@@ -39,6 +39,6 @@ def test_the_whole_answer_s_log_ratio_is_taken_off_its_reward():
 
 def test_on_policy_the_gradient_is_reinforce_s():
   batch = batches.batch([[-1.0, -2.0], [-1.0, 0.0]], [[1.5, 1.5], [-1.5, 0]], mask=[[1, 1], [1, 0]])
-  weights_BT = masked.weights(batch, "sequence")
+  weights_BT = aggregation.weights(batch, "sequence")
   grad = jax.grad(lambda x: rloo.loss(x, batch, weights_BT, rloo.Config())[0])(batch.old_logps)
   np.testing.assert_allclose(grad, [[-1.5 / 4, -1.5 / 4], [1.5 / 2, 0]], rtol=1e-6)

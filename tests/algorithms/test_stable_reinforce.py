@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cot_rm.algorithms import clipped, masked, reinforce_pp, returns, stable_reinforce
+from cot_rm.algorithms import (
+  advantage_estimators,
+  aggregation,
+  policy_gradient,
+  reinforce_pp,
+  stable_reinforce,
+)
 from tests.algorithms import batches
 
 PAPER = stable_reinforce.Config()
@@ -16,7 +22,7 @@ OFF = stable_reinforce.Config(preclip_low=None, preclip_high=None, filter="none"
 
 
 def loss(logps_BT, batch, settings=PAPER):
-  return stable_reinforce.loss(logps_BT, batch, masked.weights(batch, "sequence"), settings)
+  return stable_reinforce.loss(logps_BT, batch, aggregation.weights(batch, "sequence"), settings)
 
 
 def test_the_published_token_losses_with_pre_clip():
@@ -48,7 +54,7 @@ def test_with_pre_clip_and_filter_off_it_is_reinforce_pp():
   logps = jnp.array(batches.PUBLISHED_LOGPS)
   np.testing.assert_array_equal(
     loss(logps, batch, OFF)[0],
-    clipped.plain(logps, batch, masked.weights(batch, "sequence"), OFF)[0],
+    policy_gradient.plain(logps, batch, aggregation.weights(batch, "sequence"), OFF)[0],
   )
   rewards, lengths = [[0.0]] + [[1.0]] * 255, np.ones((256, 1))
   np.testing.assert_array_equal(
@@ -82,12 +88,12 @@ def test_the_accuracy_at_which_each_filter_drops_the_wrong(
 ):
   rewards = np.array([[2.0]] * right + [[0.5]] * (of - right))
   lengths = np.full(rewards.shape, 5)
-  z, _ = returns.against_batch(rewards, lengths, PAPER)
+  z, _ = advantage_estimators.against_batch(rewards, lengths, PAPER)
   assert (z[0, 0, 0], z[-1, 0, 0]) == pytest.approx((z_right, z_wrong), abs=6e-3)
   for settings, keeps in ((PAPER, paper_keeps), (RELEASED, released_keeps)):
     found = stable_reinforce.advantages(rewards, lengths, settings)
     assert found[0, 0] > 0 and (found[-1, 0] < 0) == keeps
-    shares = returns.filtered(found, lengths, rewards == 2.0)
+    shares = advantage_estimators.filtered(found, lengths, rewards == 2.0)
     assert shares["rl/filtered_right"] == 0 and shares["rl/filtered_wrong"] == (not keeps)
 
 

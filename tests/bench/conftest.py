@@ -11,8 +11,9 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 @pytest.fixture(scope="module")
 def bench(request):
   """The script that the asking test file is named after."""
-  name = Path(request.module.__file__).stem.removeprefix("test_")
-  spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
+  test = request.path.relative_to(Path(__file__).parent)
+  path = BENCH / test.with_name(test.name.removeprefix("test_"))
+  spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(BENCH)  # one script may use another

@@ -19,16 +19,22 @@ def test_no_hack_earns_more_than_honesty_under_any_configured_mix(bench, capsys,
   figures = json.loads(out.splitlines()[-1])
   assert figures["breaches"] == 0 and figures["mixes"] == 6 and figures["hacks"] > 30
   assert figures["known"] == out.count("KNOWN ") > 0
-  assert "grammar brief" in out and "heart:full" in out
+  assert "grammar brief" in out and "tiny_grpo:full" in out
 
 
 def test_every_preset_that_runs_rl_is_audited(bench):
   mixes = bench.configured()
   names = {name for some in mixes.values() for name in some}
-  assert {"base", "rl:dapo", "heart:smoke", "r1_reward:paper", "unified_reward:released"} <= names
+  assert {
+    "base",
+    "rl:dapo",
+    "tiny_grpo:smoke",
+    "r1_reward:paper",
+    "unified_reward:released",
+  } <= names
   assert "port" not in names and "eval:pairs" not in names
-  assert "careless:full" in mixes[("accuracy", 1.0), ("format", 0.5)]  # one arm of it
-  assert "careless:full" in mixes[PAPER]  # and the other
+  assert "consistency_ablation:full" in mixes[("accuracy", 1.0), ("format", 0.5)]  # one arm of it
+  assert "consistency_ablation:full" in mixes[PAPER]  # and the other
 
 
 def test_the_published_accuracy_rule_does_not_stand_it(bench):
@@ -75,9 +81,9 @@ def test_a_mix_that_does_not_look_at_reasons_cannot_tell_them(bench):
 @pytest.mark.parametrize(
   "names, found, broken, known",
   [
-    (["heart:full"], ["hack"], 1, 0),
+    (["tiny_grpo:full"], ["hack"], 1, 0),
     (["unified_reward:released"], ["hack"], 0, 1),
-    (["heart:full", "unified_reward:released"], ["hack"], 1, 0),  # one excuse is not for both
+    (["tiny_grpo:full", "unified_reward:released"], ["hack"], 1, 0),  # one excuse is not for both
     (["unified_reward:released"], [], 1, 0),  # an excuse that is needed no more
   ],
 )

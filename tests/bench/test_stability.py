@@ -1,4 +1,4 @@
-"""The reader of configs/stability.py's runs: what has collapsed or ended early, what is drawn."""
+"""The reader of the stability ablation's runs: what has collapsed or ended early, what is drawn."""
 
 import json
 import math
@@ -188,7 +188,7 @@ def test_runs_or_quick_but_not_both(bench, capsys, monkeypatch, words):
 
 def test_quick_reads_the_smoke_size_that_it_ran(bench, tmp_path, capsys, monkeypatch):
   def run(command, **_):
-    assert command[1:5] == ["-m", "cot_rm.main", "--config", "configs/stability.py:smoke"]
+    assert command[1:5] == ["-m", "cot_rm.main", "--config", "configs/stability_ablation.py:smoke"]
     write_run(Path(command[command.index("--workdir") + 1]), {"grpo": (0.8, [SOUND] * 2)})
 
   monkeypatch.setattr(bench.subprocess, "run", run)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cot_rm import schema
-from cot_rm.data import packing, pipeline, shapes, store
+from cot_rm.data import array_record, packing, pipeline
+from cot_rm.toy_world import world
 
 IDS = list(range(23))  # any sequence will do for a source
 
@@ -210,9 +211,11 @@ def test_batches_are_what_packing_takes():
 
 
 def test_a_stored_split_is_a_source(tmp_path):
-  store.write(tmp_path / "set", {"train": shapes.examples(shapes.World(), "train", count=8)})
+  array_record.write(tmp_path / "set", {"train": world.examples(world.World(), "train", count=8)})
   lists = list(
-    pipeline.questions(store.open(tmp_path / "set", "train"), as_is, seed=0, batch=4, epochs=1)
+    pipeline.questions(
+      array_record.open(tmp_path / "set", "train"), as_is, seed=0, batch=4, epochs=1
+    )
   )
   assert {one.id for one in itertools.chain(*lists)} == {
     f"shapes-train-0-{index}" for index in range(8)

@@ -3,7 +3,8 @@
 import jax
 import pytest
 
-from cot_rm.kernels import blocks, chips
+from bench.tpu import chips
+from cot_rm.kernels import blocks
 
 
 def test_rows_hold_up_to_their_length_and_the_last_beyond(monkeypatch):

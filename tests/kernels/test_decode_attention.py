@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
 
-from cot_rm.kernels import chips
+from bench.tpu import chips
 from cot_rm.kernels import decode_attention as decode
 
 WITHIN = {jnp.float32: 1e-5, jnp.bfloat16: 2e-2}

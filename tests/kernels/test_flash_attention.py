@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
 
-from cot_rm.kernels import chips, sight
+from bench.tpu import chips
+from cot_rm.kernels import block_mask
 from cot_rm.kernels import flash_attention as flash
 
 WITHIN = {jnp.float32: 1e-5, jnp.bfloat16: 2e-2}
@@ -18,7 +19,7 @@ WITHIN = {jnp.float32: 1e-5, jnp.bfloat16: 2e-2}
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-  monkeypatch.setattr(sight, "BLOCK", 128)
+  monkeypatch.setattr(block_mask, "BLOCK", 128)
 
 
 def arrays(B, T, S, N, K, H, dtype=jnp.float32, seed=0):
@@ -108,13 +109,13 @@ def test_windows_skip_what_they_do_not_see():
   windows = jnp.repeat(jnp.array([[5, 6, 4, 2, 3, 9]]), 64, axis=1)
   check((1, 384, 384, 2, 2, 80), windows, windows, causal=False)
   blocks = windows.reshape(1, 3, 128)
-  need, full = sight.spans(*[blocks.min(-1), blocks.max(-1)] * 2, 128, 128, False, 0)
+  need, full = block_mask.spans(*[blocks.min(-1), blocks.max(-1)] * 2, 128, 128, False, 0)
   assert not full.any()  # blocks have windows 5 to 6, 2 to 4 and 3 to 9
   assert need[0].tolist() == [[1, 0, 1], [0, 1, 1], [1, 1, 1]]
 
 
 def test_what_does_not_fit_goes_in_parts(monkeypatch):
-  monkeypatch.setattr(sight, "LONGEST", 256)
+  monkeypatch.setattr(block_mask, "LONGEST", 256)
   segments = packed(1, 600, 3)
   check((1, 600, 600, 4, 2, 64), segments, segments, causal=True)
   check((1, 300, 520, 2, 1, 64), causal=False)
@@ -134,7 +135,7 @@ def test_no_step_reads_what_another_has_not_written_yet():
 def test_it_is_compiled_for_a_chip(chip, heads, size, causal, monkeypatch):
   """The decoders of the 3b, 7b and 72b presets, and the vision tower."""
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed")
-  monkeypatch.setattr(sight, "BLOCK", None)
+  monkeypatch.setattr(block_mask, "BLOCK", None)
   T = 2048
   x = lambda n: jax.ShapeDtypeStruct((1, T, n, size), jnp.bfloat16)
   ids = jax.ShapeDtypeStruct((1, T), jnp.int32)

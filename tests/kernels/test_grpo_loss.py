@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cot_rm.algorithms import grpo, masked, stable_reinforce
+from cot_rm.algorithms import aggregation, grpo, stable_reinforce
 from cot_rm.kernels import grpo_loss as kernel
 from cot_rm.kernels.token_logps import token_logps_ref
 from tests.algorithms import batches
@@ -69,12 +69,12 @@ def test_it_and_its_gradients_are_the_definitions(dtype, settings, wanted):
     np.testing.assert_allclose(a, b, atol=WITHIN[dtype] * max(np.abs(b).max(), 1e-3))
 
 
-@pytest.mark.parametrize("how", masked.AGGREGATES[:2])
+@pytest.mark.parametrize("how", aggregation.AGGREGATES[:2])
 @pytest.mark.parametrize("algorithm", [grpo, stable_reinforce])
 def test_it_is_the_loss_that_the_trainer_adds_up(algorithm, how):
   given, old_BT, ref_BT, advantages_BT, mask_BT = inputs()
   batch = batches.batch(old_BT, advantages_BT, mask_BT, ref_BT if algorithm is grpo else None)
-  weights_BT, logps_BT = masked.weights(batch, how), token_logps_ref(*given)
+  weights_BT, logps_BT = aggregation.weights(batch, how), token_logps_ref(*given)
   if algorithm is grpo:
     settings, how = grpo.Config(kl=0.1), dict(kl=0.1)
   else:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cot_rm import sharding
-from cot_rm.kernels import head_tiles
+from cot_rm.kernels import fused_head
 from cot_rm.kernels.token_logps import token_logps_ref
 from cot_rm.models import head
 
@@ -19,12 +19,12 @@ RULES = {"batch": ("data", "fsdp"), "embed": "fsdp", "vocab": "tensor"}
 def tpu(monkeypatch):
   """The kernels, interpreted, where a TPU would have them."""
   monkeypatch.setattr(sharding, "platform", lambda: "tpu")
-  monkeypatch.setattr(head_tiles, "_machine", lambda: (128 << 20, 1))
-  monkeypatch.setattr(head_tiles, "TILES", (128,))
-  monkeypatch.setattr(head_tiles, "BLOCK", 128)
+  monkeypatch.setattr(fused_head, "_machine", lambda: (128 << 20, 1))
+  monkeypatch.setattr(fused_head, "TILES", (128,))
+  monkeypatch.setattr(fused_head, "BLOCK", 128)
   for name in ("logps", "gradients"):
-    interpreted = functools.partial(getattr(head_tiles, name), interpret=True)
-    monkeypatch.setattr(head_tiles, name, interpreted)
+    interpreted = functools.partial(getattr(fused_head, name), interpret=True)
+    monkeypatch.setattr(fused_head, name, interpreted)
 
 
 def inputs(B, T, D, V):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cot_rm.models import fingerprint, logprobs, qwen2_5_vl
+from cot_rm.checkpoints import fingerprint
+from cot_rm.models import logprobs, qwen2_5_vl
 from tests.models.qwen2_5_vl import oracle
 
 

@@ -12,7 +12,8 @@ from flax import nnx
 from cot_rm import sharding
 from cot_rm.data import packing
 from cot_rm.models import logprobs, qwen2_5_vl
-from cot_rm.sampler import engine, room, sampling
+from cot_rm.sampler import engine, sampling
+from cot_rm.sampler import limits as limits_lib
 from tests import chats
 
 BUCKETS = packing.Buckets(tokens=(16, 32, 64), patches=(16, 48))
@@ -43,7 +44,7 @@ def run(parts):
       batch=functools.partial(packing.prompts, buckets=BUCKETS),
       rows=rows,
       position_bytes=POSITION,
-      room=room.Room(together=together, chunk=4, memory=memory, spare=spare),
+      room=limits_lib.Room(together=together, chunk=4, memory=memory, spare=spare),
     )
 
   def go(
@@ -172,7 +173,7 @@ def test_a_slot_that_is_free_takes_the_next_sample_whosever_it_is(parts, spare, 
     buckets=BUCKETS,
     batch=functools.partial(packing.prompts, buckets=BUCKETS),
     rows=2,
-    room=room.Room(chunk=4, spare=spare),
+    room=limits_lib.Room(chunk=4, spare=spare),
   )
   counted, write = [], made._write
   made._write = lambda *args, **how: (counted.append(args[3].live_B.sum()), write(*args, **how))[1]
@@ -210,7 +211,7 @@ def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run, rows, s
     buckets=BUCKETS,
     batch=functools.partial(packing.prompts, buckets=BUCKETS),
     rows=rows,
-    room=room.Room(together=2, chunk=4, spare=spare),
+    room=limits_lib.Room(together=2, chunk=4, spare=spare),
   )
   shared = jax.device_put(params, sharding.of(params, mesh, rules))
   with sharding.use(mesh, rules):
@@ -306,7 +307,7 @@ def test_what_a_program_was_given_stays_as_it_was(parts):
     buckets=BUCKETS,
     batch=functools.partial(packing.prompts, buckets=BUCKETS),
     rows=1,
-    room=room.Room(chunk=4),
+    room=limits_lib.Room(chunk=4),
   )
   given, write = [], made._write
 

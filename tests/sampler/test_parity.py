@@ -14,8 +14,8 @@ from transformers.models.qwen2_vl import image_processing_pil_qwen2_vl
 
 import cot_rm
 from cot_rm.data import packing
-from cot_rm.models import tiny_tokenizer
 from cot_rm.schema import Verdict
+from cot_rm.toy_world import tokenizer as toy_tokenizer
 from tests.models.qwen2_5_vl import oracle
 
 TEXTS = ["Which answer is better? Describe the picture first. 12 red stars, user assistant system"]
@@ -56,7 +56,7 @@ def parts(chat):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp("checkpoint")
-  ids = tiny_tokenizer.train(TEXTS * 3, folder, vocab_size=160)
+  ids = toy_tokenizer.train(TEXTS * 3, folder, vocab_size=160)
   model = oracle.make(dataclasses.replace(oracle.CONFIG, **ids), seed=SEED)
   model.save_pretrained(folder)
   return folder
@@ -89,8 +89,8 @@ def inputs(chat, theirs):
   """What torch's model takes, made by transformers from a chat."""
   model, tokenizer = theirs
   see = image_processing_pil_qwen2_vl.Qwen2VLImageProcessorPil(
-    min_pixels=tiny_tokenizer.PREPROCESSOR["min_pixels"],
-    max_pixels=tiny_tokenizer.PREPROCESSOR["max_pixels"],
+    min_pixels=toy_tokenizer.PREPROCESSOR["min_pixels"],
+    max_pixels=toy_tokenizer.PREPROCESSOR["max_pixels"],
   )
   out, spelt = {}, ""
   for part in chat:

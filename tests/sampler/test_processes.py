@@ -15,7 +15,7 @@ from flax import nnx
 from cot_rm import sharding
 from cot_rm.data import packing
 from cot_rm.models import qwen2_5_vl
-from cot_rm.sampler import engine, room, sampling
+from cot_rm.sampler import engine, limits, sampling
 from tests import chats
 
 BUCKETS = packing.Buckets(tokens=(16, 32), patches=(16, 48))
@@ -55,7 +55,7 @@ def made():
     buckets=BUCKETS,
     batch=functools.partial(packing.prompts, buckets=BUCKETS),
     rows=2,
-    room=room.Room(chunk=4),
+    room=limits.Room(chunk=4),
   )
   return one, jax.tree.map(np.asarray, params)
 

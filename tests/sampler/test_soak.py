@@ -10,7 +10,8 @@ from flax import nnx
 
 from cot_rm.data import packing
 from cot_rm.models import qwen2_5_vl
-from cot_rm.sampler import engine, room, sampling
+from cot_rm.sampler import engine, sampling
+from cot_rm.sampler import limits as limits_lib
 from tests import chats
 
 BUCKETS = packing.Buckets(tokens=(16, 32), patches=(16,))
@@ -29,7 +30,7 @@ def test_two_thousand_requests_are_answered_once_each_and_leave_nothing_behind()
     buckets=BUCKETS,
     batch=functools.partial(packing.prompts, buckets=BUCKETS),
     rows=4,
-    room=room.Room(together=3, chunk=4),
+    room=limits_lib.Room(together=3, chunk=4),
   )
   rng = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""The smallest run of configs/heart.py, and a workdir in which its world and its SFT are done."""
+"""The smallest run of configs/tiny_grpo.py, and a workdir whose world and SFT are done."""
 
 import shutil
 import zlib
@@ -9,14 +9,15 @@ import pytest
 from etils import epath
 from flax import nnx
 
-from configs import heart
-from cot_rm import checkpoint, rewards, sharding, stages
+from configs import tiny_grpo
+from cot_rm import rewards, sharding, stages
+from cot_rm.checkpoints import model_folder
 
 ROWS = 4  # of every program: stages that ask the same share one
 
 
 def small():
-  c = heart.get_config("smoke")
+  c = tiny_grpo.get_config("smoke")
   c.world.shapes = dict(side=56, objects=(1, 1))
   c.world.sizes = dict(references=16, train=16, check=4, heldout=6)
   c.world.corpus = 100
@@ -74,7 +75,7 @@ def parameters():
   """`(model folder) -> {path: array}`."""
 
   def read(folder):
-    flat = nnx.to_flat_state(checkpoint.load_model(folder).params)
+    flat = nnx.to_flat_state(model_folder.load_model(folder).params)
     return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
 
   return read

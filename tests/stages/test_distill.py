@@ -14,19 +14,21 @@ from etils import epath
 from configs import base
 from configs import distill as presets
 from cot_rm import chat, prompts
-from cot_rm.data import shapes, shapes_teacher, sources, store
+from cot_rm.data import array_record, datasets
 from cot_rm.stages import distill
+from cot_rm.toy_world import teacher as toy_teacher
+from cot_rm.toy_world import world
 from tests import endpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = 40
-TEACHER = shapes_teacher.Teacher(error=0.4, unparsable=0.1)
+TEACHER = toy_teacher.Teacher(error=0.4, unparsable=0.1)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
   folder = tmp_path_factory.mktemp("world") / "data"
-  store.write(folder, {"train": shapes.examples(shapes.World(), "train", count=PAIRS)})
+  array_record.write(folder, {"train": world.examples(world.World(), "train", count=PAIRS)})
   return folder
 
 
@@ -42,7 +44,7 @@ def config(data):
 def service(config, answer, **endpoint):
   """A service with the built-in teacher's answers, where `answer` has none of its own."""
   started = endpoints.serve(
-    lambda n, body: answer(n, body) or shapes_teacher.completion(body, TEACHER)
+    lambda n, body: answer(n, body) or toy_teacher.completion(body, TEACHER)
   )
   config.distill.model = "m"
   config.distill.endpoint.update(dict(concurrency=2, retries=0, timeout=30.0) | endpoint)
@@ -50,7 +52,7 @@ def service(config, answer, **endpoint):
 
 
 def read(folder, split):
-  return {e.id: e for e in sources.first(sources.open(folder / "data", split), 10**6)}
+  return {e.id: e for e in datasets.first(datasets.open(folder / "data", split), 10**6)}
 
 
 def run(config, workdir):
@@ -60,7 +62,7 @@ def run(config, workdir):
 def test_it_keeps_what_is_right_and_says_how_hard_each_pair_was(config, data, tmp_path, capsys):
   figures = run(config, tmp_path)
   kept, failed = (read(tmp_path / "distill", split) for split in ("kept", "failed"))
-  every = {e.id: e for e in sources.first(sources.open(data, "train"), PAIRS)}
+  every = {e.id: e for e in datasets.first(datasets.open(data, "train"), PAIRS)}
   assert kept.keys() | failed.keys() == every.keys() and not kept.keys() & failed.keys()
   grammar = prompts.get("brief")
   for e in kept.values():
@@ -134,7 +136,7 @@ def test_killed_at_any_moment_it_goes_on_and_makes_no_call_twice(config, tmp_pat
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "distill" / "data").exists()
 
-    teacher.answer = lambda _, body: shapes_teacher.completion(body, TEACHER)
+    teacher.answer = lambda _, body: toy_teacher.completion(body, TEACHER)
     figures = run(config, tmp_path / "killed")
     calls = collections.Counter(json.dumps(body, sort_keys=True) for body in teacher.asked)
     unanswered = json.dumps(teacher.asked[at], sort_keys=True)
@@ -186,7 +188,7 @@ def test_a_wrong_key_stops_it_and_the_same_command_goes_on(config, tmp_path):
     config.distill.endpoint.base_url = teacher.base_url
     with pytest.raises(chat.Stopped, match="does not accept the key"):
       run(config, tmp_path)
-    teacher.answer = lambda _, body: shapes_teacher.completion(body, TEACHER)
+    teacher.answer = lambda _, body: toy_teacher.completion(body, TEACHER)
     assert run(config, tmp_path)["calls_cached"] == 10
 
 
@@ -233,8 +235,8 @@ def test_a_call_that_fails_is_no_verdict_on_its_pair(config, tmp_path):
 
 
 def test_pictures_of_another_world_need_a_real_teacher(config, tmp_path):
-  blank = [shapes.blank(e) for e in shapes.examples(shapes.World(), "train", count=3)]
-  store.write(tmp_path / "blank", {"train": blank})
+  blank = [world.blank(e) for e in world.examples(world.World(), "train", count=3)]
+  array_record.write(tmp_path / "blank", {"train": blank})
   config.distill.data = str(tmp_path / "blank")
   with pytest.raises(RuntimeError, match="the built-in world alone; name a service"):
     run(config, tmp_path)

@@ -7,16 +7,17 @@ import json
 import pytest
 
 from cot_rm import judge as judging
-from cot_rm.data import jsonl, shapes
+from cot_rm.data import jsonl
 from cot_rm.schema import Media, Verdict
 from cot_rm.stages import judge
+from cot_rm.toy_world import world as toy_world
 
 
 @pytest.fixture
 def given(workdir, config):
   """Six pairs in a file, the third with a picture that is none."""
-  world = shapes.World(side=56, objects=(1, 1), video_understanding=0, video_generation=0)
-  examples = list(shapes.examples(world, "heldout", count=6))
+  world = toy_world.World(side=56, objects=(1, 1), video_understanding=0, video_generation=0)
+  examples = list(toy_world.examples(world, "heldout", count=6))
   spoilt = tuple(Media("image", b"no picture") for _ in examples[2].media)
   examples[2] = dataclasses.replace(examples[2], media=spoilt)
   config.judge.input = str(workdir / "pairs.jsonl")

@@ -6,7 +6,7 @@ import transformers
 from etils import epath
 
 from configs import port as port_config
-from cot_rm import checkpoint
+from cot_rm.checkpoints import model_folder
 from cot_rm.stages import port
 from tests.models.qwen2_5_vl import oracle
 
@@ -27,7 +27,7 @@ def run(workdir, name="port", **knobs):
 
 def test_there_and_back_is_equal_bit_for_bit(source, tmp_path):
   figures = run(tmp_path, source=str(source), dtype="float32")
-  ported = checkpoint.open_model(tmp_path / "port" / "model")
+  ported = model_folder.open_model(tmp_path / "port" / "model")
   assert ported.info["source"] == str(source)
   assert (tmp_path / "port" / "model" / "tokenizer.json").exists()
   run(tmp_path, "back", source="port", target="hf", dtype="float32")

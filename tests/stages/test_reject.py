@@ -7,7 +7,7 @@ import zlib
 import pytest
 
 from cot_rm import judge, rewards
-from cot_rm.data import sources
+from cot_rm.data import datasets
 from cot_rm.stages import reject
 
 
@@ -22,13 +22,13 @@ def rewarded(monkeypatch):
 
 
 def read(workdir, split):
-  return {e.id: e for e in sources.first(sources.open(workdir / "reject" / "data", split), 10**6)}
+  return {e.id: e for e in datasets.first(datasets.open(workdir / "reject" / "data", split), 10**6)}
 
 
 def test_what_is_kept_and_what_is_hard_part_the_pool(workdir, config, rewarded):
   figures = reject.run(config, workdir, "reject")
   kept, hard = read(workdir, "kept"), read(workdir, "hard")
-  pool = {e.id: e for e in sources.first(sources.open(workdir / "world" / "data", "train"), 16)}
+  pool = {e.id: e for e in datasets.first(datasets.open(workdir / "world" / "data", "train"), 16)}
   assert kept.keys() | hard.keys() == pool.keys() and not kept.keys() & hard.keys()
   assert (figures["kept"], figures["hard"]) == (len(kept), len(hard))
   assert figures["unparsable"] == 1  # of 8 tokens

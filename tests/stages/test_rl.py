@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cot_rm import metrics, rewards
-from cot_rm.data import sources
+from cot_rm.data import datasets
 from cot_rm.stages import distill, reject, rl
 
 
@@ -78,14 +78,14 @@ def test_it_asks_what_the_teacher_found_hard_and_the_policy_too(
   distill.run(config, workdir, "distill")
   config.rl.data, config.rl.split, config.rl.least_attempts = "distill/data", "kept+failed", 2
   config.rl.tasks = ""
-  pairs = list(sources.open(workdir / "distill" / "data", "kept+failed"))
+  pairs = list(datasets.open(workdir / "distill" / "data", "kept+failed"))
   due = {pair.id for pair in pairs if pair.attempts >= 2}
   assert {pair.attempts for pair in pairs} >= {1, 2, 4}  # 4: failed
   if by == "both":
     config.reject.data, config.reject.split = config.rl.data, config.rl.split
     reject.run(config, workdir, "reject")
     config.rl.data, config.rl.split = "reject/data", "hard"
-    missed = {pair.id for pair in sources.open(workdir / "reject" / "data", "hard")}
+    missed = {pair.id for pair in datasets.open(workdir / "reject" / "data", "hard")}
     assert len(due & missed) < min(len(due), len(missed))
     due &= missed
 

@@ -3,21 +3,21 @@
 import shutil
 
 import cot_rm
-from cot_rm.data import sources
+from cot_rm.data import datasets
 from cot_rm.stages import world
 
 
 def test_it_leaves_splits_a_tokenizer_and_a_model(trained, config):
   for split, count in config.world.sizes.items():
-    examples = sources.first(sources.open(trained / "world" / "data", split), 100)
+    examples = datasets.first(datasets.open(trained / "world" / "data", split), 100)
     assert len(examples) == count
     # What RL and the scoring see holds no reference to copy from.
     assert all(bool(e.reasoning) == (split == "references") for e in examples)
     assert all(e.gold in (1, 2) and e.extra["scene"] for e in examples)
   judge = cot_rm.load(trained / "world" / "model")
   assert judge.processor.vocab_size == judge.opened.config.vocab_size
-  references = sources.open(trained / "world" / "data", "references")
-  lengths = [len(judge.processor.encode(e.reasoning)) for e in sources.first(references, 100)]
+  references = datasets.open(trained / "world" / "data", "references")
+  lengths = [len(judge.processor.encode(e.reasoning)) for e in datasets.first(references, 100)]
   assert 10 < max(lengths) <= 54  # a phrase of the grammar is one token
 
 
@@ -33,6 +33,6 @@ def test_an_interrupted_world_goes_on_to_the_same_model(workdir, trained, config
 def test_no_example_of_one_split_is_in_another(trained, config):
   seen = {}
   for split in config.world.sizes:
-    for e in sources.first(sources.open(trained / "world" / "data", split), 100):
+    for e in datasets.first(datasets.open(trained / "world" / "data", split), 100):
       assert seen.setdefault(e.id, split) == split
   assert len(seen) == sum(config.world.sizes.values())

@@ -1,6 +1,6 @@
 """What the parameters are called in Hugging Face checkpoints of Qwen2.5-VL."""
 
-from cot_rm.models import hf
+from cot_rm.models.checkpoint_keys import CheckpointKeys
 
 
 def _patch_embed(config):
@@ -9,7 +9,7 @@ def _patch_embed(config):
   return (c.hidden_size, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size)
 
 
-HF_KEYS = hf.Keys(
+HF_KEYS = CheckpointKeys(
   prefixes={
     "visual.blocks.": "visual.blocks.{layer}.",
     "visual.merger.fc1.": "visual.merger.mlp.0.",

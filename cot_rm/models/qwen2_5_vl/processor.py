@@ -9,8 +9,7 @@ import re
 
 import numpy as np
 
-from cot_rm import schema
-from cot_rm.models import media
+from cot_rm import media, schema
 from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
 from cot_rm.models.qwen2_5_vl import pixels, windows

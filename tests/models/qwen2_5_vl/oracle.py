@@ -11,7 +11,8 @@ import transformers
 from transformers import vision_utils
 
 from cot_rm import schema
-from cot_rm.models import hf, qwen2_5_vl
+from cot_rm.checkpoints import huggingface
+from cot_rm.models import qwen2_5_vl
 
 # Every size differs from the others where it may, and the sections of M-RoPE are not alike.
 CONFIG = qwen2_5_vl.Config(
@@ -72,7 +73,7 @@ def make(config=CONFIG, seed=0):
 def port(model, folder):
   """Our parameters of a torch model, by way of a checkpoint in `folder`."""
   model.save_pretrained(folder)
-  return hf.load(folder)[2]
+  return huggingface.load(folder)[2]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@ import torch
 import transformers
 from flax import nnx
 
-from cot_rm.models import hf, qwen2_5_vl
+from cot_rm.checkpoints import huggingface
+from cot_rm.models import qwen2_5_vl
 
 # Billions of parameters of the released checkpoints.
 PUBLISHED = {"3b": 3.75, "7b": 8.29, "32b": 33.45, "72b": 73.41}
@@ -22,11 +23,11 @@ def test_names_shapes_and_counts_are_those_of_transformers(preset):
     )
   keys = qwen2_5_vl.HF_KEYS
   wanted = {keys.canonical(name): tuple(p.shape) for name, p in model.named_parameters()}
-  variables = hf.abstract("qwen2_5_vl", config)
+  variables = huggingface.abstract("qwen2_5_vl", config)
   found = {
-    name: hf.shape(path, variable, keys, config)
+    name: huggingface.shape(path, variable, keys, config)
     for path, variable in variables.items()
-    for name in hf.names(path, variable, keys)
+    for name in huggingface.names(path, variable, keys)
   }
   assert found == wanted
   count = sum(math.prod(v.shape) for v in variables.values())
@@ -36,7 +37,7 @@ def test_names_shapes_and_counts_are_those_of_transformers(preset):
 
 
 def test_every_parameter_has_an_axis_name_for_each_dimension():
-  for path, variable in hf.abstract("qwen2_5_vl", qwen2_5_vl.PRESETS["7b"]).items():
+  for path, variable in huggingface.abstract("qwen2_5_vl", qwen2_5_vl.PRESETS["7b"]).items():
     axes = variable.get_metadata()["axes"]
     assert len(axes) == len(variable.shape), path
     assert (axes[0] == "layers") == ("{layer}" in qwen2_5_vl.HF_KEYS.name(path)), path
@@ -44,10 +45,10 @@ def test_every_parameter_has_an_axis_name_for_each_dimension():
 
 def test_the_table_has_no_line_that_nothing_uses():
   config = qwen2_5_vl.PRESETS["7b"]
-  paths = hf.abstract("qwen2_5_vl", config).keys()
+  paths = huggingface.abstract("qwen2_5_vl", config).keys()
   unused = set(qwen2_5_vl.HF_KEYS.prefixes)
   for path in paths:
     unused.discard(next(p for p in qwen2_5_vl.HF_KEYS.prefixes if path.startswith(p)))
   assert not unused
   assert qwen2_5_vl.HF_KEYS.shapes.keys() <= paths
-  assert isinstance(hf.tree(hf.abstract("qwen2_5_vl", config)), nnx.State)
+  assert isinstance(huggingface.tree(huggingface.abstract("qwen2_5_vl", config)), nnx.State)

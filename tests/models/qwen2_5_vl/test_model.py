@@ -11,7 +11,8 @@ import torch
 from flax import nnx
 
 from cot_rm import schema, sharding
-from cot_rm.models import attention, hf, layers, logprobs, qwen2_5_vl
+from cot_rm.checkpoints import huggingface
+from cot_rm.models import attention, layers, logprobs, qwen2_5_vl
 from tests.models.qwen2_5_vl import oracle
 
 HEADS = {"untied": oracle.CONFIG, "tied": oracle.TIED}
@@ -224,7 +225,7 @@ def test_gradients_of_every_parameter_agree_with_torch(pairs, head, remat):
   for path, variable in nnx.to_flat_state(grads):
     path = ".".join(path)
     found = np.asarray(variable.get_value())
-    names = hf.names(path, variable, qwen2_5_vl.HF_KEYS)
+    names = huggingface.names(path, variable, qwen2_5_vl.HF_KEYS)
     for name, g in zip(names, found if len(names) > 1 else [found], strict=True):
       g = g.reshape(wanted[name].shape)
       scale = np.abs(wanted[name]).max()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cot_rm.models import media
+from cot_rm import media
 from cot_rm.models.qwen2_5_vl import pixels
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -1,0 +1,31 @@
+r"""The consistency reward put to the test, by a teacher who is right against its own reasoning.
+
+python -m cot_rm.main --config configs/consistency_ablation.py
+
+The base model and the cold start of configs/tiny.py, but this teacher often sees wrong, whatever
+is to be seen, and then its verdict is right all the same, as a verdict may be that was there before
+its reasoning. It agrees with the label, so it is kept and learnt from. Errors have to be many:
+where a teacher errs as rarely as that of configs/tiny.py, RL on verdicts alone unlearns to
+contradict. RL follows in two arms from the same model on the same questions, of all families, since
+what is not rewarded is not mended: R1-Reward's reward (arXiv:2505.02835) without its consistency
+term, and with it ("checked"). The column to look at is "Contradicts": verdicts against the scores
+before them.
+"""
+
+from configs import base, tiny
+
+PRESETS = tiny.PRESETS
+
+
+def get_config(size="full"):
+  base.known(size, PRESETS, "configs/consistency_ablation.py")
+  c = tiny.get_config(size)
+  c.stages = ("world", "base:sft", "distill", "sft", "rl", "checked:rl", "eval")
+  c.distill.teacher.update(error=0.35, per_object=0.0, relation=0.0, careless=1.0)
+  del c.again  # no rejection here
+  c.rl.start, c.rl.tasks = "sft", ""
+  c.rl.rewards = dict(accuracy=1.0, format=0.5)
+  c.checked = c.rl.copy_and_resolve_references()
+  c.checked.rewards = dict(accuracy=1.0, consistency=0.5, format=0.5)
+  c.eval.models, c.eval.votes = "sft,rl,checked", 1
+  return c

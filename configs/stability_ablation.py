@@ -1,0 +1,49 @@
+r"""What keeps RL from falling apart: an ablation under stress, on the built-in world.
+
+python -m cot_rm.main --config configs/stability_ablation.py
+python -m cot_rm.main --config configs/stability_ablation.py --config.seed=1 \
+  --workdir runs/stability-1
+python -m cot_rm.main --config configs/stability_ablation.py:constant
+
+Three algorithms in five arms from one SFT model on the same questions, each rollout gone through
+four times in two parts at a learning rate that is high and stays so, all groups kept. "constant"
+asks the family of videos that SFT has nearly learnt, at a quarter of that rate: rewards are almost
+constant, and the few that are not stand many standard deviations out. An arm's knobs are its own:
+--config.grpo.steps=60.
+
+bench/stability.py draws what came. The claim of R1-Reward (arXiv:2505.02835) that this can test:
+REINFORCE++ collapses or turns NaN, StableReinforce does not.
+"""
+
+from configs import base, tiny_grpo
+
+PRESETS = ("full", "constant", "smoke")
+
+ARMS = {  # folder: algorithm, what differs in its settings
+  "reinforce_pp": ("reinforce_pp", {}),
+  "no_preclip": ("stable_reinforce", dict(preclip_low=None, preclip_high=None)),
+  "no_filter": ("stable_reinforce", dict(filter="none")),
+  "stable_reinforce": ("stable_reinforce", {}),
+  "grpo": ("grpo", dict(kl=0.0)),
+}
+
+
+def get_config(size="full"):
+  base.known(size, PRESETS, "configs/stability_ablation.py")
+  c = tiny_grpo.get_config("full" if size == "constant" else size)
+  c.stages = ("world", "sft", *(f"{arm}:rl" for arm in ARMS), "eval")
+  c.rl.unsound = "end"
+  c.rl.silent, c.rl.updates, c.rl.epochs = "keep", 2, 4
+  c.rl.questions = c.rl.train_questions = 16
+  c.rl.optim.update(lr=2e-3, decay=0.0)
+  if size == "constant":
+    c.rl.tasks = "video_understanding"
+    c.rl.optim.lr = 5e-4
+  c.rl.steps = 2 if size == "smoke" else 120
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = c.rl.steps
+  for arm, (algorithm, settings) in ARMS.items():
+    c[arm] = c.rl.copy_and_resolve_references()
+    c[arm].algorithm = algorithm
+    c[arm].settings[algorithm].update(settings)
+  c.eval.models = ",".join(("sft", *ARMS))
+  return c

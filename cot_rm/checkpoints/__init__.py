@@ -1,0 +1,1 @@
+"""Checkpoints on disk: model folders, training states, and Hugging Face's files."""

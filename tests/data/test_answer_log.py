@@ -1,0 +1,124 @@
+"""What was answered is kept as it comes, and asked once."""
+
+import contextlib
+import json
+import types
+
+import numpy as np
+import pytest
+
+from cot_rm.data import answer_log
+from cot_rm.schema import Completion, Example, Verdict
+
+EXAMPLES = [
+  Example(f"e{i}", "s", "image_understanding", "q", responses=("a", "b"), gold=1) for i in range(5)
+]
+BOTH = [(0, 1)] * 5
+
+
+class Judge:
+  """Answers with the candidate's place and remembers what it was asked; falls at `falls`."""
+
+  def __init__(self, falls=None):
+    self.asked, self.falls = [], falls
+
+  def __call__(self, examples, progress):
+    if len(self.asked) == self.falls:
+      raise KeyboardInterrupt
+    self.asked.append([(e.id, e.gold) for e in examples])
+    progress(len(examples))
+    return [self.judged(e) for e in examples]
+
+  def judged(self, example):
+    tokens = np.arange(3, dtype=np.int32)
+    texts = [f"{example.id} {example.gold} {i}" for i in range(2)]
+    return types.SimpleNamespace(
+      example=example,
+      completions=tuple(Completion(text, tokens, np.zeros(3), "stop") for text in texts),
+      verdicts=(Verdict(1, probability=0.75), Verdict(None, error="no verdict")),
+    )
+
+
+class Bar:
+  def __init__(self):
+    self.made, self.done = [], 0
+
+  def __call__(self, total, done):
+    self.made.append((total, done))
+    return contextlib.nullcontext(self)
+
+  def advance(self, count):
+    self.done += count
+
+
+def answers(path, ask, bar=None, orders=BOTH, n=2):
+  return answer_log.answers(path, EXAMPLES, orders, ask, n=n, step=3, bar=bar or Bar())
+
+
+def test_answers_come_back_as_they_were_given(tmp_path):
+  bar = Bar()
+  given, swapped = answers(tmp_path / "a.jsonl", Judge(), bar)
+  assert bar.made == [(10, 0)] and bar.done == 10
+  assert [a.completions[1].text for a in given] == [f"e{i} 1 1" for i in range(5)]
+  assert [a.completions[0].text for a in swapped] == [f"e{i} 2 0" for i in range(5)]
+  one = swapped[0]
+  assert one.example.responses == ("b", "a") and one.example.gold == 2
+  assert one.verdicts == (Verdict(1, probability=0.75), Verdict(None, error="no verdict"))
+  assert len(one.completions[0].tokens) == 3 and one.completions[0].finish == "stop"
+  record = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[3])
+  places = {name: record[name] for name in ("row", "order", "sample", "id", "tokens")}
+  assert places == {"row": 0, "order": 1, "sample": 1, "id": "e0", "tokens": 3}
+
+
+def test_a_run_that_is_killed_loses_and_repeats_no_answer(tmp_path):
+  path = tmp_path / "a.jsonl"
+  with pytest.raises(KeyboardInterrupt):
+    answers(path, Judge(falls=2))
+  whole = path.read_text()
+  assert len(whole.splitlines()) == 12  # two calls, three examples each, twice answered
+  path.write_text(whole + whole.splitlines()[0][:20])  # and one line half written
+  judge, bar = Judge(), Bar()
+  found = answers(path, judge, bar)
+  assert judge.asked == [[("e3", 1), ("e3", 2), ("e4", 1)], [("e4", 2)]]
+  assert bar.made == [(10, 6)] and bar.done == 4
+  assert path.read_text().startswith(whole) and len(path.read_text().splitlines()) == 20
+  again = answers(tmp_path / "b.jsonl", Judge())
+  assert [a.completions[0].text for side in found for a in side] == [
+    a.completions[0].text for side in again for a in side
+  ]
+  never = Judge(falls=0)
+  answers(path, never)  # nothing is missing: nothing is asked
+
+
+def test_a_sample_that_is_missing_is_added_and_the_others_stay(tmp_path):
+  path = tmp_path / "a.jsonl"
+  answers(path, Judge())
+  kept = path.read_text().splitlines()
+  path.write_text("\n".join(kept[:-1]) + "\n")
+  judge = Judge()
+  answers(path, judge)
+  assert judge.asked == [[("e4", 2)]] and path.read_text().splitlines() == kept
+
+
+def test_orders_that_are_not_wanted_are_not_asked(tmp_path):
+  judge = Judge()
+  given, swapped = answers(tmp_path / "a.jsonl", judge, orders=[(0,), (1,), (), (0, 1), ()])
+  assert [a is None for a in given] == [False, True, True, False, True]
+  assert [a is None for a in swapped] == [True, False, True, False, True]
+  assert sum(map(len, judge.asked)) == 4
+
+
+def test_another_input_and_a_foreign_line_are_refused(tmp_path):
+  path = tmp_path / "a.jsonl"
+  answer_log.append(path, [{"row": 0, "id": "e0"}, {"row": 1, "id": "f1"}])
+  with pytest.raises(
+    ValueError, match="row 1: .*about 'f1', and 'e1' is due; the input is another"
+  ):
+    answer_log.read(path, EXAMPLES)
+  path.write_text('{"row": 9, "id": "e9"}\n')
+  with pytest.raises(ValueError, match="row 9: .*'no row' is due"):
+    answer_log.read(path, EXAMPLES)
+  path.write_text("nonsense\n")
+  with pytest.raises(ValueError, match="line 1: not JSON"):
+    answer_log.read(path, EXAMPLES)
+  assert answer_log.read(tmp_path / "none.jsonl", EXAMPLES) == []

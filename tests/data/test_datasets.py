@@ -1,0 +1,33 @@
+import pytest
+
+from cot_rm.data import array_record, datasets, pipeline
+from cot_rm.toy_world import world
+
+
+@pytest.fixture
+def folder(tmp_path):
+  of = lambda split, count: world.examples(world.World(), split, count=count)
+  array_record.write(tmp_path / "set", {"kept": of("train", 5), "failed": of("heldout", 3)})
+  return tmp_path / "set"
+
+
+def test_several_splits_are_read_one_after_the_other(folder):
+  both = datasets.open(folder, "kept+failed")
+  parts = [*datasets.open(folder, "kept"), *datasets.open(folder, "failed")]
+  assert len(both) == 8 and [both[i] for i in range(8)] == list(both) == parts
+  assert [one.id for one in datasets.first(datasets.open(folder, "failed+kept"), 3)] == [
+    one.id for one in parts[5:]
+  ]
+  with pytest.raises(IndexError, match="no example 8 of 8"):
+    both[8]
+
+
+def test_several_splits_are_shuffled_as_one(folder):
+  both = datasets.open(folder, "kept+failed")
+  (ids,) = pipeline.questions(both, lambda one: one.id, seed=0, batch=8, epochs=1)
+  assert sorted(ids) == sorted(one.id for one in both) and ids != [one.id for one in both]
+
+
+def test_one_of_several_splits_that_is_not_there_is_named(folder):
+  with pytest.raises(ValueError, match="no split 'fialed'; it has"):
+    datasets.open(folder, "kept+fialed")

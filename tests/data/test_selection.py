@@ -1,0 +1,55 @@
+"""Which examples are trained on, and in what order."""
+
+import pytest
+
+from cot_rm import schema
+from cot_rm.data import selection
+
+
+def example(name, attempts, task="image_generation"):
+  return schema.Example(id=name, source="t", task=task, question="?", gold=1, attempts=attempts)
+
+
+SOURCE = [example("a", 1), example("b", 4), example("c", 2), example("d", 2), example("e", 1)]
+
+
+def names(source):
+  return "".join(source[i].id for i in range(len(source)))
+
+
+def test_all_are_the_source_itself():
+  assert selection.choose(SOURCE) is SOURCE
+
+
+def test_hard_ones_took_the_teacher_more_than_one_attempt():
+  assert names(selection.choose(SOURCE, least_attempts=2)) == "bcd"
+
+
+def test_ascending_is_easy_first_and_keeps_the_order_of_equals():
+  assert names(selection.choose(SOURCE, order="ascending")) == "aecdb"
+  assert names(selection.choose(SOURCE, least_attempts=2, order="ascending")) == "cdb"
+
+
+def test_tasks_are_chosen_with_attempts_and_without():
+  source = [*SOURCE, example("v", None, "video_generation"), example("u", 3, "image_understanding")]
+  assert names(selection.choose(source, tasks=["video_generation"])) == "v"
+  pictures = ["image_generation", "image_understanding"]
+  assert names(selection.choose(source, tasks=pictures, least_attempts=3)) == "bu"
+
+
+@pytest.mark.parametrize(
+  "knobs, message",
+  [
+    (dict(order="descending"), "config.rl.order is 'descending'; known: shuffled, ascending"),
+    (dict(tasks=["video"]), "none of 5 examples is of the tasks video; see config.rl.tasks"),
+    (dict(least_attempts=9), "none of 5 examples took 9 attempts"),
+  ],
+)
+def test_what_cannot_be_chosen_is_an_error(knobs, message):
+  with pytest.raises(ValueError, match=message):
+    selection.choose(SOURCE, **knobs)
+
+
+def test_an_example_that_no_teacher_saw_is_named():
+  with pytest.raises(ValueError, match="example 'f' has no attempts"):
+    selection.choose([*SOURCE, example("f", None)], least_attempts=2)

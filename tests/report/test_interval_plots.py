@@ -1,0 +1,46 @@
+"""Accuracies by stage share one axis; what is not there has no plot."""
+
+import pytest
+
+from cot_rm.report import interval_plots, plots
+
+SFT = {
+  "accuracy": 0.7,
+  "families": {"a_b": 0.6, "c": 0.8},
+  "intervals": {"accuracy": [0.65, 0.75], "families/c": [0.72, 0.9]},
+}
+RL = {"accuracy": 0.8, "families": {"c": 0.85}, "verdict_slots": 0.75, "order_consistency": None}
+
+
+@pytest.fixture(autouse=True)
+def drawn(monkeypatch):
+  """Lists what is drawn, in place of drawing it: (rows, settings)."""
+  calls = []
+  monkeypatch.setattr(plots, "forest", lambda rows, **how: calls.append((rows, how)) or "url")
+  return calls
+
+
+def test_all_and_every_family_stand_on_one_axis(drawn):
+  found = interval_plots.families({"sft": SFT, "rl": RL})
+  assert [one.title for one in found] == ["All", "a b", "c"]
+  assert [how["limits"] for _, how in drawn] == [pytest.approx((0.58, 0.92))] * 3
+  blue, orange = plots.color(0), plots.color(1)
+  assert drawn[0][0] == [("sft", 0.7, [0.65, 0.75], blue), ("rl", 0.8, None, orange)]
+  assert drawn[1][0] == [("sft", 0.6, None, blue)]
+
+
+def test_of_a_single_model_families_stand_in_one_plot(drawn):
+  (one,) = interval_plots.families({"sft": SFT})
+  assert one.title == "sft"
+  assert [row[:2] for row in drawn[0][0]] == [("all", 0.7), ("a b", 0.6), ("c", 0.8)]
+
+
+def test_the_slots_are_balanced_around_a_half(drawn):
+  assert [one.title for one in interval_plots.orders({"sft": SFT, "rl": RL})] == ["Verdict slots"]
+  rows, how = drawn[0]
+  assert rows == [("rl", 0.75, None, plots.color(1))] and how["level"] == 0.5
+  assert how["limits"] == (pytest.approx(0.23), pytest.approx(0.77))
+
+
+def test_without_stages_there_is_nothing_to_draw(drawn):
+  assert interval_plots.families({}) == [] and interval_plots.orders({}) == [] and not drawn
