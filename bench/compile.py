@@ -1,6 +1,7 @@
 """The programs of a run on a pod of TPUs, compiled without one: do they fit, and what do they send?
 
   python bench/compile.py [--quick]
+  python bench/compile.py --preset 3b --topology v5e:2x4 --fsdp 8 --rows 8 --programs sft,rl
 
 Needs no TPU: libtpu compiles the 7b preset for v5e:8x8, 64 chips of 16 GB, with the weights over
 all of them (fsdp 64), and over 16 with each part shared by 4 (fsdp 16, tensor 4). Training: float32
@@ -13,6 +14,8 @@ What a chip is given, its flops, and the bytes that come out of its collectives,
 they turn: each is the compiled program's, beside how far it is off a count by hand, of matrices
 alone. Flops of kernels are left out of both.
 --quick: the tiny preset on 8 chips.
+--preset, --topology, --fsdp, --tensor, --rows, --programs: another model, slice, mesh, number of
+sequences and prompts, and only some of the programs.
 """
 
 import dataclasses
@@ -28,13 +31,27 @@ from tpu import hlo
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-MEMORY = 16e9  # of a chip
-# How weights are shared: (topology, fsdp, tensor).
-SHARES = {"fsdp 64": ("v5e:8x8", 64, 1), "fsdp 16 x tensor 4": ("v5e:8x8", 16, 4)}
-QUICK = {"fsdp 8": ("v5e:2x4", 8, 1)}
 ROWS, TOKENS, ANSWER, PATCHES = 64, 4096, 1024, 2 * 32 * 32
 GROUP, ROOM, CHUNK, PIECE = 8, 512, 64, 1024
 PROGRAMS = ("sft", "rl", "prefill", "decode")
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+  """A TPU slice, how its chips share the weights, and the size of a batch."""
+
+  topology: str  # "v5e:8x8"
+  fsdp: int
+  tensor: int = 1
+  rows: int = ROWS  # sequences of a train step, prompts of the sampler
+
+  def __str__(self):
+    tensor = f" x tensor {self.tensor}" if self.tensor > 1 else ""
+    return f"{self.topology}, fsdp {self.fsdp}{tensor}"
+
+
+SLICES = (Slice("v5e:8x8", 64), Slice("v5e:8x8", 16, 4))
+QUICK = (Slice("v5e:2x4", 8),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +61,7 @@ class Place:
   config: object
   mesh: object
   rules: dict
+  rows: int = ROWS
 
   def layout(self, *axes):
     import jax
@@ -69,7 +87,9 @@ class Place:
   def batch(self, tokens, pictures=True, **more):
     from cot_rm import schema
 
-    whole, real = (functools.partial(self.shape, dtype, ROWS) for dtype in ("int32", "float32"))
+    whole, real = (
+      functools.partial(self.shape, dtype, self.rows) for dtype in ("int32", "float32")
+    )
     numbers = self.config.vision.patch_numbers
     seen = schema.Pictures(
       real(PATCHES, numbers), whole(PATCHES, 2), whole(PATCHES), whole(PATCHES)
@@ -104,7 +124,7 @@ def training(place, what):
   if what == "sft":
     batch, loss = place.batch(TOKENS), functools.partial(sft.loss, settings=sft.Config())
   else:
-    one = place.shape("float32", ROWS, ANSWER)
+    one = place.shape("float32", place.rows, ANSWER)
     batch = place.batch(
       ANSWER, False, old_logps=one, ref_logps=one, advantages=one,
       prompts=place.batch(TOKENS - ANSWER),
@@ -177,7 +197,7 @@ def decoding(place, *, seats, group, prompt, room, chunk):
 def sampling(place, what):
   """The sampler's reading of prompts, or its writing of a chunk, lowered."""
   if what == "decode":
-    return decoding(place, seats=ROWS, group=GROUP, prompt=TOKENS, room=ROOM, chunk=CHUNK)
+    return decoding(place, seats=place.rows, group=GROUP, prompt=TOKENS, room=ROOM, chunk=CHUNK)
   params, read, _ = programs_of(place)
   return read.lower(params, place.batch(TOKENS))
 
@@ -210,22 +230,22 @@ def weights(c):
   )
 
 
-def products(c, what):
+def products(c, what, rows=ROWS):
   """Flops of all products but the attention's and the loss's, by hand, all chips together."""
   w, v = weights(c), c.vision
   merger = w.merger / v.merge_size**2
   if what == "decode":
-    return 2 * ROWS * GROUP * (c.num_layers * w.layer + w.words)
+    return 2 * rows * GROUP * (c.num_layers * w.layer + w.words)
   if what == "prefill":
     pictures = v.depth * w.block + merger + w.patch
-    return 2 * ROWS * (TOKENS * c.num_layers * w.layer + PATCHES * pictures)
+    return 2 * rows * (TOKENS * c.num_layers * w.layer + PATCHES * pictures)
   # Forward, again, and two gradients; what a layer ends with need not be made again.
   text = c.num_layers * (4 * w.layer - w.down)
   pictures = v.depth * (4 * w.block - w.seen_down) + 3 * merger + 2 * w.patch
-  return 2 * ROWS * (TOKENS * text + PATCHES * pictures)
+  return 2 * rows * (TOKENS * text + PATCHES * pictures)
 
 
-def arguments(c, what, fsdp, tensor):
+def arguments(c, what, fsdp, tensor, rows=ROWS):
   """Bytes of what a chip is given, by hand: weights, moments, a batch, keys and values."""
   w, v = weights(c), c.vision
   seen = v.depth * w.block + w.merger + w.patch
@@ -233,7 +253,7 @@ def arguments(c, what, fsdp, tensor):
   share = fsdp * tensor
   if what == "decode":
     token = 2 * 2 * c.num_layers * c.num_kv_heads * c.head_dim
-    kept = token * ROWS * (TOKENS + GROUP * ROOM)
+    kept = token * rows * (TOKENS + GROUP * ROOM)
     return (2 * (c.num_layers * w.layer + words) + kept) / share
   # Prompts are read without the head.
   matrices = c.num_layers * w.layer + seen + (w.words if what == "prefill" else words)
@@ -241,10 +261,10 @@ def arguments(c, what, fsdp, tensor):
   # Of a token itself, three positions, a segment, its picture, its mask; old and reference
   # log-probabilities and advantages of an answer's.
   text = 4 * (7 * TOKENS + (3 * ANSWER if what == "rl" else 0))
-  return kept + ROWS * (text + 4 * PATCHES * (v.patch_numbers + 4)) / fsdp
+  return kept + rows * (text + 4 * PATCHES * (v.patch_numbers + 4)) / fsdp
 
 
-def sending(c, what, fsdp, tensor):
+def sending(c, what, fsdp, tensor, rows=ROWS):
   """Bytes that come out of a chip's collectives, by hand.
 
   Weights, in bfloat16, for each pass that needs them, and their gradients; over `tensor` two sums
@@ -252,7 +272,7 @@ def sending(c, what, fsdp, tensor):
   """
   w, v = weights(c), c.vision
   text, seen, once = c.num_layers * w.layer, v.depth * w.block, w.words + w.merger
-  rows = ROWS // fsdp
+  rows = rows // fsdp
   sums = 2 * rows * TOKENS * c.hidden_size * c.num_layers
   seen_sums = 2 * rows * PATCHES * v.hidden_size * v.depth
   if what == "decode":  # and logits, of its own rows, on each chip that draws for them
@@ -268,18 +288,19 @@ def sending(c, what, fsdp, tensor):
   return 2 * numbers / tensor + (sums + seen_sums if tensor > 1 else 0)
 
 
-def measure(preset, shares, what):
+def measure(preset, pod, what):
+  """What the compiler says of one program of a preset on a Slice, and the count by hand."""
   from tpu import chips
 
   from configs import base
   from cot_rm import sharding
   from cot_rm.models import qwen2_5_vl
 
-  topology, fsdp, tensor = (SHARES | QUICK)[shares]
-  mesh = sharding.make_mesh(dict(data=1, fsdp=fsdp, tensor=tensor), chips.devices(topology))
+  fsdp, tensor, rows = pod.fsdp, pod.tensor, pod.rows
+  mesh = sharding.make_mesh(dict(data=1, fsdp=fsdp, tensor=tensor), chips.devices(pod.topology))
   train = what in ("sft", "rl")
   rules = base.get_config().mesh["train_rules" if train else "sample_rules"].to_dict()
-  place = Place(qwen2_5_vl.PRESETS[preset], mesh, rules)
+  place = Place(qwen2_5_vl.PRESETS[preset], mesh, rules, rows)
   start = time.perf_counter()
   with sharding.use(mesh, rules):
     program = (training if train else sampling)(place, what).compile()
@@ -291,42 +312,56 @@ def measure(preset, shares, what):
     "arguments": memory.argument_size_in_bytes,
     "temp": memory.temp_size_in_bytes,
     "total": held + memory.temp_size_in_bytes,
+    "memory": chips.CHIPS[pod.topology.split(":")[0]].memory,
     "flops": text.flops() / (CHUNK if what == "decode" else 1),
-    "hand_flops": products(place.config, what) / mesh.size,
-    "hand_arguments": arguments(place.config, what, fsdp, tensor),
+    "hand_flops": products(place.config, what, rows) / mesh.size,
+    "hand_arguments": arguments(place.config, what, fsdp, tensor, rows),
     "sent": {k: size / (CHUNK if what == "decode" else 1) for k, size in text.sent().items()},
-    "hand_sent": sending(place.config, what, fsdp, tensor),
+    "hand_sent": sending(place.config, what, fsdp, tensor, rows),
   }
   return found
 
 
 def main():
   parser = isolated.parser(__doc__, "the tiny preset on 8 chips")
+  parser.add_argument("--preset", default="7b")
+  parser.add_argument("--topology", help="a TPU slice, as v5e:4x4, instead of the two of v5e:8x8")
+  parser.add_argument("--fsdp", type=int, default=1)
+  parser.add_argument("--tensor", type=int, default=1)
+  parser.add_argument("--rows", type=int, default=ROWS, help="sequences of a step, prompts")
+  parser.add_argument("--programs", default=",".join(PROGRAMS))
   args = parser.parse_args()
   if args.one:
-    sys.stdout.write(json.dumps(measure(*args.one.split(":"))) + "\n")
+    preset, pod, what = json.loads(args.one)
+    sys.stdout.write(json.dumps(measure(preset, Slice(**pod), what)) + "\n")
     return
+  pods = QUICK if args.quick else SLICES
+  if args.topology:
+    pods = (Slice(args.topology, args.fsdp, args.tensor, args.rows),)
+  preset = "tiny" if args.quick else args.preset
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
-  heads = ("args, GB", "by hand", "temp, GB", "in all", "of 16 GB", "Tflop", "by hand")
+  heads = ("args, GB", "by hand", "temp, GB", "in all", "fits", "Tflop", "by hand")
   heads += ("sent, GB", "by hand", "compile")
-  say(f"{'':<30}" + "".join(f"{head:>10}" for head in heads) + "  collectives, GB a chip")
+  say(f"{preset:<36}" + "".join(f"{head:>10}" for head in heads) + "  collectives, GB a chip")
   out = {}
-  for shares in QUICK if args.quick else SHARES:
-    for what in PROGRAMS:
-      r = isolated.call(__file__, "--one", f"{'tiny' if args.quick else '7b'}:{shares}:{what}")
+  for pod in pods:
+    for what in args.programs.split(","):
+      part = json.dumps([preset, dataclasses.asdict(pod), what])
+      r = isolated.call(__file__, "--one", part)
       sent = sum(r["sent"].values())
       kinds = ", ".join(f"{kind} {size / 1e9:.3g}" for kind, size in sorted(r["sent"].items()))
       pairs = ("arguments", r["arguments"]), ("flops", r["flops"]), ("sent", sent)
       off = {name: value / r[f"hand_{name}"] - 1 for name, value in pairs}
+      fits = r["total"] < r["memory"]
       say(
-        f"{f'{shares}, {what}':<30}{r['arguments'] / 1e9:>10.2f}{off['arguments']:>+10.2%}"
+        f"{f'{pod}, {what}':<36}{r['arguments'] / 1e9:>10.2f}{off['arguments']:>+10.2%}"
         f"{r['temp'] / 1e9:>10.2f}{r['total'] / 1e9:>10.2f}"
-        f"{'yes' if r['total'] < MEMORY else 'NO':>10}{r['flops'] / 1e12:>10.3f}"
+        f"{'yes' if fits else 'NO':>10}{r['flops'] / 1e12:>10.3f}"
         f"{off['flops']:>+10.2%}{sent / 1e9:>10.2f}{off['sent']:>+10.2%}{r['compile_s']:>8.0f} s"
         f"  {kinds}"
       )
       off = {f"{name}_off": round(value, 4) for name, value in off.items()}
-      out[f"{shares}, {what}"] = r | off | {"fits": r["total"] < MEMORY}
+      out[f"{pod}, {what}"] = r | off | {"fits": fits}
   say(json.dumps(out))
 
 

@@ -19,6 +19,17 @@ def test_matrices_by_hand_are_the_models(bench, preset):
   assert batch == pytest.approx(given, rel=0.1)  # the rest is vectors, 0.05 % of the weights
 
 
+def test_a_slice_says_how_its_chips_share_the_weights(bench):
+  assert str(bench.Slice("v5e:8x8", 64)) == "v5e:8x8, fsdp 64"
+  assert str(bench.Slice("v5p:2x2x4", 4, 4)) == "v5p:2x2x4, fsdp 4 x tensor 4"
+
+
+def test_twice_the_rows_are_twice_the_flops(bench):
+  c = qwen2_5_vl.PRESETS["72b"]
+  for what in bench.PROGRAMS:
+    assert bench.products(c, what, rows=128) == 2 * bench.products(c, what, rows=64)
+
+
 def test_more_shares_are_less_for_each_chip(bench):
   c = qwen2_5_vl.PRESETS["7b"]
   for what in bench.PROGRAMS:
@@ -30,8 +41,8 @@ def test_more_shares_are_less_for_each_chip(bench):
 
 def test_a_program_is_held_against_the_hand(bench):
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed")
-  found = bench.measure("tiny", "fsdp 8", "decode")
+  found = bench.measure("tiny", bench.Slice("v5e:2x4", 8), "decode")
   assert found["flops"] == pytest.approx(found["hand_flops"], rel=0.01)
-  assert 0 < found["total"] < bench.MEMORY
+  assert 0 < found["total"] < found["memory"] == 16e9
   assert found["arguments"] == pytest.approx(found["hand_arguments"], rel=0.25)  # and masks, tiles
   assert sum(found["sent"].values()) > 0
