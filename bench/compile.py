@@ -85,16 +85,14 @@ class Place:
     return jax.tree.map(put, tree, sharding.of(tree, self.mesh, self.rules))
 
   def batch(self, tokens, pictures=True, **more):
-    from cot_rm import schema
+    from cot_rm.batch import Batch, Pictures
 
     whole, real = (
       functools.partial(self.shape, dtype, self.rows) for dtype in ("int32", "float32")
     )
     numbers = self.config.vision.patch_numbers
-    seen = schema.Pictures(
-      real(PATCHES, numbers), whole(PATCHES, 2), whole(PATCHES), whole(PATCHES)
-    )
-    return schema.Batch(
+    seen = Pictures(real(PATCHES, numbers), whole(PATCHES, 2), whole(PATCHES), whole(PATCHES))
+    return Batch(
       tokens=whole(tokens),
       positions=whole(tokens, 3),
       segments=whole(tokens),

@@ -12,12 +12,13 @@ from absl import logging
 from flax import nnx
 
 from cot_rm import models, prompts, sharding, voting
+from cot_rm.batch import Encoded
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
 from cot_rm.models import logprobs
 from cot_rm.sampler import engine, sampling, text_stops, weight_sync
 from cot_rm.sampler.limits import Room
-from cot_rm.schema import Completion, Encoded, Example, Verdict
+from cot_rm.schema import Completion, Example, Verdict
 
 # The verdict's two digits: their log-probabilities are recorded at every step.
 DIGITS = ("1", "2")
@@ -55,7 +56,7 @@ class Judge:
       opened: checkpoint.Opened, what the model was loaded from; its parameters are used.
       graphdef: of the model.
       sampled: Sampled, the model as the sampler has it.
-      processor: messages to schema.Encoded.
+      processor: messages to batch.Encoded.
       buckets: packing.Buckets, the shapes that prompts may have.
       rows: prompts that are being answered at a time, at most.
       room: sampler.room.Room.
@@ -179,7 +180,7 @@ class Judge:
     )
 
   def encode(self, example, *, grammar):
-    """The prompt of an example: schema.Encoded.
+    """The prompt of an example: batch.Encoded.
 
     Raises ValueError, naming it, where its grammar or its pictures cannot be taken.
     """

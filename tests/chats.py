@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cot_rm import schema
+from cot_rm.batch import Encoded
 
 NUMBERS = 1176  # in a patch
 
@@ -22,7 +22,7 @@ def encoded(seed, length, merged=(), *, vocab=400, name=None):
     at, place = at + count, place + count + 1
   assert place <= length, "the pictures do not fit"
   pictures = np.repeat(np.arange(1, len(merged) + 1), [4 * m for m in merged]).astype(np.int32)
-  return schema.Encoded(
+  return Encoded(
     id=name or f"chat-{seed}",
     tokens=tokens,
     positions=np.repeat(np.arange(length, dtype=np.int32)[:, None], 3, axis=1),

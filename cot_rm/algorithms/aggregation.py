@@ -18,7 +18,7 @@ def weights(batch, how, length=0):
   the parts add up to those of the whole.
 
   Args:
-    batch: a schema.Batch.
+    batch: a batch.Batch.
     how: "sequence": the mean within each answer, then over answers (GRPO's, and R1-Reward's).
       "token": every token that counts weighs the same, so that a long answer weighs more (DAPO,
       arXiv:2503.14476). "constant": the sum over an answer's tokens divided by `length`, then the

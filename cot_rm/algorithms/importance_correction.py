@@ -48,7 +48,7 @@ def factors(batch, settings):
   For any clipped surrogate this is the same as weighing each token's loss, a KL term left as it is.
 
   Args:
-    batch: a schema.Batch with both `old_logps`, the trainer's of the policy that sampled, and
+    batch: a batch.Batch with both `old_logps`, the trainer's of the policy that sampled, and
       `sampler_logps`, the sampler's own.
     settings: a Config.
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cot_rm import models, schema
+from cot_rm import models
+from cot_rm.batch import Batch, Pictures
 from cot_rm.models import logprobs
 
 # How far log-probabilities of the same weights lie apart on different machines and meshes.
@@ -20,7 +21,7 @@ SIDE = 2  # visual tokens a side of the picture
 
 
 def probe(config):
-  """The prompt: a schema.Batch of one row, text, a picture and text, out of arithmetic alone."""
+  """The prompt: a Batch of one row, text, a picture and text, out of arithmetic alone."""
   c = config.vision
   merge, count = c.merge_size, SIDE**2
   special = (
@@ -55,13 +56,13 @@ def probe(config):
   patches_PC = np.sin(np.arange(P * c.patch_numbers, dtype=np.float32)).reshape(P, -1)
   ones_P = np.ones(P, np.int32)
   batched = lambda x: jnp.asarray(x)[None]
-  return schema.Batch(
+  return Batch(
     tokens=batched(tokens_T),
     positions=batched(positions_T3.astype(np.int32)),
     segments=batched(np.ones(T, np.int32)),
     visual=batched(visual_T),
     mask=batched(np.ones(T, np.float32)),
-    pictures=schema.Pictures(
+    pictures=Pictures(
       batched(patches_PC), batched(hw_P2.astype(np.int32)), batched(ones_P), batched(ones_P)
     ),
   )

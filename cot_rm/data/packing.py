@@ -7,7 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from cot_rm.schema import Batch, Encoded, Pictures
+from cot_rm.batch import Batch, Encoded, Pictures
 
 
 @dataclasses.dataclass(frozen=True)

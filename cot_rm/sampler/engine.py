@@ -77,7 +77,7 @@ class Engine:
       banned_ids: tokens that are never sampled (those that stand for pictures).
       watched_ids: tokens whose log-probability is recorded at every step.
       buckets: packing.Buckets, the shapes that prompts may have.
-      batch: `(prompts, rows, like) -> schema.Batch` of so many rows, padded to the shape `like`:
+      batch: `(prompts, rows, like) -> batch.Batch` of so many rows, padded to the shape `like`:
         (tokens, patches, numbers of a patch).
       rows: prompts that a process answers at a time, at most: it has slots for their samples.
       position_bytes: of the keys and values of one position.
@@ -137,7 +137,7 @@ class Engine:
 
     Args:
       params: nnx.State of the model.
-      prompts: list of schema.Encoded.
+      prompts: list of batch.Encoded.
       seeds: u32 a prompt, what the randomness of its samples hangs on: sample g of a prompt depends
         on the weights, the prompt, its seed and g, on nothing else.
       n: answers per prompt.

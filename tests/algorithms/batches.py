@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from cot_rm import schema
+from cot_rm.batch import Batch
 
 
 def batch(old, advantages, mask=None, ref=None, segments=None, sampler=None):
@@ -11,7 +11,7 @@ def batch(old, advantages, mask=None, ref=None, segments=None, sampler=None):
   old = jnp.asarray(old, jnp.float32)
   like = lambda x: None if x is None else jnp.asarray(x, jnp.float32)
   zeros = jnp.zeros(old.shape, jnp.int32)
-  return schema.Batch(
+  return Batch(
     tokens=zeros,
     positions=zeros,
     segments=zeros + 1 if segments is None else jnp.asarray(segments, jnp.int32),

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from cot_rm import schema
+from cot_rm.batch import Encoded
 from cot_rm.data import array_record, packing, pipeline
 from cot_rm.toy_world import world
 
@@ -20,7 +20,7 @@ def _item(number):
   count = 2 + number % 5
   visual = np.full(count, -1, np.int32)
   visual[0] = 0 if number % 2 else -1
-  prompt = schema.Encoded(
+  prompt = Encoded(
     id=str(number),
     tokens=np.full(count, number, np.int32),
     positions=np.zeros((count, 3), np.int32),

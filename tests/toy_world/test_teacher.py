@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cot_rm import prompts, schema
+from cot_rm import prompts
+from cot_rm.batch import Encoded
 from cot_rm.chat import pictures
 from cot_rm.prompts import think
 from cot_rm.rewards import consistency
@@ -157,7 +158,7 @@ def test_the_policy_sees_pixels_and_no_scene_and_its_tokenizer_knows_the_teacher
     )
     assert bare.media != example.media
     one, other = (processor(prompts.get("brief").render(e), id="x") for e in (example, bare))
-    for field in dataclasses.fields(schema.Encoded):
+    for field in dataclasses.fields(Encoded):
       np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))
     for teacher in (RIGHT, WRONG):
       said = text(example, teacher)

@@ -86,7 +86,7 @@ class Model(nnx.Module):
     return table.weight[...].astype(self.dtype)
 
   def features(self, pictures):
-    """schema.Pictures to visual tokens [R, M, D]."""
+    """batch.Pictures to visual tokens [R, M, D]."""
     return self.visual(pictures, dtype=self.dtype, remat=self.remat)
 
   def embed(self, tokens_BT, visual_BT=None, features_RMD=None):

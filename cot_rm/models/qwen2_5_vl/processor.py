@@ -1,4 +1,4 @@
-"""From chat messages to schema.Encoded: template, tokens, patches, positions.
+"""From chat messages to Encoded: template, tokens, patches, positions.
 
 T tokens, P patches, M merged patches, C numbers in a patch.
 """
@@ -9,7 +9,8 @@ import re
 
 import numpy as np
 
-from cot_rm import media, schema
+from cot_rm import media
+from cot_rm.batch import Encoded
 from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
 from cot_rm.models.qwen2_5_vl import pixels, windows
@@ -58,7 +59,7 @@ class Processor:
       if token.special or str(token).startswith("<|")
     ]
     self._control = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
-    self._numbers = pixels.table(
+    self._pixel_values = pixels.table(
       rescale=settings.rescale_factor, mean=settings.image_mean, std=settings.image_std
     )
 
@@ -108,7 +109,7 @@ class Processor:
     )
 
   def __call__(self, messages, *, id):
-    """The prompt of chat messages, up to where the assistant begins, as schema.Encoded.
+    """The prompt of chat messages, up to where the assistant begins, as Encoded.
 
     Args:
       messages: [{"role", "content"}]; content is a string or parts of type "text", "image",
@@ -267,7 +268,7 @@ class Processor:
     positions_T3, next_position = mrope_lib.positions(
       len(tokens_T), spans, tokens_per_second=vision.tokens_per_second, mode=self.settings.mrope
     )
-    return schema.Encoded(
+    return Encoded(
       id=id,
       tokens=tokens_T,
       positions=positions_T3,
@@ -277,5 +278,5 @@ class Processor:
       hw=joined[1],
       windows=joined[2],
       frames=joined[3],
-      numbers=self._numbers,
+      pixel_values=self._pixel_values,
     )

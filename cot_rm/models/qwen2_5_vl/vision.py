@@ -95,7 +95,7 @@ class Vision(nnx.Module):
     self.merger = Merger(c, rngs=rngs)
 
   def __call__(self, pictures, *, dtype, remat=False):
-    """schema.Pictures to [R, M, out_hidden_size], M = P / merge_size ** 2."""
+    """batch.Pictures to [R, M, out_hidden_size], M = P / merge_size ** 2."""
     c = self.config
     turn = rope(pictures.hw, c.head_dim)
     full_L = np.isin(np.arange(c.depth), c.full_attention_blocks)

@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import vision_utils
 
-from cot_rm import schema
+from cot_rm.batch import Encoded
 from cot_rm.checkpoints import huggingface
 from cot_rm.models import qwen2_5_vl
 
@@ -78,7 +78,7 @@ def port(model, folder):
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-  encoded: schema.Encoded
+  encoded: Encoded
   inputs: dict  # what torch's forward takes
 
 
@@ -145,7 +145,7 @@ def prompt(parts, *, model, config=CONFIG, seed=0):
       attention_mask=inputs["attention_mask"],
     )
     positions = found[:, 0].T.numpy()
-  encoded = schema.Encoded(
+  encoded = Encoded(
     id=str(parts),
     tokens=tokens.astype(np.int32),
     positions=positions.astype(np.int32),

@@ -10,7 +10,8 @@ import pytest
 import torch
 from flax import nnx
 
-from cot_rm import schema, sharding
+from cot_rm import sharding
+from cot_rm.batch import Batch, Pictures
 from cot_rm.checkpoints import huggingface
 from cot_rm.models import attention, layers, logprobs, qwen2_5_vl
 from tests.models.qwen2_5_vl import oracle
@@ -82,9 +83,7 @@ def batch_of(*rows, left=0, right=0, patches=0, spare=0):
     out["segments"][b, left:end] = 1
     for name, array in seen.items():
       array[b, : len(e.patches)] = getattr(e, name)
-  return schema.Batch(
-    **out, mask=np.ones((B, T), np.float32), pictures=schema.Pictures(**seen) if P else None
-  )
+  return Batch(**out, mask=np.ones((B, T), np.float32), pictures=Pictures(**seen) if P else None)
 
 
 @jax.jit
@@ -187,7 +186,7 @@ def test_packed_sequences_do_not_see_each_other(pair):
   a, b = (pair.prompt(oracle.PROMPTS["text"], seed=i).encoded for i in (1, 2))
   one, two = batch_of(a), batch_of(b)
   join = lambda x, y: np.concatenate([x, y], 1)
-  packed = schema.Batch(
+  packed = Batch(
     tokens=join(one.tokens, two.tokens),
     positions=join(one.positions, two.positions),
     segments=join(one.segments, 2 * two.segments),

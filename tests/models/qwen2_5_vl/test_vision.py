@@ -6,7 +6,7 @@ import pytest
 import torch
 from flax import nnx
 
-from cot_rm import schema
+from cot_rm.batch import Pictures
 from cot_rm.models import qwen2_5_vl
 from tests.models.qwen2_5_vl import oracle
 
@@ -24,7 +24,7 @@ def inputs(grids, seed=0):
   rng = np.random.default_rng(seed)
   raw = rng.standard_normal((sum(map(np.prod, grids)), 1176)).astype(np.float32)
   picture, places = oracle.windowed(raw, grids, oracle.CONFIG)
-  return raw, schema.Pictures(**{k: x[None] for k, x in picture.items()}), places
+  return raw, Pictures(**{k: x[None] for k, x in picture.items()}), places
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_two_pictures_of_one_row_do_not_see_each_other(towers):
   changed = np.array(pictures.patches)
   changed[:, 16:] += 1
   before = run(pictures)
-  after = run(schema.Pictures(changed, pictures.hw, pictures.windows, pictures.frames))
+  after = run(Pictures(changed, pictures.hw, pictures.windows, pictures.frames))
   np.testing.assert_array_equal(after[:, :4], before[:, :4])
   assert np.abs(after[:, 4:] - before[:, 4:]).min(-1).max() > 1e-3
 
@@ -67,5 +67,5 @@ def test_full_attention_sees_past_its_window(towers):
   changed = np.array(pictures.patches)
   changed[0, last] += 1
   before = run(pictures)
-  after = run(schema.Pictures(changed, pictures.hw, pictures.windows, pictures.frames))
+  after = run(Pictures(changed, pictures.hw, pictures.windows, pictures.frames))
   assert np.abs(after[0, 0] - before[0, 0]).max() > 1e-4

@@ -1,0 +1,76 @@
+"""Model inputs: an encoded prompt, padded pictures, and the batch of one train step.
+
+B sequences, T tokens, R rows of pictures (one row per prompt), P patches, C numbers in a patch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+  """A prompt after tokenizing and image preprocessing, in numpy and without padding.
+
+  Patches are in window order, picture after picture. `visual` maps a token to its merged patch
+  (merge_size ** 2 consecutive patches form one merged patch).
+  """
+
+  id: str  # of the example; errors name it
+  tokens: np.ndarray  # i32[T]
+  positions: np.ndarray  # i32[T, 3]: M-RoPE's time, height, width
+  visual: np.ndarray  # i32[T]: index of the token's merged patch; -1 for text
+  next_position: int  # M-RoPE position of the first token after the prompt
+  patches: np.ndarray  # u8[P, C] raw pixels, or f32[P, C] where `pixel_values` is None; P may be 0
+  hw: np.ndarray  # i32[P, 2]: row and column of the patch in its frame
+  windows: np.ndarray  # i32[P]: window id of the patch, from 1
+  frames: np.ndarray  # i32[P]: frame (pair) id of the patch, from 1
+  pixel_values: np.ndarray | None = None  # f32[channels, 256]: normalized value of each byte
+
+  def write_pixels(self, out_PC: np.ndarray) -> None:
+    """Writes the normalized patches into f32[P, C]."""
+    if self.pixel_values is None:
+      out_PC[:] = self.patches
+      return
+    shape = len(self.patches), len(self.pixel_values), -1
+    bytes_PKI, out_PKI = self.patches.reshape(shape), out_PC.reshape(shape)
+    for channel, table in enumerate(self.pixel_values):
+      table.take(bytes_PKI[:, channel], out=out_PKI[:, channel], mode="clip")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+  """The pictures of R prompts, padded. Segment id 0 is padding."""
+
+  patches: jax.Array | np.ndarray  # f32[R, P, C]
+  hw: jax.Array | np.ndarray  # i32[R, P, 2]
+  windows: jax.Array | np.ndarray  # i32[R, P]: segment ids of the window-attention layers
+  frames: jax.Array | np.ndarray  # i32[R, P]: segment ids of the full-attention layers
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+  """Input of one train step. Every field is aligned with `tokens`: index t describes token t.
+
+  B is a multiple of R: row b reads the pictures of row b // (B // R).
+  """
+
+  tokens: jax.Array | np.ndarray  # i32[B, T]
+  positions: jax.Array | np.ndarray  # i32[B, T, 3]: M-RoPE's time, height, width
+  segments: jax.Array | np.ndarray  # i32[B, T]: packed-sequence id, from 1; 0 is padding
+  visual: jax.Array | np.ndarray  # i32[B, T]: merged patch in its picture row; -1 for text
+  mask: jax.Array | np.ndarray  # f32[B, T]: 1 where the token is a target of the loss
+  pictures: Pictures | None = None  # None: no row has pictures
+  old_logps: jax.Array | np.ndarray | None = None  # f32[B, T], of the policy that sampled
+  # f32[B, T], as the sampler computed them; set where old_logps are the trainer's own
+  sampler_logps: jax.Array | np.ndarray | None = None
+  ref_logps: jax.Array | np.ndarray | None = None  # f32[B, T], of the frozen reference
+  advantages: jax.Array | np.ndarray | None = None  # f32[B, T]
+  # Set: the rows hold answers only. Row b continues prompt b // (B // Q) of these Q prompts, and
+  # the pictures belong to the prompts.
+  prompts: Batch | None = None

@@ -1,0 +1,29 @@
+"""Encoded prompts: how patches that are bytes become the model's numbers."""
+
+import numpy as np
+
+from cot_rm.batch import Encoded
+
+
+def encoded(patches_PC, pixel_values):
+  P = len(patches_PC)
+  tokens, zeros = np.zeros(1, np.int32), np.zeros(P, np.int32)
+  hw, positions = np.zeros((P, 2), np.int32), np.zeros((1, 3), np.int32)
+  return Encoded(
+    "a", tokens, positions, tokens - 1, 1, patches_PC, hw, zeros + 1, zeros + 1, pixel_values
+  )
+
+
+def test_each_channel_of_a_patch_is_looked_up_in_its_own_table():
+  tables_KI = np.stack([np.arange(256), np.arange(256) * -2]).astype(np.float32)
+  patches_PC = np.array([[1, 2, 3, 4], [255, 0, 0, 255]], np.uint8)  # two pixels of two channels
+  out_PC = np.zeros((2, 4), np.float32)
+  encoded(patches_PC, tables_KI).write_pixels(out_PC)
+  np.testing.assert_array_equal(out_PC, [[1, 2, -6, -8], [255, 0, 0, -510]])
+
+
+def test_patches_that_are_numbers_already_are_copied():
+  patches_PC = np.array([[0.5, -1.0]], np.float32)
+  out_PC = np.zeros((1, 2), np.float32)
+  encoded(patches_PC, None).write_pixels(out_PC)
+  np.testing.assert_array_equal(out_PC, patches_PC)
