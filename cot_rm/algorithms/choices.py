@@ -1,6 +1,6 @@
 """Settings that name one of a few ways: a wrong name is an error where the program starts."""
 
-import difflib
+from cot_rm import registry
 
 
 def check(settings, name, choices):
@@ -8,9 +8,7 @@ def check(settings, name, choices):
   value = getattr(settings, name)
   if value in choices:
     return
-  near = difflib.get_close_matches(str(value), choices, 1)
-  hint = f"; did you mean {near[0]!r}?" if near else "."
-  raise ValueError(f"{knob(settings, name)} is {value!r}{hint} Known: {', '.join(choices)}")
+  raise ValueError(f"{knob(settings, name)} is {value!r}; {registry.hint(value, choices)}")
 
 
 def knob(settings, name):

@@ -9,8 +9,7 @@ and `examples(root)` from the files of its owners, except `pairs`, which scores 
 with a gold answer. Judgements are in step with the examples, None where an order was not asked.
 """
 
-import difflib
-
+from cot_rm import registry
 from cot_rm.benchmarks import mm_rlhf_rewardbench, pairs, vl_rewardbench
 
 BENCHMARKS = {
@@ -22,8 +21,4 @@ BENCHMARKS = {
 
 def get(name):
   """The benchmark's module. Raises ValueError, with the known names, when there is none."""
-  if name not in BENCHMARKS:
-    near = difflib.get_close_matches(str(name), BENCHMARKS, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown benchmark {name!r}; {hint}known: {', '.join(BENCHMARKS)}")
-  return BENCHMARKS[name]
+  return registry.lookup(BENCHMARKS, name, "benchmark")

@@ -4,10 +4,11 @@ N pairs, 2 orders.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 
 import numpy as np
+
+from cot_rm import registry
 
 
 def both(examples):
@@ -37,11 +38,7 @@ class Rule:
 
 def get(modes, name):
   """The Rule of this mode. Raises ValueError, with the known names, when there is none."""
-  if name not in modes:
-    near = difflib.get_close_matches(str(name), modes, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown config.eval.mode {name!r}; {hint}known: {', '.join(modes)}")
-  return modes[name]
+  return registry.lookup(modes, name, "mode")
 
 
 def asked(judgements, swapped):

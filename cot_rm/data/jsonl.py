@@ -14,7 +14,6 @@ for media that are all pictures. Paths are relative to the file.
 
 import base64
 import binascii
-import difflib
 import io
 import json
 import os
@@ -23,7 +22,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from cot_rm import schema
+from cot_rm import registry, schema
 
 _KEYS = (
   "id",
@@ -65,7 +64,7 @@ def example(record, folder=".", where="record"):
     _fail(
       where,
       "task",
-      f"unknown task {task!r}{_near(task, schema.TASKS)} Known: {', '.join(schema.TASKS)}",
+      f"unknown task {task!r}; {registry.hint(task, schema.TASKS)}",
     )
   out = schema.Example(
     id=_text(record, "id", where),
@@ -286,8 +285,8 @@ def _known(item, keys, where, field="", hint=""):
     if key not in keys:
       inside = f", field {field!r}" if field else ""
       raise ValueError(
-        f"{where}{inside}: unknown key {key!r}{_near(key, keys)} "
-        f"Known: {', '.join(keys)}{f'; {hint}' if hint else ''}"
+        f"{where}{inside}: unknown key {key!r}; {registry.hint(key, keys)}"
+        f"{f'; {hint}' if hint else ''}"
       )
 
 
@@ -338,11 +337,6 @@ _NAMES = {str: "a string", int: "a whole number", list: "a list", dict: "an obje
 
 def _kind(value):
   return "null" if value is None else type(value).__name__
-
-
-def _near(name, known):
-  near = difflib.get_close_matches(str(name), known, 1)
-  return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def _fail(where, field, text):

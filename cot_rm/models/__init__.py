@@ -3,8 +3,9 @@
 A family exposes Config, PRESETS, Model, Processor and HF_KEYS.
 """
 
-import difflib
 import importlib
+
+from cot_rm import registry
 
 MODELS = {
   "qwen2_5_vl": "cot_rm.models.qwen2_5_vl",
@@ -13,8 +14,4 @@ MODELS = {
 
 def get(name):
   """The family's package. Raises ValueError on an unknown name."""
-  if name not in MODELS:
-    near = difflib.get_close_matches(name, MODELS, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown model family {name!r}{hint} Known: {', '.join(MODELS)}")
-  return importlib.import_module(MODELS[name])
+  return importlib.import_module(registry.lookup(MODELS, name, "model family"))

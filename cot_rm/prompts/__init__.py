@@ -15,8 +15,9 @@ candidate that contains tags or control tokens decides nothing. render() hands i
 text part; the processor must not read control tokens out of text parts.
 """
 
-import difflib
 import importlib
+
+from cot_rm import registry
 
 PROMPTS = {
   "r1_reward": "cot_rm.prompts.r1_reward",
@@ -28,8 +29,4 @@ PROMPTS = {
 
 def get(name):
   """The grammar's module. Raises ValueError on an unknown name."""
-  if name not in PROMPTS:
-    near = difflib.get_close_matches(str(name), PROMPTS, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown prompt grammar {name!r}{hint} Known: {', '.join(PROMPTS)}")
-  return importlib.import_module(PROMPTS[name])
+  return importlib.import_module(registry.lookup(PROMPTS, name, "prompt grammar"))

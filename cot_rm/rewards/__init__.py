@@ -7,12 +7,12 @@ of its number, the reason in words. One that looks at a sample alone is written 
 """
 
 import collections
-import difflib
 import math
 
 import numpy as np
 from absl import logging
 
+from cot_rm import registry
 from cot_rm.rewards import accuracy, chain, consistency, each, swap
 from cot_rm.rewards import format as form
 
@@ -93,12 +93,10 @@ def score(groups, examples, grammar, weights, ask=None):
 
 def _check(groups, examples, weights):
   every = {**REWARDS, **PRODUCTS}
-  unknown = [name for name in weights if name not in every]
-  if unknown or not weights:
-    near = difflib.get_close_matches(unknown[0], every, 1) if unknown else ()
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    named = f"unknown reward {unknown[0]!r}{hint}" if unknown else "no reward named."
-    raise ValueError(f"{named} Known: {', '.join(every)}")
+  if not weights:
+    raise ValueError(f"no reward named in `weights`; known: {', '.join(every)}")
+  for name in weights:
+    registry.lookup(every, name, "reward")
   if len(groups) != len(examples):
     raise ValueError(f"{len(groups)} groups of completions for {len(examples)} examples")
   for group, example in zip(groups, examples, strict=True):

@@ -5,7 +5,6 @@ where it was interrupted. It returns its figures (a dict of numbers, which the p
 keeps) or None, and is then done; or False, and runs again next time.
 """
 
-import difflib
 import functools
 import importlib
 import json
@@ -17,7 +16,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 import cot_rm.judge  # by its whole name: a stage of this package is called judge too
-from cot_rm import schema, sharding
+from cot_rm import registry, schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import datasets, packing
@@ -38,11 +37,7 @@ STAGES = {
 
 def get(name):
   """The module of a stage. Raises ValueError, with the known names, when there is none."""
-  if name not in STAGES:
-    near = difflib.get_close_matches(name, STAGES, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"unknown stage {name!r}; {hint}known: {', '.join(STAGES)}")
-  return importlib.import_module(STAGES[name])
+  return importlib.import_module(registry.lookup(STAGES, name, "stage"))
 
 
 def find(workdir, value):

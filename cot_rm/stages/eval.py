@@ -5,7 +5,7 @@ import json
 
 from absl import logging
 
-from cot_rm import benchmarks, metrics, prompts, report, stages
+from cot_rm import benchmarks, metrics, prompts, registry, report, stages
 from cot_rm.benchmarks import definitions, pairs, rules, voting
 from cot_rm.data import answer_log, datasets, sample_records
 from cot_rm.rewards import accuracy, consistency
@@ -26,7 +26,7 @@ def run(config, workdir, name):
   knobs, folder = config.eval, workdir / name
   prompts.get(config.grammar)  # here, and not after a model is loaded
   benchmark = benchmarks.get(knobs.benchmark)
-  rules.get(benchmark.MODES, knobs.mode)
+  registry.lookup(benchmark.MODES, knobs.mode, "config.eval.mode")
   examples, summary = _examples(knobs, workdir, benchmark), {}
   for start in knobs.models.split(","):
     if "/" not in start and not (workdir / start / "model").exists():
