@@ -82,7 +82,7 @@ class Place:
     from cot_rm import sharding
 
     put = lambda x, layout: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
-    return jax.tree.map(put, tree, sharding.of(tree, self.mesh, self.rules))
+    return jax.tree.map(put, tree, sharding.shardings_of(tree, self.mesh, self.rules))
 
   def batch(self, tokens, pictures=True, **more):
     from cot_rm.batch import Batch, Pictures
@@ -132,7 +132,7 @@ def training(place, what):
     graphdef,
     loss,
     tx,
-    sharding.of(state, place.mesh, place.rules),
+    sharding.shardings_of(state, place.mesh, place.rules),
     weigh=functools.partial(aggregation.weights, how="token"),
   )
   return step.lower(place.laid(state), batch, 1e-5)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cot_rm import prompts, rewards, sharding
+from cot_rm import distributed, prompts, rewards
 from cot_rm.data import packing, sample_records
 
 SILENT = ("keep", "drop", "resample")  # what becomes of groups whose rewards are equal
@@ -166,7 +166,7 @@ def _done(value):
 
 
 def _enough(rewards_QG, wanted):
-  return sharding.everyone([(spread(rewards_QG) > 0).sum()]).min() >= wanted
+  return distributed.all_gather_host([(spread(rewards_QG) > 0).sum()]).min() >= wanted
 
 
 def _figures(judged, seconds):

@@ -29,13 +29,13 @@ def abstract(build):
 def init_params(build, seed, mesh, rules):
   """Random parameters, made straight in their shards: no host ever holds all of them."""
   make = lambda: nnx.state(build(nnx.Rngs(seed)))
-  return jax.jit(make, out_shardings=sharding.of(jax.eval_shape(make), mesh, rules))()
+  return jax.jit(make, out_shardings=sharding.shardings_of(jax.eval_shape(make), mesh, rules))()
 
 
 def init_state(params, tx, mesh, rules):
   """The state before the first step. Returns (state, its shardings)."""
   make = lambda params: TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
-  shardings = sharding.of(jax.eval_shape(make, params), mesh, rules)
+  shardings = sharding.shardings_of(jax.eval_shape(make, params), mesh, rules)
   return jax.jit(make, out_shardings=shardings)(params), shardings
 
 

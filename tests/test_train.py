@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import nnx
 
-from cot_rm import optim, sharding, train
+from cot_rm import distributed, optim, sharding, train
 from cot_rm.algorithms import (
   ALGORITHMS,
   aggregation,
@@ -149,7 +149,7 @@ def rewarded(name, lay, mesh, rules, accumulate):
   with sharding.use(mesh, rules):
     reference = train.init_params(build, 1, mesh, rules)
     logps = train.make_logps(graphdef)
-    ref_logps = np.asarray(logps(reference, sharding.put(batch, mesh, rules)))
+    ref_logps = np.asarray(logps(reference, distributed.shard_batch(batch, mesh, rules)))
   lengths_QG = np.array([[len(item.answer) for item in group] for group in grouped])
   rng = np.random.default_rng(2)
   rewards_QG = rng.integers(0, 2, lengths_QG.shape).astype(np.float32)
@@ -193,7 +193,7 @@ def trained(batches, objective, mesh, rules, tx, rate, accumulate=1):
     step = train.make_step(graphdef, loss, tx, shardings, weigh=weigh, accumulate=accumulate)
     before, after, out = parameters(state), [], []
     for fed in batches:
-      state, metrics = step(state, sharding.put(fed, mesh, rules), rate(int(state.step)))
+      state, metrics = step(state, distributed.shard_batch(fed, mesh, rules), rate(int(state.step)))
       after.append(parameters(state))
       out.append({name: float(value) for name, value in metrics.items()})
   layout = state.params["layers"]["mlp"]["up_proj"]["weight"].get_value().sharding

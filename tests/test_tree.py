@@ -12,7 +12,7 @@ LONGEST = 420  # lines of a file
 FLOORS = (  # bottom first: a unit imports only units on floors below it
   {"kernels"},
   {"batch", "media", "registry", "schema", "sharding"},
-  {"models", "prompts", "metrics"},
+  {"distributed", "models", "prompts", "metrics"},
   {
     "data",
     "sampler",

@@ -66,7 +66,7 @@ def segment_attention(q_BTNH, k_BTKH, v_BTKH, segments_BT, *, causal):
       mask_BTT &= np.tri(segments_BT.shape[1], dtype=bool)[None]
     return attention(q_BTNH, k_BTKH, v_BTKH, mask_BTT)
   given = [(q_BTNH, "heads"), (k_BTKH, "kv_heads"), (v_BTKH, "kv_heads")]
-  o_BTNH = sharding.by_shares(
+  o_BTNH = sharding.shard_map_logical(
     lambda q, k, v, ids: flash_attention.flash_attention(q, k, v, ids, ids, causal=causal)[0],
     *[(x, ("batch", None, heads, None)) for x, heads in given],
     (segments_BT, ("batch", None)),
@@ -131,7 +131,7 @@ def shared_attention(q_BTNH, shared, mask_QS, *own, seating=None):
 def _seated(x, row_P):
   """x[row_P], zeros where there is no such row; each device in its own share."""
   take = functools.partial(jnp.take, axis=0, mode="fill", fill_value=0)
-  return sharding.by_shares(take, (x, KEPT), (row_P, ("batch",)))
+  return sharding.shard_map_logical(take, (x, KEPT), (row_P, ("batch",)))
 
 
 def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
@@ -169,7 +169,7 @@ def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
     o_BTNH = sum(o * share for o, share in zip(outs, shares, strict=True)) / sum(shares)
     return o_BTNH.astype(q_BTNH.dtype)
 
-  o_BTNH = sharding.by_shares(
+  o_BTNH = sharding.shard_map_logical(
     own,
     (q_BTNH, ("batch", None, "heads", None)),
     *[(x, ("batch", None, "kv_heads", None)) for x in (k_BTKH, v_BTKH)],
@@ -227,7 +227,7 @@ def _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, a
     return kernel(q_BNH, i, *held, now, *seated)
 
   seated = () if seating is None else zip(seating, (("batch", None), ("batch",)), strict=True)
-  o_BNH = sharding.by_shares(
+  o_BNH = sharding.shard_map_logical(
     own,
     (q_B1NH[:, 0], ("batch", "heads", None)),
     (jnp.int32(layer), ()),
@@ -299,4 +299,4 @@ def put_chunk(room, at_B, chunk):
 
     return jax.lax.fori_loop(0, len(at_B), step, room)
 
-  return sharding.by_shares(each, (room, KEPT), (chunk, KEPT), (at_B, ("batch",)))
+  return sharding.shard_map_logical(each, (room, KEPT), (chunk, KEPT), (at_B, ("batch",)))

@@ -32,7 +32,7 @@ def _logps(x_BTD, w_VD, tokens_BT, wanted_BT):
 def _shares(x_BTD, w_VD):
   """Axes of the mesh for rows, words and width."""
   lengths = dict(batch=len(x_BTD), vocab=len(w_VD), embed=w_VD.shape[1])
-  return [sharding.shared(axis, length) for axis, length in lengths.items()]
+  return [sharding.even_mesh_axes(axis, length) for axis, length in lengths.items()]
 
 
 def _flat(wanted_BT, *arrays):
@@ -62,7 +62,7 @@ def _forward(x_BTD, w_VD, tokens_BT, wanted_BT):
     return _back(logps_N, places_N, tokens_BT), _back(lse_N, places_N, tokens_BT)
 
   rows, words = P(batch or None), P(vocab or None)
-  run = sharding.mapped(own, (rows, words, rows, rows), (rows, rows))
+  run = sharding.shard_map_here(own, (rows, words, rows, rows), (rows, rows))
   logps_BT, lse_BT = run(x_BTD, w_VD, tokens_BT, wanted_BT)
   return logps_BT, (x_BTD, w_VD, tokens_BT, wanted_BT, lse_BT)
 
@@ -88,7 +88,7 @@ def _backward(saved, g_BT):
     return _back(dx_ND.astype(x_BTD.dtype), places_N, tokens_BT), dw_VD
 
   rows, words = P(batch or None), P(vocab or None)
-  run = sharding.mapped(
+  run = sharding.shard_map_here(
     own, (rows, words, rows, rows, rows, rows), (rows, P(vocab or None, embed or None))
   )
   dx_BTD, dw_VD = run(x_BTD, w_VD, tokens_BT, wanted_BT, lse_BT, g_BT)

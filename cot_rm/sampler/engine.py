@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from cot_rm import sharding
+from cot_rm import distributed
 from cot_rm.sampler import programs, stats
 from cot_rm.sampler.limits import Room
 
@@ -159,7 +159,7 @@ class Engine:
     lengths = [self.buckets.length(p.id, len(p.tokens)) for p in prompts]
     # The lengths that anyone has.
     sizes = sorted(self.buckets.tokens)
-    used = sharding.everyone([[size in lengths for size in sizes]]).any(0)
+    used = distributed.all_gather_host([[size in lengths for size in sizes]]).any(0)
     runs = []
     for length in (size for size, one in zip(sizes, used, strict=True) if one):
       places = [place for place, other in enumerate(lengths) if other == length]
@@ -182,7 +182,7 @@ class _Run:
     room = engine.room
     self.S, self.G = length, min(n, room.together or n)
     self.parts = room.parts(sampling.max_tokens)
-    unit, shares = sharding.unit(), sharding.own_shares()
+    unit, shares = distributed.batch_divisor(), distributed.num_local_batch_shards()
     shape = dict(answer=sampling.max_tokens, group=self.G, shares=shares, unit=unit)
     shape["position_bytes"] = engine.position_bytes
     rows = room.rows(engine.rows, name=name, prompt=self.S, **shape)
@@ -215,7 +215,9 @@ class _Run:
 
   def __call__(self, places, watch, enough, progress):
     waiting = list(reversed(places))
-    while sharding.everyone([bool(waiting) or any(seat is not None for seat in self.seats)]).any():
+    while distributed.all_gather_host(
+      [bool(waiting) or any(seat is not None for seat in self.seats)]
+    ).any():
       self._seat(waiting)
       self._start()
       done = self._grow(watch, enough)
@@ -235,12 +237,12 @@ class _Run:
       some = self._next(waiting, len(free))
       prompts = [self.prompts[at] for at in some]
       # Whoever has none to read fits what it brings to what the others read.
-      like = sharding.everyone([self._shape(prompts)]).max(0)
+      like = distributed.all_gather_host([self._shape(prompts)]).max(0)
       if not like.any():
         break
       batch = self.engine.batch(prompts, rows=size, like=like)
       began = time.monotonic()
-      read = self.engine._read(self.params, sharding.join(batch))
+      read = self.engine._read(self.params, distributed.to_global(batch))
       read = jax.block_until_ready(read)
       self._tell_read(some, size, read, time.monotonic() - began)
       processes = jax.process_count()
@@ -250,7 +252,7 @@ class _Run:
         )
       seats_r = np.full(size, self.R * processes, np.int32)
       seats_r[: len(some)] = np.array(free[: len(some)], int) + self.R * jax.process_index()
-      self.memory = self.engine._fill(self.memory, read, sharding.join(seats_r))
+      self.memory = self.engine._fill(self.memory, read, distributed.to_global(seats_r))
       for r, at in zip(free, some, strict=False):
         self.seats[r] = _Seat(at, self.turns, waiting=list(range(self.n))[::-1])
         self.turns += 1
@@ -343,12 +345,12 @@ class _Run:
     self.memory, chunk = self.engine._write(
       self.params,
       self.memory,
-      sharding.join(seats),
-      sharding.join(slots),
+      distributed.to_global(seats),
+      distributed.to_global(slots),
       sampling=self.sampling,
       size=self.engine.room.chunk,
     )
-    chunk = sharding.part(chunk)
+    chunk = distributed.to_local(chunk)
     told = self.engine.figures
     told.answer_tokens += int(chunk.count_B[s.live_B].sum())
     told.answer_room += int(chunk.count_B.max()) * self.B

@@ -48,7 +48,7 @@ class Room:
   def seats(self, rows, group, shares=1):
     """Prompts that are held where `rows` at a time are answered: some wait for slots to be free.
 
-    As many on each of the shares over which the slots are parted; see sharding.own_shares.
+    As many on each of the shares of the slots; see distributed.num_local_batch_shards.
     """
     unit = shares if rows * group % shares == 0 else 1
     return -(-int(rows * (1 + self.spare)) // unit) * unit
@@ -76,7 +76,7 @@ class Room:
 
     Args:
       name: of a prompt that is so long, for the error.
-      unit: see sharding.unit.
+      unit: see distributed.batch_divisor.
       shape: as `bytes` takes it: positions of a prompt, and of each of the `group` answers behind
         it; position_bytes, of the keys and values of one.
     """

@@ -115,7 +115,7 @@ def empty(read, *, seats, slots, parts):
     memory = Memory(*map(list, zip(*map(room, read), strict=True)))
   else:
     memory = Memory(*room(read))
-  return jax.tree.map(lambda x: sharding.lay(x, *attention.KEPT), memory)
+  return jax.tree.map(lambda x: sharding.constrain_if_even(x, *attention.KEPT), memory)
 
 
 def _fill(memory, read, seats_r):
@@ -194,7 +194,7 @@ def _write(
       ]
 
     answers = list(map(grown, memory.answers, chunk)) if listed else grown(memory.answers, chunk)
-  return memory._replace(answers=answers), sharding.rows(out)
+  return memory._replace(answers=answers), sharding.constrain_rows(out)
 
 
 def _pick(head_VD, x_BD, keys_B, done_B, **how):
@@ -211,7 +211,7 @@ def _pick(head_VD, x_BD, keys_B, done_B, **how):
     logits_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD, preferred_element_type=jnp.float32)
     # Words are where their part of the head is; then a device draws for its own rows alone.
     for words in ("vocab", None):
-      logits_VB = sharding.lay(logits_VB, words, "batch")
+      logits_VB = sharding.constrain_if_even(logits_VB, words, "batch")
     return draw.pick(logits_VB, keys_B, **how)
 
   if parts == 1:

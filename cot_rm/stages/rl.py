@@ -13,7 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from cot_rm import chat, metrics, optim, prompts, rewards, rollout, sharding, stages, train
+from cot_rm import (
+  chat,
+  distributed,
+  metrics,
+  optim,
+  prompts,
+  rewards,
+  rollout,
+  sharding,
+  stages,
+  train,
+)
 from cot_rm.algorithms import (
   ALGORITHMS,
   advantage_estimators,
@@ -52,7 +63,7 @@ def run(config, workdir, name):
       f"config.{name}.train_questions is {knobs.train_questions}, which {knobs.updates} updates "
       f"cannot share equally"
     )
-  sizes = _sizes(rows, sharding.shares(mesh, rules) * knobs.accumulate)
+  sizes = _sizes(rows, sharding.num_batch_shards(mesh, rules) * knobs.accumulate)
   tx, rate = optim.make(steps=knobs.steps * per_rollout, **knobs.optim)
   # A step gives up the arrays it is given: the frozen reference keeps its own.
   reference = _copy(policy.params) if settings.kl else None
@@ -115,23 +126,23 @@ def run(config, workdir, name):
       waited = time.monotonic() - began
 
       # 2. How much better each did than its group, or than the whole rollout.
-      put = lambda batch: sharding.put(batch, mesh, rules)
+      put = lambda batch: distributed.shard_batch(batch, mesh, rules)
       pack = functools.partial(packing.groups, buckets=buckets)
       kl_QGT, apart = None, {}
       if settings.kl and algorithm.KL_IN == "reward":  # while a service may still be judging
         batch = pack([rollout.items(j) for j in sampled.judged], rows=len(sampled.judged))
         with sharding.use(mesh, rules):
-          ref_logps = sharding.local(logps(reference, put(batch)))
+          ref_logps = distributed.to_local(logps(reference, put(batch)))
         apart = policy_gradient.kl(batch.old_logps, ref_logps, batch.mask)
         kl_QGT = (batch.old_logps - ref_logps).reshape(len(sampled.judged), knobs.group, -1)
       waiting = time.monotonic()
       rolled = sampled.scored()
       out, waited = rolled.metrics | apart, waited + time.monotonic() - waiting
       everyones = [rolled.rewards_QG, rolled.lengths_QG]
-      everyones = [*map(sharding.everyone, everyones), settings]
+      everyones = [*map(distributed.all_gather_host, everyones), settings]
       if kl_QGT is not None:
-        everyones.append(sharding.everyone(kl_QGT))
-      advantages = sharding.own(algorithm.advantages(*everyones))
+        everyones.append(distributed.all_gather_host(kl_QGT))
+      advantages = distributed.own_rows(algorithm.advantages(*everyones))
       out |= advantage_estimators.effective(advantages)
       if "accuracy" in rolled.parts:
         out |= advantage_estimators.filtered(
@@ -143,7 +154,7 @@ def run(config, workdir, name):
       out["rl/used_groups"] = (rolled.spread_Q[chosen] > 0).sum()
       batches = []
       for some in np.array_split(chosen, knobs.updates):
-        most = sharding.everyone([len(some)]).max()
+        most = distributed.all_gather_host([len(some)]).max()
         packed = pack(
           [rollout.items(rolled.judged[q], advantages[q]) for q in some],
           rows=next(size for size in sizes if size >= most),

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from cot_rm import metrics, optim, prompts, sharding, stages, train
+from cot_rm import distributed, metrics, optim, prompts, sharding, stages, train
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
@@ -76,7 +76,7 @@ def run(config, workdir, name):
     for i in range(first, steps):
       began, lr = time.monotonic(), float(rate(i))
       with sharding.use(mesh, rules):
-        state, out = step(state, sharding.put(batch, mesh, rules), lr)
+        state, out = step(state, distributed.shard_batch(batch, mesh, rules), lr)
       # While the devices are at it the next batch is made ready.
       data_state, tokens = data.get_state(), (batch.segments > 0).sum()
       last = i + 1 == steps

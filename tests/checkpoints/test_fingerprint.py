@@ -71,7 +71,7 @@ def test_other_dtypes_and_meshes_pass(params, mark):
   fingerprint.check(found, mark, ("float32", "bfloat16"), "model")
   mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
   rules = {"embed": "fsdp", "vocab": "tensor", "heads": "tensor", "mlp": "tensor"}
-  spread = jax.device_put(params, sharding.of(params, mesh, rules))
+  spread = jax.device_put(params, sharding.shardings_of(params, mesh, rules))
   fingerprint.check(fingerprint.of(FAMILY, oracle.CONFIG, spread), mark, ("float32",), "model")
 
 

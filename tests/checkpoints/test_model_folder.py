@@ -92,7 +92,7 @@ def test_bfloat16_saved_from_a_mesh_opens_on_one_device_bit_for_bit(
 ):
   monkeypatch.setattr(model_folder.fingerprint, "of", lambda *_: [0.0])
   low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
-  low = jax.device_put(low, sharding.of(low, mesh, RULES))
+  low = jax.device_put(low, sharding.shardings_of(low, mesh, RULES))
   model_folder.save_model(
     tmp_path / "m", low, family="qwen2_5_vl", config=oracle.CONFIG, processor_files=made
   )
@@ -175,7 +175,9 @@ def test_a_training_state_and_what_goes_with_it_come_back(state, tmp_path):
 
 
 def test_it_goes_on_on_another_mesh(state, mesh, tmp_path):
-  like = jax.device_put(jax.tree.map(jnp.zeros_like, state), sharding.of(state, mesh, RULES))
+  like = jax.device_put(
+    jax.tree.map(jnp.zeros_like, state), sharding.shardings_of(state, mesh, RULES)
+  )
   with model_folder.Checkpoints(tmp_path / "c", keep=1) as checkpoints:
     checkpoints.save(3, state, {})
     checkpoints.wait()

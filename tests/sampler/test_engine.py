@@ -213,7 +213,7 @@ def test_devices_that_share_the_rows_say_what_one_alone_does(parts, run, rows, s
     rows=rows,
     room=limits_lib.Room(together=2, chunk=4, spare=spare),
   )
-  shared = jax.device_put(params, sharding.of(params, mesh, rules))
+  shared = jax.device_put(params, sharding.shardings_of(params, mesh, rules))
   with sharding.use(mesh, rules):
     found = made(shared, prompts, seeds, n=3, sampling=WARM, limits=limits)
   for a, b in zip(sum(wanted, []), sum(found, []), strict=True):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from flax import nnx
 
-from cot_rm import sharding
+from cot_rm import distributed, sharding
 from cot_rm.batch import Batch, Pictures
 from cot_rm.checkpoints import huggingface
 from cot_rm.models import attention, layers, logprobs, qwen2_5_vl
@@ -330,10 +330,10 @@ def test_eight_devices_equal_one(pair, encoded):
   run = jax.value_and_grad(loss, has_aux=True)
   (_, wanted), wanted_grads = jax.jit(run)(pair.params, batch)
   mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
-  params = jax.device_put(pair.params, sharding.of(pair.params, mesh, RULES))
+  params = jax.device_put(pair.params, sharding.shardings_of(pair.params, mesh, RULES))
   assert len(params["layers"]["mlp"]["up_proj"]["weight"].addressable_shards) == 8
   with sharding.use(mesh, RULES):
-    (_, found), grads = jax.jit(run)(params, sharding.put(batch, mesh, RULES))
+    (_, found), grads = jax.jit(run)(params, distributed.shard_batch(batch, mesh, RULES))
   np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4 * float(np.abs(b).max()), rtol=0),
