@@ -1,18 +1,18 @@
-"""Asks any OpenAI-compatible service: bounded, retried, kept in a cache, within a budget."""
+"""Client of OpenAI-compatible services: bounded concurrency, retries, an answer cache, a budget."""
 
-from cot_rm.chat.budget import Budget, Spent
+from cot_rm.chat.budget import Budget, Usage
 from cot_rm.chat.client import Client, Endpoint, Sampling
 from cot_rm.chat.pictures import Pictures
-from cot_rm.chat.replies import BudgetSpent, Reply, Stopped
+from cot_rm.chat.replies import BudgetExhausted, Reply, Stopped
 
 __all__ = [
   "Budget",
-  "BudgetSpent",
+  "BudgetExhausted",
   "Client",
   "Endpoint",
   "Pictures",
   "Reply",
   "Sampling",
-  "Spent",
   "Stopped",
+  "Usage",
 ]

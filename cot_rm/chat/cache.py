@@ -1,13 +1,16 @@
-"""Every answer that was paid for, on disk: a call that is in it is never made again."""
+"""Answer cache on disk (sqlite): a call whose answer is in the cache is never made again."""
 
 import hashlib
 import json
+import os
 import pathlib
 import sqlite3
+from collections.abc import Mapping, Sequence
 
 from cot_rm.chat import budget, replies
+from cot_rm.chat.pictures import Message
 
-SPARE = 4 << 20  # bytes kept free for the answers that are in flight when the disk runs full
+RESERVE_BYTES = 4 << 20  # disk space reserved for the answers in flight when the disk is full
 _TABLE = """
 create table if not exists calls (
   key text primary key,  -- of `key`
@@ -20,74 +23,88 @@ create table if not exists calls (
 """
 
 
-def key(model, messages, sampling):
-  """The name of a call: sha256 of the model, the chat as sent and how it is sampled.
+def key(model: str, messages: Sequence[Message], sampling: Mapping[str, int | float | None]) -> str:
+  """Cache key of a call: sha256 of the JSON of the model, the messages and the sampling settings.
+
+  Paid answers are stored under these keys: what goes into the JSON must not change.
 
   Args:
-    sampling: {name: number}, the number of the attempt among them.
+    model: the service's name of the model.
+    messages: as sent, pictures encoded; see pictures.openai_messages.
+    sampling: {name of a setting: value}, the fields of client.Sampling.
   """
   call = {"model": model, "messages": messages, **sampling}
   return hashlib.sha256(json.dumps(call, sort_keys=True).encode()).hexdigest()
 
 
 class Cache:
-  """An sqlite file of Replies; to be used from one thread at a time.
+  """An sqlite file of Replies; to be used by one thread at a time.
 
-  What was put into it survives the end of the process at any moment. Two runs may share a file.
+  An answer that was put is on disk even if the process is killed right after. Several processes may
+  share a file.
+
+  Args:
+    path: of the file; its folder is made.
+
+  Raises:
+    Stopped: the file is no sqlite database, or the disk is full.
   """
 
-  def __init__(self, path):
+  def __init__(self, path: str | os.PathLike[str]):
     self._path = pathlib.Path(path)
     self._path.parent.mkdir(parents=True, exist_ok=True)
-    self._spare = self._path.with_name(f"{self._path.name}.spare")
+    self._reserve = self._path.with_name(f"{self._path.name}.spare")
     try:
       # isolation_level None: each answer is a transaction of its own.
-      self._file = sqlite3.connect(
+      self._connection = sqlite3.connect(
         self._path, timeout=60, isolation_level=None, check_same_thread=False
       )
-      self._file.execute("pragma journal_mode = wal")
-      self._file.execute("pragma synchronous = normal")
-      self._file.execute(_TABLE)
-      self._spare.write_bytes(bytes(SPARE))
+      self._connection.execute("pragma journal_mode = wal")
+      self._connection.execute("pragma synchronous = normal")
+      self._connection.execute(_TABLE)
+      self._reserve.write_bytes(bytes(RESERVE_BYTES))
     except (sqlite3.Error, OSError) as error:
       raise replies.Stopped(
-        f"{self._path} cannot keep answers: {error}; it must be a file of this program on a local "
-        f"disk with {SPARE >> 20} MB free"
+        f"{self._path} cannot be used as an answer cache: {error}; the path must be new or a cache "
+        f"of cot_rm, on a local disk with {RESERVE_BYTES >> 20} MB free"
       ) from error
 
-  def get(self, name):
-    """The Reply of this name, or None."""
-    row = self._file.execute(
-      "select text, error, prompt_tokens, completion_tokens from calls where key = ?", (name,)
+  def get(self, key: str) -> replies.Reply | None:
+    """The Reply stored under a key, or None."""
+    row = self._connection.execute(
+      "select text, error, prompt_tokens, completion_tokens from calls where key = ?", (key,)
     ).fetchone()
-    return row and replies.Reply(*row, cached=True)
+    return replies.Reply(*row, cached=True) if row else None
 
-  def put(self, name, model, reply):
-    """Keeps a Reply under its name.
+  def put(self, key: str, model: str, reply: replies.Reply) -> None:
+    """Stores a Reply under its key.
 
-    Raises Stopped where the disk is full, the answer being kept in the room held free for it.
+    Raises Stopped on a full disk. The reserved space is then given free and the Reply stored in it.
     """
-    row = (name, model, reply.text, reply.error, reply.prompt_tokens, reply.completion_tokens)
-    insert = lambda: self._file.execute("insert or replace into calls values (?,?,?,?,?,?)", row)
+    row = (key, model, reply.text, reply.error, reply.prompt_tokens, reply.completion_tokens)
     try:
-      insert()
+      self._insert(row)
     except sqlite3.Error as error:
-      kept = "nothing is lost"
-      self._spare.unlink(missing_ok=True)
+      outcome = "no answer is lost"
+      self._reserve.unlink(missing_ok=True)
       try:
-        insert()
+        self._insert(row)
       except sqlite3.Error:
-        kept = "the last answer could not be kept"
+        outcome = "the last answer could not be stored"
       raise replies.Stopped(
-        f"{self._path}: {error}; {kept}. Where the disk is full make room, and run the same "
-        "command again"
+        f"{self._path}: {error}; {outcome}. If the disk is full, free some space; then run the "
+        "same command again"
       ) from error
 
-  def spent(self):
-    """What all the answers in the file have cost."""
-    sums = "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0)"
-    return budget.Spent(*self._file.execute(f"select {sums} from calls").fetchone())
+  def _insert(self, row: tuple) -> None:
+    self._connection.execute("insert or replace into calls values (?,?,?,?,?,?)", row)
 
-  def close(self):
-    self._file.close()
-    self._spare.unlink(missing_ok=True)
+  def usage(self) -> budget.Usage:
+    """Calls and tokens of all answers in the file."""
+    sums = "count(*), coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0)"
+    return budget.Usage(*self._connection.execute(f"select {sums} from calls").fetchone())
+
+  def close(self) -> None:
+    """Closes the file and frees the reserved space."""
+    self._connection.close()
+    self._reserve.unlink(missing_ok=True)

@@ -1,180 +1,218 @@
-"""The client: many calls at once to a service that speaks the OpenAI protocol."""
+"""Asynchronous client of a service that speaks the OpenAI protocol."""
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import os
 import threading
 import urllib.parse
+from collections.abc import Callable, Iterable, Sequence
 
 import openai
 
 from cot_rm.chat import budget as budgets
 from cot_rm.chat import cache as caches
-from cot_rm.chat import pictures as picturing
+from cot_rm.chat import pictures as picture_encoding
 from cot_rm.chat import replies
 
-_HERE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+Chat = Sequence[picture_encoding.Message]  # as prompts.render makes it
 
 
 @dataclasses.dataclass(frozen=True)
 class Endpoint:
-  """Where the service is and how hard it is asked. Nothing here changes an answer."""
+  """Address of the service, and how calls are made. No field changes an answer.
+
+  Raises ValueError on a value out of range.
+  """
 
   base_url: str = "https://api.openai.com/v1"
-  key: str = "OPENAI_API_KEY"  # the environment variable that holds the key; on this machine none
-  concurrency: int = 16  # calls at a time
-  retries: int = 5  # of one call, after 408, 409, 429, 5xx or a lost connection; by the package
-  request_timeout: float = 120.0  # seconds for one try
-  timeout: float = 400.0  # seconds for a call in all, its retries and their pauses included
-  limit_field: str = "max_tokens"  # some services want "max_completion_tokens"
+  key: str = "OPENAI_API_KEY"  # environment variable that holds the key; not needed on localhost
+  concurrency: int = 16  # most calls in flight
+  retries: int = 5  # of a call after HTTP 408, 409, 429, 5xx or a lost connection
+  request_timeout: float = 120.0  # seconds of one try
+  timeout: float = 400.0  # seconds of a call, its retries and the pauses between them included
+  limit_field: str = "max_tokens"  # request field of the token limit; or "max_completion_tokens"
 
   def __post_init__(self):
     if urllib.parse.urlsplit(self.base_url).scheme not in ("http", "https"):
       raise ValueError(
-        f"endpoint.base_url is {self.base_url!r}; it begins with http:// or https://"
+        f"endpoint.base_url is {self.base_url!r}; it must begin with http:// or https://"
       )
-    if self.concurrency < 1 or self.retries < 0:
-      raise ValueError("endpoint.concurrency must be 1 or more, endpoint.retries 0 or more")
-    if self.timeout <= 0 or self.request_timeout <= 0:
-      raise ValueError("endpoint.timeout and endpoint.request_timeout are seconds, above 0")
+    if self.concurrency < 1:
+      raise ValueError(f"endpoint.concurrency is {self.concurrency}; it must be 1 or more")
+    if self.retries < 0:
+      raise ValueError(f"endpoint.retries is {self.retries}; it must be 0 or more")
+    for name in ("timeout", "request_timeout"):
+      if getattr(self, name) <= 0:
+        raise ValueError(f"endpoint.{name} is {getattr(self, name)}; seconds, more than 0")
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """How a chat is answered. All of it is part of the call's name in the cache."""
+  """How a chat is answered. All fields are part of the cache key: do not rename or add any."""
 
-  attempt: int = 1  # which try at this chat: another number is another call
-  temperature: float = 0.0  # always sent
+  attempt: int = 1  # number of the attempt at this chat: another number is another call
+  temperature: float = 0.0
   max_tokens: int = 4096  # of an answer
-  seed: int | None = None  # sent as seed + attempt; None where the service has no such field
+  seed: int | None = None  # sent as seed + attempt; None: not sent (not all services know it)
+
+
+class _LimitReached(Exception):
+  """Raised inside the client by a call that would exceed a limit of the budget."""
+
+  def __init__(self, limit: budgets.Limit):
+    super().__init__(limit)
+    self.limit: budgets.Limit = limit
 
 
 class Client:
-  """Asks chats. A call whose answer is in the cache is not made, and needs no service at all.
+  """Asks chats of a service. A call whose answer is in the cache is not made.
 
-  Works in a thread of its own, so that calls run beside other work. Use it in `with`.
+  Calls run in a thread of their own, beside other work. Use it in a `with` statement.
 
   Args:
-    model: the service's name for it.
-    cache: path of the file of answers.
-    endpoint: where the service is.
-    budget, pictures: settings; None: the defaults.
-    where: the section of the config that these came from, for messages.
+    model: the service's name of the model.
+    cache: path of the answer cache, an sqlite file; made if it does not exist.
+    endpoint: address of the service, concurrency, retries and timeouts.
+    budget: limits on all calls in the cache; None: no limits.
+    pictures: size and quality of the pictures that are sent; None: the defaults.
+    where: section of the config that the settings came from, e.g. "config.distill"; messages then
+      name its knobs. None: messages name the arguments of this class.
   """
 
   def __init__(
     self,
-    model,
+    model: str,
     *,
-    cache,
-    endpoint,
-    budget=None,
-    pictures=None,
-    where="config",
+    cache: str | os.PathLike[str],
+    endpoint: Endpoint,
+    budget: budgets.Budget | None = None,
+    pictures: picture_encoding.Pictures | None = None,
+    where: str | None = None,
   ):
     self.model, self.endpoint, self.budget = model, endpoint, budget or budgets.Budget()
-    self._pictures, self._where = pictures or picturing.Pictures(), where
+    self._pictures = pictures or picture_encoding.Pictures()
+    self._prefix = f"{where}." if where else ""  # of the names in messages
     self._cache = caches.Cache(cache)
-    self.spent = self._cache.spent()  # of all answers in the cache, those of earlier runs included
-    self._api = None  # opened by the first call that the cache cannot answer
+    self.usage: budgets.Usage = self._cache.usage()  # of all answers in the cache
+    self._api: openai.AsyncOpenAI | None = None  # opened by the first call that is not cached
     self._in_flight = 0
-    self._asking = {}  # name of a call -> its task
-    self._slots = asyncio.Semaphore(endpoint.concurrency)
+    self._calls: dict[str, asyncio.Task] = {}  # key of a call in flight: its task
+    self._free = asyncio.Semaphore(endpoint.concurrency)
     self._loop = asyncio.new_event_loop()
     self._thread = threading.Thread(target=self._loop.run_forever, name="chat", daemon=True)
     self._thread.start()
 
   @property
-  def dollars(self):
-    """What all the answers in the cache have cost."""
-    return self.budget.cost(self.spent)
+  def dollars(self) -> float:
+    """Cost of all answers in the cache, by the prices of the budget."""
+    return self.budget.cost(self.usage)
 
-  def ask(self, chats, sampling, *, names=None, progress=None):
-    """What `start` will have: the list of Replies, in the order of the chats."""
+  def ask(
+    self,
+    chats: Iterable[Chat],
+    sampling: Sampling,
+    *,
+    names: Sequence[str] | None = None,
+    progress: Callable[[int, replies.Reply], None] | None = None,
+  ) -> list[replies.Reply]:
+    """Asks all chats and waits; the Replies are in the order of the chats. See `start`."""
     return self.start(chats, sampling, names=names, progress=progress).result()
 
-  def start(self, chats, sampling, *, names=None, progress=None):
-    """Begins to ask, and returns a concurrent.futures.Future of the list of Replies.
+  def start(
+    self,
+    chats: Iterable[Chat],
+    sampling: Sampling,
+    *,
+    names: Sequence[str] | None = None,
+    progress: Callable[[int, replies.Reply], None] | None = None,
+  ) -> "concurrent.futures.Future[list[replies.Reply]]":
+    """Begins to ask all chats; the Future's result is the Replies, in the order of the chats.
 
     Args:
-      chats: an iterable of chats, lists of messages as prompts.render makes them. It is read as
-        calls become free, in the client's thread, so that no more pictures are open than that.
-      sampling: Sampling.
-      names: how errors call each chat.
-      progress: called with (number of the chat, Reply) as each is there, in the client's thread.
-    Raises, by result(), after all that was in flight has been kept:
-      BudgetSpent: the budget leaves no room. Stopped: no use in going on; see replies.failed.
-      ValueError: a picture that cannot be read, naming its chat.
+      chats: lists of messages. The iterable is read in the client's thread, as calls become free,
+        so that no more pictures are in memory than calls are in flight.
+      sampling: settings of all calls.
+      names: name of each chat in error messages, e.g. "example 'vl-17'"; None: "chat 0", ...
+      progress: called in the client's thread with (index of the chat, Reply) when a Reply is there.
+
+    Raises (by the Future, after all calls in flight have been answered and cached):
+      BudgetExhausted: the next call would exceed the budget.
+      Stopped: no further call makes sense; see replies.from_error and cache.Cache.
+      ValueError: a picture cannot be read; names its chat.
     """
     return asyncio.run_coroutine_threadsafe(self._all(chats, sampling, names, progress), self._loop)
 
-  async def _all(self, chats, sampling, names, progress):
-    tasks, trouble = [], asyncio.Event()
+  async def _all(self, chats, sampling, names, progress) -> list[replies.Reply]:
+    tasks, failed = [], asyncio.Event()
 
-    async def one(number, chat):
+    async def ask_one(index, chat):
       try:
-        name = names[number] if names else f"chat {number}"
+        name = names[index] if names else f"chat {index}"
         reply = await self._one(chat, sampling, name)
         if progress:
-          progress(number, reply)
+          progress(index, reply)
         return reply
       except BaseException:
-        trouble.set()
+        failed.set()
         raise
       finally:
-        self._slots.release()
+        self._free.release()
 
     try:
-      for number, chat in enumerate(chats):
-        await self._slots.acquire()
-        if trouble.is_set():
-          self._slots.release()
+      for index, chat in enumerate(chats):
+        await self._free.acquire()
+        if failed.is_set():
+          self._free.release()
           break
-        tasks.append(asyncio.create_task(one(number, chat)))
-    finally:  # an answer in flight is paid for: it is waited for and kept
+        tasks.append(asyncio.create_task(ask_one(index, chat)))
+    finally:  # calls in flight are paid for: wait for their answers, and cache them
       results = await asyncio.gather(*tasks, return_exceptions=True)
     for result in results:
-      if isinstance(result, replies.BudgetSpent):
-        raise self._budget_spent(str(result))
+      if isinstance(result, _LimitReached):
+        raise self._budget_exhausted(result.limit)
       if isinstance(result, BaseException):
         raise result
     return results
 
-  def _budget_spent(self, knob):
-    return replies.BudgetSpent(
-      f"the budget is spent: {self.spent.calls:,} calls, {self.spent.tokens:,} tokens, "
-      f"{self.dollars:.2f} dollars; {self._where}.budget.{knob} is {getattr(self.budget, knob)}. "
-      "What was answered is kept: raise it, and the same command goes on"
+  def _budget_exhausted(self, limit: budgets.Limit) -> replies.BudgetExhausted:
+    return replies.BudgetExhausted(
+      f"the budget is exhausted: {self.usage.calls:,} calls, {self.usage.tokens:,} tokens, "
+      f"{self.dollars:.2f} dollars; {self._prefix}budget.{limit} is {getattr(self.budget, limit)}. "
+      "All answers so far are cached: raise the limit and run the same command again"
     )
 
-  async def _one(self, chat, sampling, name):
-    """The Reply to one chat: out of the cache, or of a call that is under way, or of a new one."""
-    messages = await asyncio.to_thread(picturing.wire, chat, self._pictures, name=name)
+  async def _one(self, chat: Chat, sampling: Sampling, name: str) -> replies.Reply:
+    """The Reply to one chat: from the cache, from an equal call in flight, or from a new call."""
+    messages = await asyncio.to_thread(
+      picture_encoding.openai_messages, chat, self._pictures, name=name
+    )
     key = caches.key(self.model, messages, dataclasses.asdict(sampling))
-    if kept := self._cache.get(key):
-      return kept
-    if key in self._asking:
-      return dataclasses.replace(await asyncio.shield(self._asking[key]), cached=True)
-    self._asking[key] = asyncio.create_task(self._call(key, messages, sampling))
+    if cached := self._cache.get(key):
+      return cached
+    if key in self._calls:
+      return dataclasses.replace(await asyncio.shield(self._calls[key]), cached=True)
+    self._calls[key] = asyncio.create_task(self._call(key, messages, sampling))
     try:
-      return await self._asking[key]
+      return await self._calls[key]
     finally:
-      del self._asking[key]
+      del self._calls[key]
 
-  async def _call(self, key, messages, sampling):
-    if full := self.budget.full(self.spent, self._in_flight):
-      raise replies.BudgetSpent(full)  # with its whole message when all have ended
+  async def _call(self, key: str, messages: list, sampling: Sampling) -> replies.Reply:
+    if limit := self.budget.exceeded_by_next_call(self.usage, self._in_flight):
+      raise _LimitReached(limit)  # the message has the usage after the last call in flight
     self._in_flight += 1
     try:
       reply = await self._answer(messages, sampling)
       if reply.final:
-        self.spent = self.spent.plus(reply.prompt_tokens, reply.completion_tokens)
+        self.usage = self.usage.plus(reply.prompt_tokens, reply.completion_tokens)
         self._cache.put(key, self.model, reply)
     finally:
       self._in_flight -= 1
     return reply
 
-  async def _answer(self, messages, sampling):
+  async def _answer(self, messages: list, sampling: Sampling) -> replies.Reply:
     endpoint = self.endpoint
     self._api = self._api or self._open()
     body = {endpoint.limit_field: sampling.max_tokens}
@@ -182,7 +220,7 @@ class Client:
       body["seed"] = sampling.seed + sampling.attempt
     try:
       async with asyncio.timeout(endpoint.timeout):
-        # Raw: what a server sends that is no completion must not pass for an empty one.
+        # Raw: a body that is no chat completion must not be read as an empty completion.
         raw = await self._api.chat.completions.with_raw_response.create(
           model=self.model,
           messages=messages,
@@ -192,29 +230,31 @@ class Client:
     except TimeoutError:
       return replies.Reply(None, f"timeout: no answer in {endpoint.timeout:g} seconds")
     except openai.OpenAIError as error:
-      return replies.failed(error, model=self.model, base_url=endpoint.base_url, where=self._where)
+      return replies.from_error(
+        error, model=self.model, base_url=endpoint.base_url, prefix=self._prefix
+      )
     return replies.read(raw.http_response.text)
 
-  def _open(self):
+  def _open(self) -> openai.AsyncOpenAI:
     endpoint = self.endpoint
-    here = urllib.parse.urlsplit(endpoint.base_url).hostname in _HERE
-    key = os.environ.get(endpoint.key, "none" if here else "")
+    local = urllib.parse.urlsplit(endpoint.base_url).hostname in _LOCAL_HOSTS
+    key = os.environ.get(endpoint.key, "none" if local else "")
     if not key:
       raise replies.Stopped(
         f"no key for {endpoint.base_url}: set the environment variable {endpoint.key}, or name "
-        f"another one in {self._where}.endpoint.key; a server that asks for no key takes any"
+        f"another variable in {self._prefix}endpoint.key; a server that needs no key accepts any"
       )
     return openai.AsyncOpenAI(
       base_url=endpoint.base_url,
       api_key=key,
       max_retries=endpoint.retries,
       timeout=endpoint.request_timeout,
-      # A proxy, which httpx finds in the environment, does not lead to this machine.
-      http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if here else None,
+      # A proxy from the environment, which httpx would use, cannot reach this machine.
+      http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if local else None,
     )
 
-  def close(self):
-    """Ends what is in flight, unanswered. After a result() of all that was started, nothing is."""
+  def close(self) -> None:
+    """Cancels the calls in flight and closes the cache. May be called twice."""
     if self._loop.is_closed():
       return
     asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
@@ -223,7 +263,7 @@ class Client:
     self._loop.close()
     self._cache.close()
 
-  async def _end(self):
+  async def _end(self) -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
       task.cancel()
@@ -231,8 +271,8 @@ class Client:
     if self._api:
       await self._api.close()
 
-  def __enter__(self):
+  def __enter__(self) -> "Client":
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     self.close()

@@ -1,44 +1,56 @@
-"""Chats as the OpenAI protocol has them: every picture a JPEG in a data URL."""
+"""Encodes chats for the OpenAI protocol: pictures and video frames as JPEG data URLs."""
 
 import base64
 import dataclasses
 import io
 import math
+from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 from cot_rm import media
 
-LONGEST_COMMENT = 65_533  # bytes: what a JPEG's comment holds
+LONGEST_COMMENT = 65_533  # bytes that a JPEG comment can hold
+
+# {"role": str, "content": str or a list of parts}. A part is {"type": "text", "text"}, {"type":
+# "image", "image": source} or {"type": "video", "video": source, "fps"}, as prompts.render makes
+# them; sources as in cot_rm.media. After encoding, an image is {"type": "image_url", "image_url"}.
+Message = dict[str, object]
+Part = dict[str, object]
+PictureSource = Image.Image | np.ndarray | bytes | str
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-  """How pictures are sent."""
+  """How pictures and videos are sent. Raises ValueError on a value out of range."""
 
-  quality: int = 95  # of the JPEG, as UnifiedReward's client sends it
-  max_pixels: int = 501_760  # a larger picture is shrunk to this; R1-Reward's 640 visual tokens
+  quality: int = 95  # of the JPEG, 1 to 100; UnifiedReward's client sends 95
+  max_pixels: int = 501_760  # larger pictures are shrunk to it; 640 visual tokens, as R1-Reward
   max_frames: int = 8  # of a video, evenly spread; UnifiedReward's evaluation shows 8
 
   def __post_init__(self):
     if not 1 <= self.quality <= 100:
-      raise ValueError(f"pictures.quality is {self.quality}; it can be 1 to 100")
-    if self.max_pixels < 1 or self.max_frames < 1:
-      raise ValueError("pictures.max_pixels and pictures.max_frames must be 1 or more")
+      raise ValueError(f"pictures.quality is {self.quality}; it must be 1 to 100")
+    for name in ("max_pixels", "max_frames"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"pictures.{name} is {getattr(self, name)}; it must be 1 or more")
 
 
-def wire(messages, settings, *, name):
-  """A chat of ours as it is sent: text as it is, an image as a JPEG, a video as its frames.
+def openai_messages(messages: Sequence[Message], settings: Pictures, *, name: str) -> list[Message]:
+  """Encodes a chat: text unchanged, an image as a JPEG, a video as JPEGs of its frames.
 
-  The frames of a video stand behind a line that says which video they are and how many. A picture's
-  own comment (JPEG's, or a PNG's text "Comment") goes with it, unless it is longer than a JPEG can
-  hold.
+  A line of text before the frames of a video gives its number and its number of frames. A picture's
+  own comment (a JPEG comment, or the "Comment" text of a PNG) is kept, unless it is longer than
+  LONGEST_COMMENT.
 
   Args:
-    messages: [{"role", "content"}], content a text or parts of type text, image and video.
-    settings: Pictures.
-    name: how errors call the sample, e.g. "example 'vl-17'".
-  Raises ValueError, naming the sample, on a picture that cannot be read or an unknown part.
+    messages: [{"role", "content"}]; content is a text, or parts of type text, image and video.
+    settings: size and quality of the JPEGs.
+    name: name of the sample in error messages, e.g. "example 'vl-17'".
+
+  Raises:
+    ValueError: a picture that cannot be read, or an unknown type of part; names the sample.
   """
   out, videos = [], 0
   for message in messages:
@@ -50,34 +62,34 @@ def wire(messages, settings, *, name):
       if part["type"] == "text":
         parts.append({"type": "text", "text": part["text"]})
       elif part["type"] == "image":
-        parts.append(_part(part["image"], settings, name))
+        parts.append(_image_part(part["image"], settings, name))
       elif part["type"] == "video":
         videos += 1
         frames = _frames(part, settings, name)
         parts.append({"type": "text", "text": f"Video {videos}, {len(frames)} frames:"})
-        parts += [_part(frame, settings, f"{name}: video {videos}") for frame in frames]
+        parts += [_image_part(frame, settings, f"{name}: video {videos}") for frame in frames]
       else:
         raise ValueError(f"{name}: a part of type {part['type']!r}; known: text, image, video")
     out.append({"role": message["role"], "content": parts})
   return out
 
 
-def _frames(part, settings, name):
+def _frames(part: Part, settings: Pictures, name: str) -> Sequence[PictureSource]:
   source = part["video"]
-  if isinstance(source, (list, tuple)):  # as they came, with their comments
-    return [source[at] for at in _spread(len(source), settings.max_frames)]
+  if isinstance(source, (list, tuple)):  # not opened here, so that their comments are kept
+    return [source[i] for i in _evenly_spread(len(source), settings.max_frames)]
   video = media.video(source, fps=part.get("fps"), name=name)
-  return video.read(_spread(video.count, settings.max_frames))
+  return video.read(_evenly_spread(video.count, settings.max_frames))
 
 
-def _spread(count, most):
-  """At most `most` of `count` numbers, evenly spread, the first and the last among them."""
-  if count <= most:
+def _evenly_spread(count: int, limit: int) -> list[int]:
+  """Up to `limit` indices below `count`, evenly spread, with the first and the last."""
+  if count <= limit:
     return list(range(count))
-  return [round(at * (count - 1) / max(most - 1, 1)) for at in range(most)]
+  return [round(i * (count - 1) / max(limit - 1, 1)) for i in range(limit)]
 
 
-def _part(source, settings, name):
+def _image_part(source: PictureSource, settings: Pictures, name: str) -> Part:
   image = media.picture(source, name=name)
   comment = image.info.get("comment", image.info.get("Comment", b""))
   comment = comment.encode() if isinstance(comment, str) else comment

@@ -1,53 +1,65 @@
-"""What comes back from a service: an answer, what went wrong with one call, or the end of all."""
+"""Replies of a service: an answer, an error of one call, or an error that ends all calls."""
 
 import dataclasses
 import json
+from typing import Literal, get_args
 
 import openai
 
-# What the service did say, and was paid for: kept, and not asked again.
-FINAL = ("refused", "empty", "cut")
-# What httpx, under the openai package, calls a connection that never came about.
+# The service answered and was paid, but not with a usable text: cached, never asked again.
+FinalError = Literal["refused", "empty", "cut"]
+# The call failed: it may succeed another time, and is not cached.
+FailedCall = Literal["malformed", "rejected", "busy", "server", "timeout", "connection"]
+FINAL_ERRORS: tuple[str, ...] = get_args(FinalError)
+KINDS: tuple[str, ...] = (*FINAL_ERRORS, *get_args(FailedCall))
+
+# Causes of an APIConnectionError (names of httpx's classes) where no connection was ever made.
 _NEVER_CONNECTED = ("ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol")
-_SHOWN = 300  # characters of a server's words in an error
+_SHOWN = 300  # characters of a server's message that are shown
 
 
 class Stopped(RuntimeError):
-  """Why no further call makes sense. What was answered is in the cache."""
+  """An error after which no further call makes sense. All answers so far are in the cache."""
 
 
-class BudgetSpent(Stopped):
-  """The budget leaves no room for another call."""
+class BudgetExhausted(Stopped):
+  """The next call would exceed the budget."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-  """What one call brought: a text, or an error that begins with its kind, "refused: ...".
+  """Result of one call: a text, or an error that begins with its kind, "refused: ...".
 
-  Kinds of what the service said: refused, empty (no choice, or no text in it), cut (by max_tokens).
-  Kinds of a call that failed: malformed (no chat completion), rejected (4xx), busy (429), server
-  (5xx), timeout, connection.
+  Kinds where the service answered without a usable text: refused, empty (no choice, or no text in
+  it), cut (by max_tokens). Kinds of failed calls: malformed (the body is no chat completion),
+  rejected (HTTP 4xx), busy (429), server (5xx), timeout, connection.
   """
 
   text: str | None
   error: str | None = None
   prompt_tokens: int = 0
   completion_tokens: int = 0
-  cached: bool = False  # it was there already: no call was made
+  cached: bool = False  # from the cache, or from an equal call in flight: no call was made
+
+  def __post_init__(self):
+    if self.error is not None and self.kind not in KINDS:
+      raise ValueError(
+        f"error is {self.error[:_SHOWN]!r}; it must begin with one of {', '.join(KINDS)}"
+      )
 
   @property
-  def kind(self):
-    """The kind of the error; "" where there is a text."""
+  def kind(self) -> FinalError | FailedCall | Literal[""]:
+    """The kind of the error; "" if there is none."""
     return (self.error or "").partition(":")[0]
 
   @property
-  def final(self):
-    """Whether the service did answer. If not, the same call may have an answer another time."""
-    return self.text is not None or self.kind in FINAL
+  def final(self) -> bool:
+    """Whether the service answered. If not, the same call may succeed another time."""
+    return self.text is not None or self.kind in FINAL_ERRORS
 
 
-def read(body):
-  """The Reply in the body of a chat completion (text): its first choice."""
+def read(body: str) -> Reply:
+  """Parses the JSON body of a chat completion; the Reply is its first choice."""
   try:
     completion = json.loads(body)
     usage = completion.get("usage") or {}
@@ -71,42 +83,52 @@ def read(body):
   return Reply(text, None, *tokens)
 
 
-def failed(error, *, model, base_url, where):
-  """The Reply of a call that ended in an openai.OpenAIError, after the package's own retries.
+def from_error(error: openai.OpenAIError, *, model: str, base_url: str, prefix: str) -> Reply:
+  """The Reply of a call that raised, after the retries of the openai package.
 
   Args:
-    where: the section of the config that the client was made from, for the message.
-  Raises Stopped where the next call would end in the same way: wrong key, no such model, no money
-  left, nobody there.
+    error: the exception.
+    model, base_url: of the call, for the message.
+    prefix: before the names of arguments in messages, e.g. "config.distill."; see client.Client.
+
+  Raises:
+    Stopped: every further call would fail too (invalid key, unknown model, empty account, no
+      server at the address).
   """
-  said = f"{type(error).__name__}: {str(error)[:_SHOWN]}"
-  code = error.code if isinstance(error, openai.APIError) else None
-  if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
-    raise Stopped(
-      f"{base_url} does not accept the key: {said}\nset the environment variable that "
-      f"{where}.endpoint.key names; what was answered is kept, the same command goes on"
-    ) from error
-  if code == "insufficient_quota":
-    raise Stopped(f"{base_url}: the account is empty: {said}") from error
-  if isinstance(error, openai.NotFoundError):
-    raise Stopped(
-      f"{base_url} knows no model {model!r}, or the path is wrong: {said}\n"
-      f"set {where}.model, or {where}.endpoint.base_url, which mostly ends in /v1"
-    ) from error
+  message = f"{type(error).__name__}: {str(error)[:_SHOWN]}"
+  _raise_if_fatal(error, message, model=model, base_url=base_url, prefix=prefix)
   if isinstance(error, openai.RateLimitError):
-    return Reply(None, f"busy: {said}")
+    return Reply(None, f"busy: {message}")
   if isinstance(error, openai.APIConnectionError):
-    if type(error.__cause__).__name__ in _NEVER_CONNECTED:
-      raise Stopped(
-        f"nobody answers at {base_url}: {error.__cause__!r}\nset {where}.endpoint.base_url; what "
-        "was answered is kept, the same command goes on"
-      ) from error
     timeout = isinstance(error, openai.APITimeoutError)
     return Reply(None, f"{'timeout' if timeout else 'connection'}: {error.__cause__!r}"[:_SHOWN])
   if isinstance(error, openai.APIStatusError):
     if error.status_code >= 500:
-      return Reply(None, f"server: {said}")
-    if code in ("content_filter", "content_policy_violation"):
-      return Reply(None, f"refused: {said}")
-    return Reply(None, f"rejected: {said}")
-  return Reply(None, f"malformed: {said}")
+      return Reply(None, f"server: {message}")
+    if error.code in ("content_filter", "content_policy_violation"):
+      return Reply(None, f"refused: {message}")
+    return Reply(None, f"rejected: {message}")
+  return Reply(None, f"malformed: {message}")
+
+
+def _raise_if_fatal(
+  error: openai.OpenAIError, message: str, *, model: str, base_url: str, prefix: str
+) -> None:
+  if isinstance(error, (openai.AuthenticationError, openai.PermissionDeniedError)):
+    raise Stopped(
+      f"{base_url} does not accept the key: {message}\nset the environment variable that "
+      f"{prefix}endpoint.key names and run the same command again; all answers so far are cached"
+    ) from error
+  if isinstance(error, openai.APIError) and error.code == "insufficient_quota":
+    raise Stopped(f"{base_url}: the account is empty: {message}") from error
+  if isinstance(error, openai.NotFoundError):
+    raise Stopped(
+      f"{base_url} knows no model {model!r}, or the path is wrong: {message}\n"
+      f"set {prefix}model, or {prefix}endpoint.base_url, which usually ends in /v1"
+    ) from error
+  never = type(error.__cause__).__name__ in _NEVER_CONNECTED
+  if isinstance(error, openai.APIConnectionError) and never:
+    raise Stopped(
+      f"no server answers at {base_url}: {error.__cause__!r}\nset {prefix}endpoint.base_url and "
+      "run the same command again; all answers so far are cached"
+    ) from error

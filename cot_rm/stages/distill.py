@@ -27,7 +27,7 @@ def run(config, workdir, name):
   The knobs are the section of the stage's folder where there is one, else config.distill.
 
   Raises:
-    chat.Stopped: wrong key, nobody there, a budget spent, a disk full; see chat.
+    chat.Stopped: invalid key, no server, budget exhausted, disk full; see chat.
     RuntimeError: no judgement that can be read, or calls without an answer. Run again, it goes on.
   """
   section, folder = name if name in config else "distill", workdir / name
@@ -40,8 +40,8 @@ def run(config, workdir, name):
     with _client(knobs, folder, where) as client:
       _ask(source, pairs, client, knobs, config.grammar, name, where)
       figures = distillation.figures(pairs, limit=knobs.attempts)
-      spent = chat.Spent(figures["calls"], figures["prompt_tokens"], figures["completion_tokens"])
-      figures["dollars"], model = client.budget.cost(spent), client.model
+      usage = chat.Usage(figures["calls"], figures["prompt_tokens"], figures["completion_tokens"])
+      figures["dollars"], model = client.budget.cost(usage), client.model
     part = folder / "figures.part"
     part.write_text(json.dumps(figures, indent=2))
     part.replace(folder / "figures.json")

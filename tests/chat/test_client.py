@@ -30,7 +30,7 @@ def client(tmp_path):
   """`client(service or base_url, **knobs)`: a Client whose answers are in tmp_path."""
   opened = []
 
-  def make(service, *, budget=None, **knobs):
+  def make(service, *, budget=None, where="config.distill", **knobs):
     base_url = getattr(service, "base_url", service)
     settings = {"retries": 1, "concurrency": 4, "timeout": 30.0} | knobs
     opened.append(
@@ -39,7 +39,7 @@ def client(tmp_path):
         cache=tmp_path / "calls.sqlite",
         endpoint=chat.Endpoint(base_url, **settings),
         budget=budget,
-        where="config.distill",
+        where=where,
       )
     )
     return opened[-1]
@@ -58,7 +58,7 @@ def test_answers_come_in_the_order_of_the_chats_and_are_counted(client):
     )
   assert [reply.text for reply in replies] == [f"<q{i}>" for i in range(9)]
   assert seen == dict(enumerate(replies))
-  assert one.spent == chat.Spent(9, 90, 45)
+  assert one.usage == chat.Usage(9, 90, 45)
 
 
 def test_all_that_is_sampled_is_sent(client):
@@ -81,17 +81,17 @@ def test_a_service_may_call_the_limit_by_another_name(client):
 
 
 def test_no_more_calls_than_the_limit_are_made_at_a_time(client):
-  lock, now, most = threading.Lock(), 0, 0
-  together = threading.Barrier(3)
+  lock, running, most = threading.Lock(), 0, 0
+  barrier = threading.Barrier(3)
 
   def answer(_, body):
-    nonlocal now, most
+    nonlocal running, most
     with lock:
-      now += 1
-      most = max(most, now)
-    together.wait(20)  # three must be here at once, or it breaks
+      running += 1
+      most = max(most, running)
+    barrier.wait(20)  # breaks unless three calls are in flight
     with lock:
-      now -= 1
+      running -= 1
     return echo(_, body)
 
   with endpoints.serve(answer) as service:
@@ -100,18 +100,18 @@ def test_no_more_calls_than_the_limit_are_made_at_a_time(client):
 
 
 def test_chats_are_read_only_as_calls_become_free(client):
-  drawn = []
+  read = []
 
   def chats():
     for i in range(9):
-      drawn.append(i)
+      read.append(i)
       yield user(f"q{i}")
 
   with endpoints.serve(lambda *_: "stall") as service:
     one = client(service, concurrency=2)
     future = one.start(chats(), ONCE)
     endpoints.wait(lambda: len(service.asked) == 2)
-    assert len(drawn) == 3 and not future.done()  # two are asked, one is ready
+    assert len(read) == 3 and not future.done()  # two are asked, one is ready
     service.release.set()
     assert len(future.result()) == 9
 
@@ -126,7 +126,7 @@ def test_calls_run_beside_other_work(client):
 
 
 @pytest.mark.parametrize("first", [endpoints.failure(429), endpoints.failure(500), "cut"])
-def test_what_passes_is_tried_again_and_leaves_no_trace(client, first):
+def test_a_passing_error_is_retried(client, first):
   with endpoints.serve(lambda n, body: first if n == 0 else echo(n, body)) as service:
     (reply,) = client(service).ask([user("q")], ONCE)
   assert reply.text == "<q>" and len(service.asked) == 2
@@ -167,7 +167,7 @@ def test_a_call_that_fails_is_an_error_of_its_own_reply_and_is_asked_again(clien
     (endpoints.completion("half", finish="length"), "cut"),
   ],
 )
-def test_what_the_service_says_instead_of_an_answer_is_kept(client, answer, kind):
+def test_an_answer_without_a_usable_text_is_cached(client, answer, kind):
   with endpoints.serve(lambda *_: answer) as service:
     one = client(service)
     (reply,) = one.ask([user("q")], ONCE)
@@ -185,7 +185,7 @@ def test_a_finished_run_replays_without_a_service_and_without_a_key(client, monk
   replay = client("https://127.0.0.1.invalid/v1")
   again = replay.ask(chats, ONCE)
   assert [reply.text for reply in again] == [reply.text for reply in first]
-  assert all(reply.cached for reply in again) and replay.spent.calls == 2
+  assert all(reply.cached for reply in again) and replay.usage.calls == 2
 
 
 def test_another_attempt_is_another_call_and_the_same_chat_twice_is_one(client):
@@ -198,7 +198,7 @@ def test_another_attempt_is_another_call_and_the_same_chat_twice_is_one(client):
   assert len(service.asked) == 2
 
 
-def test_a_wrong_key_stops_all_at_once_and_says_so(client, monkeypatch):
+def test_a_wrong_key_stops_all_calls(client, monkeypatch):
   monkeypatch.setenv("THE_KEY", "wrong")
   with endpoints.serve(lambda *_: endpoints.failure(401, "Incorrect API key")) as service:
     one = client(service, concurrency=2, key="THE_KEY")
@@ -209,7 +209,7 @@ def test_a_wrong_key_stops_all_at_once_and_says_so(client, monkeypatch):
   assert len(service.asked) <= 3 and set(service.keys) == {"Bearer wrong"}
 
 
-def test_no_key_is_said_before_any_call(client, monkeypatch):
+def test_a_missing_key_is_reported_before_any_call(client, monkeypatch):
   monkeypatch.delenv("OPENAI_API_KEY", raising=False)
   one = client("https://api.invalid/v1")
   with pytest.raises(
@@ -224,7 +224,7 @@ def test_a_service_on_this_machine_needs_no_key(client, monkeypatch):
     assert client(service).ask([user("q")], ONCE)[0].text == "<q>"
 
 
-def test_a_proxy_is_not_asked_for_what_is_on_this_machine(client, monkeypatch):
+def test_no_proxy_is_used_for_a_service_on_this_machine(client, monkeypatch):
   monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
   with endpoints.serve(echo) as service:
     assert client(service).ask([user("q")], ONCE)[0].text == "<q>"
@@ -243,27 +243,29 @@ def test_an_empty_account_stops(client):
       client(service).ask([user("q")], ONCE)
 
 
-def test_nobody_at_the_address_stops_and_names_it(client):
+def test_an_address_without_a_server_stops_and_is_named(client):
   with socket.socket() as taken:  # bound and not listening: nobody else gets the port
     taken.bind(("127.0.0.1", 0))
     base_url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
     one = client(base_url, retries=0)
-    with pytest.raises(chat.Stopped, match=f"(?s)nobody answers at {base_url}.*endpoint.base_url"):
+    with pytest.raises(
+      chat.Stopped, match=f"(?s)no server answers at {base_url}.*endpoint.base_url"
+    ):
       one.ask([user("q")], ONCE)
 
 
-def test_a_budget_of_calls_is_kept_to_and_what_was_answered_is_kept(client):
+def test_a_limit_of_calls_is_observed_and_all_answers_are_cached(client):
   chats = [user(f"q{i}") for i in range(9)]
   with endpoints.serve(echo) as service:
     one = client(service, budget=chat.Budget(calls=5))
     with pytest.raises(
-      chat.BudgetSpent, match="5 calls, 75 tokens.*config.distill.budget.calls is 5"
+      chat.BudgetExhausted, match="5 calls, 75 tokens.*config.distill.budget.calls is 5"
     ):
       one.ask(chats, ONCE)
-    assert len(service.asked) == 5 and one.spent.calls == 5
+    assert len(service.asked) == 5 and one.usage.calls == 5
     # The calls of the earlier run count: a second start does not buy another five.
     one.close()
-    with pytest.raises(chat.BudgetSpent):
+    with pytest.raises(chat.BudgetExhausted):
       client(service, budget=chat.Budget(calls=5)).ask(chats, ONCE)
     assert len(service.asked) == 5
     replies = client(service, budget=chat.Budget(calls=9)).ask(chats, ONCE)
@@ -272,17 +274,24 @@ def test_a_budget_of_calls_is_kept_to_and_what_was_answered_is_kept(client):
   assert sum(reply.cached for reply in replies) == 5
 
 
-def test_a_budget_of_money_stops_before_it_is_passed(client):
+def test_without_a_config_the_message_names_the_argument(client):
+  with endpoints.serve(echo) as service:
+    one = client(service, budget=chat.Budget(calls=1), where=None)
+    with pytest.raises(chat.BudgetExhausted, match="dollars; budget.calls is 1"):
+      one.ask([user("a"), user("b")], ONCE)
+
+
+def test_a_limit_in_dollars_stops_before_it_is_exceeded(client):
   # 10 and 5 tokens at a dollar a million each: 15 millionths a call.
   budget = chat.Budget(dollars=65e-6, prompt_price=1.0, completion_price=1.0)
   with endpoints.serve(echo) as service:
     one = client(service, budget=budget, concurrency=1)
-    with pytest.raises(chat.BudgetSpent, match="budget.dollars"):
+    with pytest.raises(chat.BudgetExhausted, match="budget.dollars"):
       one.ask([user(f"q{i}") for i in range(9)], ONCE)
   assert len(service.asked) == 4 and one.dollars == pytest.approx(60e-6)
 
 
-def test_when_all_stops_the_answers_in_flight_are_kept(client):
+def test_answers_in_flight_are_cached_when_a_call_stops_all(client):
   def answer(_, body):
     if asked(body) == "bad":
       endpoints.wait(lambda: len(service.asked) == 2)
@@ -294,7 +303,7 @@ def test_when_all_stops_the_answers_in_flight_are_kept(client):
   with endpoints.serve(answer) as service:
     one = client(service, concurrency=2)
     future = one.start([user("slow"), user("bad"), user("more")], ONCE)
-    endpoints.wait(lambda: one._slots._value == 1)  # the bad one has ended, the slow one has not
+    endpoints.wait(lambda: one._free._value == 1)  # the bad one has ended, the slow one has not
     failed.set()
     with pytest.raises(chat.Stopped):
       future.result()
@@ -302,11 +311,11 @@ def test_when_all_stops_the_answers_in_flight_are_kept(client):
   assert [asked(body) for body in service.asked].count("more") == 0
 
 
-def test_a_full_disk_stops_and_keeps_the_answers_that_are_there(client):
+def test_a_full_disk_stops_all_calls_and_loses_no_answer(client):
   with endpoints.serve(echo) as service:
     one = client(service, concurrency=1)
     one.ask([user("a")], ONCE)
-    one._cache._file.execute("pragma max_page_count = 1")  # sqlite's own full disk
+    one._cache._connection.execute("pragma max_page_count = 1")  # sqlite's own full disk
     with pytest.raises(chat.Stopped, match="calls.sqlite: database or disk is full"):
       one.ask([user("b" * 9000), user("c")], ONCE)
     one.close()
@@ -327,7 +336,7 @@ def test_a_bad_picture_stops_with_the_name_of_its_chat(client, tmp_path):
     assert one.ask([user("a")], ONCE)[0].cached
 
 
-def test_chats_that_cannot_be_made_raise_their_own_error(client):
+def test_an_error_while_chats_are_read_is_raised(client):
   def chats():
     yield user("a")
     raise ValueError("example 'e2' has no answers")
@@ -353,10 +362,10 @@ def test_closing_leaves_nothing_behind(client):
   "knobs, message",
   [
     ({"base_url": "api.openai.com/v1"}, "endpoint.base_url is 'api.openai.com/v1'"),
-    ({"concurrency": 0}, "endpoint.concurrency must be 1"),
-    ({"timeout": 0.0}, "endpoint.timeout"),
+    ({"concurrency": 0}, "endpoint.concurrency is 0; it must be 1 or more"),
+    ({"timeout": 0.0}, "endpoint.timeout is 0.0"),
   ],
 )
-def test_settings_out_of_range_name_the_knob(knobs, message):
+def test_settings_out_of_range_are_named(knobs, message):
   with pytest.raises(ValueError, match=message):
     chat.Endpoint(**knobs)

@@ -1,4 +1,4 @@
-"""What is sent for a picture, in whatever way it is given."""
+"""Pictures and videos as they are sent: JPEGs, whatever form they were given in."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ def opened(part):
 
 
 def sent(part, settings=SENT):
-  (message,) = pictures.wire(
+  (message,) = pictures.openai_messages(
     [{"role": "user", "content": [part, {"type": "text", "text": "which?"}]}], settings, name="x"
   )
   assert message["role"] == "user" and message["content"][-1] == {"type": "text", "text": "which?"}
@@ -98,7 +98,7 @@ def test_a_video_is_its_frames_behind_a_line_that_counts_them():
     "a walk",
     media=(schema.Media("video", frames, 2.0), schema.Media("video", frames[:2], 2.0)),
   )
-  (message,) = pictures.wire(
+  (message,) = pictures.openai_messages(
     brief.render(example), pictures.Pictures(max_frames=3), name="example 'v'"
   )
   kinds = [part["type"] for part in message["content"]]
@@ -117,18 +117,20 @@ def test_a_video_that_is_an_array_is_sent_too(tmp_path):
 
 def test_text_alone_stays_as_it_is():
   chat = [{"role": "system", "content": "be fair"}, {"role": "user", "content": "which?"}]
-  assert pictures.wire(chat, SENT, name="x") == chat
+  assert pictures.openai_messages(chat, SENT, name="x") == chat
 
 
 def test_a_bad_picture_names_its_sample(tmp_path):
   chat = [{"role": "user", "content": [{"type": "image", "image": str(tmp_path / "no.png")}]}]
   with pytest.raises(ValueError, match="example 'e1': picture .* does not exist"):
-    pictures.wire(chat, SENT, name="example 'e1'")
+    pictures.openai_messages(chat, SENT, name="example 'e1'")
   with pytest.raises(ValueError, match="example 'e1': a part of type 'audio'"):
-    pictures.wire([{"role": "user", "content": [{"type": "audio"}]}], SENT, name="example 'e1'")
+    pictures.openai_messages(
+      [{"role": "user", "content": [{"type": "audio"}]}], SENT, name="example 'e1'"
+    )
 
 
 @pytest.mark.parametrize("knobs", [{"quality": 0}, {"max_pixels": 0}, {"max_frames": 0}])
-def test_settings_out_of_range_name_the_knob(knobs):
+def test_settings_out_of_range_are_named(knobs):
   with pytest.raises(ValueError, match=f"pictures.{next(iter(knobs))}"):
     pictures.Pictures(**knobs)

@@ -1,4 +1,4 @@
-"""What a completion says, and what a failed call means."""
+"""Replies: reading the body of a completion, and the kinds of errors."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_a_text_comes_with_its_tokens():
     ({"choices": [], "usage": {"prompt_tokens": 3}}, "empty"),
   ],
 )
-def test_what_the_service_said_is_final_and_has_no_text(body, kind):
+def test_an_answer_without_a_usable_text_is_final_and_has_a_kind(body, kind):
   reply = replies.read(json.dumps(body))
   assert reply.text is None and reply.kind == kind and reply.final
 
@@ -47,7 +47,7 @@ def test_what_the_service_said_is_final_and_has_no_text(body, kind):
     '{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": "many"}}',
   ],
 )
-def test_what_is_no_completion_is_an_error_that_shows_it(body):
+def test_a_body_that_is_no_completion_is_an_error_that_shows_it(body):
   reply = replies.read(body)
   assert reply.text is None and reply.kind == "malformed" and not reply.final
 
@@ -55,3 +55,8 @@ def test_what_is_no_completion_is_an_error_that_shows_it(body):
 def test_usage_may_be_missing():
   body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}
   assert replies.read(json.dumps(body)) == replies.Reply("x")
+
+
+def test_an_error_without_a_known_kind_is_refused():
+  with pytest.raises(ValueError, match="'odd: no'; it must begin with one of refused, empty"):
+    replies.Reply(None, "odd: no")

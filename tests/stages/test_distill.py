@@ -175,7 +175,7 @@ def test_a_section_of_its_own_is_used_by_the_folder_of_its_name(config, tmp_path
 
 def test_the_budget_stops_it_and_a_larger_one_goes_on(config, tmp_path):
   config.distill.budget.calls = 20
-  with pytest.raises(chat.BudgetSpent, match="20 calls.*config.distill.budget.calls is 20"):
+  with pytest.raises(chat.BudgetExhausted, match="20 calls.*config.distill.budget.calls is 20"):
     run(config, tmp_path)
   assert not (tmp_path / "distill" / "data").exists()
   config.distill.budget.calls = 1000
@@ -197,7 +197,7 @@ def test_nobody_at_the_address_is_said_with_its_knob(config, tmp_path):
   config.distill.endpoint.base_url = "http://127.0.0.1:9/v1"
   config.distill.endpoint.retries = 0
   with pytest.raises(
-    chat.Stopped, match="(?s)nobody answers at .*config.distill.endpoint.base_url"
+    chat.Stopped, match="(?s)no server answers at .*config.distill.endpoint.base_url"
   ):
     run(config, tmp_path)
 

@@ -29,7 +29,10 @@ HARD = list(toy_world.examples(toy_world.World(), "hard", count=60))
 
 def request(example, grammar="brief", **more):
   messages = prompts.get(grammar).render(example)
-  return {"messages": pictures.wire(messages, pictures.Pictures(), name=example.id), **more}
+  return {
+    "messages": pictures.openai_messages(messages, pictures.Pictures(), name=example.id),
+    **more,
+  }
 
 
 def text(example, teacher, grammar="brief", **more):
