@@ -250,7 +250,7 @@ def loss(tile):
   from tpu.schedule import Work
 
   from cot_rm.kernels import fused_head, grpo_loss
-  from cot_rm.models import head
+  from cot_rm.models import logprobs
 
   fused_head.TILES = (tile,)
   steps = -(-WORDS // tile)
@@ -260,7 +260,7 @@ def loss(tile):
     "head_forward": Work(product, size, steps, (1, steps, blocks)),
     "head_backward": Work(3 * product, 2 * size, steps, (1, steps, blocks)),
   }
-  return _loss(grpo_loss.grpo_loss, logps=head.token_logps), _loss_inputs(), works
+  return _loss(grpo_loss.grpo_loss, logps=logprobs.token_logps), _loss_inputs(), works
 
 
 def temporary(chip):
@@ -269,12 +269,15 @@ def temporary(chip):
   from tpu import chips
 
   from cot_rm.kernels import grpo_loss
-  from cot_rm.models import head
+  from cot_rm.models import logprobs
 
   layout = chips.one(chip)
   found = []
   with jax.set_mesh(layout.mesh):
-    for f in (_loss(grpo_loss.grpo_loss, logps=head.token_logps), _loss(grpo_loss.grpo_loss_ref)):
+    for f in (
+      _loss(grpo_loss.grpo_loss, logps=logprobs.token_logps),
+      _loss(grpo_loss.grpo_loss_ref),
+    ):
       program = jax.jit(f).lower(*chips.on(layout, _loss_inputs())).compile()
       found.append(program.memory_analysis().temp_size_in_bytes)
   return found

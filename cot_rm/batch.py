@@ -16,7 +16,7 @@ class Encoded:
   """A prompt after tokenizing and image preprocessing, in numpy and without padding.
 
   Patches are in window order, picture after picture. `visual` maps a token to its merged patch
-  (merge_size ** 2 consecutive patches form one merged patch).
+  (`patches_per_token` consecutive patches form one merged patch).
   """
 
   id: str  # of the example; errors name it
@@ -24,6 +24,7 @@ class Encoded:
   positions: np.ndarray  # i32[T, 3]: M-RoPE's time, height, width
   visual: np.ndarray  # i32[T]: index of the token's merged patch; -1 for text
   next_position: int  # M-RoPE position of the first token after the prompt
+  patches_per_token: int  # patches in one merged patch: the family's merge_size ** 2
   patches: np.ndarray  # u8[P, C] raw pixels, or f32[P, C] where `pixel_values` is None; P may be 0
   hw: np.ndarray  # i32[P, 2]: row and column of the patch in its frame
   windows: np.ndarray  # i32[P]: window id of the patch, from 1

@@ -84,7 +84,7 @@ class Judge:
       position_bytes=opened.config.kept_numbers * jax.numpy.dtype(sampled.dtype).itemsize,
       room=room,
     )
-    self._logps = logprobs.make(graphdef)
+    self._logps = logprobs.make_batch_logps(graphdef)
 
   def using(self, params):
     """The same judge, and its compiled programs, with other weights."""

@@ -62,7 +62,7 @@ def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
   """
 
   def loss(params, batch, weights_BT):
-    logps_BT = logprobs.of(nnx.merge(graphdef, params), batch, masked=True)
+    logps_BT = logprobs.batch_logps(nnx.merge(graphdef, params), batch, masked=True)
     return loss_fn(logps_BT, batch, weights_BT)[0], logps_BT
 
   gradient = jax.grad(loss, has_aux=True)
@@ -100,7 +100,7 @@ def make_logps(graphdef, *, accumulate=1):
   """
 
   def logps(params, batch):
-    of = lambda part: logprobs.of(nnx.merge(graphdef, params), part, masked=True)
+    of = lambda part: logprobs.batch_logps(nnx.merge(graphdef, params), part, masked=True)
     count = math.gcd(units(batch), accumulate)
     if count == 1:
       return of(batch)

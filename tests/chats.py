@@ -28,6 +28,7 @@ def encoded(seed, length, merged=(), *, vocab=400, name=None):
     positions=np.repeat(np.arange(length, dtype=np.int32)[:, None], 3, axis=1),
     visual=visual,
     next_position=length,
+    patches_per_token=4,
     patches=rng.normal(size=(4 * at, NUMBERS)).astype(np.float32),
     hw=rng.integers(0, 6, (4 * at, 2)).astype(np.int32),
     windows=pictures,

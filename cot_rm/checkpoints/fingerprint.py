@@ -84,7 +84,7 @@ def of(family, config, params):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _logps(graphdef, params, batch):
-  return logprobs.of(nnx.merge(graphdef, params), batch)
+  return logprobs.batch_logps(nnx.merge(graphdef, params), batch)
 
 
 def check(found, recorded, dtypes, what):

@@ -26,7 +26,7 @@ ITEMS = [item(0, 9, (4,), 5), item(1, 7, (), 3), item(2, 14, (2, 5), 6)]
 @pytest.fixture(scope="module")
 def logps():
   graphdef, params = nnx.split(qwen2_5_vl.Model(qwen2_5_vl.PRESETS["tiny"], rngs=nnx.Rngs(0)))
-  compiled = logprobs.make(graphdef)
+  compiled = logprobs.make_batch_logps(graphdef)
   return lambda batch: np.asarray(compiled(params, batch))
 
 

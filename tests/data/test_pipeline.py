@@ -26,6 +26,7 @@ def _item(number):
     positions=np.zeros((count, 3), np.int32),
     visual=visual,
     next_position=count,
+    patches_per_token=4,
     patches=np.zeros((4 * (number % 2), 6), np.float32),
     hw=np.zeros((4 * (number % 2), 2), np.int32),
     windows=np.ones(4 * (number % 2), np.int32),

@@ -60,7 +60,7 @@ def run(parts):
 def forward(parts, prompt, tokens):
   """Log-probabilities of the tokens by one forward pass over prompt and answer."""
   batch = packing.pack([[packing.Item(prompt, tokens)]], BUCKETS, rows=1)
-  logps_BT = logprobs.make(parts[0])(parts[1], batch)
+  logps_BT = logprobs.make_batch_logps(parts[0])(parts[1], batch)
   return np.asarray(logps_BT)[0, len(prompt.tokens) : len(prompt.tokens) + len(tokens)]
 
 
@@ -74,7 +74,9 @@ def candidates(parts, prompt, before, allowed):
   """Log-probabilities of each of the allowed tokens behind these of an answer."""
   items = [[packing.Item(prompt, np.append(before, token).astype(np.int32))] for token in allowed]
   batch = packing.pack(items, BUCKETS, rows=len(allowed))
-  return np.asarray(logprobs.make(parts[0])(parts[1], batch))[:, len(prompt.tokens) + len(before)]
+  return np.asarray(logprobs.make_batch_logps(parts[0])(parts[1], batch))[
+    :, len(prompt.tokens) + len(before)
+  ]
 
 
 ALLOWED = [token for token in range(400) if token not in BANNED]

@@ -34,7 +34,7 @@ def logps(graphdef, params):
     packing.Buckets(tokens=(64,), patches=(16,)),
     rows=1,
   )
-  return np.asarray(logprobs.make(graphdef)(params, batch))[0, 1:40]
+  return np.asarray(logprobs.make_batch_logps(graphdef)(params, batch))[0, 1:40]
 
 
 def test_weights_that_lie_as_wanted_stay_where_they_are(model):

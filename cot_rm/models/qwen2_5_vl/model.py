@@ -128,10 +128,6 @@ class Model(nnx.Module):
       x_BTD, kv = layers.scan(self.layers, x_BTD, body, remat=self.remat)
       return self.norm(x_BTD), kv
 
-  def hidden(self, x_BTD, positions_BT3, segments_BT):
-    """Hidden states [B, T, D] after the last norm; see `prefill`."""
-    return self.prefill(x_BTD, positions_BT3, segments_BT)[0]
-
   def extend(self, x_BTD, positions_BT3, prompt, mask_QS):
     """Goes on from prompts that groups of rows share.
 

@@ -274,6 +274,7 @@ class Processor:
       positions=positions_T3,
       visual=visual_T,
       next_position=next_position,
+      patches_per_token=unit,
       patches=joined[0],
       hw=joined[1],
       windows=joined[2],

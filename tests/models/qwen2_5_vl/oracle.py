@@ -151,6 +151,7 @@ def prompt(parts, *, model, config=CONFIG, seed=0):
     positions=positions.astype(np.int32),
     visual=visual,
     next_position=int(positions.max()) + 1,
+    patches_per_token=config.vision.merge_size**2,
     **picture,
   )
   return Prompt(encoded, inputs)

@@ -94,7 +94,7 @@ def _embed(model, batch):
 
 @jax.jit
 def _hidden(model, batch):
-  return model.hidden(_embed(model, batch), batch.positions, batch.segments)
+  return model.prefill(_embed(model, batch), batch.positions, batch.segments)[0]
 
 
 @jax.jit
@@ -104,7 +104,7 @@ def _logits(model, batch):
 
 @jax.jit
 def _logps(model, batch):
-  return logprobs.of(model, batch)
+  return logprobs.batch_logps(model, batch)
 
 
 def torch_logps(logits, tokens):
@@ -218,7 +218,9 @@ def test_gradients_of_every_parameter_agree_with_torch(pairs, head, remat):
   graphdef = nnx.split(
     nnx.eval_shape(lambda: qwen2_5_vl.Model(pair.config, rngs=nnx.Rngs(0), remat=remat))
   )[0]
-  loss = lambda params, batch: (logprobs.of(nnx.merge(graphdef, params), batch)[0] * weights).sum()
+  loss = lambda params, batch: (
+    logprobs.batch_logps(nnx.merge(graphdef, params), batch)[0] * weights
+  ).sum()
   grads = jax.jit(jax.grad(loss))(pair.params, batch_of(prompt.encoded))
   checked = set()
   for path, variable in nnx.to_flat_state(grads):
@@ -324,7 +326,7 @@ def test_eight_devices_equal_one(pair, encoded):
   graphdef = pair.graphdef()
 
   def loss(params, batch):
-    logps_BT = logprobs.of(nnx.merge(graphdef, params), batch)
+    logps_BT = logprobs.batch_logps(nnx.merge(graphdef, params), batch)
     return logps_BT.mean(), logps_BT
 
   run = jax.value_and_grad(loss, has_aux=True)

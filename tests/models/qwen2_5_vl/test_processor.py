@@ -142,6 +142,7 @@ def test_everything_agrees_with_transformers(folder):
   )
   np.testing.assert_array_equal(got.positions, positions[:, 0].T.numpy())
   assert got.next_position == len(tokens) + int(delta[0, 0])
+  assert len(got.patches) == got.patches_per_token * (got.visual >= 0).sum()
   for field, dtype in (
     ("tokens", np.int32),
     ("positions", np.int32),
