@@ -19,7 +19,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from cot_rm import metrics, stages
+from cot_rm import files, metrics, stages
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The experiment, a file of configs/.", lock_config=True
@@ -165,7 +165,8 @@ def run(config, workdir, *, command):
     with metrics.timer() as timer:
       figures = module.run(config, workdir, name)
     if figures is not False and first:
-      write_json(done, {"stage": plan[name], "seconds": timer.seconds, "figures": figures or {}})
+      entry = {"stage": plan[name], "seconds": timer.seconds, "figures": figures or {}}
+      files.write_atomic(done, json.dumps(entry, indent=2) + "\n")
     logging.info("%s took %s%s", name, metrics.clock(timer.seconds), headline(figures))
   for page in ("summary.json", "report.html"):
     if (workdir / page).exists():
@@ -216,8 +217,7 @@ def record(config, workdir, command):
       "processes": jax.process_count(),
     }
   )
-  workdir.mkdir(parents=True, exist_ok=True)
-  write_json(path, {"config": resolved, "runs": runs})
+  files.write_atomic(path, json.dumps({"config": resolved, "runs": runs}, indent=2) + "\n")
 
 
 def difference(old, new):
@@ -253,14 +253,6 @@ def commit():
   if head.returncode:  # no git, or no commit yet
     return None
   return head.stdout.strip() + ("+" if git("status", "--porcelain").stdout.strip() else "")
-
-
-def write_json(path, value):
-  """Whole or not at all: a run that is killed here leaves what was there."""
-  part = path.parent / (path.name + ".part")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part.write_text(json.dumps(value, indent=2) + "\n")
-  part.replace(path)
 
 
 def headline(figures):

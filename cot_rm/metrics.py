@@ -16,6 +16,8 @@ import tensorboardX
 from absl import logging
 from etils import epath
 
+from cot_rm import files
+
 LOG_EVERY = 10.0  # seconds between the lines of a bar that has no terminal
 
 
@@ -54,8 +56,7 @@ class Writer:
     if self._file is None:
       return
     path = self._folder / "samples" / f"{int(step):06d}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in records))
 
   def close(self):
     if self._file is not None:

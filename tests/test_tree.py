@@ -11,7 +11,7 @@ LONGEST = 420  # lines of a file
 
 FLOORS = (  # bottom first: a unit imports only units on floors below it
   {"kernels"},
-  {"batch", "media", "registry", "schema", "sharding"},
+  {"batch", "files", "media", "registry", "schema", "sharding"},
   {"distributed", "models", "prompts", "metrics"},
   {
     "data",

@@ -18,7 +18,7 @@ from etils import epath
 from flax import nnx
 from jax.experimental import multihost_utils
 
-from cot_rm import models, sharding
+from cot_rm import files, models, sharding
 from cot_rm.checkpoints import safetensors_io
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -274,9 +274,8 @@ def save(folder, params, *, family, config, max_shard_bytes=5 << 30, files_from=
     total += safetensors_io.write(folder / file, entries, itertools.islice(arrays, len(entries)))
     weight_map.update(dict.fromkeys(entries, file))
   if len(shards) > 1:
-    (folder / INDEX).write_text(
-      json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=1)
-    )
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    files.write_atomic(folder / INDEX, json.dumps(index, indent=1))
   dtype = str(next(iter(flat.values())).dtype)
   (folder / "config.json").write_text(
     json.dumps(models.get(family).to_hf(config, dtype=dtype), indent=2) + "\n"

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from flax import nnx
 
-from cot_rm import models
+from cot_rm import files, models
 from cot_rm.checkpoints import fingerprint, huggingface
 
 INFO, PARAMS, CONFIG = "cot_rm.json", "params", "config.json"
@@ -82,8 +82,8 @@ def save_model(folder, params, *, family, config, processor_files, step=None, so
     (folder / CONFIG).write_text(
       json.dumps(models.get(family).to_hf(config, dtype=dtype), indent=2) + "\n"
     )
-    part = folder / (INFO + ".part")
-    part.write_text(
+    files.write_atomic(
+      folder / INFO,
       json.dumps(
         {
           "family": family,
@@ -94,9 +94,8 @@ def save_model(folder, params, *, family, config, processor_files, step=None, so
         },
         indent=1,
       )
-      + "\n"
+      + "\n",
     )
-    part.replace(folder / INFO)
 
 
 def load_model(folder, *, mesh=None, rules=None, dtype=None):

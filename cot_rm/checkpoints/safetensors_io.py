@@ -15,6 +15,8 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
+from cot_rm import files
+
 # safetensors' names of the types that a checkpoint of ours can have.
 DTYPES = {
   "F32": np.dtype(np.float32),
@@ -114,10 +116,8 @@ def write(file, entries, arrays):
     at = end
   text = json.dumps(told).encode()
   text += b" " * (-len(text) % 8)
-  part = file.with_name(file.name + ".part")
-  with part.open("wb") as out:
+  with files.replacing(file) as part, part.open("wb") as out:
     out.write(len(text).to_bytes(8, "little") + text)
     for array in arrays:
       out.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-  part.replace(file)
   return at

@@ -22,7 +22,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from cot_rm import registry, schema
+from cot_rm import files, registry, schema
 
 _KEYS = (
   "id",
@@ -115,9 +115,8 @@ def record(example, folder=None):
 def write(path, examples):
   """Writes examples to a file and returns how many. The file appears when it is whole."""
   path = pathlib.Path(path)
-  part = path.with_name(f"{path.name}.part")
   count = 0
-  with part.open("w", encoding="utf-8") as file:
+  with files.replacing(path) as part, part.open("w", encoding="utf-8") as file:
     for one in examples:
       try:
         line = json.dumps(record(one, path.parent), ensure_ascii=False)
@@ -125,7 +124,6 @@ def write(path, examples):
         raise ValueError(f"example {one.id!r}: a field is not JSON: {error}") from error
       file.write(f"{line}\n")
       count += 1
-  os.replace(part, path)
   return count
 
 

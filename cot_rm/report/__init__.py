@@ -5,6 +5,7 @@ import json
 import jinja2
 from etils import epath
 
+from cot_rm import files
 from cot_rm.report import (
   curves,
   data_section,
@@ -74,5 +75,5 @@ def write(workdir, summary):
     )
   )
   path = workdir / "report.html"
-  path.write_text(page)
+  files.write_atomic(path, page)
   return path

@@ -16,7 +16,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 import cot_rm.judge  # by its whole name: a stage of this package is called judge too
-from cot_rm import registry, schema, sharding
+from cot_rm import files, registry, schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import datasets, packing
@@ -85,7 +85,7 @@ def begin(folder, asked, parts):
         logging.warning("%s is of another model, or was asked otherwise: removed", old)
         remove = old.rmtree if old.is_dir() else old.unlink
         remove()
-    note.write_text(json.dumps(asked, indent=2))
+    files.write_atomic(note, json.dumps(asked, indent=2))
   multihost_utils.sync_global_devices(f"{folder} begun")
 
 

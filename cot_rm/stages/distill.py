@@ -11,7 +11,7 @@ import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
-from cot_rm import chat, metrics, prompts, stages
+from cot_rm import chat, files, metrics, prompts, stages
 from cot_rm.data import array_record, datasets, distillation
 from cot_rm.toy_world import teacher as toy_teacher
 
@@ -42,9 +42,7 @@ def run(config, workdir, name):
       figures = distillation.figures(pairs, limit=knobs.attempts)
       usage = chat.Usage(figures["calls"], figures["prompt_tokens"], figures["completion_tokens"])
       figures["dollars"], model = client.budget.cost(usage), client.model
-    part = folder / "figures.part"
-    part.write_text(json.dumps(figures, indent=2))
-    part.replace(folder / "figures.json")
+    files.write_atomic(folder / "figures.json", json.dumps(figures, indent=2))
     splits = {
       "kept": [pair for pair in pairs if pair.right],
       "failed": [pair for pair in pairs if pair.failed],

@@ -3,9 +3,10 @@
 import functools
 import json
 
+import jax
 from absl import logging
 
-from cot_rm import benchmarks, metrics, prompts, registry, report, stages
+from cot_rm import benchmarks, files, metrics, prompts, registry, report, stages
 from cot_rm.benchmarks import definitions, pairs, rules, voting
 from cot_rm.data import answer_log, datasets, sample_records
 from cot_rm.rewards import accuracy, consistency
@@ -37,13 +38,13 @@ def run(config, workdir, name):
     training = workdir / start / "training.json"
     if training.exists():
       summary[label] |= json.loads(training.read_text())
-  part = workdir / "summary.json.part"
-  part.write_text(json.dumps({"stages": summary}, indent=2))
-  part.replace(workdir / "summary.json")
+  if jax.process_index() == 0:
+    files.write_atomic(workdir / "summary.json", json.dumps({"stages": summary}, indent=2))
   metrics.table(
     f"{knobs.benchmark}, {knobs.mode}", {label: _shown(f) for label, f in summary.items()}
   )
-  report.write(workdir, summary)
+  if jax.process_index() == 0:
+    report.write(workdir, summary)
   return False  # a model that comes later is scored by the same command
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from cot_rm import metrics, prompts, rewards, stages
+from cot_rm import files, metrics, prompts, rewards, stages
 from cot_rm.data import answer_log, array_record, datasets, rejection
 from cot_rm.sampler import sampling
 
@@ -47,7 +47,8 @@ def run(config, workdir, name):
     array_record.write(folder / "data", rejection.splits(pool, parted, samples, provenance))
   multihost_utils.sync_global_devices(name)
   metrics.table(f"{name}: one right sample keeps a pair", figures.pop("families"))
-  (folder / "figures.json").write_text(json.dumps(figures))
+  if jax.process_index() == 0:
+    files.write_atomic(folder / "figures.json", json.dumps(figures))
   return figures
 
 

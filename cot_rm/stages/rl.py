@@ -16,6 +16,7 @@ from absl import logging
 from cot_rm import (
   chat,
   distributed,
+  files,
   metrics,
   optim,
   prompts,
@@ -219,9 +220,9 @@ def run(config, workdir, name):
     config=policy.opened.config,
     processor_files=policy.opened.folder,
   )
-  (folder / "training.json").write_text(
-    json.dumps({"steps": int(state.step) // per_rollout, "seconds": seconds})
-  )
+  if jax.process_index() == 0:
+    told = json.dumps({"steps": int(state.step) // per_rollout, "seconds": seconds})
+    files.write_atomic(folder / "training.json", told)
 
 
 def _sizes(rows, parts):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from cot_rm import distributed, metrics, optim, prompts, sharding, stages, train
+from cot_rm import distributed, files, metrics, optim, prompts, sharding, stages, train
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
@@ -105,7 +105,9 @@ def run(config, workdir, name):
     config=policy.opened.config,
     processor_files=policy.opened.folder,
   )
-  (folder / "training.json").write_text(json.dumps({"steps": steps, "seconds": seconds}))
+  if jax.process_index() == 0:
+    told = json.dumps({"steps": steps, "seconds": seconds})
+    files.write_atomic(folder / "training.json", told)
 
 
 def _steps_in_the_minutes_of(workdir, others):
