@@ -156,7 +156,7 @@ def run(config, workdir, *, command):
       logging.info(
         "%s was done before, in %s%s; to run it again, remove %s",
         name,
-        metrics.clock(was["seconds"]),
+        metrics.format_duration(was["seconds"]),
         headline(was["figures"]),
         workdir / name,
       )
@@ -167,7 +167,7 @@ def run(config, workdir, *, command):
     if figures is not False and first:
       entry = {"stage": plan[name], "seconds": timer.seconds, "figures": figures or {}}
       files.write_atomic(done, json.dumps(entry, indent=2) + "\n")
-    logging.info("%s took %s%s", name, metrics.clock(timer.seconds), headline(figures))
+    logging.info("%s took %s%s", name, metrics.format_duration(timer.seconds), headline(figures))
   for page in ("summary.json", "report.html"):
     if (workdir / page).exists():
       logging.info("see %s", workdir / page)
@@ -259,7 +259,9 @@ def headline(figures):
   """A stage's figures for the end of a line: ": accuracy 0.853, n 1000"; nothing of none."""
   if not figures:
     return ""
-  return ": " + ", ".join(f"{name} {metrics.cell(value)}" for name, value in figures.items())
+  return ": " + ", ".join(
+    f"{name} {metrics.format_value(value)}" for name, value in figures.items()
+  )
 
 
 def _from_first(flag):

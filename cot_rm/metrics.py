@@ -1,11 +1,14 @@
-"""What a run tells the world while it runs: metrics on disk, progress bars, tables, timers."""
+"""Metrics on disk (JSON lines and TensorBoard), progress bars, tables, timers."""
 
 import contextlib
 import dataclasses
 import json
 import math
+import os
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import SupportsFloat, SupportsInt
 
 import jax
 import rich.console
@@ -18,65 +21,76 @@ from etils import epath
 
 from cot_rm import files
 
-LOG_EVERY = 10.0  # seconds between the lines of a bar that has no terminal
+LOG_EVERY = 10.0  # seconds between the log lines of a bar without a terminal
+
+Curves = dict[str, tuple[list[int], list[float]]]  # {name of a metric: (steps, values)}
 
 
 class Writer:
-  """Writes metrics.jsonl and TensorBoard events (tb/) in a folder; only process 0 writes.
+  """Writes metrics.jsonl, TensorBoard events (tb/) and samples/ in a folder, on process 0 alone.
 
   A resumed run appends, and may write a step again: `read` takes the later line.
+
+  Args:
+    folder: of the stage; it is made.
   """
 
-  def __init__(self, folder):
+  def __init__(self, folder: str | os.PathLike[str]):
     self._file = self._board = None
     if jax.process_index() == 0:
       self._folder = folder = epath.Path(folder)
       folder.mkdir(parents=True, exist_ok=True)
       path = folder / "metrics.jsonl"
-      # A run that was killed may have left half a line: end it, so that the next one is whole.
+      # A killed run may have left half a line: end it, so that the next line is readable.
       torn = path.exists() and path.read_text()[-1:] not in ("", "\n")
       self._file = path.open("a")
       if torn:
         self._file.write("\n")
       self._board = tensorboardX.SummaryWriter(str(folder / "tb"))
 
-  def write(self, step, metrics):
-    """Adds one line: {"step": step, **metrics}. A value that is not finite is written as null."""
+  def write(self, step: SupportsInt, metrics: Mapping[str, SupportsFloat]) -> None:
+    """Appends {"step": step, **metrics}; values that are not finite become null."""
     if self._file is None:
       return
     values = {name: float(value) for name, value in metrics.items()}
-    line = {k: v if math.isfinite(v) else None for k, v in values.items()}
+    line = {name: value if math.isfinite(value) else None for name, value in values.items()}
     self._file.write(json.dumps({"step": int(step), **line}) + "\n")
     self._file.flush()
     for name, value in values.items():
       self._board.add_scalar(name, value, int(step))
 
-  def samples(self, step, records):
-    """Writes samples/<step>.jsonl, what a human reads first; see report/cards.py."""
+  def write_samples(self, step: SupportsInt, records: Iterable[Mapping[str, object]]) -> None:
+    """Writes samples/<step>.jsonl, a record per line; the report shows the newest file.
+
+    Args:
+      step: training step.
+      records: as report.sample_cards.card takes them.
+    """
     if self._file is None:
       return
     path = self._folder / "samples" / f"{int(step):06d}.jsonl"
     files.write_atomic(path, "".join(json.dumps(record) + "\n" for record in records))
 
-  def close(self):
+  def close(self) -> None:
+    """Closes the files. Later writes do nothing."""
     if self._file is not None:
       self._file.close()
       self._board.close()
       self._file = self._board = None
 
-  def __enter__(self):
+  def __enter__(self) -> "Writer":
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     self.close()
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> Curves:
   """Reads a metrics.jsonl.
 
   Returns:
-    {name: ([steps], [values])} in order of steps. Where a resumed run went back, its lines replace
-    those of the run that was cut; a half-written line and nulls are left out.
+    {name: (steps, values)} in the order of the steps. The lines of a resumed run replace those that
+    the interrupted run wrote for the same and later steps. Half lines and nulls are left out.
   """
   rows = []
   for line in epath.Path(path).read_text().splitlines():
@@ -102,9 +116,16 @@ def read(path):
 
 
 class Bar:
-  """A progress bar; made by `bar`. Without a terminal it is a log line every ten seconds."""
+  """A progress bar; `bar` makes it. Without a terminal, a log line every LOG_EVERY seconds.
 
-  def __init__(self, description, total, *, console, done=0):
+  Args:
+    description: a word or two before the bar.
+    total: steps in all.
+    console: where the bar is drawn.
+    done: steps that an interrupted run has done before.
+  """
+
+  def __init__(self, description: str, total: int, *, console: rich.console.Console, done: int = 0):
     self._description, self._total, self._done = description, total, done
     self._values, self._started, self._logged = {}, time.monotonic(), time.monotonic()
     self._first, self._progress = done, None
@@ -120,45 +141,49 @@ class Bar:
       )
       self._task = self._progress.add_task(description, total=total, completed=done, values="")
 
-  def advance(self, count=1, **values):
-    """Goes on by `count` and shows the newest `values`: numbers by name, None for nothing new."""
+  def advance(self, count: int = 1, **values: SupportsFloat | None) -> None:
+    """Advances the bar.
+
+    Args:
+      count: steps done since the last call.
+      values: numbers to show, by name; None keeps the number shown before.
+    """
     self._done += count
-    self._values.update({n: float(value) for n, value in values.items() if value is not None})
+    self._values |= {name: float(value) for name, value in values.items() if value is not None}
     if self._progress is not None:
       self._progress.update(self._task, completed=self._done, values=self._shown())
     elif time.monotonic() - self._logged >= LOG_EVERY:
       self._log()
 
-  def _shown(self):
+  def _shown(self) -> str:
     return " ".join(f"{name} {value:.4g}" for name, value in self._values.items())
 
-  def _log(self):
+  def _log(self) -> None:
     self._logged = time.monotonic()
     seconds = self._logged - self._started
     rate = (self._done - self._first) / max(seconds, 1e-9)
-    left = (
-      f", {clock((self._total - self._done) / rate)} left"
-      if rate > 0 and self._done < self._total
-      else ""
-    )
+    remaining = ""
+    if rate > 0 and self._done < self._total:
+      remaining = f", {format_duration((self._total - self._done) / rate)} left"
     logging.info(
       "%s %d/%d in %s%s  %s",
       self._description,
       self._done,
       self._total,
-      clock(seconds),
-      left,
+      format_duration(seconds),
+      remaining,
       self._shown(),
     )
 
-  def __enter__(self):
+  def __enter__(self) -> "Bar":
     if self._progress is not None:
       self._progress.start()
-      # absl's handler holds the terminal itself: its lines go above the bar, not through it.
+      # rich has replaced sys.stderr, and absl's handler holds the old one. Log lines that are
+      # written to the new one appear above the bar.
       self._stream = logging.get_absl_handler().python_handler.setStream(sys.stderr)
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, *_: object) -> None:
     if self._progress is not None:
       self._progress.stop()
       if self._stream is not None:
@@ -166,24 +191,27 @@ class Bar:
     self._log()
 
 
-def bar(description, total, *, done=0):
-  """A progress bar for `with`: `with metrics.bar("SFT", steps) as bar: bar.advance(loss=0.12)`.
+def bar(description: str, total: int, *, done: int = 0) -> Bar:
+  """A progress bar on standard error.
+
+  Usage: `with metrics.bar("SFT", steps) as bar: bar.advance(loss=0.12)`.
 
   Args:
-    description: what is going on, in a word or two.
-    total: how many there are in all.
-    done: how many of them were done before, in a run that was interrupted.
+    description: a word or two before the bar.
+    total: steps in all.
+    done: steps that an interrupted run has done before.
   """
   return Bar(description, total, console=rich.console.Console(stderr=True), done=done)
 
 
-def table(title, columns):
-  """Shows figures on standard output, on process 0: a column a stage, a line a figure.
+def table(title: str, columns: Mapping[str, Mapping[str, object]]) -> None:
+  """Prints a table of figures on standard output, on process 0 alone.
 
   Args:
     title: above the table.
-    columns: {head of a column: {figure: value}}; a value that is a dict itself, such as accuracy by
-      family, gives a line for each of its own. A column without some figure shows "-" there.
+    columns: {head of a column, such as a model: {name of a row, a figure: value}}. A value that is
+      a dict, such as the accuracy by family, gives a row for each of its entries. A column that
+      lacks a figure shows "-".
   """
   if jax.process_index() != 0:
     return
@@ -192,12 +220,15 @@ def table(title, columns):
   for head in flat:
     out.add_column(rich.text.Text(head, overflow="fold"), justify="right")
   for name in dict.fromkeys(name for figures in flat.values() for name in figures):
-    cells = [name.replace("_", " "), *(cell(figures.get(name)) for figures in flat.values())]
+    cells = [
+      name.replace("_", " "),
+      *(format_value(figures.get(name)) for figures in flat.values()),
+    ]
     out.add_row(*[rich.text.Text(text) for text in cells])
   rich.console.Console().print(out)
 
 
-def _flat(figures):
+def _flat(figures: Mapping[str, object]) -> Iterator[tuple[str, object]]:
   for name, value in figures.items():
     if isinstance(value, dict):
       yield from _flat(value)
@@ -205,8 +236,8 @@ def _flat(figures):
       yield name, value
 
 
-def cell(value):
-  """A value as it stands in a table."""
+def format_value(value: object) -> str:
+  """Formats a value for a table: numbers to about three digits, None and NaN as "-"."""
   if value is None or isinstance(value, float) and math.isnan(value):
     return "-"
   if isinstance(value, float):
@@ -214,8 +245,8 @@ def cell(value):
   return str(value)
 
 
-def clock(seconds):
-  """Seconds as people write them: "42 s", "3 min 05 s", "2 h 10 min"."""
+def format_duration(seconds: float) -> str:
+  """Formats seconds: "42 s", "3 min 05 s", "2 h 10 min"."""
   seconds = round(seconds)
   if seconds < 60:
     return f"{seconds} s"
@@ -226,16 +257,16 @@ def clock(seconds):
 
 @dataclasses.dataclass
 class Timer:
-  """How long the block under `timer()` took, in seconds; known after it."""
+  """Duration of the block under `timer()`; set when the block ends."""
 
   seconds: float = 0.0
 
 
 @contextlib.contextmanager
-def timer():
-  """Times a block: `with metrics.timer() as t: ...`, then `t.seconds`."""
-  started, result = time.monotonic(), Timer()
+def timer() -> Iterator[Timer]:
+  """Measures the duration of a block: `with metrics.timer() as t: ...`, then `t.seconds`."""
+  started, duration = time.monotonic(), Timer()
   try:
-    yield result
+    yield duration
   finally:
-    result.seconds = time.monotonic() - started
+    duration.seconds = time.monotonic() - started

@@ -1,4 +1,4 @@
-"""Metrics survive a kill and a resume; bars and tables say what is true."""
+"""Metrics survive a kill and a resume; bars and tables show the newest values."""
 
 import io
 import json
@@ -50,14 +50,14 @@ def test_a_value_that_is_not_finite_is_null_and_the_file_stays_json(tmp_path):
   assert metrics.read(tmp_path / "metrics.jsonl") == {"ok": ([1], [1.0])}
 
 
-def test_a_half_line_of_a_killed_run_costs_that_line_only(tmp_path):
+def test_a_half_line_of_a_killed_run_is_skipped(tmp_path):
   (tmp_path / "metrics.jsonl").write_text('{"step": 1, "a": 1.0}\n{"step": 2, "a"')
   with metrics.Writer(tmp_path) as writer:
     writer.write(2, {"a": 5.0})
   assert metrics.read(tmp_path / "metrics.jsonl") == {"a": ([1, 2], [1.0, 5.0])}
 
 
-def test_a_resumed_run_replaces_what_came_after_its_checkpoint(tmp_path):
+def test_a_resumed_run_replaces_the_lines_after_its_checkpoint(tmp_path):
   for start, value in ((1, 1.0), (3, 2.0)):  # killed after step 4, resumed after step 2
     with metrics.Writer(tmp_path) as writer:
       for step in range(start, 5):
@@ -75,9 +75,9 @@ def test_two_writes_at_one_step_are_both_kept(tmp_path):
   }
 
 
-def test_samples_stand_in_a_file_of_their_step(tmp_path):
+def test_samples_are_in_a_file_of_their_step(tmp_path):
   with metrics.Writer(tmp_path) as writer:
-    writer.samples(40, [{"id": "a"}, {"id": "b"}])
+    writer.write_samples(40, [{"id": "a"}, {"id": "b"}])
   assert (tmp_path / "samples" / "000040.jsonl").read_text() == '{"id": "a"}\n{"id": "b"}\n'
 
 
@@ -104,7 +104,7 @@ def test_a_bar_without_a_terminal_logs_at_most_every_ten_seconds(monkeypatch):
   assert len(said) == 5  # four in 40 seconds, and one at the end
 
 
-def test_a_table_has_a_column_a_stage_and_a_line_a_figure(capsys):
+def test_a_table_has_a_column_for_each_model_and_a_row_for_each_figure(capsys):
   metrics.table(
     "Held out [x]",
     {
@@ -128,19 +128,19 @@ def test_a_table_has_a_column_a_stage_and_a_line_a_figure(capsys):
   "seconds, text",
   [(0, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599.6, "1 h 00 min"), (7800, "2 h 10 min")],
 )
-def test_clock(seconds, text):
-  assert metrics.clock(seconds) == text
+def test_a_duration_is_shown_in_its_two_largest_units(seconds, text):
+  assert metrics.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
   "value, text",
   [(None, "-"), (math.nan, "-"), (0.85312, "0.853"), (41.26, "41.3"), (1000, "1000"), ("a", "a")],
 )
-def test_cell(value, text):
-  assert metrics.cell(value) == text
+def test_a_value_is_shown_with_about_three_digits(value, text):
+  assert metrics.format_value(value) == text
 
 
-def test_a_timer_knows_its_seconds_even_when_the_block_fails(monkeypatch):
+def test_a_timer_is_set_even_if_the_block_fails(monkeypatch):
   now = iter([10.0, 12.5])
   monkeypatch.setattr(metrics.time, "monotonic", lambda: next(now))
   with pytest.raises(KeyError), metrics.timer() as timer:

@@ -40,7 +40,7 @@ def stages(workdir, run):
   out = []
   for folder, stage in plan(run).items():
     done = read(workdir / folder / "done.json")
-    took = metrics.clock(done["seconds"]) if done else ""
+    took = metrics.format_duration(done["seconds"]) if done else ""
     out.append((folder, stage if stage != folder else "", took))
   return out
 

@@ -59,6 +59,6 @@ def card(record):
     "generation": record["task"].endswith("generation"),
     "verdict": verdict,
     "says": marks[verdict] + says + (f", better is {gold}" if gold is not None else ""),
-    "rewards": [(name, metrics.cell(value)) for name, value in record["rewards"].items()],
+    "rewards": [(name, metrics.format_value(value)) for name, value in record["rewards"].items()],
     "note": reasoning if isinstance(reasoning, str) else REASONS[reasoning],
   }

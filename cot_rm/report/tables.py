@@ -155,8 +155,8 @@ def shown(value, kind="share"):
   if kind == "share":
     return f"{100 * value:.1f} %"
   if kind == "time":
-    return metrics.clock(value)
-  return f"{value:,}" if isinstance(value, int) else metrics.cell(float(value))
+    return metrics.format_duration(value)
+  return f"{value:,}" if isinstance(value, int) else metrics.format_value(float(value))
 
 
 def words(name):

@@ -99,7 +99,7 @@ def _score(config, workdir, start, folder, benchmark, examples):
       figures[f"blank_{of}"], n = blind[of], blind["definitions"][of]["n"]
       figures["definitions"] |= definitions.of({f"blank_{of}": n}, rules.Rule().said)
   with metrics.Writer(folder) as writer:
-    writer.samples(0, _kept([*given, *swapped], knobs, prompts.get(config.grammar)))
+    writer.write_samples(0, _kept([*given, *swapped], knobs, prompts.get(config.grammar)))
   logging.info("%s: %s", folder.name, pairs.line(figures))
   return figures
 

@@ -202,7 +202,7 @@ def run(config, workdir, name):
       writer.write(i + 1, out)
       bar.advance(reward=out["reward/total"], accuracy=out.get("reward/accuracy"))
       if last or (i + 1) % knobs.samples_every == 0:
-        writer.samples(i + 1, rolled.records())
+        writer.write_samples(i + 1, rolled.records())
       if last or (i + 1) % knobs.eval_every == 0:
         found = check(policy.using(state.params))
         writer.write(i + 1, pairs.flat("check", found))

@@ -69,7 +69,7 @@ def page(tmp_path):
     with metrics.Writer(tmp_path / "rl") as writer:
       writer.write(1, {"train/loss": 0.5, "my/own": 2.0})
       if records:
-        writer.samples(59, records)
+        writer.write_samples(59, records)
     path = report.write(tmp_path, {"rl": FIGURES | figures})
     assert path == tmp_path / "report.html"
     return path.read_text()
@@ -137,6 +137,6 @@ def test_a_run_that_has_little_has_a_page(tmp_path, summary):
 
 def test_an_eval_that_drew_no_curve_has_no_heading_for_it(tmp_path):
   with metrics.Writer(tmp_path / "eval" / "rl") as writer:
-    writer.samples(0, [record()])
+    writer.write_samples(0, [record()])
   html = report.write(tmp_path, {"rl": FIGURES}).read_text()
   assert "Curves" not in html and "eval/rl" in html
