@@ -175,8 +175,8 @@ class Judge:
       tokens=sample.tokens,
       logps=sample.logps,
       finish=sample.finish,
-      drawn=sample.drawn,
-      watched=sample.watched,
+      sampling_logps=sample.sampling_logps,
+      label_logps=sample.label_logps,
     )
 
   def encode(self, example, *, grammar):
@@ -233,7 +233,7 @@ class Judge:
   def _probability(self, completion, verdict):
     """P(verdict.answer) at the token that holds the verdict's digit, the two digits sharing 1."""
     t = text_stops.token_at(self.processor.decode, completion.tokens, verdict.span[0])
-    first, second = completion.watched[t]
+    first, second = completion.label_logps[t]
     return float(1 / (1 + np.exp((second - first) * (1 if verdict.answer == 1 else -1))))
 
   def compare(

@@ -64,8 +64,8 @@ class Completion:
   tokens: np.ndarray  # i32[T], the end-of-turn token included where there is one
   logps: np.ndarray  # f32[T]
   finish: str  # "stop": it ended its turn; "length": it was cut at max_tokens
-  watched: np.ndarray | None = None  # f32[T, W]: of the watched tokens at each step, as `logps`
-  drawn: np.ndarray | None = None  # f32[T]: of the distribution that was drawn from
+  label_logps: np.ndarray | None = None  # f32[T, W]: `logps` of the W label tokens at each step
+  sampling_logps: np.ndarray | None = None  # f32[T]: of the distribution sampled from
 
 
 @dataclasses.dataclass(frozen=True)

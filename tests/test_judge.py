@@ -58,9 +58,12 @@ def test_products_may_be_smaller_than_parameters(judge, tiny_folder):
 def test_a_completion_says_what_it_was_drawn_from(judge):
   ask = [chat("Caption: a red star", picture("red"))]
   (warm,) = judge.complete(ask, n=1, temperature=0.5, max_tokens=6)[0]
-  assert warm.drawn.shape == warm.logps.shape and (warm.drawn > warm.logps).mean() > 0.5
+  assert (
+    warm.sampling_logps.shape == warm.logps.shape
+    and (warm.sampling_logps > warm.logps).mean() > 0.5
+  )
   (greedy,) = judge.complete(ask, n=1, max_tokens=6)[0]
-  assert not greedy.drawn.any()  # it could be nothing else
+  assert not greedy.sampling_logps.any()  # it could be nothing else
 
 
 def test_complete_agrees_with_logps(judge):
@@ -167,9 +170,9 @@ def test_the_probability_is_that_of_the_verdicts_digit(judge):
   tokens = np.array(judge.processor.encode(text), np.int32)
   at = text_stops.token_at(judge.processor.decode, tokens, text.index("2"))
   assert judge.processor.decode(tokens[at : at + 1]) == "2"
-  watched = np.full((len(tokens), 2), -50.0)
-  watched[at] = np.log([0.2, 0.6])
-  done = Completion(text, tokens, None, "stop", watched)
+  label_logps = np.full((len(tokens), 2), -50.0)
+  label_logps[at] = np.log([0.2, 0.6])
+  done = Completion(text, tokens, None, "stop", label_logps)
   span = (text.index("2"), text.index("2") + 1)
   assert judge._probability(done, Verdict(2, span=span)) == pytest.approx(0.75)
   assert judge._probability(done, Verdict(1, span=span)) == pytest.approx(0.25)

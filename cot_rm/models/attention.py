@@ -21,15 +21,15 @@ MASKED = -1e30
 KEPT = ("batch", "kv_heads", None, None)  # logical axes of keys and values as they are kept
 
 
-class Seating(NamedTuple):
-  """Who sits where: B samples, Q prompts with G places each.
+class Assignment(NamedTuple):
+  """Sample-to-prompt assignment: B samples, Q prompts with G group indices each.
 
-  Where rows are shared over devices the numbers are those of a device's own share, and so is who
-  may sit at whose places.
+  Where rows are sharded over devices the numbers count within a device's shard, and a sample can
+  only be assigned to a prompt of its shard.
   """
 
-  sample_QG: jax.Array  # i32: the sample at a place; B or more: none
-  place_B: jax.Array  # i32: the place of a sample, q * G + g; of one that does not count any
+  sample_QG: jax.Array  # i32: the sample at each group index of a prompt; B or more: none
+  flat_index_B: jax.Array  # i32: q * G + g of each sample; arbitrary for an inactive one
 
 
 def _scores(q_BTNH, k_BSKH):
@@ -74,7 +74,7 @@ def segment_attention(q_BTNH, k_BTKH, v_BTKH, segments_BT, *, causal):
   return o_BTNH.reshape(*o_BTNH.shape[:2], -1)
 
 
-def shared_attention(q_BTNH, shared, mask_QS, *own, seating=None):
+def shared_attention(q_BTNH, shared, mask_QS, *own, assignment=None):
   """Attention over the keys of a prompt, held once for all its samples, and each sample's own keys.
 
   Args:
@@ -83,24 +83,24 @@ def shared_attention(q_BTNH, shared, mask_QS, *own, seating=None):
     mask_QS: which prompt positions count.
     own: parts of what a sample has of its own, in order: keys [B, K, H, S'], values [B, K, S', H],
       and mask_BTS', which of these positions each query sees.
-    seating: whose samples they are; None: those of one prompt are neighbours (B = Q * G).
+    assignment: sample-to-prompt assignment; None: sample q * G + g belongs to prompt q.
 
   Returns:
     [B, T, N * H]; equal to `attention` over all parts laid end to end.
   """
   B, T, N, H = q_BTNH.shape
   Q, K, _, S = shared[0].shape
-  G = B // Q if seating is None else seating.sample_QG.shape[1]
+  G = B // Q if assignment is None else assignment.sample_QG.shape[1]
   M = T * (N // K)  # queries that a sample has of a kv head
 
   # One product serves all at a prompt's places: their queries stand beside one another.
   def together(x_BKMH):
-    x_PKMH = x_BKMH if seating is None else _seated(x_BKMH, seating.sample_QG.reshape(-1))
+    x_PKMH = x_BKMH if assignment is None else _gathered(x_BKMH, assignment.sample_QG.reshape(-1))
     return x_PKMH.reshape(Q, G, K, M, -1).swapaxes(1, 2).reshape(Q, K, G * M, -1)
 
   def apart(x):
     x_PKMH = x.reshape(Q, K, G, M, -1).swapaxes(1, 2).reshape(Q * G, K, M, -1)
-    return x_PKMH if seating is None else _seated(x_PKMH, seating.place_B)
+    return x_PKMH if assignment is None else _gathered(x_PKMH, assignment.flat_index_B)
 
   score = lambda q, k: (
     jnp.einsum("BKMH,BKHS->BKMS", q, k, preferred_element_type=jnp.float32) * H**-0.5
@@ -128,7 +128,7 @@ def shared_attention(q_BTNH, shared, mask_QS, *own, seating=None):
   return o_BKMH.reshape(B, K, T, -1, H).swapaxes(1, 2).reshape(B, T, -1)
 
 
-def _seated(x, row_P):
+def _gathered(x, row_P):
   """x[row_P], zeros where there is no such row; each device in its own share."""
   take = functools.partial(jnp.take, axis=0, mode="fill", fill_value=0)
   return sharding.shard_map_logical(take, (x, KEPT), (row_P, ("batch",)))
@@ -179,7 +179,7 @@ def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
   return o_BTNH.reshape(B, T, N * H)
 
 
-def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, seating):
+def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, assignment):
   """`shared_attention` of one new position, on a TPU by kernels that read each part once.
 
   Args:
@@ -190,13 +190,15 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at,
       several those of which no row needs any are not read: decoding is bound by what it reads.
     age_B: how many of an answer's positions count.
     chunk: of the chunk that is being made; at: the last that counts.
-    seating: whose samples they are; see `shared_attention`.
+    assignment: see `shared_attention`.
 
   Returns:
     [B, 1, N * H].
   """
   if sharding.platform() == "tpu":
-    return _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, seating)
+    return _decode_by_kernels(
+      q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, assignment
+    )
   prompts, answers, chunk = layers.of_layer((prompts, answers, chunk), layer)
   B, C = len(age_B), chunk[0].shape[-1]
   P = answers[0][0].shape[-1] if answers else 0
@@ -205,7 +207,9 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at,
 
   def over(count):
     own = [(*part, old_B1P(i)) for i, part in enumerate(answers[:count])]
-    return shared_attention(q_B1NH, prompts, mask_QS, *own, (*chunk, new_B1C), seating=seating)
+    return shared_attention(
+      q_B1NH, prompts, mask_QS, *own, (*chunk, new_B1C), assignment=assignment
+    )
 
   if len(answers) <= 1:
     return over(len(answers))
@@ -213,20 +217,22 @@ def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at,
   return jax.lax.switch(-(-age_B.max() // P), [functools.partial(over, n) for n in counts])
 
 
-def _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, seating):
+def _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, assignment):
   (answers,) = answers
   if layer is None:
     layer = 0
     prompts, answers, chunk = jax.tree.map(lambda x: x[None], (prompts, answers, chunk))
   kernel, kept = decode_attention_kernel.decode_attention, decode_attention_kernel.Kept
 
-  def own(q_BNH, i, now, prompts, length_Q, answers, age_B, chunk, *seated):
+  def own(q_BNH, i, now, prompts, length_Q, answers, age_B, chunk, *assigned):
     sample_B = jnp.arange(len(q_BNH), dtype=jnp.int32)
-    seated = seated or (sample_B.reshape(len(length_Q), -1), sample_B)
+    assigned = assigned or (sample_B.reshape(len(length_Q), -1), sample_B)
     held = kept(*prompts), length_Q, kept(*answers), age_B, kept(*chunk)
-    return kernel(q_BNH, i, *held, now, *seated)
+    return kernel(q_BNH, i, *held, now, *assigned)
 
-  seated = () if seating is None else zip(seating, (("batch", None), ("batch",)), strict=True)
+  assigned = (
+    () if assignment is None else zip(assignment, (("batch", None), ("batch",)), strict=True)
+  )
   o_BNH = sharding.shard_map_logical(
     own,
     (q_B1NH[:, 0], ("batch", "heads", None)),
@@ -237,7 +243,7 @@ def _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, a
     (answers, KEPT),
     (age_B, ("batch",)),
     (chunk, KEPT),
-    *seated,
+    *assigned,
   )
   return o_BNH.reshape(len(q_B1NH), 1, -1)
 

@@ -28,8 +28,8 @@ class Sample:
 
   tokens: np.ndarray  # i32[T], the stop token included where there is one
   logps: np.ndarray  # f32[T], of the model: before temperature, top-p, top-k and banned tokens
-  drawn: np.ndarray  # f32[T], of the distribution that was drawn from
-  watched: np.ndarray  # f32[T, W]: log-probabilities of the watched tokens at each step
+  sampling_logps: np.ndarray  # f32[T], of the distribution sampled from
+  label_logps: np.ndarray  # f32[T, W], of the model, of the label tokens at each step
   finish: str  # "stop", "length", or what `watch` said
 
 

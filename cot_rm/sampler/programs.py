@@ -39,7 +39,7 @@ class Slots(NamedTuple):
   left_B: np.ndarray  # i32: tokens that it may still have
   seed_B: np.ndarray  # u32: of the sample's prompt
   sample_B: np.ndarray  # i32: which sample of its prompt it is
-  place_B: np.ndarray | None  # i32: where it sits, see attention.Seating; None: see Seats
+  place_B: np.ndarray | None  # i32: where it sits, see attention.Assignment; None: see Seats
 
 
 class Seats(NamedTuple):
@@ -134,7 +134,7 @@ def _write(
   *lead, _, K, H, _ = keys.shape
   stop = np.array(stop_ids, np.int32)
   seated = seats.slot_RG is not None
-  seating = attention.Seating(seats.slot_RG, slots.place_B) if seated else None
+  assignment = attention.Assignment(seats.slot_RG, slots.place_B) if seated else None
   keys_B = jax.vmap(lambda seed, g: jax.random.fold_in(jax.random.key(seed), g))(
     slots.seed_B, slots.sample_B
   )
@@ -159,7 +159,7 @@ def _write(
       slots.age_B,
       chunk,
       t,
-      seating,
+      assignment,
     )
     new = pick(x_BD, jax.vmap(jax.random.fold_in)(keys_B, age_B), done_B)
     put = lambda room, new: jax.lax.dynamic_update_index_in_dim(room, new, t, axis=1)

@@ -89,11 +89,11 @@ def test_samples_may_sit_anywhere():
     normal(s.B, s.K, 5, s.H, seed=4),
     np.ones((s.B, s.T, 5), bool),
   )
-  place_B = np.array([8, 3, 6, 5])
+  flat_index_B = np.array([8, 3, 6, 5])
   sample_P = np.full(9, s.B)
-  sample_P[place_B] = np.arange(s.B)
-  seating = attention.Seating(sample_P.reshape(3, 3), place_B)
-  found = attention.shared_attention(q, shared, mask_QS, own, seating=seating)
+  sample_P[flat_index_B] = np.arange(s.B)
+  assignment = attention.Assignment(sample_P.reshape(3, 3), flat_index_B)
+  found = attention.shared_attention(q, shared, mask_QS, own, assignment=assignment)
   for b, prompt in enumerate([2, 1, 2, 1]):
     one = slice(b, b + 1)
     of = lambda x, prompt=prompt: x[prompt : prompt + 1]
@@ -117,9 +117,9 @@ def test_the_way_of_a_tpu_is_that_of_others_whether_or_not_it_is_said_who_sits_w
   prompts, answers, chunk = some(s.Q, s.S, 1), some(s.B, 5, 3), some(s.B, 3, 5)
   seen_QS, age_B = np.arange(s.S) < np.array([[6], [4]]), np.array([0, 5, 2, 1])
   shares = lambda count: np.arange(count) % (count // devices)
-  seating = attention.Seating(shares(s.B).reshape(s.Q, -1), shares(s.B)) if said else None
+  assignment = attention.Assignment(shares(s.B).reshape(s.Q, -1), shares(s.B)) if said else None
   given = jax.tree.map(
-    jnp.asarray, (q, None, prompts, seen_QS, [answers], age_B, chunk, 1, seating)
+    jnp.asarray, (q, None, prompts, seen_QS, [answers], age_B, chunk, 1, assignment)
   )
   mesh = sharding.make_mesh({"data": devices}, jax.devices()[:devices])
   with sharding.use(mesh, {"batch": "data"}):

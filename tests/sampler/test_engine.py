@@ -97,7 +97,7 @@ def test_what_was_drawn_from_is_the_model_as_temperature_and_top_k_change_it(par
     scaled = np.where(logps >= np.sort(logps)[-5], logps / 0.7, -np.inf)
     wanted = scaled - np.logaddexp.reduce(scaled)
     place = ALLOWED.index(one.tokens[at])
-    np.testing.assert_allclose(one.drawn[at], wanted[place], atol=5e-5)
+    np.testing.assert_allclose(one.sampling_logps[at], wanted[place], atol=5e-5)
     np.testing.assert_allclose(one.logps[at], logps[place], atol=2e-5)
 
 
@@ -131,14 +131,16 @@ def test_an_answer_ends_at_its_stop_token_or_at_the_limit(run):
   for one in group:
     assert (one.tokens[-1] == STOP[0]) == (one.finish == "stop")
     assert not (one.tokens[:-1] == STOP[0]).any()
-    assert len(one.logps) == len(one.watched) == len(one.tokens) <= 200
+    assert len(one.logps) == len(one.label_logps) == len(one.tokens) <= 200
 
 
 def test_watched_tokens_have_their_log_probability_at_every_step(parts, run):
   one = run(PROMPTS[:1], [0])[0][0]
   for w, token in enumerate((9, 10)):
     tokens = np.append(one.tokens[:3], token).astype(np.int32)
-    np.testing.assert_allclose(one.watched[3, w], forward(parts, PROMPTS[0], tokens)[-1], atol=2e-5)
+    np.testing.assert_allclose(
+      one.label_logps[3, w], forward(parts, PROMPTS[0], tokens)[-1], atol=2e-5
+    )
 
 
 def test_weights_are_an_argument(parts, run):

@@ -178,7 +178,7 @@ def test_log_probabilities_of_samples_are_torchs(name, judge, theirs):
     np.testing.assert_allclose(
       done.logps, full[np.arange(len(done.tokens)), done.tokens], rtol=0, atol=1e-4
     )
-    np.testing.assert_allclose(done.watched, full[:, list(judge.digits)], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(done.label_logps, full[:, list(judge.digits)], rtol=0, atol=1e-4)
   assert group[0].tokens.tolist() != group[1].tokens.tolist()
 
 

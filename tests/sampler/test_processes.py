@@ -65,7 +65,7 @@ def sample(one, params, which):
   how = sampling.Sampling(temperature=1.0, max_tokens=12)
   seeds = range(10 * which, 10 * which + len(PROMPTS[which]))
   groups = one(params, PROMPTS[which], seeds, n=3, sampling=how)
-  return [[(s.tokens, s.logps, s.watched, s.finish) for s in group] for group in groups]
+  return [[(s.tokens, s.logps, s.label_logps, s.finish) for s in group] for group in groups]
 
 
 def together(which):

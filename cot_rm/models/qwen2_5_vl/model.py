@@ -152,7 +152,9 @@ class Model(nnx.Module):
       x_BTD, kv = layers.scan(self.layers, x_BTD, body, prompt, remat=self.remat)
       return self.norm(x_BTD), kv
 
-  def decode(self, blocks, x_BD, position_B, prompts, mask_QS, answers, age_B, chunk, at, seating):
+  def decode(
+    self, blocks, x_BD, position_B, prompts, mask_QS, answers, age_B, chunk, at, assignment
+  ):
     """One token more of each of B samples of Q prompts.
 
     Keys and values are as attention.kept keeps them; see layers.each for how those of layers lie.
@@ -166,7 +168,7 @@ class Model(nnx.Module):
       answers: of what came before the chunk, a list of parts of one size; of row b the first
         age_B[b] positions count.
       chunk: of the chunk that is being made, in which this is token number `at`.
-      seating: attention.Seating, whose samples they are.
+      assignment: attention.Assignment of samples to prompts, or None.
 
     Returns:
       hidden states [B, D] and the chunk with the token in it.
@@ -178,7 +180,7 @@ class Model(nnx.Module):
         filled = attention.put_kept(room, at, attention.kept(*new), layer)
         prompt, answer = held
         parts = prompt, mask_QS, answer, age_B, filled
-        return attention.decode_attention(q_B1NH, layer, *parts, at, seating), filled
+        return attention.decode_attention(q_B1NH, layer, *parts, at, assignment), filled
 
       return block(x_B1D, rope, attend)
 

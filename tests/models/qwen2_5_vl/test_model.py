@@ -255,7 +255,7 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
   prompts_kv = [(prompt_kv[0][i], prompt_kv[1][i]) for i in range(pair.config.num_layers)]
   decode = jax.jit(lambda m, *args: m.decode(layers.unstacked(m.layers), *args))
   start_B = np.repeat([e.next_position for e in prompts], G)
-  seating = attention.Seating(np.arange(Q * G).reshape(Q, G), np.arange(Q * G))
+  assignment = attention.Assignment(np.arange(Q * G).reshape(Q, G), np.arange(Q * G))
   answers = [list(parts) for parts in zip(*(room(2 * C) for _ in range(2)), strict=True)]
   found_BTD = np.zeros((Q * G, T, pair.config.hidden_size), np.float32)
   age_B = ahead_B - C
@@ -274,7 +274,7 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
         np.maximum(age_B, 0),
         chunk,
         at,
-        seating,
+        assignment,
       )
       counts = (t_B >= 0) & (t_B < T)
       found_BTD[counts, t_B[counts]] = h_BD[counts]
