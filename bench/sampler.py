@@ -145,9 +145,9 @@ def loaded(folder, **how):
 
   how: arguments of Model.
   """
-  from cot_rm import main
+  from cot_rm import host
 
-  main.keep_memory()
+  host.keep_memory()
   from flax import nnx
 
   from cot_rm.checkpoints import huggingface

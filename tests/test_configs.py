@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from cot_rm import main, prompts, rewards, stages
+from cot_rm import prompts, rewards, stages, workdir
 from cot_rm.benchmarks import BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +85,7 @@ def sections(config, path=""):
 def as_stages(config):
   """The config with the sections of stages that run again ("again:sft") left to their stage."""
   out = config.copy_and_resolve_references()
-  stages_again = {f: s for f, s in main.entries(config.stages).items() if f not in load("base")}
+  stages_again = {f: s for f, s in workdir.entries(config.stages).items() if f not in load("base")}
   for folder in stages_again:
     if folder in out:
       del out[folder]
@@ -142,13 +142,13 @@ def test_a_config_loads_and_its_sections_fit(name, preset):
 
 @pytest.mark.parametrize("name, preset", PRESETS)
 def test_the_stages_of_a_config_are_known(name, preset):
-  assert set(main.entries(load(name, *preset).stages).values()) <= set(stages.STAGES)
+  assert set(workdir.entries(load(name, *preset).stages).values()) <= set(stages.STAGES)
 
 
 @pytest.mark.parametrize("name, preset", PRESETS)
 def test_a_judge_is_asked_where_no_scores_decide_consistency(name, preset):
   config = load(name, *preset)
-  for folder, stage in main.entries(config.stages).items():
+  for folder, stage in workdir.entries(config.stages).items():
     if stage == "rl" and rewards.asks(config[folder].rewards, prompts.get(config.grammar)):
       assert config[folder].judge.by in ("service", "policy"), folder
 
@@ -156,7 +156,7 @@ def test_a_judge_is_asked_where_no_scores_decide_consistency(name, preset):
 @pytest.mark.parametrize("name, preset", PRESETS)
 def test_the_longest_answer_of_rl_finds_a_bucket(name, preset):
   config = load(name, *preset)
-  for folder, stage in main.entries(config.stages).items():
+  for folder, stage in workdir.entries(config.stages).items():
     if stage == "rl":
       assert config[folder].sampling.max_tokens <= max(config.buckets.answers), folder
 

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import r1_reward, unified_reward
-from cot_rm import main
+from cot_rm import workdir
 
 NONE = object()
 BOTH = lambda value: (value, value)
@@ -140,7 +140,7 @@ def test_each_number_is_the_papers_or_the_released_scripts(config, table, preset
     found = found.to_dict() if isinstance(found, ConfigDict) else found
     close = pytest.approx(due) if isinstance(due, float) else due
     if due is NONE:
-      assert knob.split(".")[0] not in main.entries(config.stages), knob
+      assert knob.split(".")[0] not in workdir.entries(config.stages), knob
     elif found != close:
       wrong.append(f"config.{knob} is {found!r}, not {due!r}")
   assert not wrong, "\n".join(wrong)

@@ -11,8 +11,8 @@ LONGEST = 420  # lines of a file
 
 FLOORS = (  # bottom first: a unit imports only units on floors below it
   {"kernels"},
-  {"batch", "files", "media", "registry", "schema", "sharding"},
-  {"distributed", "models", "prompts", "metrics"},
+  {"batch", "files", "host", "media", "registry", "schema", "sharding"},
+  {"distributed", "metrics", "models", "prompts", "workdir"},
   {
     "data",
     "sampler",

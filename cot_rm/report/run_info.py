@@ -4,6 +4,7 @@ import json
 import shlex
 
 from cot_rm import metrics
+from cot_rm import workdir as run_folder  # `workdir` is an argument here
 
 
 def read(path):
@@ -13,13 +14,7 @@ def read(path):
 
 def plan(run):
   """{folder: stage} of a run's config; empty where there is no record of the run."""
-  if not run:
-    return {}
-  listed = run["config"]["stages"]
-  # One text with commas, as from a shell, does as well.
-  entries = ",".join([listed] if isinstance(listed, str) else listed).split(",")
-  parts = [entry.strip().partition(":") for entry in entries]
-  return {folder: stage or folder for folder, _, stage in parts}
+  return run_folder.entries(run["config"]["stages"]) if run else {}
 
 
 def order(workdir, names):

@@ -9,6 +9,8 @@ import functools
 import importlib
 import json
 import zlib
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 from absl import logging
@@ -22,6 +24,9 @@ from cot_rm.checkpoints import model_folder
 from cot_rm.data import datasets, packing
 from cot_rm.sampler import sampling
 from cot_rm.toy_world import language
+
+# What a stage returns; False: not done.
+Figures = Mapping[str, Any] | Literal[False] | None
 
 STAGES = {
   "world": "cot_rm.stages.world",

@@ -1,0 +1,73 @@
+"""Settings of a process before its first computation: log, memory, the other processes of a run."""
+
+import ctypes
+import importlib.util
+import logging
+import os
+import pathlib
+
+import jax
+
+TPU_CHIPS = ("/dev/accel0", "/dev/vfio/0")
+NVIDIA_CHIP = "/dev/nvidia0"
+
+
+def prepare() -> None:
+  """Keeps freed memory on a host without an accelerator, and joins the processes of the run."""
+  if not any(os.path.exists(path) for path in (*TPU_CHIPS, NVIDIA_CHIP)):
+    keep_memory()
+  connect()
+
+
+def connect() -> None:
+  """Joins the other processes of the run, where the environment names a coordinator.
+
+  On any cluster: COORDINATOR_ADDRESS, and NUM_PROCESSES and PROCESS_ID where jax cannot find them.
+  On a TPU host jax knows all three.
+  """
+  env = os.environ
+  number = lambda name: int(env[name]) if name in env else None
+  if "COORDINATOR_ADDRESS" in env:
+    jax.distributed.initialize(
+      env["COORDINATOR_ADDRESS"], number("NUM_PROCESSES"), number("PROCESS_ID")
+    )
+  elif _is_tpu_host():
+    jax.distributed.initialize()
+
+
+def _is_tpu_host():
+  if jax.config.jax_platforms and "tpu" not in jax.config.jax_platforms:
+    return False
+  chips = any(os.path.exists(path) for path in TPU_CHIPS)
+  return chips and importlib.util.find_spec("libtpu") is not None
+
+
+def keep_memory() -> bool:
+  """Makes glibc keep freed memory for the next step; False where the C library has no mallopt.
+
+  XLA's CPU programs allocate their buffers anew at each call, and by default glibc returns large
+  ones to the system, which then zeroes each page again: a third of a small model's step. Threads
+  must not share one arena either: Python's many small allocations in it slow down XLA's, and each
+  thread waits for the others. To be called before jax starts its threads.
+  """
+  if not hasattr(libc := ctypes.CDLL(None), "mallopt"):
+    return False
+  arena_max, mmap_max, top_pad, trim_threshold = -8, -4, -2, -1  # numbers of malloc.h
+  return all(
+    (
+      libc.mallopt(arena_max, os.cpu_count() + 1),
+      libc.mallopt(mmap_max, 0),
+      libc.mallopt(trim_threshold, -1),
+      # A heap of an arena is 64 MiB; with a padding of twice that, an empty heap is kept.
+      libc.mallopt(top_pad, 128 << 20),
+    )
+  )
+
+
+def worth_logging(entry: logging.LogRecord) -> bool:
+  """A filter for the log: all entries of this package, and only warnings of libraries.
+
+  Libraries log every file that they save.
+  """
+  ours = pathlib.PurePath(entry.pathname).is_relative_to(pathlib.PurePath(__file__).parent)
+  return ours or entry.levelno > logging.INFO

@@ -1,0 +1,242 @@
+"""A run's folder: the record of its config and command lines, and the folder of each stage.
+
+workdir/config.json   {"config": the resolved config, "runs": [command, time, commit, versions]}
+workdir/<folder>/     of each entry of config.stages
+"""
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+
+from cot_rm import files
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "numpy")
+
+# Knobs that may change in a begun workdir: they add stages, or say where compiled programs are.
+FREE = ("stages", "compile_cache", "control")
+FREE_OF_A_STAGE = ("budget", "endpoint", "unanswered")  # the service, and its budget, may change
+
+# Knobs that have another name today, so that an older workdir still opens; None: removed. A row of
+# a stage's section holds for all copies of that section.
+RENAMED_KNOBS: dict[str, str | None] = {}
+# Knobs that did not exist, with the value that a run then had.
+ADDED_KNOBS: dict[str, Any] = {}
+# Folders of stages, and sections of that name, that configs/ call otherwise today.
+RENAMED_FOLDERS: dict[str, str] = {}
+NAMES_FOLDERS = ("start", "data", "models", "minutes_of")  # knobs whose values name folders
+
+STAGE_SECTIONS = ("sft", "rl", "distill", "reject")  # the sections that configs/ copy
+
+Tree = dict[str, Any]  # a resolved config, or a section
+Path = tuple[str, ...]  # of a knob: ("rl", "optim", "lr")
+
+
+def default(config_file: str) -> str:
+  """The workdir of a config: configs/tiny.py:smoke -> runs/tiny-smoke, configs/rl.py -> runs/rl."""
+  path, _, argument = config_file.partition(":")
+  name = pathlib.PurePath(path).stem
+  return f"runs/{name}-{re.sub(r'[^A-Za-z0-9_.]+', '-', argument)}" if argument else f"runs/{name}"
+
+
+def entries(stages: str | Iterable[str]) -> dict[str, str]:
+  """{folder: stage} of config.stages, in order.
+
+  Args:
+    stages: entries "stage" or "folder:stage"; an entry may hold several with commas between.
+
+  Raises:
+    ValueError: two entries have the same folder.
+  """
+  plan = {}
+  for entry in ",".join([stages] if isinstance(stages, str) else stages).split(","):
+    folder, _, stage = entry.strip().partition(":")
+    if folder in plan:
+      raise ValueError(
+        f"config.stages: two stages would write into {folder!r}; "
+        f"give one a folder of its own, such as '{stage or folder}2:{stage or folder}'"
+      )
+    plan[folder] = stage or folder
+  return plan
+
+
+def record(workdir: epath.Path, config: Tree, command: Sequence[str]) -> None:
+  """Writes workdir/config.json: the resolved config, and one more entry of `runs`.
+
+  A workdir of an older version is brought up to date first: see `migrate` and `move_folders`.
+
+  Args:
+    workdir: the run's folder.
+    config: the resolved config, as JSON has it.
+    command: the command line.
+
+  Raises:
+    ValueError: a stage of this workdir has begun with another config; the message lists the knobs.
+  """
+  path, runs = workdir / "config.json", []
+  if path.exists():
+    old = json.loads(path.read_text())
+    runs = old["runs"]
+    renamed = renamed_folders(old["config"], config)
+    begun = any((workdir / name).exists() for name in entries(old["config"]["stages"]))
+    changes = difference(migrate(old["config"], renamed), config)
+    if begun and changes:
+      raise ValueError(
+        f"{workdir} was begun with another config:\n  "
+        + "\n  ".join(changes)
+        + "\nuse another --workdir, or remove this one"
+      )
+    move_folders(workdir, renamed)
+  runs.append(
+    {
+      "command": list(command),
+      "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+      "commit": commit(),
+      "python": sys.version.split()[0],
+      "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+      "devices": f"{jax.device_count()} {jax.devices()[0].device_kind}",
+      "processes": jax.process_count(),
+    }
+  )
+  files.write_atomic(path, json.dumps({"config": config, "runs": runs}, indent=2) + "\n")
+
+
+def difference(old: Tree, new: Tree) -> list[str]:
+  """The knobs in which two resolved configs differ: ["config.sft.optim.lr: 0.1 -> 0.2", ...].
+
+  Knobs that may change in a begun workdir (FREE, FREE_OF_A_STAGE) are left out.
+  """
+  absent = object()
+  before, after = dict(_leaves(old)), dict(_leaves(new))
+  show = lambda value: "absent" if value is absent else json.dumps(value)
+  out = []
+  for knob in sorted(before.keys() | after.keys()):
+    a, b = before.get(knob, absent), after.get(knob, absent)
+    free = knob[0] in FREE or set(knob[1:]) & set(FREE_OF_A_STAGE)
+    if a != b and not free:
+      out.append(f"config.{'.'.join(knob)}: {show(a)} -> {show(b)}")
+  return out
+
+
+def renamed_folders(old: Tree, new: Tree) -> dict[str, str]:
+  """The rows of RENAMED_FOLDERS that hold for a workdir of the config `old`, run again with `new`.
+
+  These are the rows whose older name only `old` has, and whose newer name only `new` has: a config
+  of a user's own keeps the names that it has.
+  """
+  before, after = _names(old), _names(new)
+  return {
+    was: now
+    for was, now in RENAMED_FOLDERS.items()
+    if was in before - after and now in after - before
+  }
+
+
+def migrate(old: Tree, folders: Mapping[str, str]) -> Tree:
+  """A resolved config of an older version, with the names that knobs and sections have today.
+
+  Args:
+    old: the resolved config; it is not changed.
+    folders: {older name: name} of folders and sections, see `renamed_folders`.
+  """
+  out: Tree = {}
+  for path, value in _leaves(old):
+    kind = _kind(old, path[0])
+    if (today := _renamed((kind, *path[1:]))) is None:
+      continue
+    if today[0] == kind:  # a copy of a stage's section keeps its own name
+      today = (folders.get(path[0], path[0]), *today[1:])
+    if path[-1] in NAMES_FOLDERS and isinstance(value, str):
+      value = ",".join(_in_renamed_folder(part, folders) for part in value.split(","))
+    _put(out, today, value)
+  for knob, value in ADDED_KNOBS.items():
+    kind, *inner = knob.split(".")
+    for section in [out[name] for name in out if _kind(out, name) == kind]:
+      if (parent := _get(section, inner[:-1])) is not None:
+        parent.setdefault(inner[-1], value)
+  return out
+
+
+def move_folders(workdir: epath.Path, folders: Mapping[str, str]) -> None:
+  """Gives the folders of stages, and eval's folders of their models, their names of today."""
+  for was, now in folders.items():
+    for old in (workdir / was, *workdir.glob(f"*/{was}")):
+      if old.exists() and not (new := old.parent / now).exists():
+        logging.info("%s is called %s today: moved", old, new)
+        old.rename(new)
+
+
+def commit() -> str | None:
+  """The git commit of this code, with "+" where files differ from it; None outside a clone."""
+  if not (ROOT / ".git").exists():
+    return None
+  git = lambda *words: subprocess.run(
+    ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False
+  )
+  head = git("rev-parse", "HEAD")
+  if head.returncode:  # no git, or no commit yet
+    return None
+  return head.stdout.strip() + ("+" if git("status", "--porcelain").stdout.strip() else "")
+
+
+def _leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+  """(path, value) of each knob; an empty section is a leaf."""
+  for name, value in tree.items():
+    if isinstance(value, dict) and value:
+      yield from _leaves(value, (*path, name))
+    else:
+      yield (*path, name), value
+
+
+def _names(config: Tree) -> set[str]:
+  """Names of the folders of stages, and of sections."""
+  return {*entries(config["stages"]), *(name for name in config if isinstance(config[name], dict))}
+
+
+def _kind(config: Tree, name: str) -> str:
+  """The section of which the section `name` is a copy: it has the same knobs; else `name`."""
+  if not isinstance(config[name], dict):
+    return name
+  for kind in STAGE_SECTIONS:
+    if isinstance(config.get(kind), dict) and config[kind].keys() == config[name].keys():
+      return kind
+  return name
+
+
+def _renamed(path: Path) -> Path | None:
+  """The path of a knob today, by the row of RENAMED_KNOBS with the longest matching path."""
+  for length in range(len(path), 0, -1):
+    row = ".".join(path[:length])
+    if row in RENAMED_KNOBS:
+      today = RENAMED_KNOBS[row]
+      return None if today is None else (*today.split("."), *path[length:])
+  return path
+
+
+def _in_renamed_folder(value: str, folders: Mapping[str, str]) -> str:
+  """A value such as "again" or "again/data" with the name that its folder has today."""
+  head, slash, rest = value.partition("/")
+  return folders.get(head, head) + slash + rest
+
+
+def _put(tree: Tree, path: Path, value: Any) -> None:
+  for name in path[:-1]:
+    tree = tree.setdefault(name, {})
+  tree[path[-1]] = value
+
+
+def _get(tree: Tree, path: Sequence[str]) -> Tree | None:
+  for name in path:
+    if not isinstance(tree := tree.get(name), dict):
+      return None
+  return tree

@@ -1,0 +1,153 @@
+"""A run's folder: what was run is recorded, and an older folder still opens."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from etils import epath
+
+from configs import tiny, tiny_grpo
+from cot_rm import workdir
+
+OLDER = Path(__file__).parent / "golden"  # config.json of runs of an older version
+
+
+def test_stages_may_come_as_one_text_with_commas():
+  assert workdir.entries(("sft,more:sft", "rl")) == {"sft": "sft", "more": "sft", "rl": "rl"}
+  assert workdir.entries("sft, rl") == {"sft": "sft", "rl": "rl"}
+
+
+@pytest.mark.parametrize(
+  "knob, free",
+  [
+    ("config.distill.budget.calls", True),
+    ("config.rl.judge.endpoint.base_url", True),
+    ("config.distill.unanswered", True),
+    ("config.distill.model", False),
+  ],
+)
+def test_what_a_service_may_cost_can_change_in_a_begun_workdir(knob, free):
+  old, new = {}, {}
+  for tree, value in ((old, 1), (new, 2)):
+    *path, last = knob.split(".")[1:]
+    for name in path:
+      tree = tree.setdefault(name, {})
+    tree[last] = value
+  assert workdir.difference(old, new) == ([] if free else [f"{knob}: 1 -> 2"])
+
+
+def test_the_commit_says_whether_files_differ_from_it(tmp_path, monkeypatch):
+  monkeypatch.setattr(workdir, "ROOT", tmp_path)
+  assert workdir.commit() is None
+  git = lambda *words: subprocess.run(
+    ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words],
+    check=True,
+    capture_output=True,
+  )
+  git("init")
+  assert workdir.commit() is None  # no commit yet
+  git("commit", "--allow-empty", "-m", "first")
+  clean = workdir.commit()
+  assert len(clean) == 40
+  (tmp_path / "new.txt").write_text("x")
+  assert workdir.commit() == clean + "+"
+
+
+@pytest.mark.parametrize(
+  "file, folder",
+  [
+    ("configs/tiny.py", "runs/tiny"),
+    ("/a/b/rl.py:smoke", "runs/rl-smoke"),
+    ("tiny.py:a/b,c", "runs/tiny-a-b-c"),
+  ],
+)
+def test_the_default_is_named_after_the_config(file, folder):
+  assert workdir.default(file) == folder
+
+
+def resolved(config):
+  return json.loads(config.to_json())
+
+
+def older(name):
+  return json.loads((OLDER / f"workdir_{name}.json").read_text())["config"]
+
+
+@pytest.mark.parametrize("name, config", [("tiny", tiny), ("tiny_grpo", tiny_grpo)])
+def test_a_workdir_of_an_older_version_has_the_same_config_under_the_names_of_today(name, config):
+  old, new = older(name), config.get_config("smoke")
+  new.seed = 3
+  new = resolved(new)
+  assert workdir.difference(workdir.migrate(old, workdir.renamed_folders(old, new)), new) == []
+
+
+def test_a_changed_knob_is_still_found_in_a_workdir_of_an_older_version():
+  old, new = older("tiny"), tiny.get_config("smoke")
+  new.seed = 3
+  new.rl.optim.lr, new.rl.group = 0.5, 4
+  new = resolved(new)
+  changes = workdir.difference(workdir.migrate(old, workdir.renamed_folders(old, new)), new)
+  assert changes == ["config.rl.group: 8 -> 4", "config.rl.optim.lr: 0.0002 -> 0.5"]
+
+
+@pytest.fixture
+def tables(monkeypatch):
+  """Small tables of renamed knobs and folders."""
+  knobs = {"rl.questions": "rl.prompts", "rl.optim.old": "rl.optim.new", "sampler.dead": None}
+  monkeypatch.setattr(workdir, "RENAMED_KNOBS", knobs)
+  monkeypatch.setattr(workdir, "ADDED_KNOBS", {"rl.optim.muon": 0.0})
+  monkeypatch.setattr(workdir, "RENAMED_FOLDERS", {"again": "rl2"})
+
+
+OLD = {
+  "stages": ["rl", "again:rl", "eval"],
+  "sampler": {"dead": 1, "chunk": 2},
+  "rl": {"questions": 3, "optim": {"old": 4}, "start": ""},
+  "again": {"questions": 5, "optim": {"old": 6}, "start": "rl"},
+  "eval": {"models": "rl,again,other/again", "data": "again/data"},
+}
+NEW = {
+  "stages": ["rl", "rl2:rl", "eval"],
+  "sampler": {"chunk": 2},
+  "rl": {"prompts": 3, "optim": {"new": 4, "muon": 0.0}, "start": ""},
+  "rl2": {"prompts": 5, "optim": {"new": 6, "muon": 0.0}, "start": "rl"},
+  "eval": {"models": "rl,rl2,other/again", "data": "rl2/data"},
+}
+
+
+def test_a_row_of_a_section_holds_for_its_copies_and_folders_are_renamed_in_values(tables):
+  folders = workdir.renamed_folders(OLD, NEW)
+  assert folders == {"again": "rl2"}
+  migrated = workdir.migrate(OLD, folders)
+  assert migrated | {"stages": NEW["stages"]} == NEW
+  assert OLD["rl"]["questions"] == 3
+
+
+def test_a_config_that_keeps_an_older_folder_name_keeps_it(tables):
+  own = NEW | {"stages": OLD["stages"], "again": NEW["rl2"]}
+  del own["rl2"]
+  assert workdir.renamed_folders(OLD, own) == {}
+
+
+def test_the_folders_of_an_older_version_are_found_again_under_their_names_of_today(
+  tmp_path, tables
+):
+  folder = epath.Path(tmp_path)
+  for made in ("rl/model", "again/model", "eval/again"):
+    (folder / made).mkdir(parents=True)
+  (folder / "config.json").write_text(json.dumps({"config": OLD, "runs": [{}]}))
+  workdir.record(folder, NEW, ["main"])
+  assert (folder / "rl2" / "model").exists() and (folder / "eval" / "rl2").exists()
+  assert not (folder / "again").exists() and not (folder / "eval" / "again").exists()
+  kept = json.loads((folder / "config.json").read_text())
+  assert kept["config"] == NEW and len(kept["runs"]) == 2
+
+
+def test_no_folder_is_moved_where_the_config_is_another(tmp_path, tables):
+  folder = epath.Path(tmp_path)
+  (folder / "again").mkdir()
+  (folder / "config.json").write_text(json.dumps({"config": OLD, "runs": []}))
+  with pytest.raises(ValueError, match="config.sampler.chunk: 2 -> 9"):
+    workdir.record(folder, NEW | {"sampler": {"chunk": 9}}, ["main"])
+  assert (folder / "again").exists()
