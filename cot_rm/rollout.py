@@ -1,176 +1,264 @@
-"""A rollout: groups of judgements of the same questions, and what each is worth.
+"""A rollout: groups of sampled judgements, their rewards, and the groups to train on.
 
-Q prompts, G samples of each, T tokens of an answer.
+Q prompts, G samples of each prompt, T tokens of an answer.
 """
 
 import concurrent.futures
 import dataclasses
-import functools
 import itertools
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
+from flax import nnx
 
 from cot_rm import distributed, prompts, rewards
+from cot_rm.batch import Encoded
 from cot_rm.data import packing, sample_records
+from cot_rm.judge import Judge, Judgement
+from cot_rm.reward_judge import Ask
+from cot_rm.sampler import sampling
+from cot_rm.schema import Example
 
-SILENT = ("keep", "drop", "resample")  # what becomes of groups whose rewards are equal
+# Zero-variance groups, whose rewards are all equal, are trained on, left out, or left out while
+# other prompts are sampled in their place (DAPO's dynamic sampling, arXiv:2503.14476).
+ZeroVariance = Literal["keep", "drop", "resample"]
+
+RESAMPLE_STRIDE = 1_000_003  # between the seeds of the sampling rounds of a rollout
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """How rollouts are sampled and scored."""
+
+  grammar: str  # of prompts.PROMPTS
+  group: int  # samples per prompt
+  sampling: sampling.Sampling
+  seed: int  # of the run; rollout i samples with seed + i
+  rewards: Mapping[str, float]  # weights, see rewards.score
+  zero_variance: ZeroVariance
+  train_prompts: int  # groups that are trained on, at most
+  max_resample_rounds: int  # rounds of sampling a rollout, at most; for zero_variance "resample"
+
+  def __post_init__(self) -> None:
+    if self.zero_variance not in get_args(ZeroVariance):
+      raise ValueError(
+        f"zero_variance is {self.zero_variance!r} (config.rl.silent); "
+        f"known: {', '.join(get_args(ZeroVariance))}"
+      )
+
+  @property
+  def rounds(self) -> int:
+    """Rounds of sampling a rollout, at most."""
+    return self.max_resample_rounds if self.zero_variance == "resample" else 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Rollout:
   """Judgements of Q prompts, G of each, with their rewards."""
 
-  judged: list  # of judge.Judgement
+  judged: Sequence[Judgement]
   rewards_QG: np.ndarray  # f32[Q, G]; NaN: could not be computed
-  parts: dict  # {reward: f32[Q, G]}
-  metrics: dict
+  parts: Mapping[str, np.ndarray]  # {reward: f32[Q, G]}
+  metrics: Mapping[str, float]
 
   @property
-  def lengths_QG(self):
+  def lengths_QG(self) -> np.ndarray:
     """i64[Q, G]: tokens of each answer."""
     return np.array([[len(c.tokens) for c in j.completions] for j in self.judged])
 
   @property
-  def spread_Q(self):
-    """f32[Q]: how far the rewards of a group lie apart; 0 where it agrees, or none is known."""
-    return spread(self.rewards_QG)
+  def spread_Q(self) -> np.ndarray:
+    """f32[Q]: greatest minus least known reward of a group; 0 for a zero-variance group."""
+    return reward_spread(self.rewards_QG)
 
-  def chosen(self, silent, most, *, least):
-    """i64: places of the groups that are trained on, `least` to `most` of them.
+  def train_groups(self, zero_variance: ZeroVariance, most: int, *, least: int) -> np.ndarray:
+    """i64: indices of the groups to train on, `least` to `most` of them.
 
     Args:
-      silent: of SILENT; but for "keep" groups that agree are left out, unless too few differ.
+      zero_variance: "keep" takes the first groups; else zero-variance groups are left out, unless
+        fewer than `least` others exist.
+      most, least: bounds of the number of groups.
     """
-    if silent not in SILENT:
-      raise ValueError(f"config.rl.silent is {silent!r}; known: {', '.join(SILENT)}")
     every = np.arange(len(self.judged))
-    if silent == "keep":
+    if zero_variance == "keep":
       return every[:most]
-    differ = self.spread_Q > 0
-    chosen = every[differ][:most]
-    return np.concatenate([chosen, every[~differ][: max(least - len(chosen), 0)]])
+    varied = self.spread_Q > 0
+    chosen = every[varied][:most]
+    return np.concatenate([chosen, every[~varied][: max(least - len(chosen), 0)]])
 
-  def records(self, *, groups=4, each=2, ends=4):
-    """What people read, with rewards: of the groups the first judgements, and "best" and "worst".
+  def records(self, *, groups: int = 4, each: int = 2, ends: int = 4) -> list[dict]:
+    """Sample records with rewards, for people to read.
 
-    These are what earned most, and least where that is less; one of a group at either end.
+    Args:
+      groups, each: of the first `groups` groups the first `each` judgements ("sample").
+      ends: judgements with the highest ("best") and the lowest rewards ("worst"), at most one of a
+        group at either end. With equal rewards there is no "worst".
     """
     known = [tuple(at) for at in np.argwhere(~np.isnan(self.rewards_QG)).tolist()]
     ranked = sorted(known, key=lambda at: -self.rewards_QG[at])
-    kinds = dict.fromkeys(_one_each(ranked)[:ends], "best")
+    kinds = dict.fromkeys(_first_of_each_group(ranked)[:ends], "best")
     less = [at for at in ranked[::-1] if self.rewards_QG[at] < self.rewards_QG[ranked[0]]]
-    for at in _one_each(less)[:ends]:
+    for at in _first_of_each_group(less)[:ends]:
       kinds[at] = "worst"
     for q, judged in enumerate(self.judged[:groups]):
       for g in range(min(each, len(judged.completions))):
         kinds.setdefault((q, g), "sample")
-    out = []
-    for (q, g), kind in kinds.items():
-      judged = self.judged[q]
-      worth = {"total": self.rewards_QG[q, g]}
-      worth |= {name: values[q, g] for name, values in self.parts.items()}
-      shown = {name: value for name, value in worth.items() if not np.isnan(value)}
-      one = sample_records.record(judged.example, judged.completions[g], judged.verdicts[g], shown)
-      out.append(one | {"kind": kind})
-    return out
+    return [self._record(q, g) | {"kind": kind} for (q, g), kind in kinds.items()]
+
+  def _record(self, q: int, g: int) -> dict:
+    judged = self.judged[q]
+    totals = {"total": self.rewards_QG} | dict(self.parts)
+    shown = {name: x_QG[q, g] for name, x_QG in totals.items() if not np.isnan(x_QG[q, g])}
+    return sample_records.record(judged.example, judged.completions[g], judged.verdicts[g], shown)
 
 
 class _Scores(NamedTuple):
-  """What rewards.score gives, and the seconds that it took."""
+  """The result of rewards.score, and the seconds that it took."""
 
   rewards_QG: np.ndarray
-  metrics: dict
-  parts: dict
+  metrics: dict[str, float]
+  parts: dict[str, np.ndarray]
   seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-  """Judgements of Q prompts, G of each, whose rewards may still be on their way."""
+  """Judgements of Q prompts, G of each, whose rewards may still be being computed."""
 
-  judged: list  # of judge.Judgement
-  metrics: dict  # of sampling
-  rounds: tuple  # of Futures of _Scores, a round of sampling each; the last one's are of all
+  judged: Sequence[Judgement]
+  metrics: dict[str, float]  # of sampling
+  rounds: tuple[concurrent.futures.Future, ...]  # _Scores after each round, of all its judgements
 
-  def scored(self):
-    """The Rollout, when its rewards are there. Raises what rewards.score raised."""
+  def scored(self) -> Rollout:
+    """Waits for the rewards. Raises what rewards.score raised."""
     rounds = [scores.result() for scores in self.rounds]
     rewards_QG, metrics, parts, _ = rounds[-1]
     metrics = metrics | self.metrics
-    metrics["rl/silent_groups"] = np.mean(spread(rewards_QG) == 0)
+    metrics["rl/silent_groups"] = np.mean(reward_spread(rewards_QG) == 0)
     metrics["time/rewards"] = sum(scores.seconds for scores in rounds)
     return Rollout(self.judged, rewards_QG, parts, metrics)
 
 
-def asked(example, encode, weights):
-  """[(Example, Encoded)] of a question: asked both ways where the reward "swap" has a weight."""
-  ways = (example, example.swapped()) if "swap" in weights else (example,)
-  return [(way, encode(way)) for way in ways]
+def encoded_prompts(
+  example: Example, encode: Callable[[Example], Encoded], both_orders: bool
+) -> list[tuple[Example, Encoded]]:
+  """[(example, its prompt)]: the example as given, and with both_orders its swap behind it."""
+  orders = (example, example.swapped()) if both_orders else (example,)
+  return [(order, encode(order)) for order in orders]
 
 
-def roll(data, policy, i, *, grammar, group, how, seed, weights, ask, wanted, rounds, later=None):
-  """Samples rollout number i; returns Sampled.
+def sample_rollout(
+  data: Iterator[list[list[tuple[Example, Encoded]]]],
+  policy: Judge,
+  i: int,
+  config: Config,
+  ask: Ask | None = None,
+  scorer: concurrent.futures.Executor | None = None,
+) -> Sampled:
+  """Samples rollout number i and begins to score it.
+
+  With zero_variance "resample" more prompts are sampled until train_prompts groups of each process
+  have rewards that vary, or max_resample_rounds is reached.
 
   Args:
-    data: an iterator of lists of what `asked` returns.
-    policy: a Judge.
-    grammar: its name.
-    group: samples of each prompt.
-    how: sampling.Sampling.
-    seed: of the run.
-    weights, ask: see rewards.score.
-    wanted, rounds: until so many groups differ in their rewards, but at most so many times, more
-      questions are sampled (DAPO's dynamic sampling, arXiv:2503.14476).
-    later: an Executor that computes the rewards after the last round, on which no sampling hangs,
-      while the caller goes on; None: they are there on return.
+    data: lists of what `encoded_prompts` returns.
+    policy: the judge that is trained.
+    i: number of the rollout, from 0.
+    config: how to sample and score.
+    ask: the judge model of rewards.score, or None.
+    scorer: computes the rewards after the last round while the caller goes on; None: they are
+      computed before this returns.
   """
-  judged, scores, sampled = [], [], 0.0
-  policy.report()  # what others sampled is not this rollout's
-  for again in range(rounds):
+  judged, scores, seconds = [], [], 0.0
+  policy.report()  # discards the figures of other callers
+  for number in range(config.rounds):
     examples, encoded = zip(*itertools.chain.from_iterable(next(data)), strict=True)
     start = time.monotonic()
     judged += policy.judge(
       examples,
-      grammar=grammar,
-      n=group,
-      how=how,
-      seed=seed + i + 1_000_003 * again,
+      grammar=config.grammar,
+      n=config.group,
+      how=config.sampling,
+      seed=config.seed + i + RESAMPLE_STRIDE * number,
       encoded=encoded,
     )
-    sampled += time.monotonic() - start
-    last = again + 1 == rounds
-    score = functools.partial(_score, [*judged], prompts.get(grammar), weights, ask)
-    scores.append(later.submit(score) if last and later else _done(score()))
-    # Sampling is everyone's together: all go on while one process wants more.
-    if last or _enough(scores[-1].result().rewards_QG, wanted):
+    seconds += time.monotonic() - start
+    last = number + 1 == config.rounds
+    if last and scorer:
+      scores.append(scorer.submit(_score, [*judged], config, ask))
+    else:
+      scores.append(_done(_score([*judged], config, ask)))
+    # All processes sample together: all go on while one of them needs more groups.
+    if last or _enough(scores[-1].result().rewards_QG, config.train_prompts):
       break
-  metrics = policy.report() | _figures(judged, sampled) | {"rl/rounds": len(scores)}
+  metrics = policy.report() | _sampling_metrics(judged, seconds) | {"rl/rounds": len(scores)}
   return Sampled(judged, metrics, tuple(scores))
 
 
-def _score(judged, grammar, weights, ask):
+class Rollouts:
+  """Rollouts of a policy in order; the next one may be sampled in a thread while the caller trains.
+
+  The engine serves one caller at a time: while a rollout that was started has not been taken, call
+  `wait` before anything else samples with the same engine. Use it in `with`.
+  """
+
+  def __init__(self, sample: Callable[[int, nnx.State], Sampled]) -> None:
+    """sample: `(number of the rollout, parameters) -> Sampled`."""
+    self._sample = sample
+    self._pool = concurrent.futures.ThreadPoolExecutor(1)
+    self._pending: concurrent.futures.Future | None = None
+
+  def start(self, i: int, params: nnx.State) -> None:
+    """Begins to sample rollout i; `params` must stay alive until it is taken."""
+    self._pending = self._pool.submit(self._sample, i, params)
+
+  def take(self, i: int, params: nnx.State) -> Sampled:
+    """The rollout that was started; without one, rollout i with `params`, sampled now."""
+    if self._pending is None:
+      return self._sample(i, params)
+    pending, self._pending = self._pending, None
+    return pending.result()
+
+  def wait(self) -> None:
+    """Waits until no rollout is being sampled. Raises what sampling raised."""
+    if self._pending is not None:
+      self._pending.result()
+
+  def __enter__(self) -> "Rollouts":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._pool.shutdown(wait=True)
+
+
+def _score(judged: list[Judgement], config: Config, ask: Ask | None) -> _Scores:
   began = time.monotonic()
   found = rewards.score(
-    [j.completions for j in judged], [j.example for j in judged], grammar, weights, ask
+    [j.completions for j in judged],
+    [j.example for j in judged],
+    prompts.get(config.grammar),
+    config.rewards,
+    ask,
   )
   return _Scores(*found, time.monotonic() - began)
 
 
-def _done(value):
+def _done(scores: _Scores) -> concurrent.futures.Future:
   """A Future that has its result."""
   future = concurrent.futures.Future()
-  future.set_result(value)
+  future.set_result(scores)
   return future
 
 
-def _enough(rewards_QG, wanted):
-  return distributed.all_gather_host([(spread(rewards_QG) > 0).sum()]).min() >= wanted
+def _enough(rewards_QG: np.ndarray, groups: int) -> bool:
+  """Whether every process has `groups` groups whose rewards vary."""
+  return distributed.all_gather_host([(reward_spread(rewards_QG) > 0).sum()]).min() >= groups
 
 
-def _figures(judged, seconds):
-  """Of judgements that took so many seconds to sample."""
+def _sampling_metrics(judged: list[Judgement], seconds: float) -> dict[str, float]:
+  """Metrics of judgements that were sampled in `seconds`."""
   completions = [c for j in judged for c in j.completions]
   answers = [v.answer for j in judged for v in j.verdicts if v.answer is not None]
   lengths = [len(c.tokens) for c in completions]
@@ -184,24 +272,27 @@ def _figures(judged, seconds):
   }
 
 
-def spread(rewards_QG):
-  """See Rollout.spread_Q."""
+def reward_spread(rewards_QG: np.ndarray) -> np.ndarray:
+  """f32[Q]: see Rollout.spread_Q; 0 where no reward of the group is known."""
   known_QG = ~np.isnan(rewards_QG)
   most_Q = np.where(known_QG, rewards_QG, -np.inf).max(1)
   least_Q = np.where(known_QG, rewards_QG, np.inf).min(1)
   return np.where(known_QG.any(1), most_Q - least_Q, 0.0)
 
 
-def _one_each(places):
-  """The first place of each group."""
-  out = {}
-  for q, g in places:
-    out.setdefault(q, (q, g))
-  return [*out.values()]
+def _first_of_each_group(indices: list[tuple[int, int]]) -> list[tuple[int, int]]:
+  """The first (q, g) of each q."""
+  first = {}
+  for q, g in indices:
+    first.setdefault(q, (q, g))
+  return [*first.values()]
 
 
-def items(judgement, advantages=None):
-  """A group's samples as packing.Items; advantages: f32[G], or f32[G, T] of each token."""
+def items(judgement: Judgement, advantages: np.ndarray | None = None) -> list[packing.Item]:
+  """The samples of a group as packing.Items.
+
+  advantages: f32[G], or f32[G, T] of each token; None: all are 0.
+  """
   out = []
   for g, completion in enumerate(judgement.completions):
     advantage = 0.0 if advantages is None else advantages[g]

@@ -1,6 +1,7 @@
 """Rollouts: which groups are trained on, sampling anew, both orders for the swap reward."""
 
 import concurrent.futures
+import dataclasses
 import types
 
 import numpy as np
@@ -26,7 +27,7 @@ def test_a_group_agrees_where_all_known_rewards_are_equal():
 
 
 @pytest.mark.parametrize(
-  "silent, most, least, places",
+  "zero_variance, most, least, groups",
   [
     ("keep", 3, 1, [0, 1, 2]),
     ("drop", 3, 1, [1, 4, 5]),
@@ -35,13 +36,13 @@ def test_a_group_agrees_where_all_known_rewards_are_equal():
     ("drop", 5, 4, [1, 4, 5, 0]),  # an update each, though the last teach nothing
   ],
 )
-def test_groups_that_agree_are_left_out_unless_they_are_kept(silent, most, least, places):
-  assert ROLLED.chosen(silent, most, least=least).tolist() == places
+def test_zero_variance_groups_are_left_out_unless_they_are_kept(zero_variance, most, least, groups):
+  assert ROLLED.train_groups(zero_variance, most, least=least).tolist() == groups
 
 
-def test_an_unknown_word_for_silent_groups_is_an_error():
-  with pytest.raises(ValueError, match="config.rl.silent is 'lose'; known: keep, drop, resample"):
-    ROLLED.chosen("lose", 2, least=1)
+def test_an_unknown_word_for_zero_variance_groups_is_an_error():
+  with pytest.raises(ValueError, match="zero_variance is 'lose'.* known: keep, drop, resample"):
+    dataclasses.replace(CONFIG, zero_variance="lose")
 
 
 class Policy:
@@ -69,25 +70,28 @@ class Policy:
     )
 
 
-def ask(data, policy, i=0, **changed):
+CONFIG = rollout.Config(
+  grammar="r1_reward",
+  group=2,
+  sampling=sampling.Sampling(),
+  seed=5,
+  rewards={"accuracy": 1.0},
+  zero_variance="resample",
+  train_prompts=1,
+  max_resample_rounds=1,
+)
+
+
+def scored(data, policy, i=0, **changed):
   return sample(data, policy, i, **changed).scored()
 
 
-def sample(data, policy, i=0, **changed):
-  knobs = dict(
-    grammar="r1_reward",
-    group=2,
-    how=sampling.Sampling(),
-    seed=5,
-    weights={"accuracy": 1.0},
-    ask=None,
-    wanted=1,
-    rounds=1,
-  )
-  knobs |= changed
+def sample(data, policy, i=0, scorer=None, **changed):
+  config = dataclasses.replace(CONFIG, **changed)
   encode = lambda example: f"prompt {example.id}"
-  asked = ([rollout.asked(e, encode, knobs["weights"]) for e in some] for some in data)
-  return rollout.roll(asked, policy, i, **knobs)
+  both = "swap" in config.rewards
+  encoded = ([rollout.encoded_prompts(e, encode, both) for e in examples] for examples in data)
+  return rollout.sample_rollout(encoded, policy, i, config, None, scorer)
 
 
 def example(name):
@@ -95,7 +99,7 @@ def example(name):
 
 
 def test_rewards_and_figures_of_a_rollout():
-  found = ask([[example("12"), example("11")]], Policy())
+  found = scored([[example("12"), example("11")]], Policy())
   np.testing.assert_array_equal(found.rewards_QG, [[1, 0], [1, 1]])
   np.testing.assert_array_equal(found.lengths_QG, [[3, 3], [3, 3]])
   assert found.metrics["rl/silent_groups"] == 0.5 and found.metrics["rl/first_slot"] == 0.75
@@ -104,14 +108,14 @@ def test_rewards_and_figures_of_a_rollout():
 
 def test_it_samples_anew_until_enough_groups_differ_and_by_another_seed():
   data, policy = [[example("11")], [example("22")], [example("12")], [example("21")]], Policy()
-  found = ask(data, policy, i=7, rounds=4)
+  found = scored(data, policy, i=7, max_resample_rounds=4)
   assert len(found.judged) == 3 and found.metrics["rl/rounds"] == 3
   assert policy.seeds[0] == 12 and len(set(policy.seeds)) == 3
-  assert found.chosen("resample", 1, least=1).tolist() == [2]
+  assert found.train_groups("resample", 1, least=1).tolist() == [2]
 
 
-def test_it_gives_up_after_so_many_rounds():
-  found = ask([[example("11")]] * 9, Policy(), rounds=3)
+def test_it_gives_up_after_max_resample_rounds():
+  found = scored([[example("11")]] * 9, Policy(), max_resample_rounds=3)
   assert len(found.judged) == 3 and found.metrics["rl/silent_groups"] == 1
 
 
@@ -121,40 +125,60 @@ class Later:
   def __init__(self):
     self.due = []
 
-  def submit(self, work):
+  def submit(self, work, *args):
     future = concurrent.futures.Future()
-    self.due.append(lambda: future.set_result(work()))
+    self.due.append(lambda: future.set_result(work(*args)))
     return future
 
 
 def test_rewards_may_come_later_than_what_is_sampled():
   later = Later()
-  found = sample([[example("12")]], Policy(), later=later)
+  found = sample([[example("12")]], Policy(), scorer=later)
   assert len(found.judged) == 1 and not found.rounds[-1].done()
   later.due.pop()()
   np.testing.assert_array_equal(found.scored().rewards_QG, [[1, 0]])
 
 
-def test_rewards_on_which_another_round_hangs_are_waited_for_and_the_last_ones_are_not():
+def test_rewards_that_decide_about_another_round_are_waited_for_and_the_last_ones_are_not():
   later, policy = Later(), Policy()
-  found = sample([[example("11")], [example("12")], [example("21")]], policy, rounds=3, later=later)
+  found = sample(
+    [[example("11")], [example("12")], [example("21")]], policy, max_resample_rounds=3, scorer=later
+  )
   assert len(policy.seeds) == 2 and not later.due  # the second round has enough
   assert found.scored().metrics["rl/rounds"] == 2
-  found = sample([[example("11")], [example("22")]], Policy(), rounds=2, later=later)
+  found = sample([[example("11")], [example("22")]], Policy(), max_resample_rounds=2, scorer=later)
   assert [scores.done() for scores in found.rounds] == [True, False]
   later.due.pop()()
   np.testing.assert_array_equal(found.scored().rewards_QG, [[1, 1], [0, 0]])
 
 
+def test_rollouts_are_sampled_when_asked_for_or_one_ahead():
+  with rollout.Rollouts(lambda i, params: (i, params)) as rollouts:
+    assert rollouts.take(0, "a") == (0, "a")
+    rollouts.start(1, "a")
+    rollouts.wait()
+    assert rollouts.take(1, "b") == (1, "a") and rollouts.take(2, "c") == (2, "c")
+
+
+def test_waiting_for_a_rollout_raises_what_sampling_raised():
+  def sample(i, params):
+    raise RuntimeError("no memory")
+
+  with rollout.Rollouts(sample) as rollouts:
+    rollouts.start(0, None)
+    with pytest.raises(RuntimeError, match="no memory"):
+      rollouts.wait()
+
+
 def test_the_swap_reward_asks_each_question_both_ways():
-  found = ask([[example("11"), example("12")]], Policy(), weights={"swap": 1.0})
+  found = scored([[example("11"), example("12")]], Policy(), rewards={"swap": 1.0})
   assert [j.example.extra.get("swapped", False) for j in found.judged] == [False, True] * 2
   # Who says 1 in both orders contradicts itself; who says 1 and 2 in each is half consistent.
   np.testing.assert_array_equal(found.rewards_QG, [[0, 0], [0, 0], [0.5, 0.5], [0.5, 0.5]])
 
 
 def test_people_read_what_earned_most_and_least_and_the_first():
-  found = ask([[example("12"), example("11"), example("22")]], Policy())
+  found = scored([[example("12"), example("11"), example("22")]], Policy())
   read = lambda **how: [(r["id"], r["kind"], r["rewards"]["total"]) for r in found.records(**how)]
   # Of a group one judgement at either end: others would say the same again.
   assert read(groups=1, ends=2) == [

@@ -26,7 +26,8 @@ FLOORS = (  # bottom first: a unit imports only units on floors below it
     "chat",
     "report",
   },
-  {"judge", "rollout", "train"},
+  {"judge", "reward_judge", "train", "vision_check"},
+  {"rollout"},
   {"stages"},
   {"main"},
 )

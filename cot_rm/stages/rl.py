@@ -1,15 +1,14 @@
-"""Reinforcement learning: sample a group of judgements per question, score them, step."""
+"""Reinforcement learning: sample a group of judgements per prompt, score them, train on them."""
 
 import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import time
+import types
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
@@ -17,14 +16,18 @@ from cot_rm import (
   chat,
   distributed,
   files,
+  judge,
   metrics,
   optim,
   prompts,
+  registry,
+  reward_judge,
   rewards,
   rollout,
   sharding,
   stages,
   train,
+  vision_check,
 )
 from cot_rm.algorithms import (
   ALGORITHMS,
@@ -40,178 +43,89 @@ from cot_rm.sampler import sampling
 
 
 def run(config, workdir, name):
-  """GRPO, StableReinforce and their kin on pairs with a gold answer and no reasoning."""
-  folder, knobs = workdir / name, config[name]
-  if not knobs.judge.by and rewards.asks(knobs.rewards, prompts.get(config.grammar)):
-    raise ValueError(
-      f"config.{name}.rewards weighs whether a verdict follows from its reasoning; grammar "
-      f"{config.grammar!r} has no scores that would decide it, and config.{name}.judge.by asks "
-      f"nobody: 'service' asks the model of config.{name}.judge, 'policy' the policy itself"
-    )
-  at_once = min(knobs.rows or knobs.questions, knobs.questions)
-  policy = stages.load(config, workdir, knobs.start, rows=at_once, max_pixels=knobs.max_pixels)
-  mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
-  check = stages.check(config, workdir)
-  algorithm = ALGORITHMS[knobs.algorithm]
-  settings = algorithm.Config(**knobs.settings[knobs.algorithm])
-  correct = importance_correction.Config(**knobs.correction)
+  """Trains a policy on pairs with a gold answer and no reasoning, by one of ALGORITHMS.
 
-  # A rollout of train_questions groups makes updates * epochs steps of the optimizer.
-  per_rollout = knobs.updates * knobs.epochs
-  rows, rest = divmod(knobs.train_questions, knobs.updates)
-  if rest:
-    raise ValueError(
-      f"config.{name}.train_questions is {knobs.train_questions}, which {knobs.updates} updates "
-      f"cannot share equally"
-    )
-  sizes = _sizes(rows, sharding.num_batch_shards(mesh, rules) * knobs.accumulate)
-  tx, rate = optim.make(steps=knobs.steps * per_rollout, **knobs.optim)
-  # A step gives up the arrays it is given: the frozen reference keeps its own.
-  reference = _copy(policy.params) if settings.kl else None
-  state, shardings = train.init_state(policy.params, tx, mesh, rules)
-  step = train.make_step(
-    policy.graphdef,
-    functools.partial(algorithm.loss, settings=settings),
-    tx,
-    shardings,
-    weigh=functools.partial(
-      aggregation.weights, how=settings.aggregate, length=settings.max_tokens
-    ),
-    accumulate=knobs.accumulate,
+  After a checkpoint sampling begins anew, so that a resumed run ends bit for bit like an
+  uninterrupted one. A loss that is not finite raises, or ends the stage with the model that it has.
+  """
+  folder, knobs = workdir / name, config[name]
+  _check_knobs(config, name)
+  policy = stages.load(
+    config,
+    workdir,
+    knobs.start,
+    rows=min(knobs.rows or knobs.questions, knobs.questions),
+    max_pixels=knobs.max_pixels,
   )
-  logps = train.make_logps(policy.graphdef, accumulate=knobs.accumulate)
-  data = _questions(config, workdir, knobs, policy)
+  validate, data = stages.check(config, workdir), _prompts(config, workdir, knobs, policy)
+  learner, state = _init_learner(knobs, policy)
 
   checkpoints = model_folder.Checkpoints(folder / "checkpoints", keep=1)
-  seconds, fell = 0.0, False
+  first, seconds, fell = 0, 0.0, False
   if restored := checkpoints.restore_latest(state):
-    at, state, extra = restored
+    first, state, extra = restored
     data.set_state(extra["data"])
     seconds, fell = extra["seconds"], extra["fell"]
-    logging.info("%s: goes on from rollout %d", name, at)
-  first = int(state.step) // per_rollout
+    logging.info("%s: continues from rollout %d", name, first)
 
+  done = first
   with contextlib.ExitStack() as stack:
-    ask = _ask(stack, knobs.judge, folder, policy, f"config.{name}.judge")
-    # Rewards are computed beside sampling and training, where they need no device for it.
-    scorer = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
-    pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
-    # Leaving, in whatever way, waits for the checkpoint that is being written.
-    stack.enter_context(checkpoints)
+    sample = _make_sample(stack, config, workdir, name, policy, data)
+    rollouts = stack.enter_context(rollout.Rollouts(sample))
+    stack.enter_context(checkpoints)  # leaving waits for the checkpoint that is being written
     writer = stack.enter_context(metrics.Writer(folder))
     bar = stack.enter_context(metrics.bar(name, total=knobs.steps, done=first))
-    roll = functools.partial(
-      rollout.roll,
-      data,
-      grammar=config.grammar,
-      group=knobs.group,
-      how=sampling.Sampling(**knobs.sampling),
-      seed=config.seed,
-      weights=knobs.rewards.to_dict(),
-      ask=ask,
-      wanted=knobs.train_questions,
-      rounds=knobs.rounds if knobs.silent == "resample" else 1,
-      later=None if knobs.judge.by == "policy" else scorer,
-    )
-    coming = None
-    for i in range(first, first if fell else knobs.steps):
-      began = time.monotonic()
-      last = i + 1 == knobs.steps
-      saves = last or (i + 1) % knobs.save_every == 0
-      # 1. Judgements by the policy as it is now, or as it was before the step that is just done.
-      sampled = coming.result() if coming else roll(policy.using(state.params), i)
-      # What is saved must not depend on what comes: behind a checkpoint sampling starts afresh.
-      coming = None
+    while done < knobs.steps and not fell:
+      began, i, done = time.monotonic(), done, done + 1
+      last = done == knobs.steps
+      saves = last or done % knobs.save_every == 0
+      # 1. Sample with the weights of now, or with those from before the last update.
+      sampled = rollouts.take(i, state.params)
       if knobs.ahead and not saves:
-        coming = pool.submit(roll, policy.using(_copy(state.params)), i + 1)
+        rollouts.start(done, _copy(state.params))
       waited = time.monotonic() - began
 
-      # 2. How much better each did than its group, or than the whole rollout.
-      put = lambda batch: distributed.shard_batch(batch, mesh, rules)
-      pack = functools.partial(packing.groups, buckets=buckets)
-      kl_QGT, apart = None, {}
-      if settings.kl and algorithm.KL_IN == "reward":  # while a service may still be judging
-        batch = pack([rollout.items(j) for j in sampled.judged], rows=len(sampled.judged))
-        with sharding.use(mesh, rules):
-          ref_logps = distributed.to_local(logps(reference, put(batch)))
-        apart = policy_gradient.kl(batch.old_logps, ref_logps, batch.mask)
-        kl_QGT = (batch.old_logps - ref_logps).reshape(len(sampled.judged), knobs.group, -1)
+      # 2. Score, and compute advantages. The reference reads while a service may still be judging.
+      kl_QGT, kl_metrics = _reference_kl(learner, sampled)
       waiting = time.monotonic()
-      rolled = sampled.scored()
-      out, waited = rolled.metrics | apart, waited + time.monotonic() - waiting
-      everyones = [rolled.rewards_QG, rolled.lengths_QG]
-      everyones = [*map(distributed.all_gather_host, everyones), settings]
-      if kl_QGT is not None:
-        everyones.append(distributed.all_gather_host(kl_QGT))
-      advantages = distributed.own_rows(algorithm.advantages(*everyones))
-      out |= advantage_estimators.effective(advantages)
-      if "accuracy" in rolled.parts:
-        out |= advantage_estimators.filtered(
-          advantages, rolled.lengths_QG, rolled.parts["accuracy"]
-        )
+      scored = sampled.scored()
+      waited += time.monotonic() - waiting
+      advantages, found = _advantages(learner, scored, kl_QGT)
+      out = {**scored.metrics, **kl_metrics, **found}
 
-      # 3. The groups that are trained on, in `updates` batches.
-      chosen = rolled.chosen(knobs.silent, knobs.train_questions, least=knobs.updates)
-      out["rl/used_groups"] = (rolled.spread_Q[chosen] > 0).sum()
-      batches = []
-      for some in np.array_split(chosen, knobs.updates):
-        most = distributed.all_gather_host([len(some)]).max()
-        packed = pack(
-          [rollout.items(rolled.judged[q], advantages[q]) for q in some],
-          rows=next(size for size in sizes if size >= most),
-        )
-        batch = put(packed)
-        with sharding.use(mesh, rules):
-          if settings.kl and algorithm.KL_IN == "loss":
-            batch = dataclasses.replace(batch, ref_logps=logps(reference, batch))
-          if correct.on:
-            old = logps(state.params, batch)
-            batch = dataclasses.replace(batch, sampler_logps=batch.old_logps, old_logps=old)
-            factors_BT, found = importance_correction.factors(batch, correct)
-            batch = dataclasses.replace(batch, advantages=batch.advantages * factors_BT)
-            out |= found
-        batches.append(batch)
-      if i == first or (i + 1) % knobs.look_every == 0:
-        with sharding.use(mesh, rules):
-          out["vision/logp_shift"] = _looks(logps, state.params, batches[0], name)
+      # 3. Minibatches of the groups that are trained on.
+      batches, found = _batches(learner, state.params, scored, advantages)
+      out |= found
+      if i == first or done % knobs.look_every == 0:
+        with learner.scope():
+          out["vision/logp_shift"] = vision_check.logp_shift(
+            learner.logps, state.params, batches[0]
+          )
 
-      # 4. The updates. The pictures go through the training forward too.
-      updating, trained = time.monotonic(), []
-      for batch in batches * knobs.epochs:
-        lr = float(rate(int(state.step)))
-        with sharding.use(mesh, rules):
-          state, found = step(state, batch, lr)
-        if knobs.unsound == "raise":
-          train.check(found, i)
-        trained.append({key: float(value) for key, value in found.items()})
-      fell = not all(
-        np.isfinite([found["train/loss"], found["train/grad_norm"]]).all() for found in trained
-      )
-      if fell:
-        logging.error("%s: the loss is not finite: the stage ends at rollout %d", name, i + 1)
-        last = saves = True
+      # 4. Updates: `epochs` passes over the minibatches.
+      updating = time.monotonic()
+      state, found, fell = _updates(learner, state, batches, i)
       now = time.monotonic()
       seconds += now - began
+      times = {"wait": waited, "update": now - updating, "step": now - began}
+      out |= found | {f"time/{key}": value for key, value in times.items()}
 
-      out |= _over_updates(trained) | {
-        "train/lr": lr,
-        "time/wait": waited,
-        "time/update": now - updating,
-        "time/step": now - began,
-      }
-      writer.write(i + 1, out)
+      # 5. Log, validate, save.
+      writer.write(done, out)
       bar.advance(reward=out["reward/total"], accuracy=out.get("reward/accuracy"))
-      if last or (i + 1) % knobs.samples_every == 0:
-        writer.write_samples(i + 1, rolled.records())
-      if last or (i + 1) % knobs.eval_every == 0:
-        found = check(policy.using(state.params))
-        writer.write(i + 1, pairs.flat("check", found))
-        logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
+      if fell:
+        logging.error("%s: the loss is not finite: the stage ends at rollout %d", name, done)
+        last = saves = True
+      if last or done % knobs.samples_every == 0:
+        writer.write_samples(done, scored.records())
+      if last or done % knobs.eval_every == 0:
+        rollouts.wait()  # the engine serves one caller at a time
+        figures = validate(policy.using(state.params))
+        writer.write(done, pairs.flat("check", figures))
+        logging.info("%s step %d: %s", name, done, pairs.line(figures))
       if saves:
         extra = {"data": data.get_state(), "seconds": seconds, "fell": fell}
-        checkpoints.save(i + 1, state, extra)
-      if fell:
-        break
+        checkpoints.save(done, state, extra)
 
   model_folder.save_model(
     folder / "model",
@@ -221,84 +135,159 @@ def run(config, workdir, name):
     processor_files=policy.opened.folder,
   )
   if jax.process_index() == 0:
-    told = json.dumps({"steps": int(state.step) // per_rollout, "seconds": seconds})
-    files.write_atomic(folder / "training.json", told)
+    files.write_atomic(folder / "training.json", json.dumps({"steps": done, "seconds": seconds}))
 
 
-def _sizes(rows, parts):
-  """Groups that a batch may have room for, ascending: `rows`, and half of them.
+@dataclasses.dataclass(frozen=True)
+class _Learner:
+  """The compiled programs of a run, and what they are fed with."""
 
-  Later on most groups agree and few are trained on. The whole batch, of all processes, goes into
-  so many equal parts.
-  """
-  half, odd = divmod(rows, 2)
-  return (rows,) if odd or half * jax.process_count() % parts else (half, rows)
+  knobs: object
+  policy: judge.Judge
+  algorithm: types.ModuleType  # of ALGORITHMS
+  settings: object  # the algorithm's Config
+  correction: importance_correction.Config
+  batch_sizes: tuple[int, ...]  # groups that a minibatch may hold, ascending
+  schedule: object  # learning rate by step
+  step: object  # see train.make_step
+  logps: object  # see train.make_logps
+  reference: object  # parameters of the frozen reference; None without a KL term
+
+  def scope(self):
+    """The ambient mesh and rules of the programs."""
+    return sharding.use(self.policy.mesh, self.policy.rules)
+
+  def kl_in(self, place):
+    """Whether the KL term is there, in the "loss" or in the "reward"."""
+    return bool(self.settings.kl) and self.algorithm.KL_IN == place
+
+  def put(self, batch):
+    """A Batch of host arrays, this process's rows, on the devices."""
+    return distributed.shard_batch(batch, self.policy.mesh, self.policy.rules)
 
 
-def _questions(config, workdir, knobs, policy):
-  """The iterator of what is asked: lists of what rollout.asked returns."""
+def _check_knobs(config, name):
+  """Raises ValueError for knobs that do not fit together, before anything is opened."""
+  knobs = config[name]
+  if not knobs.judge.by and rewards.asks(knobs.rewards, prompts.get(config.grammar)):
+    raise ValueError(
+      f"config.{name}.rewards weighs whether a verdict follows from its reasoning; grammar "
+      f"{config.grammar!r} has no scores that would decide it, and config.{name}.judge.by asks "
+      f"nobody: 'service' asks the model of config.{name}.judge, 'policy' the policy itself"
+    )
+  if knobs.judge.by not in ("", "service", "policy"):
+    raise ValueError(
+      f"config.{name}.judge.by is {knobs.judge.by!r}; known: 'service', 'policy', or '' for nobody"
+    )
+  if knobs.train_questions % knobs.updates:
+    raise ValueError(
+      f"config.{name}.train_questions is {knobs.train_questions}, which {knobs.updates} updates "
+      f"cannot share equally"
+    )
+  if knobs.ahead and jax.process_count() > 1:
+    raise ValueError(
+      f"config.{name}.ahead is {knobs.ahead} on {jax.process_count()} processes: one thread would "
+      f"launch the train step and another the sampler's programs, in an order that may differ "
+      f"between processes, and their collectives would wait for each other for ever; set it to 0"
+    )
+
+
+def _prompts(config, workdir, knobs, policy):
+  """An iterator of lists of what rollout.encoded_prompts returns."""
   source = selection.choose(
     datasets.open(stages.find(workdir, knobs.data), knobs.split),
     tasks=stages.tasks(knobs.tasks),
     least_attempts=knobs.least_attempts,
     order=knobs.order,
   )
+  both_orders = "swap" in knobs.rewards
   encode = functools.partial(policy.encode, grammar=config.grammar)
   return pipeline.questions(
     source,
-    functools.partial(rollout.asked, encode=encode, weights=knobs.rewards.to_dict()),
+    lambda example: rollout.encoded_prompts(example, encode, both_orders),
     seed=config.seed if knobs.order == "shuffled" else None,
-    batch=knobs.questions // 2 if "swap" in knobs.rewards else knobs.questions,
+    batch=knobs.questions // 2 if both_orders else knobs.questions,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
 
 
-def _looks(logps, params, batch, name):
-  """Mean difference in log-probability that blank pictures make, in nats; raises where none does.
+def _init_learner(knobs, policy):
+  """(the _Learner, the TrainState before the first step)."""
+  algorithm = registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
+  settings = algorithm.Config(**knobs.settings[knobs.algorithm])
+  steps = knobs.steps * knobs.updates * knobs.epochs  # of the optimizer
+  tx, schedule = optim.make(steps=steps, **knobs.optim)
+  # The state's buffers are donated to each step: the frozen reference needs its own.
+  reference = _copy(policy.params) if settings.kl else None
+  state, shardings = train.init_state(policy.params, tx, policy.mesh, policy.rules)
 
-  Not to see is a silent failure: a policy can learn its verdicts' manners without the pictures.
+  def loss(logps_BT, batch, weights_BT):
+    return algorithm.loss(logps_BT, batch, weights_BT, settings)
+
+  def token_weights(batch):
+    return aggregation.weights(batch, settings.aggregate, settings.max_tokens)
+
+  shards = sharding.num_batch_shards(policy.mesh, policy.rules) * knobs.accumulate
+  return _Learner(
+    knobs=knobs,
+    policy=policy,
+    algorithm=algorithm,
+    settings=settings,
+    correction=importance_correction.Config(**knobs.correction),
+    batch_sizes=_batch_sizes(knobs.train_questions // knobs.updates, shards),
+    schedule=schedule,
+    step=train.make_step(
+      policy.graphdef, loss, tx, shardings, weigh=token_weights, accumulate=knobs.accumulate
+    ),
+    logps=train.make_logps(policy.graphdef, accumulate=knobs.accumulate),
+    reference=reference,
+  ), state
+
+
+def _batch_sizes(groups, shards):
+  """Groups that a minibatch may hold, ascending: `groups`, and half of them.
+
+  Late in a run most groups have no variance and few are trained on. The batch of all processes is
+  cut into `shards` equal parts.
   """
-  read = batch.prompts.pictures
-  if read is None:
-    return float("nan")  # questions without a picture
-  blank = dataclasses.replace(read, patches=jnp.zeros_like(read.patches))
-  blind = dataclasses.replace(batch, prompts=dataclasses.replace(batch.prompts, pictures=blank))
-  apart_BT = jnp.abs(logps(params, batch) - logps(params, blind))
-  shift = float(aggregation.mean(apart_BT, batch.mask))
-  if shift < 1e-6:
-    raise RuntimeError(
-      f"{name}: blanking the pictures moves the log-probabilities by {shift:.1e} nats a token: the "
-      f"training forward does not see them"
-    )
-  if shift < 1e-2:
-    logging.warning(
-      "%s: blank pictures hardly matter to the policy: %.1e nats a token", name, shift
-    )
-  return shift
+  half, odd = divmod(groups, 2)
+  return (groups,) if odd or half * jax.process_count() % shards else (half, groups)
 
 
-def _over_updates(trained):
-  """One figure each: of the first update for what compares with the sampler, the mean of others."""
-  out = {}
-  for key, value in trained[0].items():
-    values = [found[key] for found in trained]
-    if not key.startswith("agree/"):
-      # numpy's: NaN among them is NaN, which Python's max may lose.
-      value = float(np.max(values) if key.endswith("_max") else np.mean(values))
-    out[key] = value
-  return out
+def _make_sample(stack, config, workdir, name, policy, data):
+  """`(number of the rollout, parameters) -> rollout.Sampled`; what it needs is open until `stack`
+  is left."""
+  knobs = config[name]
+  ask = _judge_model(stack, knobs.judge, workdir / name, policy, f"config.{name}.judge")
+  how = rollout.Config(
+    grammar=config.grammar,
+    group=knobs.group,
+    sampling=sampling.Sampling(**knobs.sampling),
+    seed=config.seed,
+    rewards=knobs.rewards.to_dict(),
+    zero_variance=knobs.silent,
+    train_prompts=knobs.train_questions,
+    max_resample_rounds=knobs.rounds,
+  )
+  # Rewards are computed beside sampling and training, unless the sampler itself is the judge.
+  scorer = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
+  later = None if knobs.judge.by == "policy" else scorer
+
+  def sample(i, params):
+    return rollout.sample_rollout(data, policy.using(params), i, how, ask, later)
+
+  return sample
 
 
-def _ask(stack, knobs, folder, policy, where):
-  """`ask(chats, attempt)` as rewards.score wants it: a service, the frozen policy, or None."""
+def _judge_model(stack, knobs, folder, policy, where):
+  """The judge model that rewards ask: a service, the policy as it is before training, or None."""
   if not knobs.by:
     return None
   if knobs.by == "policy":
-    how = dict(temperature=knobs.sampling.temperature, max_tokens=knobs.sampling.max_tokens)
-    return _kept(functools.partial(policy.using(_copy(policy.params)).complete, **how))
-  if knobs.by != "service":
-    raise ValueError(f"{where}.by is {knobs.by!r}; known: 'service', 'policy', or '' for nobody")
+    frozen = policy.using(_copy(policy.params))
+    settings = dict(temperature=knobs.sampling.temperature, max_tokens=knobs.sampling.max_tokens)
+    return reward_judge.of_frozen_policy(functools.partial(frozen.complete, **settings))
   folder.mkdir(parents=True, exist_ok=True)
   client = stack.enter_context(
     chat.Client(
@@ -309,29 +298,113 @@ def _ask(stack, knobs, folder, policy, where):
       where=where,
     )
   )
-  return lambda chats, attempt: [
-    reply.text for reply in client.ask(chats, chat.Sampling(attempt=attempt, **knobs.sampling))
-  ]
+  return reward_judge.of_service(client, chat.Sampling(**knobs.sampling))
 
 
-def _kept(complete):
-  """`ask` of a policy that is frozen: what it has answered it is not asked again.
+def _reference_kl(learner, sampled):
+  """The log-ratio of the sampling policy to the reference, where the KL term is in the reward.
 
-  An answer hangs on its weights, the chat and the attempt alone, so that it holds for all rollouts,
-  and a resumed run, which begins without any, gets the same ones. (Of the policy that learns none
-  would hold for longer than a step.)
+  Returns:
+    (f32[Q, G, T] or None, metrics of it).
   """
-  known = {}
+  if not learner.kl_in("reward"):
+    return None, {}
+  groups = [rollout.items(judgement) for judgement in sampled.judged]
+  batch = packing.groups(groups, learner.policy.buckets, rows=len(groups))
+  with learner.scope():
+    ref_logps = distributed.to_local(learner.logps(learner.reference, learner.put(batch)))
+  kl_QGT = (batch.old_logps - ref_logps).reshape(len(groups), learner.knobs.group, -1)
+  return kl_QGT, policy_gradient.kl(batch.old_logps, ref_logps, batch.mask)
 
-  def ask(chats, attempt):
-    names = [hashlib.sha256(json.dumps([chat, attempt]).encode()).digest() for chat in chats]
-    new = {name: chat for name, chat in zip(names, chats, strict=True) if name not in known}
-    # Also where nothing is new: other processes sample with this one.
-    groups = complete([*new.values()], seed=attempt)
-    known.update(zip(new, (group[0].text for group in groups), strict=True))
-    return [known[name] for name in names]
 
-  return ask
+def _advantages(learner, scored, kl_QGT):
+  """(advantages of this process's samples, f32[Q, G] or f32[Q, G, T]; metrics of them).
+
+  They are computed from the rewards of all processes.
+  """
+  rewards_QG, lengths_QG = map(distributed.all_gather_host, (scored.rewards_QG, scored.lengths_QG))
+  if kl_QGT is not None:
+    kl_QGT = distributed.all_gather_host(kl_QGT)
+  advantages = distributed.own_rows(
+    learner.algorithm.advantages(rewards_QG, lengths_QG, learner.settings, kl_QGT)
+  )
+  out = advantage_estimators.effective(advantages)
+  if "accuracy" in scored.parts:
+    right_QG = scored.parts["accuracy"]
+    out |= advantage_estimators.filtered(advantages, scored.lengths_QG, right_QG)
+  return advantages, out
+
+
+def _batches(learner, params, scored, advantages):
+  """(a Batch on the devices for each minibatch, metrics of them)."""
+  knobs = learner.knobs
+  chosen = scored.train_groups(knobs.silent, knobs.train_questions, least=knobs.updates)
+  batches, corrections = [], []
+  for groups in np.array_split(chosen, knobs.updates):
+    most = distributed.all_gather_host(
+      [len(groups)]
+    ).max()  # all processes have batches of one size
+    packed = packing.groups(
+      [rollout.items(scored.judged[q], advantages[q]) for q in groups],
+      learner.policy.buckets,
+      rows=next(size for size in learner.batch_sizes if size >= most),
+    )
+    batch = learner.put(packed)
+    with learner.scope():
+      if learner.kl_in("loss"):
+        batch = dataclasses.replace(batch, ref_logps=learner.logps(learner.reference, batch))
+      if learner.correction.on:
+        batch, found = _corrected(learner, params, batch)
+        corrections.append(found)
+    batches.append(batch)
+  used = (scored.spread_Q[chosen] > 0).sum()
+  return batches, {"rl/used_groups": used} | _over_minibatches(corrections)
+
+
+def _corrected(learner, params, batch):
+  """(the batch with the trainer's own old_logps and corrected advantages, metrics)."""
+  old_logps = learner.logps(params, batch)
+  batch = dataclasses.replace(batch, sampler_logps=batch.old_logps, old_logps=old_logps)
+  factors_BT, found = importance_correction.factors(batch, learner.correction)
+  return dataclasses.replace(batch, advantages=batch.advantages * factors_BT), found
+
+
+def _updates(learner, state, batches, i):
+  """`epochs` passes over the minibatches of rollout i.
+
+  Returns:
+    (state, metrics, whether a loss or a gradient was not finite).
+
+  Raises:
+    FloatingPointError: it was not, and the knob on_nonfinite is "raise".
+  """
+  steps = []
+  for batch in batches * learner.knobs.epochs:
+    lr = float(learner.schedule(int(state.step)))
+    with learner.scope():
+      state, found = learner.step(state, batch, lr)
+    if learner.knobs.unsound == "raise":
+      train.check(found, i)
+    steps.append({key: float(value) for key, value in found.items()})
+  finite = all(
+    np.isfinite([found["train/loss"], found["train/grad_norm"]]).all() for found in steps
+  )
+  return state, _over_minibatches(steps) | {"train/lr": lr}, not finite
+
+
+def _over_minibatches(found):
+  """Metrics of a rollout from those of each step: means, and of keys that end in _max maxima.
+
+  "agree/..." compare with the sampler, whose weights the first step has: they are its own.
+  """
+  out = {}
+  for key in found[0] if found else ():
+    values = [float(metrics[key]) for metrics in found]
+    if key.startswith("agree/"):
+      out[key] = values[0]
+    else:  # numpy keeps a NaN among the values, which Python's max may lose
+      out[key] = float(np.max(values) if key.endswith("_max") else np.mean(values))
+  return out
 
 
 def _copy(params):

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
 
-from cot_rm import metrics, rewards
+from cot_rm import judge, metrics, rewards
 from cot_rm.data import datasets
 from cot_rm.stages import distill, reject, rl
 
@@ -89,13 +90,13 @@ def test_it_asks_what_the_teacher_found_hard_and_the_policy_too(
     assert len(due & missed) < min(len(due), len(missed))
     due &= missed
 
-  real, asked = rl.rollout.asked, []
+  real, asked = rl.rollout.encoded_prompts, []
 
-  def notes(example, **how):
+  def notes(example, *how):
     asked.append(example.id)
-    return real(example, **how)
+    return real(example, *how)
 
-  monkeypatch.setattr(rl.rollout, "asked", notes)
+  monkeypatch.setattr(rl.rollout, "encoded_prompts", notes)
   config.rl.steps = config.rl.eval_every = -(-len(due) // config.rl.questions)
   rl.run(config, workdir, "rl")
   assert set(asked) == due
@@ -150,7 +151,7 @@ def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewar
     )
 
   monkeypatch.setattr(rl.train, "make_logps", blind)
-  with pytest.raises(RuntimeError, match="rl: blanking the pictures .* does not see them"):
+  with pytest.raises(RuntimeError, match="blanking the pictures .* does not read them"):
     rl.run(config, workdir, "rl")
 
 
@@ -191,6 +192,42 @@ def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewar
   same(other / "rl" / "model", workdir / "rl" / "model")
 
 
+def test_no_rollout_is_sampled_while_validation_pairs_are_asked(
+  workdir, config, rewarded, monkeypatch
+):
+  real, wait, inside, overlaps, ahead = judge.Judge.sample, rl.rollout.Rollouts.wait, [], [], []
+  validating = threading.Semaphore(0)  # released where the validation waits, or begins
+
+  def sample(self, *args, **how):
+    inside.append(threading.current_thread())
+    if inside[-1] is not threading.main_thread():
+      ahead.append(inside[-1])
+      validating.acquire(timeout=60)
+    elif len(inside) > 1:
+      validating.release()
+    overlaps.extend(inside[1:])
+    try:
+      return real(self, *args, **how)
+    finally:
+      inside.remove(threading.current_thread())
+
+  monkeypatch.setattr(judge.Judge, "sample", sample)
+  monkeypatch.setattr(rl.rollout.Rollouts, "wait", lambda self: validating.release() or wait(self))
+  config.rl.steps = 3
+  curves = curves_of(workdir, config, ahead=1, eval_every=1, save_every=9)
+  assert len(ahead) == 2 and curves["check/accuracy"][0] == [1, 2, 3]
+  assert not overlaps
+
+
+def test_the_next_rollout_cannot_be_sampled_meanwhile_on_several_processes(
+  workdir, config, monkeypatch
+):
+  monkeypatch.setattr(rl.jax, "process_count", lambda: 2)
+  config.rl.ahead = 1
+  with pytest.raises(ValueError, match="config.rl.ahead is 1 on 2 processes"):
+    rl.run(config, workdir, "rl")
+
+
 @pytest.mark.parametrize(
   "algorithm, kl",
   [
@@ -219,6 +256,20 @@ def test_a_correction_weighs_by_the_trainer_s_own_probabilities(workdir, config,
   curves = curves_of(workdir, config, steps=1)
   assert curves["correction/factor_mean"][1][0] == pytest.approx(1, abs=1e-3)
   assert curves["agree/logp_diff_mean"][1][0] < 1e-4
+
+
+def test_the_figures_of_a_correction_are_of_all_minibatches(workdir, config, rewarded, monkeypatch):
+  real, made = rl.importance_correction.factors, []
+
+  def factors(batch, settings):
+    made.append(batch)
+    factors_BT, found = real(batch, settings)
+    return factors_BT, found | {"correction/factor_mean": float(len(made))}
+
+  monkeypatch.setattr(rl.importance_correction, "factors", factors)
+  config.rl.correction.cap = 2.0
+  curves = curves_of(workdir, config, steps=1, updates=2, silent="keep")
+  assert len(made) == 2 and curves["correction/factor_mean"][1] == [1.5]
 
 
 def test_both_orders_are_asked_for_the_swap_reward(workdir, config, rewarded):
@@ -269,7 +320,7 @@ def test_few_groups_take_a_smaller_batch_to_the_same_end(
   rl.run(config, workdir, "rl")
   assert {2, 4} == {size for _, size in taken}
   assert all(size == (2 if count <= 2 else 4) for count, size in taken)
-  monkeypatch.setattr(rl, "_sizes", lambda rows, parts: (rows,))
+  monkeypatch.setattr(rl, "_batch_sizes", lambda groups, shards: (groups,))
   taken.clear()
   rl.run(config, other, "rl")
   assert {4} == {size for _, size in taken}
@@ -279,8 +330,8 @@ def test_few_groups_take_a_smaller_batch_to_the_same_end(
 
 
 def test_a_batch_is_halved_only_where_it_can_be_shared():
-  assert rl._sizes(16, 2) == (8, 16) and rl._sizes(16, 16) == (16,)
-  assert rl._sizes(5, 1) == (5,) and rl._sizes(12, 4) == (12,)
+  assert rl._batch_sizes(16, 2) == (8, 16) and rl._batch_sizes(16, 16) == (16,)
+  assert rl._batch_sizes(5, 1) == (5,) and rl._batch_sizes(12, 4) == (12,)
 
 
 def test_a_rollout_that_cannot_be_split_equally_is_an_error(workdir, config):

@@ -1,7 +1,6 @@
 """Whom reinforcement learning asks whether a verdict follows from its reasoning, and when."""
 
 import threading
-import types
 
 import numpy as np
 import pytest
@@ -86,27 +85,13 @@ def test_a_service_judges_while_the_reference_reads(workdir, config, rewarded, m
   assert curves["reward/failed/consistent"][1][0] >= 1 and curves["train/loss"][0] == [1]
 
 
-def test_the_frozen_policy_is_asked_nothing_twice():
-  asked = []
-
-  def complete(chats, seed):
-    asked.append((chats, seed))
-    return [[types.SimpleNamespace(text=f"{chat} {seed} {len(asked)}")] for chat in chats]
-
-  ask = rl._kept(complete)
-  assert ask(["a", "b", "a"], 1) == ["a 1 1", "b 1 1", "a 1 1"]
-  assert ask(["c", "a"], 1) == ["c 1 2", "a 1 1"] and ask(["a"], 2) == ["a 2 3"]
-  assert ask(["b"], 1) == ["b 1 1"]
-  assert asked == [(["a", "b"], 1), (["c"], 1), (["a"], 2), ([], 1)]
-
-
 @pytest.mark.slow
 def test_the_policy_as_it_was_may_be_asked(workdir, config, rewarded, monkeypatch):
   replies = []
   anew = lambda complete: (
     lambda chats, attempt: [group[0].text for group in complete(chats, seed=attempt)]
   )
-  monkeypatch.setattr(rl, "_kept", anew)
+  monkeypatch.setattr(rl.reward_judge, "of_frozen_policy", anew)
 
   def kept(completions, examples, grammar, ask):
     chat = [{"role": "user", "content": "Does it follow?"}]

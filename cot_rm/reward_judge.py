@@ -1,0 +1,61 @@
+"""The judge model that rewards ask about a sample: a chat service, or a frozen policy.
+
+Both are functions `ask(chats, attempt)`, as rewards.score takes one.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Protocol
+
+from cot_rm import chat
+from cot_rm.schema import Completion
+
+Chat = list[dict]  # messages, as prompts.render makes them
+
+
+class Ask(Protocol):
+  """Asks the judge model; a greater `attempt` (from 1) asks for another reply to the same chat."""
+
+  def __call__(self, chats: Sequence[Chat], attempt: int) -> list[str | None]: ...
+
+
+class Complete(Protocol):
+  """Completions of chats by a model with fixed weights, as Judge.complete makes them."""
+
+  def __call__(self, chats: Sequence[Chat], *, seed: int) -> list[list[Completion]]: ...
+
+
+def of_service(client: chat.Client, sampling: chat.Sampling) -> Ask:
+  """Asks a service. A call that failed has no reply (None).
+
+  Args:
+    client: an open client; its cache replies to a chat that was asked before.
+    sampling: of each call; its attempt is replaced.
+  """
+
+  def ask(chats: Sequence[Chat], attempt: int) -> list[str | None]:
+    replies = client.ask(chats, dataclasses.replace(sampling, attempt=attempt))
+    return [reply.text for reply in replies]
+
+  return ask
+
+
+def of_frozen_policy(complete: Complete) -> Ask:
+  """Asks a policy whose weights stay as they are, and remembers its replies.
+
+  A reply depends on the weights, the chat and the attempt alone. So it is valid for all rollouts,
+  and a resumed run, which begins with an empty memory, gets the same replies.
+  """
+  replies: dict[bytes, str | None] = {}
+
+  def ask(chats: Sequence[Chat], attempt: int) -> list[str | None]:
+    keys = [hashlib.sha256(json.dumps([chat, attempt]).encode()).digest() for chat in chats]
+    new = {key: chat for key, chat in zip(keys, chats, strict=True) if key not in replies}
+    # Called with an empty list too: other processes sample in the same call.
+    groups = complete([*new.values()], seed=attempt)
+    replies.update(zip(new, (group[0].text for group in groups), strict=True))
+    return [replies[key] for key in keys]
+
+  return ask
