@@ -70,7 +70,7 @@ class Judge:
       "prompts are padded to %s tokens and %s patches: at most %d programs read them",
       ", ".join(map(str, buckets.tokens)),
       ", ".join(map(str, (0, *buckets.patches))),
-      buckets.programs,
+      buckets.num_shapes,
     )
     self.digits = tuple(processor.encode(digit)[-1] for digit in DIGITS)
     self.engine = engine.Engine(

@@ -239,3 +239,17 @@ def sample(count, source_fps, *, fps, max_frames, multiple):
   number = int(min(wanted, most, count)) // multiple * multiple
   # Ties go to the even frame, as torch.round does.
   return np.linspace(0, count - 1, number).round().astype(int).tolist(), number / count * source_fps
+
+
+def thumbnail_url(image: Image.Image, side: int) -> str:
+  """A PNG data URL of a copy of the picture, each side shrunk to `side` pixels at most."""
+  image = image.copy()
+  image.thumbnail((side, side))
+  return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
+
+
+def png_bytes(image: Image.Image) -> bytes:
+  """The picture as a PNG file."""
+  out = io.BytesIO()
+  image.save(out, "PNG")
+  return out.getvalue()

@@ -111,7 +111,9 @@ class Rollout:
     judged = self.judged[q]
     totals = {"total": self.rewards_QG} | dict(self.parts)
     shown = {name: x_QG[q, g] for name, x_QG in totals.items() if not np.isnan(x_QG[q, g])}
-    return sample_records.record(judged.example, judged.completions[g], judged.verdicts[g], shown)
+    return sample_records.to_record(
+      judged.example, judged.completions[g], judged.verdicts[g], shown
+    )
 
 
 class _Scores(NamedTuple):

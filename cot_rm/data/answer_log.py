@@ -1,66 +1,87 @@
-"""Files of records that grow as answers come: a run that was killed goes on where its file ends.
+"""Append-only JSONL logs of answers: an interrupted run continues at the end of its file.
 
-A record is one JSON object a line, with the `row` of the example that it is about and that
-example's `id`.
+A record is one JSON object per line, with the `row` of its example and that example's `id`.
 """
 
 import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import jax
 import numpy as np
 
-from cot_rm import schema
+from cot_rm.schema import Completion, Example, Verdict
+
+Record = dict[str, object]
+
+
+class Judgement(Protocol):
+  """Completions and verdicts of one example, as judge.Judgement has them."""
+
+  example: Example
+  completions: tuple[Completion, ...]
+  verdicts: tuple[Verdict, ...]
+
+
+class Progress(Protocol):
+  """A progress bar, as metrics.bar makes it."""
+
+  def advance(self, count: int) -> None:
+    """Adds `count` finished examples."""
+
+
+Ask = Callable[[Sequence[Example], Callable[[int], None]], Sequence[Judgement]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
-  """What was answered to an example in one order, as it was kept: a judge's Judgement in short.
+class LoggedJudgement:
+  """A judgement read from a log. Only the number of tokens is known: ids are -1, logps NaN."""
 
-  Of the tokens only their number was: they are -1, and their log-probabilities NaN.
-  """
-
-  example: schema.Example
-  completions: tuple[schema.Completion, ...]
-  verdicts: tuple[schema.Verdict, ...]
+  example: Example  # in the order in which it was judged
+  completions: tuple[Completion, ...]
+  verdicts: tuple[Verdict, ...]
 
 
-def read(path, examples):
-  """The records of a file, none where there is no file; a last line that was cut is removed.
+def read(path: str | os.PathLike, examples: Sequence[Example]) -> list[Record]:
+  """The records of a file, none if the file does not exist; an incomplete last line is removed.
 
   Raises:
-    ValueError: a line that is no JSON, or a record that is not about the example of its row: the
-      file was begun on another input.
+    ValueError: a line is not JSON, or a record is about another example than that of its row: the
+      file belongs to another input.
   """
   path = pathlib.Path(path)
   if not path.exists():
     return []
   with open(path, "rb+") as file:
-    written = file.read()
-    whole = written.rfind(b"\n") + 1
-    if whole < len(written):
-      file.truncate(whole)
+    content = file.read()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+      file.truncate(end)
   records = []
-  for number, line in enumerate(written[:whole].split(b"\n")[:-1], 1):
+  for number, line in enumerate(content[:end].split(b"\n")[:-1], 1):
     try:
       record = json.loads(line)
     except json.JSONDecodeError as error:
-      raise ValueError(f"{path}, line {number}: not JSON: {error.msg}; is it ours?") from error
-    row = record["row"]
-    due = examples[row].id if row < len(examples) else "no row"
-    if record["id"] != due:
       raise ValueError(
-        f"{path}, row {row}: what is written is about {record['id']!r}, and {due!r} is due; "
-        f"the input is another one: use another --workdir"
+        f"{path}, line {number}: not JSON: {error.msg}; is the file written by cot_rm?"
+      ) from error
+    row = record["row"]
+    expected = repr(examples[row].id) if row < len(examples) else "no such row"
+    if repr(record["id"]) != expected:
+      raise ValueError(
+        f"{path}, row {row}: the record is about {record['id']!r}, the input has {expected}: "
+        f"the input has changed; use another --workdir"
       )
     records.append(record)
   return records
 
 
-def append(path, records):
-  """Writes records behind those that are there, and on to the disk; only process 0 does."""
+def append(path: str | os.PathLike, records: Iterable[Record]) -> None:
+  """Appends records and flushes them to disk; only process 0 writes."""
   if jax.process_index() != 0:
     return
   with open(path, "a", encoding="utf-8") as file:
@@ -69,52 +90,65 @@ def append(path, records):
     os.fsync(file.fileno())
 
 
-def answers(path, examples, orders, ask, *, n, step, bar):
-  """n answers to each example in each of its orders: what the file has, the rest asked for.
+def complete(
+  path: str | os.PathLike,
+  examples: Sequence[Example],
+  orders: Sequence[Sequence[int]],
+  ask: Ask,
+  *,
+  n: int,
+  step: int,
+  bar: Callable[[int, int], AbstractContextManager[Progress]],
+) -> tuple[list[LoggedJudgement | None], list[LoggedJudgement | None]]:
+  """n answers to each example in each of its orders: logged answers, and the missing ones asked.
 
   Args:
-    path: of the file: a record an answer, by `row`, `order` and `sample`.
-    examples: as given.
-    orders: for each example those that are wanted: 0 as given, 1 its candidates exchanged.
-    ask: `(examples, progress) -> judgements` with n completions and verdicts each, in step;
-      `progress(count)` is called as they come. Not called where nothing is missing.
-    n: answers of each.
-    step: examples in a call of `ask`; what it answers is written before the next call.
-    bar: `(total, done) -> context manager` with an `advance(count)`; only entered to ask.
+    path: the file, with one record per answer, by `row`, `order` and `sample`.
+    examples: the examples in their given order.
+    orders: per example the orders to judge: 0 as given, 1 with swapped candidates.
+    ask: `(examples, progress) -> judgements` with n completions and verdicts each, in the same
+      order; calls `progress(count)` as answers come. Not called if nothing is missing.
+    n: answers per example and order.
+    step: examples per call of `ask`; its answers are written before the next call.
+    bar: `(total, done) -> context manager` of a progress bar; entered only to ask.
 
   Returns:
-    (as given, exchanged): an Answers an example in each list, None where that order is not wanted.
+    (as given, swapped): per example a LoggedJudgement, None if that order is not in `orders`.
   """
-  kept = {(r["row"], r["order"], r["sample"]): r for r in read(path, examples)}
-  turned = lambda row, order: examples[row].swapped() if order else examples[row]
-  wanted = [(row, order) for row, some in enumerate(orders) for order in some]
-  due = [place for place in wanted if any((*place, i) not in kept for i in range(n))]
-  if due:
-    with bar(len(wanted), len(wanted) - len(due)) as shown:
-      for at in range(0, len(due), step):
-        places = due[at : at + step]
-        judged = ask([turned(*place) for place in places], shown.advance)
+  records = {(r["row"], r["order"], r["sample"]): r for r in read(path, examples)}
+  wanted = [(row, order) for row, of_row in enumerate(orders) for order in of_row]
+  missing = [key for key in wanted if any((*key, i) not in records for i in range(n))]
+
+  def in_order(row: int, order: int) -> Example:
+    return examples[row].swapped() if order else examples[row]
+
+  if missing:
+    with bar(len(wanted), len(wanted) - len(missing)) as shown:
+      for at in range(0, len(missing), step):
+        keys = missing[at : at + step]
+        judgements = ask([in_order(*key) for key in keys], shown.advance)
         new = {
-          (*place, i): _record(one, *place, i)
-          for place, one in zip(places, judged, strict=True)
+          (*key, i): _to_record(judgement, *key, i)
+          for key, judgement in zip(keys, judgements, strict=True)
           for i in range(n)
-          if (*place, i) not in kept
+          if (*key, i) not in records
         }
         append(path, new.values())
-        kept |= new
-  sides = [None] * len(examples), [None] * len(examples)
+        records |= new
+  given, swapped = [None] * len(examples), [None] * len(examples)
   for row, order in wanted:
-    sides[order][row] = _answers(turned(row, order), [kept[row, order, i] for i in range(n)])
-  return sides
+    judgement = _from_records(in_order(row, order), [records[row, order, i] for i in range(n)])
+    (swapped if order else given)[row] = judgement
+  return given, swapped
 
 
-def _record(judged, row, order, sample):
-  completion, verdict = judged.completions[sample], judged.verdicts[sample]
+def _to_record(judgement: Judgement, row: int, order: int, sample: int) -> Record:
+  completion, verdict = judgement.completions[sample], judgement.verdicts[sample]
   return {
     "row": row,
     "order": order,
     "sample": sample,
-    "id": judged.example.id,
+    "id": judgement.example.id,
     "text": completion.text,
     "answer": verdict.answer,
     "probability": verdict.probability,
@@ -124,17 +158,15 @@ def _record(judged, row, order, sample):
   }
 
 
-def _answers(example, records):
-  return Answers(
-    example,
-    tuple(
-      schema.Completion(
-        r["text"], np.full(r["tokens"], -1, np.int32), np.full(r["tokens"], np.nan), r["finish"]
-      )
-      for r in records
-    ),
-    tuple(
-      schema.Verdict(r["answer"], error=r["why_unparsable"], probability=r["probability"])
-      for r in records
-    ),
-  )
+def _from_records(example: Example, records: Sequence[Record]) -> LoggedJudgement:
+  def completion(record: Record) -> Completion:
+    count = record["tokens"]
+    unknown = np.full(count, -1, np.int32), np.full(count, np.nan)
+    return Completion(record["text"], *unknown, record["finish"])
+
+  def verdict(record: Record) -> Verdict:
+    return Verdict(
+      record["answer"], error=record["why_unparsable"], probability=record["probability"]
+    )
+
+  return LoggedJudgement(example, tuple(map(completion, records)), tuple(map(verdict, records)))

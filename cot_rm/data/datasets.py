@@ -1,42 +1,54 @@
 """Opens the examples at a path: a JSONL file, or splits of an ArrayRecord folder."""
 
 import dataclasses
+import os
 import pathlib
+from collections.abc import Iterator, Sequence
 
 from cot_rm.data import array_record, jsonl
+from cot_rm.schema import Example
 
 
 @dataclasses.dataclass(frozen=True)
-class Joined:
+class Concatenated:
   """Several sources one after the other: a sequence, and a source for grain."""
 
-  parts: tuple
+  sources: tuple[Sequence[Example], ...]
 
-  def __len__(self):
-    return sum(map(len, self.parts))
+  def __len__(self) -> int:
+    return sum(map(len, self.sources))
 
-  def __getitem__(self, index):
-    for part in self.parts:
-      if index < len(part):
-        return part[index]
-      index -= len(part)
+  def __getitem__(self, index: int) -> Example:
+    for source in self.sources:
+      if index < len(source):
+        return source[index]
+      index -= len(source)
     raise IndexError(f"no example {index + len(self)} of {len(self)}")
 
+  def __iter__(self) -> Iterator[Example]:
+    for source in self.sources:
+      yield from source
 
-def open(path, split):  # pylint: disable=redefined-builtin
-  """The examples at a path: a JSONL file, whole, or of an ArrayRecord folder; len() and [index].
 
-  split: of the folder; several with a plus between ("kept+failed") are read in that order.
+def open(  # pylint: disable=redefined-builtin
+  path: str | os.PathLike, split: str
+) -> Sequence[Example]:
+  """The examples at a path: all of a JSONL file, or splits of an ArrayRecord folder.
 
-  Raises FileNotFoundError or ValueError, naming the path, where there is nothing to read.
+  Args:
+    path: the file or folder.
+    split: a split of the folder, or several with a plus between ("kept+failed"), read in that
+      order. Not used for a file.
+
+  Raises FileNotFoundError or ValueError, naming the path, if there is nothing to read.
   """
   path = pathlib.Path(path)
   if path.suffix in (".jsonl", ".json"):
     return list(jsonl.read(path))
-  parts = tuple(array_record.open(path, name) for name in split.split("+"))
-  return Joined(parts) if len(parts) > 1 else parts[0]
+  sources = tuple(array_record.open(path, name) for name in split.split("+"))
+  return Concatenated(sources) if len(sources) > 1 else sources[0]
 
 
-def first(source, count):
-  """The first `count` examples of a source, fewer where it has no more."""
+def first(source: Sequence[Example], count: int) -> list[Example]:
+  """The first `count` examples of a source, or all if it has fewer."""
   return [source[i] for i in range(min(count, len(source)))]

@@ -1,46 +1,75 @@
-"""What a teacher has said of labelled pairs: how hard each is, what is kept, and the figures."""
+"""Judgements of a teacher on labelled pairs: attempts, difficulty, reasonings and statistics."""
 
 import collections
 import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
-BROUGHT = ("verdict", "unparsable", "refused", "empty", "cut")  # what an answer may be
+from cot_rm.schema import Example
+
+OUTCOMES = ("verdict", "unparsable", "refused", "empty", "cut")  # of an answered call
+
+
+class Reply(Protocol):
+  """Result of one call of the teacher, as chat.Reply has it."""
+
+  text: str | None
+  prompt_tokens: int
+  completion_tokens: int
+  cached: bool
+
+  @property
+  def kind(self) -> str:
+    """The kind of the error; "" if there is none."""
+
+  @property
+  def final(self) -> bool:
+    """Whether the service answered."""
 
 
 @dataclasses.dataclass
 class Pair:
-  """One question, and what the teacher has said to it so far."""
+  """A labelled pair, and the teacher's replies so far."""
 
   index: int  # in the source
   id: str
-  column: str  # its source and task, as a table names them
+  group: str  # source and task: the row of the statistics
   task: str
-  gold: int  # in the order in which it is put
-  swap: bool = False  # whether that is not the order of the source
-  replies: list = dataclasses.field(default_factory=list)  # of chat.Reply, one a call
-  verdicts: list = dataclasses.field(default_factory=list)  # 1, 2 or None, one an attempt
+  gold: int  # 1 or 2, in the order in which the candidates are shown
+  swapped: bool = False  # whether the candidates are shown in the other order than in the source
+  replies: list[Reply] = dataclasses.field(default_factory=list)  # one per call
+  verdicts: list[int | None] = dataclasses.field(default_factory=list)  # 1, 2, None; per attempt
 
   @property
-  def right(self):
+  def correct(self) -> bool:
+    """Whether the last verdict is the gold label."""
     return self.verdicts[-1:] == [self.gold]
 
   @property
-  def lost(self):
-    """Whether its last call had no answer, which says nothing of the pair."""
+  def unanswered(self) -> bool:
+    """Whether the last call had no answer, which says nothing about the pair."""
     return bool(self.replies) and not self.replies[-1].final
 
   @property
-  def failed(self):
-    return bool(self.verdicts) and not self.right and not self.lost
+  def failed(self) -> bool:
+    """Whether the teacher answered, and no verdict was correct."""
+    return bool(self.verdicts) and not self.correct and not self.unanswered
 
 
-def drawn(source, *, count, tasks, seed):
-  """Pairs of a source: `count` of them (0: all) at random, as many golds of 1 as of 2.
+def sample_pairs(
+  source: Sequence[Example], *, count: int, tasks: Collection[str], seed: int
+) -> list[Pair]:
+  """Draws pairs at random; candidates are swapped until golds are half 1 and half 2.
 
   Args:
-    tasks: those that are wanted; none: all.
-  Raises ValueError, naming the example, where one has no gold, and where there is no pair at all.
+    source: labelled examples.
+    count: number of pairs; 0: all.
+    tasks: tasks to take; empty: all.
+    seed: of the random order and of the swaps.
+
+  Raises ValueError if an example has no gold (the message names it), or if there is no pair.
   """
   rng, pairs = np.random.default_rng(seed), []
   for index in rng.permutation(len(source)).tolist():
@@ -48,49 +77,52 @@ def drawn(source, *, count, tasks, seed):
     if tasks and example.task not in tasks:
       continue
     if example.gold is None:
-      raise ValueError(f"example {example.id!r} has no gold: a teacher is held against it")
-    column = f"{example.source} {example.task.replace('_', ' ')}"
-    pairs.append(Pair(index, example.id, column, example.task, example.gold))
+      raise ValueError(f"example {example.id!r} has no gold: a judgement cannot be checked")
+    group = f"{example.source} {example.task.replace('_', ' ')}"
+    pairs.append(Pair(index, example.id, group, example.task, example.gold))
     if len(pairs) == count:
       break
   if not pairs:
-    raise ValueError(f"there is no pair of the tasks {', '.join(tasks) or 'wanted'} to ask")
+    wanted = f" with a task of {', '.join(tasks)}" if tasks else ""
+    raise ValueError(f"none of {len(source):,} examples is a pair{wanted}; change tasks")
   for pair, gold in zip(pairs, rng.permutation(len(pairs)) % 2 + 1, strict=True):
-    pair.swap, pair.gold = bool(pair.gold != gold), int(gold)
+    pair.swapped, pair.gold = bool(pair.gold != gold), int(gold)
   return pairs
 
 
-def put(source, pair):
-  """The example as the teacher is asked it: in the pair's order, and without a reference."""
+def shown_example(source: Sequence[Example], pair: Pair) -> Example:
+  """The example as it is shown to the judge: in the pair's order, without a reference judgement."""
   example = source[pair.index]
-  return dataclasses.replace(example.swapped() if pair.swap else example, reasoning=None)
+  return dataclasses.replace(example.swapped() if pair.swapped else example, reasoning=None)
 
 
-def example(source, pair, *, limit, model):
-  """The example with what the teacher said: `attempts`, and its reasoning where that was right.
+def distilled_example(
+  source: Sequence[Example], pair: Pair, *, max_attempts: int, model: str
+) -> Example:
+  """The shown example with the teacher's attempts, and its reasoning if the verdict was correct.
 
-  A pair that was never right in `limit` attempts has attempts limit + 1, and extra["teacher"] says
-  that there was no right one.
+  A pair without a correct verdict in `max_attempts` attempts has attempts max_attempts + 1, and
+  extra["teacher"]["attempt"] is None.
   """
-  reply, one = pair.replies[-1], put(source, pair)
+  reply, shown = pair.replies[-1], shown_example(source, pair)
   teacher = {
     "model": model,
-    "attempt": len(pair.verdicts) if pair.right else None,  # the right one
-    "limit": limit,
+    "attempt": len(pair.verdicts) if pair.correct else None,  # the correct one
+    "limit": max_attempts,
     "verdicts": list(pair.verdicts),
-    "swapped": pair.swap,
+    "swapped": pair.swapped,
     "tokens": [reply.prompt_tokens, reply.completion_tokens],  # of the last attempt
   }
   return dataclasses.replace(
-    one,
-    reasoning=reply.text.strip() if pair.right else None,
-    attempts=len(pair.verdicts) if pair.right else limit + 1,
-    extra={**one.extra, "teacher": teacher},
+    shown,
+    reasoning=reply.text.strip() if pair.correct else None,
+    attempts=len(pair.verdicts) if pair.correct else max_attempts + 1,
+    extra={**shown.extra, "teacher": teacher},
   )
 
 
-def brought(pairs):
-  """A Counter of what the calls brought: of BROUGHT, or the kind of error of a lost one."""
+def count_outcomes(pairs: Sequence[Pair]) -> collections.Counter[str]:
+  """Number of calls by outcome: one of OUTCOMES, or the kind of error of a call without answer."""
   kinds = collections.Counter()
   for pair in pairs:
     kinds.update(reply.kind for reply in pair.replies if not reply.final)
@@ -100,36 +132,39 @@ def brought(pairs):
   return kinds
 
 
-def difficulty(pairs, *, limit):
-  """How many pairs took 1, 2, ... attempts, and the share that the first one got right."""
-  took = collections.Counter(len(pair.verdicts) for pair in pairs if pair.right)
-  asked = sum(bool(pair.verdicts) for pair in pairs)
+def difficulty(pairs: Sequence[Pair], *, max_attempts: int) -> dict[str, float]:
+  """Number of pairs that took 1, 2, ... attempts, and the fraction correct at the first one."""
+  took = collections.Counter(len(pair.verdicts) for pair in pairs if pair.correct)
+  answered = sum(bool(pair.verdicts) for pair in pairs)
   return {
     "pairs": len(pairs),
-    "agreement@1": took[1] / max(asked, 1),
-    **{str(attempt): took[attempt] for attempt in range(1, limit + 1)},
+    "agreement@1": took[1] / max(answered, 1),
+    **{str(attempt): took[attempt] for attempt in range(1, max_attempts + 1)},
     "failed": sum(pair.failed for pair in pairs),
   }
 
 
-def figures(pairs, *, limit):
-  """{name: number} of the whole, and "by_source": the difficulty by source and task."""
+def statistics(pairs: Sequence[Pair], *, max_attempts: int) -> Mapping[str, float | dict]:
+  """{name: number} of all pairs, and "by_source": the difficulty by source and task."""
   replies = [reply for pair in pairs for reply in pair.replies]
-  kinds, columns = brought(pairs), {}
+  kinds, groups = count_outcomes(pairs), {}
   for pair in pairs:
-    columns.setdefault(pair.column, []).append(pair)
-  if len(columns) > 1:
-    columns["all"] = pairs
+    groups.setdefault(pair.group, []).append(pair)
+  if len(groups) > 1:
+    groups["all"] = pairs
+  by_source = {
+    name: difficulty(members, max_attempts=max_attempts) for name, members in groups.items()
+  }
   return {
     "pairs": len(pairs),
-    "agreement@1": difficulty(pairs, limit=limit)["agreement@1"],
-    "kept": sum(pair.right for pair in pairs),
+    "agreement@1": difficulty(pairs, max_attempts=max_attempts)["agreement@1"],
+    "kept": sum(pair.correct for pair in pairs),
     "failed": sum(pair.failed for pair in pairs),
-    "unanswered": sum(pair.lost for pair in pairs),
-    **{kind: kinds[kind] for kind in BROUGHT[1:]},
+    "unanswered": sum(pair.unanswered for pair in pairs),
+    **{kind: kinds[kind] for kind in OUTCOMES[1:]},
     "calls": len(replies),
     "calls_cached": sum(reply.cached for reply in replies),
     "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
     "completion_tokens": sum(reply.completion_tokens for reply in replies),
-    "by_source": {name: difficulty(some, limit=limit) for name, some in columns.items()},
+    "by_source": by_source,
   }

@@ -1,54 +1,54 @@
-"""Encoded prompts and their answers to padded batches of a closed set of shapes.
+"""Pads and packs encoded prompts and their answers to batches of a closed set of shapes.
 
-B rows, T tokens, R rows of pictures, P patches.
+B rows, T tokens, R rows of pictures, P patches, C numbers in a patch, G answers to a prompt.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from cot_rm.batch import Batch, Encoded, Pictures
 
+Shape = tuple[int, int, int]  # (T, P, C) of a batch of prompts
+Arrays = dict[str, np.ndarray]  # the fields of a Batch, or one row of each
+
 
 @dataclasses.dataclass(frozen=True)
 class Buckets:
-  """The shapes that batches may have: each row is padded to the smallest that holds it."""
+  """Allowed shapes of batches: each dimension is padded to the smallest bucket that holds it."""
 
   tokens: tuple[int, ...]  # lengths of a row
   patches: tuple[int, ...]  # patches of a row's pictures; 0 is always allowed
-  answers: tuple[int, ...] = ()  # lengths of an answer, where groups of them share their prompt
+  answers: tuple[int, ...] = ()  # lengths of an answer, for groups that share their prompt
 
   @property
-  def programs(self):
-    """How many shapes there are, and so how many programs may be compiled."""
+  def num_shapes(self) -> int:
+    """Number of (tokens, patches) shapes, an upper bound on the programs compiled."""
     return len(self.tokens) * (len(set(self.patches) | {0}))
 
-  def length(self, item_id, count):
-    return _fit(
-      count, self.tokens, f"example {item_id!r}: {count:,} tokens", "config.buckets.tokens"
-    )
+  def token_bucket(self, example_id: str, count: int) -> int:
+    """The smallest row that holds `count` tokens; raises ValueError if none does."""
+    return _smallest(self.tokens, count, f"example {example_id!r}: {count:,} tokens", "tokens")
 
-  def answer(self, item_id, count):
-    return _fit(
-      count,
-      self.answers or (0,),
-      f"example {item_id!r}: an answer of {count:,} tokens",
-      "config.buckets.answers",
-    )
+  def answer_bucket(self, example_id: str, count: int) -> int:
+    """The smallest answer bucket for `count` tokens; raises ValueError if none holds them."""
+    subject = f"example {example_id!r}: an answer of {count:,} tokens"
+    return _smallest(self.answers or (0,), count, subject, "answers")
 
-  def patch_count(self, item_id, count):
-    return _fit(
-      count, (0, *self.patches), f"example {item_id!r}: {count:,} patches", "config.buckets.patches"
-    )
+  def patch_bucket(self, example_id: str, count: int) -> int:
+    """The smallest row that holds `count` patches; raises ValueError if none does."""
+    subject = f"example {example_id!r}: {count:,} patches"
+    return _smallest((0, *self.patches), count, subject, "patches")
 
 
-def _fit(count, sizes, what, knob):
+def _smallest(sizes: Sequence[int], count: int, subject: str, field: str) -> int:
   for size in sorted(sizes):
     if count <= size:
       return size
   raise ValueError(
-    f"{what} > {max(sizes):,}, the largest bucket; raise {knob} or lower "
-    f"config.processor.max_pixels"
+    f"{subject} > {max(sizes):,}, the largest bucket; raise {field} of the buckets "
+    f"(config.buckets.{field}) or lower config.processor.max_pixels"
   )
 
 
@@ -58,14 +58,14 @@ class Item:
 
   prompt: Encoded
   answer: np.ndarray  # i32[T], the end-of-turn token included
-  logps: np.ndarray | None = None  # f32[T], of the policy that sampled it
-  advantage: float | np.ndarray = 0.0  # of the whole answer, or f32[T] of each of its tokens
+  logps: np.ndarray | None = None  # f32[T], of the policy that sampled the answer
+  advantage: float | np.ndarray = 0.0  # of the whole answer, or f32[T] per token
 
 
-def check_pictures(prompt):
-  """Raises ValueError where picture tokens and picture features do not match one to one."""
+def check_pictures(prompt: Encoded) -> None:
+  """Raises ValueError if picture tokens and merged patches do not match one to one."""
   tokens = np.sort(prompt.visual[prompt.visual >= 0])
-  merged, rest = divmod(len(prompt.patches), 4)
+  merged, rest = divmod(len(prompt.patches), prompt.patches_per_token)
   if rest or not np.array_equal(tokens, np.arange(merged)):
     raise ValueError(
       f"example {prompt.id!r}: {len(tokens)} picture tokens for {merged} merged "
@@ -73,67 +73,90 @@ def check_pictures(prompt):
     )
 
 
-def prompts(encoded, buckets, *, rows, like=None):
-  """Prompts, padded on the right, as a Batch of `rows` rows; rows without a prompt are padding.
+def prompts(
+  encoded: Sequence[Encoded], buckets: Buckets, *, rows: int, shape: Shape | None = None
+) -> Batch:
+  """Pads prompts on the right to a Batch of `rows` rows; rows without a prompt are padding.
 
-  like: (tokens, patches, numbers of a patch) of the batch, where it must fit that of other
-    processes; there may be no prompt then. None: the smallest that holds these.
+  Args:
+    encoded: at most `rows` prompts; may be empty only if `shape` is given.
+    buckets: allowed shapes.
+    rows: B.
+    shape: (tokens, patches, numbers of a patch), if the batch must have the shape that other
+      processes have. None: the smallest buckets that hold these prompts.
   """
-  if like is None or encoded:
+  if shape is None or encoded:
     _check_rows(len(encoded), rows)
-  return _batch(
-    [[Item(e, np.zeros(0, np.int32))] for e in encoded],
-    [[e] for e in encoded],
-    buckets,
-    rows,
-    rows,
-    like,
-  )
+  no_answer = np.zeros(0, np.int32)
+  packed = [[Item(e, no_answer)] for e in encoded]
+  return _batch(packed, _shape(packed, buckets) if shape is None else shape, rows)
 
 
-def pack(packed, buckets, *, rows):
-  """Rows of several items each, laid end to end, as a Batch; a segment is an item."""
+def pack(packed: Sequence[Sequence[Item]], buckets: Buckets, *, rows: int) -> Batch:
+  """Concatenates the Items of each row; each Item is a segment of its own.
+
+  Args:
+    packed: at most `rows` lists of Items.
+    buckets: allowed shapes.
+    rows: B.
+  """
   _check_rows(len(packed), rows)
-  return _batch(packed, [[item.prompt for item in row] for row in packed], buckets, rows, rows)
+  return _batch(packed, _shape(packed, buckets), rows)
 
 
-def groups(grouped, buckets, *, rows):
-  """Groups of answers to one prompt each: an answer a row, the prompts beside them, each once.
+def groups(grouped: Sequence[Sequence[Item]], buckets: Buckets, *, rows: int) -> Batch:
+  """A Batch of answers, one per row, that shares its prompts: `Batch.prompts` has each once.
 
-  `grouped` holds at most `rows` lists of G items with the same prompt.
+  Args:
+    grouped: at most `rows` lists of G Items with the same prompt.
+    buckets: allowed shapes.
+    rows: prompts of the batch; B is rows * G.
   """
   sizes = {len(group) for group in grouped}
   if len(sizes) != 1:
     raise ValueError(f"groups of different sizes {sorted(sizes)} in one batch")
-  read = prompts([group[0].prompt for group in grouped], buckets, rows=rows)
+  prompt_batch = prompts([group[0].prompt for group in grouped], buckets, rows=rows)
   flat = [item for group in grouped for item in group]
   longest = max(flat, key=lambda item: len(item.answer))
-  out = _empty(rows * sizes.pop(), buckets.answer(longest.prompt.id, len(longest.answer)))
+  out = _empty(rows * sizes.pop(), buckets.answer_bucket(longest.prompt.id, len(longest.answer)))
   for b, item in enumerate(flat):
-    _fill_answer({name: array[b] for name, array in out.items()}, item, 0)
+    _fill_answer(_row(out, b), item, 0)
     out["segments"][b, : len(item.answer)] = 1
-  return Batch(prompts=read, **out)
+  return Batch(prompts=prompt_batch, **out)
 
 
-def _check_rows(count, rows):
+def _check_rows(count: int, rows: int) -> None:
   if not 0 < count <= rows:
     raise ValueError(f"{count} items for a batch of {rows} rows")
 
 
-def _batch(packed, pictured, buckets, rows, picture_rows, like=None):
-  """`packed`: the items of each row. `pictured`: the prompts of each row of pictures."""
-  if like is None:
-    longest = max(packed, key=_tokens)
-    length = buckets.length(longest[0].prompt.id, _tokens(longest))
-    like = (length, *_patches(pictured, buckets))
-  length, *patches = like
+def _shape(packed: Sequence[Sequence[Item]], buckets: Buckets) -> Shape:
+  """The smallest shape that holds these rows."""
+  longest = max(packed, key=_tokens)
+  length = buckets.token_bucket(longest[0].prompt.id, _tokens(longest))
+  most_patches = max(packed, key=_patches)
+  count = buckets.patch_bucket(most_patches[0].prompt.id, _patches(most_patches))
+  return length, count, max(item.prompt.patches.shape[1] for row in packed for item in row)
+
+
+def _tokens(row: Sequence[Item]) -> int:
+  return sum(len(item.prompt.tokens) + len(item.answer) for item in row)
+
+
+def _patches(row: Sequence[Item]) -> int:
+  return sum(len(item.prompt.patches) for item in row)
+
+
+def _batch(packed: Sequence[Sequence[Item]], shape: Shape, rows: int) -> Batch:
+  length, *picture_shape = shape
   out = _empty(rows, length)
-  for b, row in enumerate(packed):
-    _fill_text({name: array[b] for name, array in out.items()}, row)
-  return Batch(pictures=_pictures(pictured, picture_rows, *patches), **out)
+  for b, items in enumerate(packed):
+    _fill_row(_row(out, b), items)
+  pictures = _pictures([[item.prompt for item in items] for items in packed], rows, *picture_shape)
+  return Batch(pictures=pictures, **out)
 
 
-def _empty(rows, length):
+def _empty(rows: int, length: int) -> Arrays:
   return dict(
     tokens=np.zeros((rows, length), np.int32),
     positions=np.zeros((rows, length, 3), np.int32),
@@ -145,13 +168,14 @@ def _empty(rows, length):
   )
 
 
-def _tokens(row):
-  return sum(len(item.prompt.tokens) + len(item.answer) for item in row)
+def _row(arrays: Arrays, b: int) -> Arrays:
+  """Views of row b of every array."""
+  return {name: array[b] for name, array in arrays.items()}
 
 
-def _fill_text(out, row):
+def _fill_row(out: Arrays, items: Sequence[Item]) -> None:
   at = merged = 0
-  for segment, item in enumerate(row, 1):
+  for segment, item in enumerate(items, 1):
     prompt = item.prompt
     check_pictures(prompt)
     middle = at + len(prompt.tokens)
@@ -161,10 +185,10 @@ def _fill_text(out, row):
     out["visual"][at:middle] = np.where(prompt.visual >= 0, prompt.visual + merged, -1)
     out["segments"][at:end] = segment
     _fill_answer(out, item, middle)
-    at, merged = end, merged + len(prompt.patches) // 4
+    at, merged = end, merged + len(prompt.patches) // prompt.patches_per_token
 
 
-def _fill_answer(out, item, at):
+def _fill_answer(out: Arrays, item: Item, at: int) -> None:
   end = at + len(item.answer)
   out["tokens"][at:end] = item.answer
   out["positions"][at:end] = item.prompt.next_position + np.arange(len(item.answer))[:, None]
@@ -174,30 +198,24 @@ def _fill_answer(out, item, at):
     out["old_logps"][at:end] = item.logps
 
 
-def _patches(pictured, buckets):
-  """(patches of a row, numbers of a patch)."""
-  counts = [sum(len(prompt.patches) for prompt in row) for row in pictured]
-  most = int(np.argmax(counts))
-  size = buckets.patch_count(pictured[most][0].id, counts[most])
-  return size, max(prompt.patches.shape[1] for row in pictured for prompt in row)
-
-
-def _pictures(pictured, rows, size, numbers):
-  if size == 0:
+def _pictures(
+  prompts_of_row: Sequence[Sequence[Encoded]], rows: int, patches: int, numbers: int
+) -> Pictures | None:
+  if patches == 0:
     return None
   out = Pictures(
-    patches=np.zeros((rows, size, numbers), np.float32),
-    hw=np.zeros((rows, size, 2), np.int32),
-    windows=np.zeros((rows, size), np.int32),
-    frames=np.zeros((rows, size), np.int32),
+    patches=np.zeros((rows, patches, numbers), np.float32),
+    hw=np.zeros((rows, patches, 2), np.int32),
+    windows=np.zeros((rows, patches), np.int32),
+    frames=np.zeros((rows, patches), np.int32),
   )
-  for r, row in enumerate(pictured):
+  for r, row in enumerate(prompts_of_row):
     at = 0
     for prompt in row:
       end = at + len(prompt.patches)
       prompt.write_pixels(out.patches[r, at:end])
       out.hw[r, at:end] = prompt.hw
-      # Segment ids start anew in each prompt: they are moved past those already in the row.
+      # Segment ids begin at 1 in each prompt: they are shifted past those already in the row.
       for name in ("windows", "frames"):
         ids = getattr(out, name)[r]
         ids[at:end] = getattr(prompt, name) + ids[:at].max(initial=0)

@@ -1,117 +1,146 @@
-"""What rejection sampling keeps of a pool, what stays hard, and the figures."""
+"""Rejection sampling: the accepted samples of a pool of pairs, the hard pairs, and statistics."""
 
 import collections
 import dataclasses
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from cot_rm.data import distillation
+from cot_rm.data.answer_log import Judgement, Record
+from cot_rm.schema import Example
 
 
-class Pool:
-  """Pairs of a source in the order in which the policy is asked them; a sequence of Examples."""
+class PairPool:
+  """Labelled pairs in the order in which the policy judges them; a sequence of Examples."""
 
-  def __init__(self, source, *, count=0, tasks=(), seed=0):
-    """See distillation.drawn, which also exchanges candidates until golds are half 1 and half 2."""
+  def __init__(
+    self, source: Sequence[Example], *, count: int = 0, tasks: Collection[str] = (), seed: int = 0
+  ):
+    """Draws the pairs as distillation.sample_pairs does: golds are half 1 and half 2."""
     self._source = source
-    self._pairs = distillation.drawn(source, count=count, tasks=tasks, seed=seed)
+    self._pairs = distillation.sample_pairs(source, count=count, tasks=tasks, seed=seed)
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._pairs)
 
-  def __getitem__(self, row):
-    return distillation.put(self._source, self._pairs[row])
+  def __getitem__(self, row: int) -> Example:
+    return distillation.shown_example(self._source, self._pairs[row])
 
-  def swapped(self, row):
-    """Whether the candidates stand in another order than in the source."""
-    return self._pairs[row].swap
+  def swapped(self, row: int) -> bool:
+    """Whether the candidates are shown in the other order than in the source."""
+    return self._pairs[row].swapped
 
 
-def records(judged, right_QG, *, first):
-  """A record a sample, for data/lines; `first` is the row of the first example in the pool."""
+def to_records(
+  judgements: Sequence[Judgement], correct_QG: np.ndarray, *, first_row: int
+) -> list[Record]:
+  """A record per sample, for answer_log.
+
+  Args:
+    judgements: of Q examples, G samples each.
+    correct_QG: bool[Q, G].
+    first_row: row of the first example in the pool.
+  """
   return [
     {
-      "row": first + q,
+      "row": first_row + q,
       "sample": g,
-      "id": one.example.id,
+      "id": judgement.example.id,
       "text": completion.text,
       "answer": verdict.answer,
-      "right": bool(right_QG[q][g]),
+      "right": bool(correct_QG[q][g]),
       "why_unparsable": verdict.error,
       "tokens": len(completion.tokens),
     }
-    for q, one in enumerate(judged)
-    for g, (completion, verdict) in enumerate(zip(one.completions, one.verdicts, strict=True))
+    for q, judgement in enumerate(judgements)
+    for g, (completion, verdict) in enumerate(
+      zip(judgement.completions, judgement.verdicts, strict=True)
+    )
   ]
 
 
-def part(pool, samples, *, most):
-  """{row: its right records, `most` of them at most}; an empty list where the pair is hard."""
+def accept(
+  pool: PairPool, samples: Sequence[Record], *, max_per_pair: int
+) -> dict[int, list[Record]]:
+  """{row: its correct samples, at most `max_per_pair`}; an empty list means a hard pair."""
   out = {row: [] for row in range(len(pool))}
   for record in samples:
-    if record["right"] and len(out[record["row"]]) < most:
+    if record["right"] and len(out[record["row"]]) < max_per_pair:
       out[record["row"]].append(record)
   return out
 
 
-def splits(pool, parted, samples, provenance):
-  """{"kept": examples with the policy's reasoning, "hard": those without}; none that is empty.
+def splits(
+  pool: PairPool,
+  accepted: Mapping[int, Sequence[Record]],
+  samples: Sequence[Record],
+  provenance: Mapping[str, object],
+) -> dict[str, Iterator[Example]]:
+  """{"kept": examples with an accepted reasoning, "hard": the others}; empty splits are left out.
 
-  extra["sampled"] of both is `provenance`, the order shown, how many samples were right, and the
-  tokens of the one that was kept.
+  extra["sampled"] of every example is `provenance`, the order shown, the number of correct
+  samples, and the tokens of the accepted sample.
   """
   tries = collections.Counter(record["row"] for record in samples)
-  right = collections.Counter(record["row"] for record in samples if record["right"])
+  correct = collections.Counter(record["row"] for record in samples if record["right"])
 
-  def noted(row, tokens):
-    return provenance | {
+  def sampled(row: int, tokens: int | None) -> dict[str, object]:
+    return {
+      **provenance,
       "swapped": pool.swapped(row),
-      "right": right[row],
+      "right": correct[row],
       "of": tries[row],
       "tokens": tokens,
     }
 
-  def kept():
-    for row, some in parted.items():
-      for number, record in enumerate(some):
-        one = pool[row]
+  def kept_examples() -> Iterator[Example]:
+    for row, records in accepted.items():
+      for number, record in enumerate(records):
+        example = pool[row]
         yield dataclasses.replace(
-          one,
-          id=f"{one.id}#{number}" if number else one.id,  # ids are unique in a split
+          example,
+          id=f"{example.id}#{number}" if number else example.id,  # ids are unique in a split
           reasoning=record["text"],
-          extra={**one.extra, "sampled": noted(row, record["tokens"])},
+          extra={**example.extra, "sampled": sampled(row, record["tokens"])},
         )
 
-  def hard():
-    for row, some in parted.items():
-      if not some:
-        one = pool[row]
-        yield dataclasses.replace(one, extra={**one.extra, "sampled": noted(row, None)})
+  def hard_examples() -> Iterator[Example]:
+    for row, records in accepted.items():
+      if not records:
+        example = pool[row]
+        yield dataclasses.replace(example, extra={**example.extra, "sampled": sampled(row, None)})
 
   out = {}
-  if any(parted.values()):
-    out["kept"] = kept()
-  if not all(parted.values()):
-    out["hard"] = hard()
+  if any(accepted.values()):
+    out["kept"] = kept_examples()
+  if not all(accepted.values()):
+    out["hard"] = hard_examples()
   return out
 
 
-def figures(pool, parted, samples):
-  """{name: number} of the whole, and "families": the same by task, for a table."""
-  tasks = {row: pool[row].task for row in parted}
+def statistics(
+  pool: PairPool, accepted: Mapping[int, Sequence[Record]], samples: Sequence[Record]
+) -> dict[str, float | dict]:
+  """{name: number} of all pairs, and "families": the same numbers by task."""
+  tasks = {row: pool[row].task for row in accepted}
   families = {}
   for task in sorted(set(tasks.values())):
     families[task] = _counts(
-      {row: some for row, some in parted.items() if tasks[row] == task},
+      {row: records for row, records in accepted.items() if tasks[row] == task},
       [record for record in samples if tasks[record["row"]] == task],
     )
-  return {**_counts(parted, samples), "families": families}
+  return {**_counts(accepted, samples), "families": families}
 
 
-def _counts(parted, samples):
+def _counts(
+  accepted: Mapping[int, Sequence[Record]], samples: Sequence[Record]
+) -> dict[str, float]:
   return {
-    "pairs": len(parted),
-    "kept": sum(bool(some) for some in parted.values()),
-    "hard": sum(not some for some in parted.values()),
-    "reasonings": sum(len(some) for some in parted.values()),
+    "pairs": len(accepted),
+    "kept": sum(bool(records) for records in accepted.values()),
+    "hard": sum(not records for records in accepted.values()),
+    "reasonings": sum(len(records) for records in accepted.values()),
     "samples": len(samples),
     "right": sum(record["right"] for record in samples) / max(len(samples), 1),
     "unparsable": sum(record["answer"] is None for record in samples) / max(len(samples), 1),

@@ -1,21 +1,18 @@
-"""A judgement as a record that people read: in a run's samples/ and on its report's page."""
+"""Judgements as records for people: in a run's samples/ folder and on its report page."""
 
-import base64
-import io
+from collections.abc import Mapping
 
 from cot_rm import media
+from cot_rm.schema import Completion, Example, Media, Verdict
 
-SIDE = 224  # pixels: what a picture on the page is shrunk to
+SIDE = 224  # pixels: longer side of a stored picture, at most
 FRAMES = 8  # of a video, evenly spread
 
 
-def record(example, completion, verdict, rewards):
-  """What the report shows of one judgement.
-
-  Args:
-    example, completion, verdict: schema's.
-    rewards: {name: number}.
-  """
+def to_record(
+  example: Example, completion: Completion, verdict: Verdict, rewards: Mapping[str, float]
+) -> dict[str, object]:
+  """The record of one judgement, for JSON; pictures are small PNG data URLs."""
   return {
     "id": example.id,
     "task": example.task,
@@ -24,24 +21,17 @@ def record(example, completion, verdict, rewards):
     "gold": example.gold,
     "text": completion.text,
     "answer": verdict.answer,
-    "rewards": {n: round(float(r), 4) for n, r in rewards.items()},
+    "rewards": {name: round(float(reward), 4) for name, reward in rewards.items()},
     "reasoning_ok": verdict.error or "",
-    "media": [_urls(m, example.id) for m in example.media],
+    "media": [_data_urls(medium, f"example {example.id!r}") for medium in example.media],
   }
 
 
-def _urls(medium, name):
-  """A data URL for an image, a list of them for the frames of a video."""
+def _data_urls(medium: Media, name: str) -> str | list[str]:
+  """A data URL for an image, a list of data URLs for the frames of a video."""
   if medium.kind == "image":
-    return _url(media.picture(medium.source, name=name))
+    return media.thumbnail_url(media.picture(medium.source, name=name), SIDE)
   video = media.video(medium.source, fps=medium.fps, name=name)
   step = max(video.count // FRAMES, 1)
-  return [_url(frame) for frame in video.read(list(range(0, video.count, step))[:FRAMES])]
-
-
-def _url(image):
-  image = image.copy()
-  image.thumbnail((SIDE, SIDE))
-  out = io.BytesIO()
-  image.save(out, "PNG")
-  return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+  frames = video.read(list(range(0, video.count, step))[:FRAMES])
+  return [media.thumbnail_url(frame, SIDE) for frame in frames]

@@ -1,69 +1,84 @@
-"""Which examples of a source RL asks: by task, and by how hard the teacher found them."""
+"""Selection of RL prompts: by task, and by how many attempts a teacher took."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal, get_args
 
-ORDERS = ("shuffled", "ascending")
+from cot_rm import registry
+from cot_rm.schema import Example
+
+Order = Literal["shuffled", "ascending"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-  """Some examples of a source, by their places in it: a sequence, and a source for grain."""
+class Subset:
+  """Examples of a source by index: a sequence, and a source for grain."""
 
-  source: Sequence
-  places: tuple[int, ...]
+  source: Sequence[Example]
+  indices: tuple[int, ...]
 
-  def __len__(self):
-    return len(self.places)
+  def __len__(self) -> int:
+    return len(self.indices)
 
-  def __getitem__(self, index):
-    return self.source[self.places[index]]
+  def __getitem__(self, index: int) -> Example:
+    return self.source[self.indices[index]]
+
+  def __iter__(self) -> Iterator[Example]:
+    return (self.source[i] for i in self.indices)
 
 
-def choose(source, *, tasks=(), least_attempts=0, order="shuffled"):
-  """The examples of some tasks that took a teacher at least so many attempts.
+def select(
+  source: Sequence[Example],
+  *,
+  tasks: Collection[str] = (),
+  min_attempts: int = 0,
+  order: Order = "shuffled",
+) -> Sequence[Example]:
+  """Examples of some tasks for which a teacher took at least `min_attempts` attempts.
 
-  R1-Reward's rule for RL (arXiv:2505.02835) is 2: what the teacher missed at first, or altogether,
-  out of all that distillation leaves (splits "kept+failed").
-  A source of what the policy missed ("hard", of rejection sampling) makes it both.
+  R1-Reward selects RL prompts with min_attempts=2 (arXiv:2505.02835) from all pairs that
+  distillation leaves (splits "kept+failed"): pairs that the teacher missed at first, or always.
+  From the split "hard" of rejection sampling, the pairs are those that the policy missed, too.
 
   Args:
-    source: a sequence of Examples.
-    tasks: those that are wanted; none: all.
-    least_attempts: of the teacher; 0: its attempts do not matter.
-    order: "shuffled" leaves the order to who reads, "ascending" puts the easy ones first.
+    source: the examples.
+    tasks: tasks to take; empty: all.
+    min_attempts: of the teacher; 0: any.
+    order: "shuffled" leaves the order to the reader, "ascending" sorts by attempts, easy pairs
+      first.
 
   Raises:
-    ValueError: an unknown order, an example that no teacher was asked about, or nothing left.
+    ValueError: an unknown order, an example without attempts if they matter, or nothing selected.
   """
-  if order not in ORDERS:
-    raise ValueError(f"config.rl.order is {order!r}; known: {', '.join(ORDERS)}")
-  judged = least_attempts or order == "ascending"
-  if not tasks and not judged:
+  if order not in get_args(Order):
+    raise ValueError(f"unknown order {order!r}; {registry.hint(order, get_args(Order))}")
+  needs_attempts = min_attempts or order == "ascending"
+  if not tasks and not needs_attempts:
     return source
-  attempts = {}  # by place
+  attempts = {}  # by index
   for i in range(len(source)):
     if (example := source[i]).task in tasks or not tasks:
-      attempts[i] = _attempts(example) if judged else 0
-  places = [i for i, count in attempts.items() if count >= least_attempts]
+      attempts[i] = _attempts(example) if needs_attempts else 0
   if not attempts:
     raise ValueError(
-      f"none of {len(source):,} examples is of the tasks {', '.join(tasks)}; see config.rl.tasks"
+      f"none of {len(source):,} examples has a task of {', '.join(tasks)}; change tasks "
+      f"(config.rl.tasks)"
     )
-  if not places:
+  indices = [i for i, count in attempts.items() if count >= min_attempts]
+  if not indices:
     raise ValueError(
-      f"none of {len(attempts):,} examples took {least_attempts} attempts or more; lower "
-      f"config.rl.least_attempts"
+      f"none of {len(attempts):,} examples took {min_attempts} attempts or more; lower "
+      f"min_attempts (config.rl.least_attempts)"
     )
   if order == "ascending":
-    places.sort(key=attempts.__getitem__)
-  return Chosen(source, tuple(places))
+    indices.sort(key=attempts.__getitem__)
+  return Subset(source, tuple(indices))
 
 
-def _attempts(example):
+def _attempts(example: Example) -> int:
   if example.attempts is None:
     raise ValueError(
-      f"example {example.id!r} has no attempts: config.rl.least_attempts and order want data "
-      f"that a teacher was asked about"
+      f"example {example.id!r} has no attempts: min_attempts and the order 'ascending' need data "
+      f"that a teacher has judged"
     )
   return example.attempts

@@ -52,7 +52,7 @@ def sections(workdir, plan):
 
 
 def taught(stage, figures):
-  """How many attempts a teacher took, by source; figures as distillation.figures has them."""
+  """How many attempts a teacher took, by source; figures as distillation.statistics has them."""
   by_source = figures["by_source"]
   limit = max(int(head) for row in by_source.values() for head in row if head.isdecimal())
   heads = [*map(str, range(1, limit + 1)), "failed"]

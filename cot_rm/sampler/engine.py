@@ -77,7 +77,7 @@ class Engine:
       banned_ids: tokens that are never sampled (those that stand for pictures).
       watched_ids: tokens whose log-probability is recorded at every step.
       buckets: packing.Buckets, the shapes that prompts may have.
-      batch: `(prompts, rows, like) -> batch.Batch` of so many rows, padded to the shape `like`:
+      batch: `(prompts, rows, shape) -> batch.Batch` of `rows` rows, padded to `shape`:
         (tokens, patches, numbers of a patch).
       rows: prompts that a process answers at a time, at most: it has slots for their samples.
       position_bytes: of the keys and values of one position.
@@ -156,7 +156,7 @@ class Engine:
     out = [[None] * n for _ in prompts]
     if limits is None:
       limits = np.full((len(prompts), n), sampling.max_tokens)
-    lengths = [self.buckets.length(p.id, len(p.tokens)) for p in prompts]
+    lengths = [self.buckets.token_bucket(p.id, len(p.tokens)) for p in prompts]
     # The lengths that anyone has.
     sizes = sorted(self.buckets.tokens)
     used = distributed.all_gather_host([[size in lengths for size in sizes]]).any(0)
@@ -164,7 +164,9 @@ class Engine:
     for length in (size for size, one in zip(sizes, used, strict=True) if one):
       places = [place for place, other in enumerate(lengths) if other == length]
       # Prompts with as many patches are read together.
-      places.sort(key=lambda at: self.buckets.patch_count(prompts[at].id, len(prompts[at].patches)))
+      places.sort(
+        key=lambda at: self.buckets.patch_bucket(prompts[at].id, len(prompts[at].patches))
+      )
       name = prompts[places[0]].id if places else ""
       run = _Run(self, params, prompts, seeds, n, sampling, limits, out, length, name)
       runs.append((run, places))
@@ -240,7 +242,7 @@ class _Run:
       like = distributed.all_gather_host([self._shape(prompts)]).max(0)
       if not like.any():
         break
-      batch = self.engine.batch(prompts, rows=size, like=like)
+      batch = self.engine.batch(prompts, rows=size, shape=like)
       began = time.monotonic()
       read = self.engine._read(self.params, distributed.to_global(batch))
       read = jax.block_until_ready(read)
@@ -277,7 +279,7 @@ class _Run:
     """(tokens, patches, numbers of a patch) of a batch of prompts; zeros of none."""
     if not prompts:
       return 0, 0, 0
-    count = self.engine.buckets.patch_count(prompts[0].id, len(prompts[0].patches))
+    count = self.engine.buckets.patch_bucket(prompts[0].id, len(prompts[0].patches))
     return self.S, count, max(prompt.patches.shape[1] for prompt in prompts)
 
   def _next(self, waiting, free):
@@ -285,7 +287,7 @@ class _Run:
     most = min(self.read_at_once, len(waiting))
     if not waiting or free < most:
       return []
-    count = lambda at: self.engine.buckets.patch_count("", len(self.prompts[at].patches))
+    count = lambda at: self.engine.buckets.patch_bucket("", len(self.prompts[at].patches))
     some = [waiting.pop()]
     while len(some) < most and count(waiting[-1]) == count(some[0]):
       some.append(waiting.pop())

@@ -36,19 +36,20 @@ def run(config, workdir, name):
     folder.mkdir(parents=True, exist_ok=True)
     source = datasets.open(stages.find(workdir, knobs.data), knobs.split)
     tasks = stages.tasks(knobs.tasks)
-    pairs = distillation.drawn(source, count=knobs.count, tasks=tasks, seed=config.seed)
+    pairs = distillation.sample_pairs(source, count=knobs.count, tasks=tasks, seed=config.seed)
     with _client(knobs, folder, where) as client:
       _ask(source, pairs, client, knobs, config.grammar, name, where)
-      figures = distillation.figures(pairs, limit=knobs.attempts)
+      figures = distillation.statistics(pairs, max_attempts=knobs.attempts)
       usage = chat.Usage(figures["calls"], figures["prompt_tokens"], figures["completion_tokens"])
       figures["dollars"], model = client.budget.cost(usage), client.model
     files.write_atomic(folder / "figures.json", json.dumps(figures, indent=2))
     splits = {
-      "kept": [pair for pair in pairs if pair.right],
+      "kept": [pair for pair in pairs if pair.correct],
       "failed": [pair for pair in pairs if pair.failed],
     }
     whole = lambda some: (
-      distillation.example(source, pair, limit=knobs.attempts, model=model) for pair in some
+      distillation.distilled_example(source, pair, max_attempts=knobs.attempts, model=model)
+      for pair in some
     )
     # TFDS cannot write an empty split.
     array_record.write(
@@ -97,23 +98,23 @@ def _ask(source, pairs, client, knobs, grammar, name, where):
     pair.replies.append(reply)
     if reply.final:
       pair.verdicts.append(module.parse(reply.text, pair.task).answer if reply.text else None)
-    asked, right = asked + (len(pair.replies) == 1), right + pair.right
-    done = pair.right or pair.lost or len(pair.verdicts) == knobs.attempts
+    asked, right = asked + (len(pair.replies) == 1), right + pair.correct
+    done = pair.correct or pair.unanswered or len(pair.verdicts) == knobs.attempts
     bar.advance(int(done), agreement=right / asked, dollars=client.dollars)
 
   with metrics.bar(name, total=len(pairs)) as bar:
     for attempt in range(1, knobs.attempts + 1):
-      due = [pair for pair in pairs if not pair.right and not pair.lost]
+      due = [pair for pair in pairs if not pair.correct and not pair.unanswered]
       for some in (due[:PROBE], due[PROBE:]):
         client.ask(
-          (module.render(distillation.put(source, pair)) for pair in some),
+          (module.render(distillation.shown_example(source, pair)) for pair in some),
           chat.Sampling(attempt=attempt, **knobs.sampling),
           names=[f"example {pair.id!r}" for pair in some],
           progress=lambda number, reply, some=some: take(some[number], reply),
         )
         if attempt == 1 and len(due) > PROBE:
           _check(any(v for pair in pairs for v in pair.verdicts), pairs, client, grammar, where)
-  lost = [pair for pair in pairs if pair.lost]
+  lost = [pair for pair in pairs if pair.unanswered]
   if len(lost) > knobs.unanswered:
     raise RuntimeError(
       f"{len(lost):,} of {len(pairs):,} pairs had no answer ({_counted(lost)}); the first: example "
@@ -140,5 +141,5 @@ def _check(of_use, pairs, client, grammar, where):
 def _counted(pairs):
   """ "refused 3, verdict 17"."""
   return ", ".join(
-    f"{kind} {count:,}" for kind, count in sorted(distillation.brought(pairs).items())
+    f"{kind} {count:,}" for kind, count in sorted(distillation.count_outcomes(pairs).items())
   )

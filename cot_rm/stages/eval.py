@@ -70,7 +70,7 @@ def _score(config, workdir, start, folder, benchmark, examples):
     )
     bar = lambda total, done: metrics.bar(f"{folder.name} {part}", total, done=done)
     path, step = folder / f"{part}.jsonl", BATCHES * knobs.rows
-    return answer_log.answers(path, some, orders, asked, n=n, step=step, bar=bar)
+    return answer_log.complete(path, some, orders, asked, n=n, step=step, bar=bar)
 
   rule = benchmark.MODES[knobs.mode]
   orders = rule.orders(examples)
@@ -136,7 +136,7 @@ def _kept(judged, knobs, grammar):
   def record(j):
     done, rewards = j.completions[0], {"accuracy": accuracy.reward, "format": form.reward}
     earned = {name: reward(done, j.example, grammar) for name, reward in rewards.items()}
-    return sample_records.record(j.example, done, j.verdicts[0], earned)
+    return sample_records.to_record(j.example, done, j.verdicts[0], earned)
 
   return [record(j) | {"kind": kind} for kind, j in chosen]
 

@@ -24,7 +24,7 @@ def run(config, workdir, name):
   model has been trained anew since. A split without examples is not written.
   """
   folder, knobs = workdir / name, config[name if name in config else "reject"]
-  pool = rejection.Pool(
+  pool = rejection.PairPool(
     datasets.open(stages.find(workdir, knobs.data), knobs.split),
     count=knobs.count,
     tasks=stages.tasks(knobs.tasks),
@@ -35,8 +35,8 @@ def run(config, workdir, name):
   path = folder / "samples.jsonl"
   _sample(config, workdir, knobs, pool, path, name)
   samples = answer_log.read(path, pool)
-  parted = rejection.part(pool, samples, most=knobs.keep)
-  figures = rejection.figures(pool, parted, samples)
+  accepted = rejection.accept(pool, samples, max_per_pair=knobs.keep)
+  figures = rejection.statistics(pool, accepted, samples)
   if jax.process_index() == 0 and not (folder / "data").exists():
     provenance = {
       "model": model,
@@ -44,7 +44,7 @@ def run(config, workdir, name):
       "seed": config.seed,
       "sampling": knobs.sampling.to_dict(),
     }
-    array_record.write(folder / "data", rejection.splits(pool, parted, samples, provenance))
+    array_record.write(folder / "data", rejection.splits(pool, accepted, samples, provenance))
   multihost_utils.sync_global_devices(name)
   metrics.table(f"{name}: one right sample keeps a pair", figures.pop("families"))
   if jax.process_index() == 0:
@@ -91,4 +91,4 @@ def _sample(config, workdir, knobs, pool, path, name):
       )
       # Where a reward cannot be had (NaN) the sample is not right.
       right_QG = np.all([part == 1 for part in parts.values()], axis=0)
-      answer_log.append(path, rejection.records(judged, right_QG, first=at))
+      answer_log.append(path, rejection.to_records(judged, right_QG, first_row=at))

@@ -194,15 +194,15 @@ def _check_knobs(config, name):
 
 def _prompts(config, workdir, knobs, policy):
   """An iterator of lists of what rollout.encoded_prompts returns."""
-  source = selection.choose(
+  source = selection.select(
     datasets.open(stages.find(workdir, knobs.data), knobs.split),
     tasks=stages.tasks(knobs.tasks),
-    least_attempts=knobs.least_attempts,
+    min_attempts=knobs.least_attempts,
     order=knobs.order,
   )
   both_orders = "swap" in knobs.rewards
   encode = functools.partial(policy.encode, grammar=config.grammar)
-  return pipeline.questions(
+  return pipeline.prompt_batches(
     source,
     lambda example: rollout.encoded_prompts(example, encode, both_orders),
     seed=config.seed if knobs.order == "shuffled" else None,

@@ -47,12 +47,12 @@ def run(config, workdir, name):
     answer = [*policy.processor.encode(example.reasoning), policy.processor.end_of_turn]
     return packing.Item(prompt, np.asarray(answer, np.int32))
 
-  data = pipeline.batches(
+  data = pipeline.packed_batches(
     datasets.open(stages.find(workdir, knobs.data), knobs.split),
     encode,
     seed=config.seed,
     rows=knobs.rows,
-    examples=knobs.examples,
+    max_items=knobs.examples,
     tokens=max(buckets.tokens),
     patches=max(buckets.patches),
     process_index=jax.process_index(),

@@ -1,4 +1,4 @@
-"""What was answered is kept as it comes, and asked once."""
+"""Logs of answers: written as they come, and no answer is asked for twice."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ BOTH = [(0, 1)] * 5
 
 
 class Judge:
-  """Answers with the candidate's place and remembers what it was asked; falls at `falls`."""
+  """Answers and records the examples it was asked about; call number `falls` is interrupted."""
 
   def __init__(self, falls=None):
     self.asked, self.falls = [], falls
@@ -52,7 +52,7 @@ class Bar:
 
 
 def answers(path, ask, bar=None, orders=BOTH, n=2):
-  return answer_log.answers(path, EXAMPLES, orders, ask, n=n, step=3, bar=bar or Bar())
+  return answer_log.complete(path, EXAMPLES, orders, ask, n=n, step=3, bar=bar or Bar())
 
 
 def test_answers_come_back_as_they_were_given(tmp_path):
@@ -82,9 +82,9 @@ def test_a_run_that_is_killed_loses_and_repeats_no_answer(tmp_path):
   assert judge.asked == [[("e3", 1), ("e3", 2), ("e4", 1)], [("e4", 2)]]
   assert bar.made == [(10, 6)] and bar.done == 4
   assert path.read_text().startswith(whole) and len(path.read_text().splitlines()) == 20
-  again = answers(tmp_path / "b.jsonl", Judge())
+  afresh = answers(tmp_path / "b.jsonl", Judge())
   assert [a.completions[0].text for side in found for a in side] == [
-    a.completions[0].text for side in again for a in side
+    a.completions[0].text for side in afresh for a in side
   ]
   never = Judge(falls=0)
   answers(path, never)  # nothing is missing: nothing is asked
@@ -93,14 +93,14 @@ def test_a_run_that_is_killed_loses_and_repeats_no_answer(tmp_path):
 def test_a_sample_that_is_missing_is_added_and_the_others_stay(tmp_path):
   path = tmp_path / "a.jsonl"
   answers(path, Judge())
-  kept = path.read_text().splitlines()
-  path.write_text("\n".join(kept[:-1]) + "\n")
+  before = path.read_text().splitlines()
+  path.write_text("\n".join(before[:-1]) + "\n")
   judge = Judge()
   answers(path, judge)
-  assert judge.asked == [[("e4", 2)]] and path.read_text().splitlines() == kept
+  assert judge.asked == [[("e4", 2)]] and path.read_text().splitlines() == before
 
 
-def test_orders_that_are_not_wanted_are_not_asked(tmp_path):
+def test_only_the_given_orders_are_asked(tmp_path):
   judge = Judge()
   given, swapped = answers(tmp_path / "a.jsonl", judge, orders=[(0,), (1,), (), (0, 1), ()])
   assert [a is None for a in given] == [False, True, True, False, True]
@@ -112,11 +112,11 @@ def test_another_input_and_a_foreign_line_are_refused(tmp_path):
   path = tmp_path / "a.jsonl"
   answer_log.append(path, [{"row": 0, "id": "e0"}, {"row": 1, "id": "f1"}])
   with pytest.raises(
-    ValueError, match="row 1: .*about 'f1', and 'e1' is due; the input is another"
+    ValueError, match="row 1: .*about 'f1', the input has 'e1': the input has changed"
   ):
     answer_log.read(path, EXAMPLES)
   path.write_text('{"row": 9, "id": "e9"}\n')
-  with pytest.raises(ValueError, match="row 9: .*'no row' is due"):
+  with pytest.raises(ValueError, match="row 9: .*the input has no such row"):
     answer_log.read(path, EXAMPLES)
   path.write_text("nonsense\n")
   with pytest.raises(ValueError, match="line 1: not JSON"):

@@ -1,3 +1,5 @@
+"""Examples of a JSONL file or of several splits."""
+
 import pytest
 
 from cot_rm.data import array_record, datasets, pipeline
@@ -24,7 +26,7 @@ def test_several_splits_are_read_one_after_the_other(folder):
 
 def test_several_splits_are_shuffled_as_one(folder):
   both = datasets.open(folder, "kept+failed")
-  (ids,) = pipeline.questions(both, lambda one: one.id, seed=0, batch=8, epochs=1)
+  (ids,) = pipeline.prompt_batches(both, lambda one: one.id, seed=0, batch=8, epochs=1)
   assert sorted(ids) == sorted(one.id for one in both) and ids != [one.id for one in both]
 
 

@@ -1,4 +1,4 @@
-"""Which pairs are drawn and in which order, and what is made of what a teacher said of them."""
+"""Sampled pairs and their order, distilled examples, and statistics of the teacher's replies."""
 
 import collections
 
@@ -31,63 +31,63 @@ def example(i, gold=1, task="image_understanding"):
   )
 
 
-def draw(source, count=0, tasks=(), seed=0):
-  return distillation.drawn(source, count=count, tasks=tasks, seed=seed)
+def sample(source, count=0, tasks=(), seed=0):
+  return distillation.sample_pairs(source, count=count, tasks=tasks, seed=seed)
 
 
-def test_as_many_golds_are_1_as_2_whatever_they_were_and_the_better_one_stays_it():
+def test_half_of_the_golds_are_1_and_the_better_candidate_stays_the_better_one():
   for golds in ([1] * 40, [2] * 40, [1, 2] * 20, [1] * 41):
     source = [example(i, gold) for i, gold in enumerate(golds)]
-    pairs = draw(source)
+    pairs = sample(source)
     counts = collections.Counter(one.gold for one in pairs)
     assert abs(counts[1] - counts[2]) <= 1
     for one in pairs:
-      before, now = source[one.index], distillation.put(source, one)
+      before, now = source[one.index], distillation.shown_example(source, one)
       assert now.gold == one.gold and now.reasoning is None
       assert now.responses[one.gold - 1] == before.responses[before.gold - 1]
-      assert now.extra.get("swapped", False) == one.swap == (before.gold != one.gold)
+      assert now.extra.get("swapped", False) == one.swapped == (before.gold != one.gold)
 
 
-def test_pairs_are_drawn_at_random_by_the_seed():
+def test_pairs_are_sampled_at_random_by_the_seed():
   source = [example(i) for i in range(50)]
-  ids = lambda **how: [(one.id, one.swap) for one in draw(source, **how)]
+  ids = lambda **how: [(one.id, one.swapped) for one in sample(source, **how)]
   assert ids(count=20) == ids(count=20) != ids(count=20, seed=1)
   assert len(ids(count=20)) == 20 and len(ids()) == len({name for name, _ in ids()}) == 50
   assert [name for name, _ in ids(count=20)] != [f"e{i}" for i in range(20)]
 
 
-def test_only_the_tasks_that_are_wanted_are_drawn():
+def test_only_the_given_tasks_are_sampled():
   source = [example(i, task=schema.TASKS[i % 4]) for i in range(40)]
-  assert {one.task for one in draw(source, tasks=["image_generation"])} == {"image_generation"}
-  assert len(draw(source, count=8, tasks=["image_generation"])) == 8
-  with pytest.raises(ValueError, match="no pair of the tasks video"):
-    draw(source[:2], tasks=["video"])
+  assert {one.task for one in sample(source, tasks=["image_generation"])} == {"image_generation"}
+  assert len(sample(source, count=8, tasks=["image_generation"])) == 8
+  with pytest.raises(ValueError, match="none of 2 examples is a pair with a task of video"):
+    sample(source[:2], tasks=["video"])
 
 
 def test_a_pair_without_a_label_is_named():
   with pytest.raises(ValueError, match="example 'e1' has no gold"):
-    draw([example(0), example(1, gold=None)])
+    sample([example(0), example(1, gold=None)])
 
 
-def test_a_pair_is_right_lost_failed_or_still_open():
+def test_a_pair_is_correct_unanswered_failed_or_still_open():
   states = {
-    (RIGHT,): "right",
-    (WRONG, NONE, RIGHT): "right",
+    (RIGHT,): "correct",
+    (WRONG, NONE, RIGHT): "correct",
     (WRONG,): "failed",
     ("refused: no", WRONG): "failed",
-    ("timeout: 3 s",): "lost",
-    (WRONG, "server: 500"): "lost",
+    ("timeout: 3 s",): "unanswered",
+    (WRONG, "server: 500"): "unanswered",
     (): "open",
   }
   for said, state in states.items():
     one = pair(*said)
-    found = {"right": one.right, "failed": one.failed, "lost": one.lost}
+    found = {"correct": one.correct, "failed": one.failed, "unanswered": one.unanswered}
     assert [name for name, holds in found.items() if holds] == ([state] if state != "open" else [])
 
 
-def test_the_reasoning_is_kept_only_where_it_was_right_and_the_rest_is_said():
+def test_the_reasoning_is_kept_only_if_correct_and_the_attempts_are_recorded():
   source = [example(0)]
-  kept = distillation.example(source, pair(WRONG, RIGHT), limit=3, model="m")
+  kept = distillation.distilled_example(source, pair(WRONG, RIGHT), max_attempts=3, model="m")
   assert kept.reasoning == "right" and kept.attempts == 2 and kept.gold == 1
   assert kept.extra == {
     "k": 0,
@@ -100,13 +100,15 @@ def test_the_reasoning_is_kept_only_where_it_was_right_and_the_rest_is_said():
       "tokens": [10, 3],
     },
   }
-  failed = distillation.example(source, pair(WRONG, NONE, "refused: no"), limit=3, model="m")
+  failed = distillation.distilled_example(
+    source, pair(WRONG, NONE, "refused: no"), max_attempts=3, model="m"
+  )
   assert failed.reasoning is None and failed.attempts == 4
   assert failed.extra["teacher"]["attempt"] is None
   assert failed.extra["teacher"]["verdicts"] == [2, None, None]
 
 
-def test_the_figures_are_those_counted_by_hand():
+def test_the_statistics_are_those_counted_by_hand():
   pairs = [
     pair(RIGHT),
     pair(RIGHT),
@@ -115,7 +117,7 @@ def test_the_figures_are_those_counted_by_hand():
     pair("cut: 5 tokens", WRONG, WRONG, source="t"),
     pair("timeout: 3 s", source="t"),
   ]
-  assert distillation.brought(pairs) == {
+  assert distillation.count_outcomes(pairs) == {
     "verdict": 7,
     "unparsable": 1,
     "refused": 1,
@@ -146,7 +148,7 @@ def test_the_figures_are_those_counted_by_hand():
     "3": 1,
     "failed": 1,
   }
-  assert distillation.figures(pairs, limit=3) == {
+  assert distillation.statistics(pairs, max_attempts=3) == {
     "pairs": 6,
     "agreement@1": 0.4,  # 2 of the 5 that were answered
     "kept": 4,

@@ -121,5 +121,28 @@ def test_too_long_names_the_sample_the_number_and_the_knob():
     packing.prompts([chats.encoded(9, 40, (13,))], BUCKETS, rows=1)
 
 
-def test_the_number_of_programs_is_known_beforehand():
-  assert BUCKETS.programs == 9  # 3 lengths, and 0, 16 or 48 patches
+def test_the_number_of_shapes_is_known_beforehand():
+  assert BUCKETS.num_shapes == 9  # 3 lengths, and 0, 16 or 48 patches
+
+
+def test_a_visual_token_stands_for_as_many_patches_as_its_family_merges():
+  """A family that merges 3 by 3 patches, in one row with another prompt of its own."""
+  first, second = (item(seed, 9, (2,), 3) for seed in (0, 1))
+  merged_9 = [
+    dataclasses.replace(
+      one,
+      prompt=dataclasses.replace(
+        one.prompt,
+        patches_per_token=9,
+        patches=np.ones((18, 6), np.float32),
+        hw=np.zeros((18, 2), np.int32),
+        windows=np.ones(18, np.int32),
+        frames=np.ones(18, np.int32),
+      ),
+    )
+    for one in (first, second)
+  ]
+  batch = packing.pack([merged_9], BUCKETS, rows=1)
+  visual = batch.visual[0][batch.visual[0] >= 0]
+  np.testing.assert_array_equal(visual, [0, 1, 2, 3])
+  assert (batch.pictures.windows[0] > 0).sum() == 36

@@ -1,3 +1,5 @@
+"""Order, packing, limits and resumption of the input pipelines."""
+
 import itertools
 import json
 
@@ -37,15 +39,15 @@ def _item(number):
 
 def _batches(source=tuple(IDS), **changes):
   settings = {"seed": 0, "rows": 3, "tokens": 12, "patches": 8} | changes
-  return pipeline.batches(source, _item, **settings)
+  return pipeline.packed_batches(source, _item, **settings)
 
 
 def _ids(batch):
   return [[int(item.prompt.id) for item in row] for row in batch]
 
 
-def test_an_epoch_has_every_question_once_in_another_order():
-  lists = list(pipeline.questions(IDS, as_is, seed=0, batch=5, epochs=2))
+def test_an_epoch_has_every_example_once_in_another_order():
+  lists = list(pipeline.prompt_batches(IDS, as_is, seed=0, batch=5, epochs=2))
   flat = list(itertools.chain(*lists))
   assert [len(one) for one in lists] == [5] * 9 + [1]
   assert sorted(flat[:23]) == sorted(flat[23:]) == IDS
@@ -53,55 +55,57 @@ def test_an_epoch_has_every_question_once_in_another_order():
 
 
 def test_the_order_follows_from_the_seed():
-  first, again, other = (
-    list(pipeline.questions(IDS, as_is, seed=seed, batch=5, epochs=1)) for seed in (0, 0, 1)
+  first, same, other = (
+    list(pipeline.prompt_batches(IDS, as_is, seed=seed, batch=5, epochs=1)) for seed in (0, 0, 1)
   )
-  assert first == again != other
+  assert first == same != other
 
 
-def test_hosts_get_disjoint_shares_of_equal_size():
-  shares = [
+def test_processes_get_disjoint_parts_of_equal_size():
+  parts = [
     list(
       itertools.chain(
-        *pipeline.questions(
+        *pipeline.prompt_batches(
           IDS, as_is, seed=0, batch=2, epochs=1, process_index=index, process_count=4
         )
       )
     )
     for index in range(4)
   ]
-  assert [len(share) for share in shares] == [5] * 4
-  assert len({*itertools.chain(*shares)}) == 20
+  assert [len(part) for part in parts] == [5] * 4
+  assert len({*itertools.chain(*parts)}) == 20
 
 
 def test_the_examples_left_out_differ_from_epoch_to_epoch():
   epochs = 12
-  shares = [
+  parts = [
     list(
       itertools.chain(
-        *pipeline.questions(
+        *pipeline.prompt_batches(
           IDS, as_is, seed=0, batch=1, epochs=epochs, process_index=index, process_count=4
         )
       )
     )
     for index in range(4)
   ]
-  assert {*itertools.chain(*shares)} == {*IDS}
+  assert {*itertools.chain(*parts)} == {*IDS}
 
 
-def test_questions_are_made_ready():
-  lists = list(pipeline.questions(IDS, lambda i: -i, seed=None, batch=20, epochs=1))
+def test_prompts_are_transformed():
+  lists = list(pipeline.prompt_batches(IDS, lambda i: -i, seed=None, batch=20, epochs=1))
   assert lists == [[-i for i in IDS[:20]], [-i for i in IDS[20:]]]
 
 
-def test_too_few_examples_for_the_hosts_raise():
+def test_too_few_examples_for_the_processes_raise():
   with pytest.raises(ValueError, match="3 examples cannot be shared by 4 processes"):
-    pipeline.questions(IDS[:3], as_is, seed=0, batch=1, process_count=4)
+    pipeline.prompt_batches(IDS[:3], as_is, seed=0, batch=1, process_count=4)
 
 
 @pytest.mark.parametrize("taken", [0, 1, 7])
-def test_questions_go_on_exactly_where_they_were(taken):
-  make = lambda: pipeline.questions(IDS, as_is, seed=3, batch=4, process_index=1, process_count=2)
+def test_prompt_batches_continue_exactly_from_a_state(taken):
+  make = lambda: pipeline.prompt_batches(
+    IDS, as_is, seed=3, batch=4, process_index=1, process_count=2
+  )
   iterator = make()
   for _ in range(taken):
     next(iterator)
@@ -123,8 +127,10 @@ def test_batches_hold_every_example_once_and_keep_the_limits():
       assert sum(len(item.prompt.patches) for item in row) <= 8
 
 
-@pytest.mark.parametrize("memory, least, most", [(1 << 20, 23, 23), (0, 46, 46), (250, 40, 45)])
-def test_items_that_fit_into_memory_are_encoded_once(memory, least, most):
+@pytest.mark.parametrize(
+  "cache_bytes, least, most", [(1 << 20, 23, 23), (0, 46, 46), (250, 40, 45)]
+)
+def test_items_that_fit_into_memory_are_encoded_once(cache_bytes, least, most):
   encoded = []
 
   def encode(number):
@@ -132,14 +138,14 @@ def test_items_that_fit_into_memory_are_encoded_once(memory, least, most):
     return _item(number)
 
   how = dict(seed=0, rows=3, tokens=12, patches=8, epochs=2, threads=1)
-  batches = list(pipeline.batches(IDS, encode, **how, memory=memory))
+  batches = list(pipeline.packed_batches(IDS, encode, **how, cache_bytes=cache_bytes))
   assert least <= len(encoded) <= most
-  again = list(_batches(epochs=2))
-  assert list(map(_ids, batches)) == list(map(_ids, again))
+  uncached = list(_batches(epochs=2))
+  assert list(map(_ids, batches)) == list(map(_ids, uncached))
 
 
 def test_packing_is_first_fit():
-  order = list(itertools.chain(*pipeline.questions(IDS, as_is, seed=0, batch=1, epochs=1)))
+  order = list(itertools.chain(*pipeline.prompt_batches(IDS, as_is, seed=0, batch=1, epochs=1)))
   expected, batch, used = [], [], []
   for number in order:
     tokens, patches = 4 + number % 5, 4 * (number % 2)
@@ -158,25 +164,25 @@ def test_packing_is_first_fit():
 
 
 @pytest.mark.parametrize("most", [1, 4, 5])
-def test_a_batch_holds_at_most_so_many_examples_and_all_come_in_the_same_order(most):
+def test_a_batch_holds_at_most_max_items_and_their_order_is_unchanged(most):
   roomy = dict(epochs=2, rows=most)  # one fits into any row: so many find room
-  batches = [_ids(batch) for batch in _batches(**roomy, examples=most)]
+  batches = [_ids(batch) for batch in _batches(**roomy, max_items=most)]
   sizes = [sum(map(len, batch)) for batch in batches]
   assert sizes == [most] * (46 // most) + [46 % most] * (46 % most > 0)
   flat = lambda some: [sorted(itertools.chain(*batch)) for batch in some]
-  due = list(itertools.chain(*pipeline.questions(IDS, as_is, seed=0, batch=1, epochs=2)))
+  due = list(itertools.chain(*pipeline.prompt_batches(IDS, as_is, seed=0, batch=1, epochs=2)))
   assert flat(batches) == [sorted(due[at : at + most]) for at in range(0, 46, most)]
 
 
 def test_rows_that_are_full_end_a_batch_before_its_examples_do():
-  whole, capped = (list(map(_ids, _batches(epochs=1, examples=most))) for most in (0, 100))
+  whole, capped = (list(map(_ids, _batches(epochs=1, max_items=most))) for most in (0, 100))
   assert capped == whole
 
 
 @pytest.mark.parametrize("examples", [0, 1, 4, 5])  # 5: at times rows end a batch
 @pytest.mark.parametrize("taken", range(7))
 def test_batches_go_on_without_losing_or_repeating_an_example(taken, examples):
-  make = lambda: _batches(seed=5, epochs=3, examples=examples)
+  make = lambda: _batches(seed=5, epochs=3, max_items=examples)
   iterator = make()
   for _ in range(taken):
     next(iterator)
@@ -194,9 +200,9 @@ def test_batches_go_on_without_losing_or_repeating_an_example(taken, examples):
     (
       {"tokens": 7},
       r"example '\d+': 8 tokens of prompt and answer > 7 in a row; raise "
-      r"config.buckets.tokens",
+      r"tokens",
     ),
-    ({"patches": 3}, r"example '\d+': 4 patches > 3 in a row; raise config.buckets.patches"),
+    ({"patches": 3}, r"example '\d+': 4 patches > 3 in a row; raise patches"),
   ],
 )
 def test_an_example_longer_than_a_row_names_itself_and_the_knob(changes, message):
@@ -214,7 +220,7 @@ def test_batches_are_what_packing_takes():
 def test_a_stored_split_is_a_source(tmp_path):
   array_record.write(tmp_path / "set", {"train": world.examples(world.World(), "train", count=8)})
   lists = list(
-    pipeline.questions(
+    pipeline.prompt_batches(
       array_record.open(tmp_path / "set", "train"), as_is, seed=0, batch=4, epochs=1
     )
   )

@@ -1,4 +1,4 @@
-"""Which examples are trained on, and in what order."""
+"""Selected RL prompts and their order."""
 
 import pytest
 
@@ -18,38 +18,38 @@ def names(source):
 
 
 def test_all_are_the_source_itself():
-  assert selection.choose(SOURCE) is SOURCE
+  assert selection.select(SOURCE) is SOURCE
 
 
 def test_hard_ones_took_the_teacher_more_than_one_attempt():
-  assert names(selection.choose(SOURCE, least_attempts=2)) == "bcd"
+  assert names(selection.select(SOURCE, min_attempts=2)) == "bcd"
 
 
 def test_ascending_is_easy_first_and_keeps_the_order_of_equals():
-  assert names(selection.choose(SOURCE, order="ascending")) == "aecdb"
-  assert names(selection.choose(SOURCE, least_attempts=2, order="ascending")) == "cdb"
+  assert names(selection.select(SOURCE, order="ascending")) == "aecdb"
+  assert names(selection.select(SOURCE, min_attempts=2, order="ascending")) == "cdb"
 
 
-def test_tasks_are_chosen_with_attempts_and_without():
+def test_tasks_are_selected_with_attempts_and_without():
   source = [*SOURCE, example("v", None, "video_generation"), example("u", 3, "image_understanding")]
-  assert names(selection.choose(source, tasks=["video_generation"])) == "v"
+  assert names(selection.select(source, tasks=["video_generation"])) == "v"
   pictures = ["image_generation", "image_understanding"]
-  assert names(selection.choose(source, tasks=pictures, least_attempts=3)) == "bu"
+  assert names(selection.select(source, tasks=pictures, min_attempts=3)) == "bu"
 
 
 @pytest.mark.parametrize(
   "knobs, message",
   [
-    (dict(order="descending"), "config.rl.order is 'descending'; known: shuffled, ascending"),
-    (dict(tasks=["video"]), "none of 5 examples is of the tasks video; see config.rl.tasks"),
-    (dict(least_attempts=9), "none of 5 examples took 9 attempts"),
+    (dict(order="descending"), "unknown order 'descending'; .*known: shuffled, ascending"),
+    (dict(tasks=["video"]), "none of 5 examples has a task of video; change tasks"),
+    (dict(min_attempts=9), "none of 5 examples took 9 attempts"),
   ],
 )
-def test_what_cannot_be_chosen_is_an_error(knobs, message):
+def test_an_impossible_selection_is_an_error(knobs, message):
   with pytest.raises(ValueError, match=message):
-    selection.choose(SOURCE, **knobs)
+    selection.select(SOURCE, **knobs)
 
 
-def test_an_example_that_no_teacher_saw_is_named():
+def test_an_example_without_attempts_is_named():
   with pytest.raises(ValueError, match="example 'f' has no attempts"):
-    selection.choose([*SOURCE, example("f", None)], least_attempts=2)
+    selection.select([*SOURCE, example("f", None)], min_attempts=2)
