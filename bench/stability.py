@@ -114,7 +114,7 @@ def smooth(values):
   """The running mean that is shown; of fewer values than its window over an odd number of them."""
   if not len(values):
     return values
-  return plots.smooth(values, window=min(WINDOW, len(values) - 1 + len(values) % 2))
+  return plots.running_mean(values, window=min(WINDOW, len(values) - 1 + len(values) % 2))
 
 
 def arms(workdir):
@@ -123,13 +123,13 @@ def arms(workdir):
   Raises:
     ValueError: it is not finished, or has no RL.
   """
-  run, summary = (run_info.read(workdir / name) for name in ("config.json", "summary.json"))
+  run, summary = (run_info.read_json(workdir / name) for name in ("config.json", "summary.json"))
   if run is None or summary is None:
     missing = "config.json" if run is None else "summary.json"
     raise ValueError(
       f"{workdir} has no {missing}: a finished run of configs/stability_ablation.py is asked"
     )
-  figures, starts, out = summary["stages"], run_info.starts(run), {}
+  figures, starts, out = summary["stages"], run_info.start_models(run), {}
   for arm in [folder for folder, stage in run_info.plan(run).items() if stage == "rl"]:
     for model in (starts[arm], arm):
       if model not in figures:
@@ -290,15 +290,15 @@ def draw(runs, path):
 
 
 def _panel(axes, panel, runs):
-  plots.quiet(axes)
-  plots.by_step(axes)
+  plots.set_plain_frame(axes)
+  plots.set_step_axis(axes)
   if panel.level is not None:
     axes.axhline(panel.level, color=plots.SOFT, linewidth=0.9, linestyle=":")
-    axes.yaxis.set_major_formatter(plots.percent)
+    axes.yaxis.set_major_formatter(plots.format_percent)
   shown = [[curve(seed, panel) for seed in seeds] for seeds in runs.values()]
   values = [value for some in shown for _, values in some for value in values]
-  if panel.log and values and max(values) > plots.FAR * min(values):
-    plots.logarithmic(axes, max(values) / min(values))
+  if panel.log and values and max(values) > plots.LOG_RATIO * min(values):
+    plots.set_log_axis(axes, max(values) / min(values))
   for place, (some, seeds) in enumerate(zip(shown, runs.values(), strict=True)):
     _arm(axes, panel, seeds, some, plots.color(place))
   title = panel.title

@@ -1,6 +1,7 @@
-"""The run's page: one HTML file with its figures, curves, and samples with their pictures."""
+"""The report of a run: a self-contained HTML page with results, curves and sample judgements."""
 
 import json
+import os
 
 import jinja2
 from etils import epath
@@ -17,63 +18,62 @@ from cot_rm.report import (
 )
 
 
-def write(workdir, summary):
-  """Writes workdir/report.html, whole and self-contained: it loads nothing from anywhere.
+def write(workdir: str | os.PathLike[str], summary: tables.Summary) -> epath.Path:
+  """Writes workdir/report.html. The page loads nothing from the network or from other files.
 
-  All that is in the workdir is shown, and what is not there is left out: curves of each
-  <stage>/metrics.jsonl; the newest <stage>/samples/<step>.jsonl of stages and of models that eval
-  scored, see cards.card; the <stage>/figures.json of distill and reject; the run's facts of
-  config.json and of each <stage>/done.json.
+  It shows, as far as the workdir has them: the summary; the curves of each <stage>/metrics.jsonl;
+  the newest <stage>/samples/<step>.jsonl of each stage and of each model that eval scored (see
+  sample_cards.card); the <stage>/figures.json of distill and reject; the config, commands and
+  versions in config.json; the durations in <stage>/done.json.
 
   Args:
-    workdir: of the run.
-    summary: {model: figures}, see stages/eval.
+    workdir: folder of the run.
+    summary: {model: figures}, the "stages" of summary.json; see stages/eval.py.
 
   Returns:
     The path of the page.
   """
   workdir = epath.Path(workdir)
-  run = run_info.read(workdir / "config.json")
-  folders = run_info.order(workdir, run_info.plan(run))
-  name = lambda folder: "/".join(folder.parts[len(workdir.parts) :])
-  best = max(summary, key=lambda stage: summary[stage]["accuracy"], default=None)
-  page = (
-    jinja2.Environment(
-      loader=jinja2.FileSystemLoader(str(epath.Path(__file__).parent)),
-      autoescape=True,
-      undefined=jinja2.StrictUndefined,
-      trim_blocks=True,
-      lstrip_blocks=True,
-    )
-    .get_template("page.html.j2")
-    .render(
-      title=workdir.name,
-      subtitle=run_info.subtitle(run, summary),
-      stages=run_info.stages(workdir, run),
-      headline=tables.headline(summary, run_info.starts(run)),
-      rest=tables.rest(summary),
-      accuracy=interval_plots.families(summary),
-      by_family=tables.by_family(summary),
-      by_family_plus=tables.by_family(summary, "families_plus"),
-      definitions=tables.definitions(summary),
-      votes=voting_section.section(summary),
-      orders=interval_plots.orders(summary),
-      made=data_section.sections(workdir, run_info.plan(run)),
-      curves=[
-        (name(folder), *found)
-        for folder in folders
-        if any(found := curves.plot_all(folder / "metrics.jsonl"))
-      ],
-      samples=[
-        (name(folder), folder.name == best, *found)
-        for folder in folders
-        if (found := sample_cards.newest(folder))
-      ],
-      machine=run_info.machine(run),
-      commands=run_info.commands(run),
-      config=json.dumps(run["config"], indent=2) if run else "",
-    )
+  run = run_info.read_json(workdir / "config.json")
+  plan = run_info.plan(run)
+  folders = {
+    "/".join(folder.parts[len(workdir.parts) :]): folder
+    for folder in run_info.result_folders(workdir, list(plan))
+  }
+  plotted = {name: curves.plot_all(path / "metrics.jsonl") for name, path in folders.items()}
+  samples = {name: sample_cards.newest(path) for name, path in folders.items()}
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(str(epath.Path(__file__).parent)),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  page = environment.get_template("page.html.j2").render(
+    title=workdir.name,
+    subtitle=run_info.subtitle(run, summary),
+    stages=run_info.stages(workdir, run),
+    headline=tables.headline(summary, run_info.start_models(run)),
+    other_figures=tables.other_figures(summary),
+    definitions=tables.definitions(summary),
+    accuracy=interval_plots.families(summary),
+    by_family=tables.by_family(summary),
+    by_family_plus=tables.by_family(summary, "families_plus"),
+    voting=voting_section.section(summary),
+    position_bias=interval_plots.position_bias(summary),
+    data=data_section.sections(workdir, plan),
+    curves={name: found for name, found in plotted.items() if any(found)},
+    samples={name: found for name, found in samples.items() if found},
+    open_samples=_best_model(summary),
+    machine=run_info.machine(run),
+    commands=run_info.commands(run),
+    config=json.dumps(run["config"], indent=2) if run else "",
   )
   path = workdir / "report.html"
   files.write_atomic(path, page)
   return path
+
+
+def _best_model(summary: tables.Summary) -> str | None:
+  """The model of the highest accuracy, the last of equals; its samples are shown unfolded."""
+  return max(reversed(summary), key=lambda model: summary[model]["accuracy"], default=None)

@@ -1,84 +1,93 @@
-"""The data that stages made: how hard pairs were for a teacher, and what rejection kept."""
+"""Data made by the run: distillation by difficulty, and pairs kept by rejection sampling."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
+
+from etils import epath
 
 from cot_rm.report import plots, run_info, tables
 
-COUNTED = (  # what is said of a teacher's calls, where its figures have it
-  "kept",
-  "failed",
-  "unanswered",
-  "refused",
-  "empty",
-  "cut",
-  "unparsable",
-  "calls",
-  "calls_cached",
-  "prompt_tokens",
-  "completion_tokens",
+COUNTS = (  # figures of a teacher's calls that are listed below the plot, and their names there
+  ("kept", "pairs kept"),
+  ("failed", "never correct"),
+  ("unanswered", "without an answer"),
+  ("refused", "refused"),
+  ("empty", "empty"),
+  ("cut", "truncated"),
+  ("unparsable", "not readable"),
+  ("calls", "calls"),
+  ("calls_cached", "calls from the cache"),
+  ("prompt_tokens", "prompt tokens"),
+  ("completion_tokens", "completion tokens"),
 )
 
 
 class Section(NamedTuple):
-  """What a stage made."""
+  """The data of one stage."""
 
   title: str
-  legend: list  # of (colour, name)
+  legend: list[tuple[str, str]]  # (colour, name)
   url: str  # of the plot
   table: tables.Table | None
-  says: str
+  caption: str
 
 
-def sections(workdir, plan):
-  """A Section of every <stage>/figures.json of distill and reject, known by what is in it.
+def sections(workdir: epath.Path, plan: Mapping[str, str]) -> list[Section]:
+  """A Section for every <stage>/figures.json of distill and reject, recognised by its keys.
 
   Args:
     workdir: of the run.
-    plan: {folder: stage}, in order; folders that it does not name come last.
+    plan: {folder: stage} in the order of the run; other folders follow by name.
   """
-  place = {name: i for i, name in enumerate(plan)}
+  position = {name: i for i, name in enumerate(plan)}
   paths = sorted(
     workdir.glob("*/figures.json"),
-    key=lambda path: (place.get(path.parent.name, len(place)), path.parent.name),
+    key=lambda path: (position.get(path.parent.name, len(position)), path.parent.name),
   )
   out = []
   for path in paths:
-    figures = run_info.read(path)
+    figures = run_info.read_json(path)
     if "by_source" in figures:
-      out.append(taught(path.parent.name, figures))
+      out.append(distillation(path.parent.name, figures))
     elif "hard" in figures:
-      out.append(rejected(path.parent.name, figures))
+      out.append(rejection(path.parent.name, figures))
   return out
 
 
-def taught(stage, figures):
-  """How many attempts a teacher took, by source; figures as distillation.statistics has them."""
+def distillation(stage: str, figures: tables.Figures) -> Section:
+  """Attempts until the teacher agreed with the label, by source.
+
+  Args:
+    stage: name of the stage's folder.
+    figures: as data.distillation.statistics makes them.
+  """
   by_source = figures["by_source"]
-  limit = max(int(head) for row in by_source.values() for head in row if head.isdecimal())
-  heads = [*map(str, range(1, limit + 1)), "failed"]
-  colors = [*plots.ramp(limit), plots.LOST]
-  names = [*(f"right at attempt {number}" for number in heads[:-1]), "never right"]
-  says = [f"{tables.words(n)} {figures[n]:,}" for n in COUNTED if n in figures]
+  attempts = max(int(name) for row in by_source.values() for name in row if name.isdecimal())
+  keys = [*map(str, range(1, attempts + 1)), "failed"]
+  colours = [*plots.ramp(attempts), plots.FAILED]
+  names = [*(f"correct at attempt {number}" for number in keys[:-1]), "never correct"]
+  counts = [f"{text} {figures[name]:,}" for name, text in COUNTS if name in figures]
   if "dollars" in figures:
-    says.append(f"{figures['dollars']:,.2f} dollars")
+    counts.append(f"{figures['dollars']:,.2f} dollars")
+  bars = [(source, [row[key] for key in keys]) for source, row in by_source.items()]
   return Section(
-    f"{stage}: how hard each pair was for the teacher",
-    list(zip(colors, names, strict=True)),
-    plots.stacks([(s, [row[head] for head in heads]) for s, row in by_source.items()], colors),
+    f"{stage}: attempts until the teacher agreed with the label",
+    list(zip(colours, names, strict=True)),
+    plots.stacked_bars(bars, colours),
     tables.difficulty(by_source),
-    " · ".join(says),
+    " · ".join(counts),
   )
 
 
-def rejected(stage, figures):
-  """What rejection sampling kept; figures as data/kept.figures has them."""
-  colors, names = (plots.color(2), plots.LOST), ("kept", "hard")
-  share = lambda name: tables.shown(figures[name])
+def rejection(stage: str, figures: tables.Figures) -> Section:
+  """Pairs with and without a correct sample; figures as data.rejection.figures makes them."""
+  colours, names = (plots.color(2), plots.FAILED), ("kept", "hard")
+  correct, unparsable = (tables.format_figure(figures[n]) for n in ("right", "unparsable"))
   return Section(
-    f"{stage}: what rejection sampling kept",
-    list(zip(colors, names, strict=True)),
-    plots.stacks([("pairs", [figures[name] for name in names])], colors),
+    f"{stage}: pairs kept by rejection sampling",
+    list(zip(colours, ("with a correct sample: kept", "without: hard"), strict=True)),
+    plots.stacked_bars([("pairs", [figures[name] for name in names])], colours),
     None,
-    f"{figures['reasonings']:,} reasonings kept of {figures['samples']:,} samples: "
-    f"{share('right')} right, {share('unparsable')} outside the grammar",
+    f"{figures['reasonings']:,} of {figures['samples']:,} samples kept as reasoning to train on; "
+    f"{correct} of all samples are correct, {unparsable} have no readable verdict",
   )

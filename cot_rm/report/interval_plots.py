@@ -1,70 +1,87 @@
-"""Figures of the stages as dots with intervals: which of them share an axis."""
+"""Forest plots of the models' accuracies with 95 % intervals, on shared axes."""
 
 import functools
 from typing import NamedTuple
 
 from cot_rm.report import plots, tables
 
-HALF = 0.5  # a coin's accuracy, and the share of verdicts for either place of one that reads
-LEAD, TITLE = 4.2, 0.5  # inches: how wide the first plot is, how high a title and a gap are
+CHANCE = 0.5  # accuracy of guessing, and the share of verdicts for the first one without bias
+LEAD_WIDTH = 4.2  # inches, of the first plot
+TITLE_HEIGHT = 0.5  # inches, of a title and the gap above it
 
 
-class Dots(NamedTuple):
-  """A plot with a line a stage."""
+class IntervalPlot(NamedTuple):
+  """A plot with a row for each model."""
 
   title: str
-  says: str
+  caption: str
   url: str
 
 
-def families(summary):
-  """Dots of the accuracy, all on one axis: in all, then each family; of one stage a plot of all."""
+def families(summary: tables.Summary) -> list[IntervalPlot]:
+  """Accuracy overall, then by task family, all on the same axis; a single plot for one model."""
   names = sorted({name for figures in summary.values() for name in figures["families"]})
   overall = _rows(summary, "accuracy")
   if not overall:
     return []
-  parts = [(tables.words(name), _rows(summary, f"families/{name}")) for name in names]
+  parts = [(tables.readable(name), _rows(summary, f"families/{name}")) for name in names]
   limits = _limits([*overall, *(row for _, rows in parts for row in rows)])
-  forest = functools.partial(plots.forest, limits=limits, level=HALF)
+  forest = functools.partial(plots.forest, limits=limits, level=CHANCE)
   if len(summary) == 1:
     rows = [(title, *row[1:]) for title, rows in [("all", overall), *parts] for row in rows]
-    return [Dots(next(iter(summary)), "", forest(rows, width=plots.WIDE))]
-  # As high as the families beside it, which stand two in a row, each with its title.
-  beside = -(-len(names) // 2)
-  high = max(beside * (plots.natural(len(summary)) + TITLE) - TITLE, plots.natural(len(summary)))
-  lead = Dots("All", "", forest(overall, width=LEAD, height=high))
-  return [lead, *(Dots(title, "", forest(rows)) for title, rows in parts)]
+    return [IntervalPlot(next(iter(summary)), "", forest(rows, width=plots.WIDE))]
+  # The families are in two columns beside the first plot, each with its title: equally high.
+  grid_rows = -(-len(names) // 2)
+  plot_height = plots.forest_height(len(summary))
+  height = max(grid_rows * (plot_height + TITLE_HEIGHT) - TITLE_HEIGHT, plot_height)
+  lead = IntervalPlot("All", "", forest(overall, width=LEAD_WIDTH, height=height))
+  return [lead, *(IntervalPlot(title, "", forest(rows)) for title, rows in parts)]
 
 
-def orders(summary):
-  """Dots of what becomes of a verdict when the candidates change places."""
+def position_bias(summary: tables.Summary) -> list[IntervalPlot]:
+  """How verdicts depend on the order in which the candidates are shown."""
   out = []
-  for name, title, says, level in (
-    ("verdict_slots", "Verdict slots", "share of verdicts for the one that stands first", HALF),
-    ("first_slot_accuracy", "First slot", "accuracy where the better one stands first", None),
-    ("order_consistency", "Consistency", "share of pairs on whose two orders it agrees", None),
+  for name, title, caption, level in (
+    (
+      "verdict_slots",
+      "Verdicts for the first candidate",
+      "share of verdicts for the candidate shown first; 50 % is unbiased",
+      CHANCE,
+    ),
+    (
+      "first_slot_accuracy",
+      "Accuracy, preferred candidate first",
+      "far from the overall accuracy: the verdict depends on the position",
+      None,
+    ),
+    (
+      "order_consistency",
+      "Order consistency",
+      "share of pairs with the same preference in both orders",
+      None,
+    ),
   ):
     if rows := _rows(summary, name):
       url = plots.forest(rows, limits=_limits(rows, level), level=level)
-      out.append(Dots(title, says, url))
+      out.append(IntervalPlot(title, caption, url))
   return out
 
 
-def _rows(summary, name):
-  """[(stage, value, interval or None, colour)] of the stages that have a figure."""
+def _rows(summary: tables.Summary, name: str) -> list[plots.ForestRow]:
+  """The rows of the models that have a figure; "families/mcq" is the accuracy of a family."""
   colors, family = tables.colors(summary), name.partition("families/")[2]
   out = []
-  for stage, figures in summary.items():
+  for model, figures in summary.items():
     value = figures["families"].get(family) if family else figures.get(name)
-    if tables.known(value):
-      out.append((stage, value, figures.get("intervals", {}).get(name), colors[stage]))
+    if tables.is_known(value):
+      out.append((model, value, figures.get("intervals", {}).get(name), colors[model]))
   return out
 
 
-def _limits(rows, middle=None):
-  """(low, high) of an axis: what intervals span and a little more; as far to both of a middle."""
-  ends = [end for _, value, bounds, _ in rows for end in (value, *(bounds or ()))]
+def _limits(rows: list[plots.ForestRow], middle: float | None = None) -> tuple[float, float]:
+  """(low, high) of an axis: all intervals with a margin; symmetric around `middle` if given."""
+  ends = [end for _, value, interval, _ in rows for end in (value, *(interval or ()))]
   if middle is not None:
-    far = max(0.1, *(abs(end - middle) + 0.02 for end in ends))
-    return middle - far, middle + far
+    distance = max(0.1, *(abs(end - middle) + 0.02 for end in ends))
+    return middle - distance, middle + distance
   return max(min(ends) - 0.02, 0.0), min(max(ends) + 0.02, 1.005)

@@ -1,51 +1,60 @@
-"""What a run is: its stages, commands, config, commit and versions, from what it left behind."""
+"""Facts about a run, read from its folder: stages, commands, config, commit and versions."""
 
 import json
 import shlex
+from collections.abc import Mapping, Sequence
+
+from etils import epath
 
 from cot_rm import metrics
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
+from cot_rm.report import tables
+
+Run = Mapping[str, object]  # a run's config.json: {"config": ..., "runs": [one entry per command]}
 
 
-def read(path):
-  """A JSON file; None where it is not there."""
+def read_json(path: epath.Path) -> dict | None:
+  """The content of a JSON file; None if there is no such file."""
   return json.loads(path.read_text()) if path.exists() else None
 
 
-def plan(run):
-  """{folder: stage} of a run's config; empty where there is no record of the run."""
+def plan(run: Run | None) -> dict[str, str]:
+  """{folder: stage} in the order of config.stages; empty without a record of the run."""
   return run_folder.entries(run["config"]["stages"]) if run else {}
 
 
-def order(workdir, names):
-  """The folders below a workdir that hold curves or samples, those of `names` first.
+def result_folders(workdir: epath.Path, names: Sequence[str]) -> list[epath.Path]:
+  """The folders of a workdir that hold curves or samples; those of `names` first, in their order.
 
-  An eval's folder of a model, eval/<model>, stands behind the model's own.
+  eval/<model>, the samples that eval took of a model, follows the folder of the model.
   """
   found = {path.parent for path in workdir.glob("*/metrics.jsonl")}
-  for depth in ("*", "*/*"):  # a stage's own samples, and those of each model that eval scored
+  for depth in ("*", "*/*"):  # samples of a stage, and of each model that eval scored
     found |= {path.parent.parent for path in workdir.glob(f"{depth}/samples/*.jsonl")}
-  place = {name: i for i, name in enumerate(names)}
-  key = lambda folder: (place.get(folder.name, len(place)), folder.name, len(folder.parts))
-  return sorted(found, key=key)
+  position = {name: i for i, name in enumerate(names)}
+
+  def sort_key(folder: epath.Path):
+    return position.get(folder.name, len(position)), folder.name, len(folder.parts)
+
+  return sorted(found, key=sort_key)
 
 
-def stages(workdir, run):
-  """[(folder, stage where it is called otherwise, how long it took)] in order."""
+def stages(workdir: epath.Path, run: Run | None) -> list[tuple[str, str, str]]:
+  """(folder, stage if its name differs from the folder's, duration if it is done) of each stage."""
   out = []
   for folder, stage in plan(run).items():
-    done = read(workdir / folder / "done.json")
-    took = metrics.format_duration(done["seconds"]) if done else ""
-    out.append((folder, stage if stage != folder else "", took))
+    done = read_json(workdir / folder / "done.json")
+    duration = metrics.format_duration(done["seconds"]) if done else ""
+    out.append((folder, stage if stage != folder else "", duration))
   return out
 
 
-def starts(run):
-  """{stage: the stage whose model it started from}, as the config says."""
+def start_models(run: Run | None) -> dict[str, str]:
+  """{folder of a stage: the model that it started from}, by the config."""
   out = {}
   for folder, stage in plan(run).items():
-    # Control has its knobs under another name: see stages/sft.
-    for section in ("more" if folder == "control" else folder, stage):
+    # Runs of earlier versions have the knobs of the folder "control" in the section "more".
+    for section in (folder, "more" if folder == "control" else stage, stage):
       knobs = run["config"].get(section)
       if isinstance(knobs, dict):
         out[folder] = knobs.get("start", "")
@@ -53,8 +62,8 @@ def starts(run):
   return out
 
 
-def subtitle(run, summary):
-  """The words under the title."""
+def subtitle(run: Run | None, summary: tables.Summary) -> list[str]:
+  """The parts of the line below the title: pairs, seed, devices, commit, time."""
   out = [f"{n:,} pairs" for n in sorted({f["n"] for f in summary.values() if "n" in f})]
   if run:
     last = run["runs"][-1]
@@ -63,27 +72,25 @@ def subtitle(run, summary):
   return out
 
 
-def commands(run):
-  """[(time, commit, command line)], the last one first."""
+def commands(run: Run | None) -> list[tuple[str, str, str]]:
+  """(time, commit, command line) of each start of the run, newest first."""
   return [
-    (one["time"], one["commit"] or "no commit", shlex.join(one["command"]))
-    for one in reversed(run["runs"] if run else [])
+    (entry["time"], entry["commit"] or "no commit", shlex.join(entry["command"]))
+    for entry in reversed(run["runs"] if run else [])
   ]
 
 
-def machine(run):
-  """[(name, text)] of what the run last ran on."""
+def machine(run: Run | None) -> list[tuple[str, str]]:
+  """(name, text) of the seed, commit, devices and versions of the newest start."""
   if not run:
     return []
   last = run["runs"][-1]
+  versions = [("python", last["python"])] if "python" in last else []
+  versions += last["versions"].items()
   return [
-    ("Seed", run["config"]["seed"]),
+    ("Seed", str(run["config"]["seed"])),
     ("Commit", last["commit"] or "none"),
     ("Devices", last["devices"]),
-    ("Processes", last.get("processes", 1)),
-    ("Versions", ", ".join(f"{k} {v}" for k, v in _versions(last))),
+    ("Processes", str(last.get("processes", 1))),
+    ("Versions", ", ".join(f"{name} {version}" for name, version in versions)),
   ]
-
-
-def _versions(last):
-  return [*([("python", last["python"])] if "python" in last else []), *last["versions"].items()]

@@ -1,41 +1,78 @@
-"""Samples as the page shows them: a question, its pictures, what the model says, what it earned."""
+"""Sample cards: question, pictures, candidates, the model's answer, its verdict and rewards."""
 
 import json
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
+
+from etils import epath
 
 from cot_rm import metrics
 
-KINDS = ("best", "worst", "sample")
-PLAIN = 12  # plain samples of a stage that are shown
+Kind = Literal["best", "worst", "sample"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Outcome = Literal["right", "wrong", "unparsable", "unknown"]  # also a CSS class of the page
+MARKS: dict[Outcome, str] = {"right": "✓ ", "wrong": "✗ ", "unparsable": "? ", "unknown": ""}
+MAX_UNSELECTED = 12  # cards of the kind "sample" that are shown for a stage
+# For a `reasoning_ok` that is no text.
+REASONING = {True: "description matches the scene", False: "description contradicts the scene"}
 
-REASONS = {True: "reasoning true to the scene", False: "reasoning not true to the scene", None: ""}
+
+class Card(NamedTuple):
+  """A judgement, ready to be shown."""
+
+  id: str
+  task: str
+  question: str
+  responses: list[str]  # texts of the candidates, for understanding tasks
+  gold: int | None  # the preferred candidate, 1 or 2
+  text: str  # the model's answer
+  media: list[list[str]]  # data URLs: a list for each picture or video
+  generation: bool  # whether the media are the candidates
+  outcome: Outcome
+  verdict: str  # the verdict in words
+  rewards: list[tuple[str, str]]  # (name, value)
+  note: str  # about the reasoning
 
 
-def newest(folder):
-  """The newest samples of a stage: (step, {kind: cards}); None where it has none."""
+class Newest(NamedTuple):
+  """The newest samples of a stage."""
+
+  step: str
+  by_kind: dict[Kind, list[Card]]
+
+
+def newest(folder: epath.Path) -> Newest | None:
+  """The cards of the newest samples/<step>.jsonl of a stage; None if there is no such file.
+
+  Raises:
+    ValueError: a record is of an unknown kind.
+  """
   files = sorted(folder.glob("samples/*.jsonl"), key=lambda path: (len(path.stem), path.stem))
   if not files:
     return None
-  kinds = {kind: [] for kind in KINDS}
+  by_kind: dict[Kind, list[Card]] = {kind: [] for kind in KINDS}
   for line in files[-1].read_text().splitlines():
     record = json.loads(line)
     kind = record.get("kind", "sample")
-    if kind not in kinds:
-      raise ValueError(f"sample {record['id']!r} of {files[-1]} is {kind!r}; known: {KINDS}")
-    kinds[kind].append(card(record))
-  kinds["sample"] = kinds["sample"][:PLAIN]
-  return files[-1].stem.lstrip("0"), kinds
+    if kind not in by_kind:
+      raise ValueError(
+        f"{files[-1]}: sample {record['id']!r} is of the kind {kind!r}; known: {', '.join(KINDS)}"
+      )
+    by_kind[kind].append(card(record))
+  by_kind["sample"] = by_kind["sample"][:MAX_UNSELECTED]
+  return Newest(files[-1].stem.lstrip("0"), by_kind)
 
 
-def card(record):
-  """One sample as the template wants it.
+def card(record: Mapping[str, object]) -> Card:
+  """The card of a sample record.
 
   Args:
-    record: id, task, question, responses, gold, text, answer, rewards {name: number}, media (each a
-      data URL, or a list of them for the frames of a video), and reasoning_ok: true, false, null or
-      "" where nothing is to be said, or in words what is wrong.
+    record: as data.sample_records.record makes it: id, task, question, responses, gold, text,
+      answer, rewards {name: number}, media (each a data URL, or a list of them for the frames of a
+      video), and reasoning_ok: a note on the reasoning, or true, false or null.
 
   Raises:
-    ValueError: a medium that is no data URL of a picture; the message names the sample.
+    ValueError: a medium is no data URL of a picture; names the sample.
   """
   media = [item if isinstance(item, list) else [item] for item in record["media"]]
   for url in (url for frames in media for url in frames):
@@ -43,22 +80,27 @@ def card(record):
       raise ValueError(
         f"sample {record['id']!r}: media must be data URLs of pictures, not {url[:40]!r}"
       )
-  answer, gold = record["answer"], record["gold"]
+  outcome, reasoning = _outcome(record["answer"], record["gold"]), record["reasoning_ok"]
+  return Card(
+    **{name: record[name] for name in ("id", "gold", "question", "responses", "text")},
+    task=record["task"].replace("_", " "),
+    media=media,
+    generation=record["task"].endswith("generation"),
+    outcome=outcome,
+    verdict=MARKS[outcome] + _verdict_text(record["answer"], record["gold"]),
+    rewards=[(name, metrics.format_value(value)) for name, value in record["rewards"].items()],
+    note=reasoning if isinstance(reasoning, str) else REASONING.get(reasoning, ""),
+  )
+
+
+def _outcome(answer: int | None, gold: int | None) -> Outcome:
   if answer is None:
-    verdict, says = "unparsable", "no verdict"
-  else:
-    verdict = "unknown" if gold is None else "right" if answer == gold else "wrong"
-    says = f"says {answer}"
-  marks = {"right": "✓ ", "wrong": "✗ ", "unparsable": "? ", "unknown": ""}
-  reasoning = record["reasoning_ok"]
-  return {
-    **{key: record[key] for key in ("id", "gold", "question", "responses", "text")},
-    "task": record["task"].replace("_", " "),
-    "media": media,
-    # The candidates are the media themselves.
-    "generation": record["task"].endswith("generation"),
-    "verdict": verdict,
-    "says": marks[verdict] + says + (f", better is {gold}" if gold is not None else ""),
-    "rewards": [(name, metrics.format_value(value)) for name, value in record["rewards"].items()],
-    "note": reasoning if isinstance(reasoning, str) else REASONS[reasoning],
-  }
+    return "unparsable"
+  if gold is None:
+    return "unknown"
+  return "right" if answer == gold else "wrong"
+
+
+def _verdict_text(answer: int | None, gold: int | None) -> str:
+  verdict = "no verdict" if answer is None else f"verdict {answer}"
+  return verdict if gold is None else f"{verdict}, preferred {gold}"

@@ -1,157 +1,236 @@
-"""The tables of the page: cells of text, from the figures of the stages."""
+"""Tables of the report: rows of formatted cells, made from the figures of the models."""
 
+import dataclasses
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 from cot_rm import metrics
 from cot_rm.report import plots
 
-NONE = "–"
+MISSING = "–"  # shown for a figure that a model does not have
+
+Figures = Mapping[str, object]  # {name of a figure: value} of a model, as stages/eval writes them
+Summary = Mapping[str, Figures]  # {model: its figures}
+Kind = Literal["share", "number", "time"]  # how a figure is formatted
+Sign = Literal[-1, 0, 1]  # 1: larger is better; -1: smaller is better; 0: neither
 
 
 class Head(NamedTuple):
-  """The head of a column."""
+  """Head of a column."""
 
   text: str
-  meaning: str = ""
+  meaning: str = ""  # tooltip
 
 
 class Cell(NamedTuple):
-  """What stands in a column of a row."""
+  """Cell of a table."""
 
   text: str
-  note: str = ""  # small, beneath
-  best: bool = False  # of its column
+  note: str = ""  # in small type below the text
+  best: bool = False  # whether it is the best of its column
 
 
 class Row(NamedTuple):
-  """A stage, or what else the first column names."""
+  """Row of a table: a model, or a source of pairs."""
 
   name: str
   color: str | None
-  cells: list
+  cells: list[Cell]
 
 
 class Table(NamedTuple):
-  """`heads` begin with that of the names."""
+  """A table; heads[0] is the head of the column of row names."""
 
-  heads: list
-  rows: list
-
-
-class Figure(NamedTuple):
-  """A figure that the page knows."""
-
-  name: str
-  head: str
-  meaning: str = ""
-  kind: str = "share"  # how it is shown: "share", "number" or "time"
-  sign: int = 0  # 1: more is better, -1: less is, 0: neither
+  heads: list[Head]
+  rows: list[Row]
 
 
-LEADING = (
-  Figure("accuracy", "Accuracy", "share of right verdicts, mean of the orders asked", sign=1),
-  Figure("accuracy_plus", "Acc+", "share of questions of which every pair is right", sign=1),
-  Figure("order_consistency", "Consistent", "share of pairs on whose orders it agrees", sign=1),
-  Figure("parse_rate", "Parsed", "share of answers inside the grammar", sign=1),
-  Figure("fidelity", "Faithful", "share of what it says of the scene that is true", sign=1),
-  Figure("contradictions", "Contradicts", "share of answers against their reasoning", sign=-1),
-  Figure("mean_length", "Tokens", "mean length of an answer", "number"),
-  Figure("seconds", "Trained", "training time", "time"),
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """A figure that can be a column of a table."""
+
+  name: str  # key in the figures of a model
+  head: str  # head of the column
+  meaning: str = ""  # tooltip
+  kind: Kind = "share"
+  sign: Sign = 0
+
+  def __post_init__(self):
+    if self.kind not in get_args(Kind) or self.sign not in get_args(Sign):
+      raise ValueError(f"figure {self.name!r}: kind {self.kind!r} or sign {self.sign!r} is unknown")
+
+
+HEADLINE = (
+  Figure(
+    "accuracy",
+    "Accuracy",
+    "Share of correct verdicts, mean of both orders of the candidates. An answer without a "
+    "readable verdict counts as wrong.",
+    sign=1,
+  ),
+  Figure(
+    "accuracy_plus", "Acc+", "Share of questions for which every pair is judged correctly.", sign=1
+  ),
+  Figure(
+    "order_consistency",
+    "Order consistency",
+    "Share of pairs for which both orders of the candidates give the same preference.",
+    sign=1,
+  ),
+  Figure(
+    "parse_rate", "Parsed", "Share of answers in the required format: a verdict is read.", sign=1
+  ),
+  Figure(
+    "fidelity",
+    "Faithful",
+    "Share of an answer's statements about the picture that are true, mean over answers. "
+    "Known only for pictures of the built-in world.",
+    sign=1,
+  ),
+  Figure(
+    "contradictions",
+    "Contradictory",
+    "Share of answers whose reasoning favours one candidate and whose verdict names the other.",
+    sign=-1,
+  ),
+  Figure("mean_length", "Tokens", "Mean length of an answer in tokens.", "number"),
+  Figure("seconds", "Training time", "Time of the training stage that made the model.", "time"),
 )
 OTHERS = (
-  Figure("n", "Pairs", "pairs asked", "number"),
-  Figure("steps", "Steps", "training steps", "number"),
-  Figure("accuracy_pictures", "Pictures", "accuracy, mean over the families without video"),
-  Figure("accuracy_macro", "Macro", "accuracy, mean over the families"),
-  Figure("first_slot_accuracy", "First slot", "accuracy where the better one stands first"),
-  Figure("verdict_slots", "Says first", "share of verdicts for the one that stands first"),
-  Figure("accuracy_parsed", "Of parsed", "accuracy among the parsed answers"),
-  Figure("contradictions_decided", "Decidable", "share of answers held against their reasoning"),
-  Figure("cut", "Cut", "share of answers that reached the limit of tokens"),
-  Figure("blank_accuracy", "Blank", "accuracy where the pictures are blank: near a half"),
-  Figure("blank_accuracy_parsed", "Blank parsed", "the same among the parsed answers"),
+  Figure("n", "Pairs", "Number of pairs that were judged.", "number"),
+  Figure("steps", "Steps", "Training steps.", "number"),
+  Figure("accuracy_pictures", "Still images", "Accuracy, mean of the task families without video."),
+  Figure("accuracy_macro", "Macro accuracy", "Accuracy, mean of the task families."),
+  Figure(
+    "first_slot_accuracy",
+    "Preferred first",
+    "Accuracy in the order that shows the preferred candidate first.",
+  ),
+  Figure(
+    "verdict_slots",
+    "Verdicts for first",
+    "Share of verdicts for the candidate that is shown first. 50 % is without position bias.",
+  ),
+  Figure("accuracy_parsed", "Accuracy of parsed", "Accuracy among answers with a verdict."),
+  Figure(
+    "contradictions_decided",
+    "Contradiction decidable",
+    "Share of answers whose reasoning favours a candidate, so that it can contradict the verdict.",
+  ),
+  Figure("cut", "Truncated", "Share of answers that reached the token limit."),
+  Figure(
+    "blank_accuracy",
+    "Blank pictures",
+    "Accuracy when every picture is blank. Near 50 % or below if the model uses the pictures.",
+  ),
+  Figure(
+    "blank_accuracy_parsed",
+    "Blank pictures, parsed",
+    "Accuracy when every picture is blank, among answers with a verdict.",
+  ),
 )
+KNOWN = {figure.name: figure for figure in (*HEADLINE, *OTHERS)}
 
 
-def headline(summary, starts):
-  """The figures that are read first; of accuracy also the gain over what a stage started from.
+def headline(summary: Summary, start_models: Mapping[str, str]) -> Table:
+  """The main results, with the gain in accuracy over the model that training started from.
 
   Args:
-    summary: {stage: figures}.
-    starts: {stage: the stage whose model it started from}.
+    summary: {model: figures}.
+    start_models: {model: the model that its training started from}.
   """
-  every = table(LEADING, summary, colors(summary))
+  results = table(HEADLINE, summary, colors(summary))
   gains = {
-    stage: figures["accuracy"] - summary[starts[stage]]["accuracy"]
-    for stage, figures in summary.items()
-    if starts.get(stage) in summary
+    model: figures["accuracy"] - summary[start_models[model]]["accuracy"]
+    for model, figures in summary.items()
+    if start_models.get(model) in summary
   }
   if not gains:
-    return every
-  head = Head("Gain", "points of accuracy over the model that the stage started from")
-  cell = lambda stage: (
-    Cell(f"{100 * gains[stage]:+.1f}", f"over {starts[stage]}") if stage in gains else Cell(NONE)
-  )
-  rows = [
-    Row(name, colour, [cells[0], cell(name), *cells[1:]]) for name, colour, cells in every.rows
-  ]
-  return Table([*every.heads[:2], head, *every.heads[2:]], rows)
+    return results
+  head = Head("Gain", "Gain in accuracy, in points, over the model that training started from.")
+  rows = []
+  for name, colour, cells in results.rows:
+    gain = Cell(MISSING)
+    if name in gains:
+      gain = Cell(f"{100 * gains[name]:+.1f}", f"over {start_models[name]}")
+    rows.append(Row(name, colour, [cells[0], gain, *cells[1:]]))
+  return Table([*results.heads[:2], head, *results.heads[2:]], rows)
 
 
-def rest(summary):
-  """Every figure that is not in the headline, those that the page does not know included."""
-  known = {figure.name for figure in (*LEADING, *OTHERS)}
-  more = dict.fromkeys(
+def other_figures(summary: Summary) -> Table:
+  """All figures that are not in the headline, those of an unknown name included."""
+  unknown = dict.fromkeys(
     name
     for figures in summary.values()
     for name, value in figures.items()
-    if isinstance(value, int | float) and name not in known
+    if isinstance(value, int | float) and name not in KNOWN
   )
-  found = (*OTHERS, *(Figure(name, words(name).capitalize(), name, "number") for name in more))
-  return table(found, summary, colors(summary))
+  columns = [Figure(name, readable(name).capitalize(), name, "number") for name in unknown]
+  return table((*OTHERS, *columns), summary, colors(summary))
 
 
-def by_family(summary, key="families"):
-  """Accuracy by family, or what else the figures have by family under `key`."""
+def by_family(summary: Summary, key: Literal["families", "families_plus"] = "families") -> Table:
+  """Accuracy ("families") or Acc+ ("families_plus") by task family."""
   families = sorted({name for figures in summary.values() for name in figures.get(key, ())})
   flat = {
-    stage: {f"{key}/{name}": value for name, value in figures.get(key, {}).items()}
+    model: {f"{key}/{name}": value for name, value in figures.get(key, {}).items()}
     | {"intervals": figures.get("intervals", {})}
-    for stage, figures in summary.items()
+    for model, figures in summary.items()
   }
-  found = [Figure(f"{key}/{name}", words(name), sign=1) for name in families]
-  return table(found, flat, colors(summary))
+  columns = [Figure(f"{key}/{name}", readable(name), sign=1) for name in families]
+  return table(columns, flat, colors(summary))
 
 
-def definitions(summary):
-  """[(figure, what it is, n)], each once; n as text: from the fewest to the most of the models."""
+def definitions(summary: Summary) -> list[tuple[str, str, str]]:
+  """(head, definition, n) of every figure that the summary defines.
+
+  n is the number of items that the figure is a mean of; "12 to 1,300" if it differs by model.
+  """
   counts = {}
   for figures in summary.values():
-    for name, one in figures.get("definitions", {}).items():
-      counts.setdefault((words(name), one["what"]), []).append(one["n"])
-  ends = lambda some: dict.fromkeys([min(some), max(some)])
-  return [(*said, " to ".join(f"{n:,}" for n in ends(some))) for said, some in counts.items()]
+    for name, entry in figures.get("definitions", {}).items():
+      head = KNOWN[name].head if name in KNOWN else readable(name)
+      counts.setdefault((head, entry["what"]), []).append(entry["n"])
+  return [(*texts, _number_range(numbers)) for texts, numbers in counts.items()]
 
 
-def difficulty(by_source):
-  """How many attempts the teacher took: a row a source."""
-  heads = list(dict.fromkeys(name for row in by_source.values() for name in row))
-  text = lambda row, head: (
-    shown(row.get(head)) if head.startswith("agreement") else shown(row.get(head), "number")
-  )
-  meaning = lambda head: f"right at attempt {head}" if head.isdecimal() else ""
-  rows = [
-    Row(source, None, [Cell(text(row, head)) for head in heads])
-    for source, row in by_source.items()
-  ]
-  return Table([Head("Source"), *(Head(head, meaning(head)) for head in heads)], rows)
+def _number_range(numbers: Sequence[int]) -> str:
+  ends = dict.fromkeys([min(numbers), max(numbers)])  # one entry if they are equal
+  return " to ".join(f"{number:,}" for number in ends)
 
 
-def shown(value, kind="share"):
-  """A figure as text; a dash where there is none."""
-  if not known(value):
-    return NONE
+def difficulty(by_source: Mapping[str, Mapping[str, float]]) -> Table:
+  """Attempts until the teacher agreed with the label: a row for each source of pairs.
+
+  Args:
+    by_source: {source: figures}, as data.distillation.statistics makes them: "pairs",
+      "agreement@1", the numbers of pairs by attempts ("1", "2", ...), "failed".
+  """
+  names = list(dict.fromkeys(name for figures in by_source.values() for name in figures))
+  rows = []
+  for source, figures in by_source.items():
+    kinds = ["share" if name.startswith("agreement") else "number" for name in names]
+    texts = [format_figure(figures.get(n), kind) for n, kind in zip(names, kinds, strict=True)]
+    rows.append(Row(source, None, [Cell(text) for text in texts]))
+  return Table([Head("Source"), *map(_difficulty_head, names)], rows)
+
+
+def _difficulty_head(name: str) -> Head:
+  if name.isdecimal():
+    return Head(f"attempt {name}", f"Pairs for which attempt {name} was the first to agree.")
+  meanings = {
+    "pairs": "Pairs that the teacher was asked about.",
+    "agreement@1": "Share of pairs for which the first attempt agreed with the label.",
+    "failed": "Pairs for which no attempt agreed with the label.",
+  }
+  return Head(name, meanings.get(name, ""))
+
+
+def format_figure(value: float | None, kind: Kind = "share") -> str:
+  """Formats a figure; MISSING for None and for values that are not finite."""
+  if not is_known(value):
+    return MISSING
   if kind == "share":
     return f"{100 * value:.1f} %"
   if kind == "time":
@@ -159,41 +238,43 @@ def shown(value, kind="share"):
   return f"{value:,}" if isinstance(value, int) else metrics.format_value(float(value))
 
 
-def words(name):
+def readable(name: str) -> str:
+  """A name from the code in words: "families/image_generation" -> "families: image generation"."""
   return name.replace("_", " ").replace("/", ": ")
 
 
-def colors(names):
-  """{name: the colour of its dots and lines}."""
-  return {name: plots.color(place) for place, name in enumerate(names)}
+def colors(names: Iterable[str]) -> dict[str, str]:
+  """{name of a model: its colour on the whole page}."""
+  return {name: plots.color(index) for index, name in enumerate(names)}
 
 
-def known(value):
+def is_known(value: float | None) -> bool:
+  """Whether a value is a finite number."""
   return value is not None and math.isfinite(value)
 
 
-def table(figures, summary, colors):
-  """A row a stage, a column for each figure that some stage has.
+def table(columns: Sequence[Figure], summary: Summary, colors: Mapping[str, str]) -> Table:
+  """A row for each model, and a column for each figure that at least one model has.
 
   Args:
-    figures: of Figure.
-    summary: {stage: figures}, "intervals" among them where there are some.
-    colors: {stage: colour}.
+    columns: figures in their order.
+    summary: {model: figures}; "intervals" among the figures: {name of a figure: (low, high)}.
+    colors: {model: colour}.
   """
-  figures = [f for f in figures if any(f.name in found for found in summary.values())]
+  columns = [c for c in columns if any(c.name in figures for figures in summary.values())]
   best = {}
-  for figure in figures:
-    values = [v for found in summary.values() if known(v := found.get(figure.name))]
-    if figure.sign and len(set(values)) > 1:
-      best[figure.name] = max(values, key=lambda value, sign=figure.sign: sign * value)
+  for column in columns:
+    values = [v for figures in summary.values() if is_known(v := figures.get(column.name))]
+    if column.sign and len(set(values)) > 1:
+      best[column.name] = max(values) if column.sign > 0 else min(values)
   rows = []
-  for stage, found in summary.items():
+  for model, figures in summary.items():
     cells = []
-    for figure in figures:
-      value = found.get(figure.name)
-      bounds = found.get("intervals", {}).get(figure.name)
-      note = f"{100 * bounds[0]:.1f}–{100 * bounds[1]:.1f}" if bounds else ""
-      top = value is not None and value == best.get(figure.name)
-      cells.append(Cell(shown(value, figure.kind), note, top))
-    rows.append(Row(stage, colors[stage], cells))
-  return Table([Head("Stage"), *(Head(f.head, f.meaning) for f in figures)], rows)
+    for column in columns:
+      value = figures.get(column.name)
+      interval = figures.get("intervals", {}).get(column.name)
+      note = f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}" if interval else ""
+      is_best = value is not None and value == best.get(column.name)
+      cells.append(Cell(format_figure(value, column.kind), note, is_best))
+    rows.append(Row(model, colors[model], cells))
+  return Table([Head("Model"), *(Head(c.head, c.meaning) for c in columns)], rows)

@@ -1,71 +1,89 @@
-"""Voting@k and any@k: the curves, and the tables of what they show."""
+"""Voting over several samples of a judge: voting@k and any@k, as plots and tables."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from cot_rm.report import plots, tables
 
-HEADS = {"vote": "voting", "any": "any", "vote_plus": "whole sets"}  # in their order
-PLOTS = (  # (key, title, what it is)
-  ("vote", "voting@k", "the majority of k samples is right; a draw is half right"),
-  ("any", "any@k", "at least one of k samples is right"),
+HEADS = {"vote": "voting", "any": "any", "vote_plus": "Acc+ voting"}  # in their order
+MEANINGS = {
+  "vote": "The majority of {k} samples is correct; a draw counts as half correct.",
+  "any": "At least one of {k} samples is correct.",
+  "vote_plus": "Share of questions for which the majority of {k} samples is correct on every pair.",
+}
+PLOTS = (  # (key, title, caption)
+  ("vote", "voting@k", "the majority of k samples is correct; a draw counts as half correct"),
+  ("any", "any@k", "at least one of k samples is correct"),
 )
+Voting = Mapping[str, object]  # the "voting" figures of a model, as benchmarks.voting makes them
 
 
-def section(summary):
-  """What the page shows of votes; None where no stage has any."""
-  voted = {stage: figures["voting"] for stage, figures in summary.items() if "voting" in figures}
+class Section(NamedTuple):
+  """The section of the page."""
+
+  sampling: list[tuple[int, float, int]]  # (samples per pair, temperature, pairs), each once
+  legend: list[tuple[str, str]]  # (colour, model)
+  plots: list[tuple[str, str, str]]  # (title, caption, url)
+  table: tables.Table
+  families: tables.Table
+
+
+def section(summary: tables.Summary) -> Section | None:
+  """The voting section of all models that have votes; None if there is none."""
+  voted = {model: figures["voting"] for model, figures in summary.items() if "voting" in figures}
   if not voted:
     return None
   colors = tables.colors(summary)
-  return {
-    "asked": sorted({(v["samples"], v["temperature"], v["n"]) for v in voted.values()}),
-    "legend": [(colors[stage], stage) for stage in voted],
-    "plots": [
-      (
-        title,
-        says,
-        plots.steps_of(
-          [(v["at"], v[key], v[f"{key}_intervals"], colors[stage]) for stage, v in voted.items()]
-        ),
-      )
-      for key, title, says in PLOTS
-    ],
-    "table": tables.table(
-      _figures(voted.values()), {s: _flat(v) for s, v in voted.items()}, colors
-    ),
-    "families": _families(voted, colors),
-  }
+
+  def plot(key: str) -> str:
+    series = [(v["at"], v[key], v[f"{key}_intervals"], colors[m]) for m, v in voted.items()]
+    return plots.points_with_intervals(series)
+
+  columns = _columns(voted.values())
+  return Section(
+    sampling=sorted({(v["samples"], v["temperature"], v["n"]) for v in voted.values()}),
+    legend=[(colors[model], model) for model in voted],
+    plots=[(title, caption, plot(key)) for key, title, caption in PLOTS],
+    table=tables.table(columns, {m: _flat(v) for m, v in voted.items()}, colors),
+    families=_by_family(columns, voted, colors),
+  )
 
 
-def _figures(voted):
-  """tables.Figures: every kind at every number of votes that some stage has."""
+def _columns(voted: Iterable[Voting]) -> list[tables.Figure]:
+  """A column for every kind of vote, at every k that at least one model has."""
   numbers = sorted({k for v in voted for k in v["at"]})
   return [
-    tables.Figure(f"{kind}@{k}", f"{head}@{k}", "", sign=1)
+    tables.Figure(f"{kind}@{k}", f"{head}@{k}", MEANINGS[kind].format(k=k), sign=1)
     for kind, head in HEADS.items()
     for k in numbers
   ]
 
 
-def _flat(voted):
-  """A stage's votes as tables.table wants figures: {"vote@5": ..., "intervals": ...}."""
-  flat = lambda key: {
-    f"{kind}@{k}": value
-    for kind in HEADS
-    if f"{kind}{key}" in voted
-    for k, value in zip(voted["at"], voted[f"{kind}{key}"], strict=True)
-  }
-  return flat("") | {"intervals": flat("_intervals")}
+def _flat(voting: Voting) -> dict[str, object]:
+  """The votes of a model as figures of tables.table: {"vote@5": share, "intervals": {...}}."""
+
+  def at_numbers(suffix: str) -> dict[str, object]:
+    return {
+      f"{kind}@{k}": value
+      for kind in HEADS
+      if f"{kind}{suffix}" in voting
+      for k, value in zip(voting["at"], voting[f"{kind}{suffix}"], strict=True)
+    }
+
+  return at_numbers("") | {"intervals": at_numbers("_intervals")}
 
 
-def _families(voted, colors):
-  """The same by family: a row for a stage and a family."""
-  rows = {
-    f"{stage}, {tables.words(family)}": (_flat({"at": v["at"], **lists}), colors[stage])
-    for stage, v in voted.items()
-    for family, lists in v["families"].items()
-  }
-  figures = [figure._replace(sign=0) for figure in _figures(voted.values())]
-  return tables.table(
-    figures,
-    {n: flat for n, (flat, _) in rows.items()},
-    {n: color for n, (_, color) in rows.items()},
-  )
+def _by_family(
+  columns: list[tables.Figure], voted: Mapping[str, Voting], colors: Mapping[str, str]
+) -> tables.Table:
+  """A row for each model and task family."""
+  figures, row_colors = {}, {}
+  for model, voting in voted.items():
+    for family, shares in voting["families"].items():
+      name = f"{model}, {tables.readable(family)}"
+      figures[name] = _flat({"at": voting["at"], **shares})
+      row_colors[name] = colors[model]
+  # Rows of several families cannot be compared: no best one is marked.
+  columns = [dataclasses.replace(column, sign=0) for column in columns]
+  return tables.table(columns, figures, row_colors)

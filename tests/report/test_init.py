@@ -1,4 +1,4 @@
-"""The page holds what the run made, loads nothing, shows model text as text, and misses no part."""
+"""The page shows every part of a run, loads nothing, and shows the model's text as text."""
 
 import base64
 import io
@@ -63,7 +63,7 @@ def record(**changes):
 
 @pytest.fixture
 def page(tmp_path):
-  """`page(*records, **figures) -> html`: of a run of one stage."""
+  """`page(*records, **figures) -> html` of a run with a single stage."""
 
   def write(*records, **figures):
     with metrics.Writer(tmp_path / "rl") as writer:
@@ -77,7 +77,7 @@ def page(tmp_path):
   return write
 
 
-def test_the_page_has_a_part_for_all_that_is_there(page, tmp_path):
+def test_the_page_has_a_section_for_every_result(page, tmp_path):
   (tmp_path / "reject").mkdir()
   made = {"kept": 30, "hard": 10, "reasonings": 30, "samples": 40, "right": 0.75, "unparsable": 0}
   (tmp_path / "reject" / "figures.json").write_text(json.dumps(made))
@@ -88,10 +88,10 @@ def test_the_page_has_a_part_for_all_that_is_there(page, tmp_path):
   html = page(record(kind="best"), record(kind="worst"), record(), voting=VOTING, **PUBLIC)
   for text in (
     *("85.3 %", "83.0–87.5", "90.0 %", "41.5", "3 min 05 s", "88.0–94.0", "video generation"),
-    *("voting@5", "5 samples at temperature 1.0 of each order of 1,000 pairs", "Both orders"),
-    *("share of &lt;i&gt;right&lt;/i&gt; verdicts", "2,500", "Acc+ by family", "40.0 %"),
-    *("what rejection sampling kept", "Loss", "my/own", "1 more of rl"),
-    *("<h3>Best</h3>", "<h3>Worst</h3>", "<h3>As they come</h3>", "step 59"),
+    *("voting@5", "5 samples at temperature 1.0 for each order of 1,000 pairs", "Position bias"),
+    *("share of &lt;i&gt;right&lt;/i&gt; verdicts", "2,500", "Acc+ by task family", "40.0 %"),
+    *("pairs kept by rejection sampling", "Loss", "my/own", "1 more metric of rl"),
+    *("<h3>Best</h3>", "<h3>Worst</h3>", "<h3>Unselected</h3>", "step 59"),
     *("main.py --config &#39;a b.py&#39;", "abcdef", "&#34;start&#34;: &#34;&lt;sft&gt;&#34;"),
   ):
     assert text in html, text
@@ -116,26 +116,26 @@ def test_text_of_the_model_is_shown_and_never_run(page):
   assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 5
 
 
-def test_names_of_families_and_stages_are_text_too(tmp_path):
+def test_names_of_families_and_models_are_escaped_too(tmp_path):
   html = report.write(tmp_path, {NASTY: FIGURES | {"families": {NASTY: 0.5}}}).read_text()
   assert "<script" not in html and "&lt;script&gt;" in html
 
 
-def test_the_better_one_and_the_verdict_are_marked(page):
+def test_the_preferred_candidate_and_the_verdict_are_marked(page):
   html = page(record(), record(answer=2), record(media=[[picture("red")] * 3, picture("blue")]))
   assert re.findall(r'<article class="card (\w+)"', html) == ["right", "wrong", "right"]
-  assert html.count('<figcaption class="better">1 · better') == 3
+  assert html.count('<figcaption class="preferred">1 · preferred') == 3
   assert html.count('<figure class="video">') == 1 and html.count(picture("red")) == 5
 
 
 @pytest.mark.parametrize("summary", [{}, {"sft": {"accuracy": 0.8531, "families": {}}}])
-def test_a_run_that_has_little_has_a_page(tmp_path, summary):
+def test_a_run_with_few_results_has_a_page(tmp_path, summary):
   html = report.write(tmp_path, summary).read_text()
   assert ("85.3 %" in html) == bool(summary)
   assert "Curves" not in html and "Samples" not in html and "Voting" not in html
 
 
-def test_an_eval_that_drew_no_curve_has_no_heading_for_it(tmp_path):
+def test_without_curves_there_is_no_heading_for_them(tmp_path):
   with metrics.Writer(tmp_path / "eval" / "rl") as writer:
     writer.write_samples(0, [record()])
   html = report.write(tmp_path, {"rl": FIGURES}).read_text()

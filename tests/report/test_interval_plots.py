@@ -1,4 +1,4 @@
-"""Accuracies by stage share one axis; what is not there has no plot."""
+"""Accuracies of all models share an axis; a figure that no model has is not drawn."""
 
 import pytest
 
@@ -14,13 +14,13 @@ RL = {"accuracy": 0.8, "families": {"c": 0.85}, "verdict_slots": 0.75, "order_co
 
 @pytest.fixture(autouse=True)
 def drawn(monkeypatch):
-  """Lists what is drawn, in place of drawing it: (rows, settings)."""
+  """Records (rows, settings) of the plots instead of drawing them."""
   calls = []
   monkeypatch.setattr(plots, "forest", lambda rows, **how: calls.append((rows, how)) or "url")
   return calls
 
 
-def test_all_and_every_family_stand_on_one_axis(drawn):
+def test_the_overall_accuracy_and_all_families_share_an_axis(drawn):
   found = interval_plots.families({"sft": SFT, "rl": RL})
   assert [one.title for one in found] == ["All", "a b", "c"]
   assert [how["limits"] for _, how in drawn] == [pytest.approx((0.58, 0.92))] * 3
@@ -29,18 +29,19 @@ def test_all_and_every_family_stand_on_one_axis(drawn):
   assert drawn[1][0] == [("sft", 0.6, None, blue)]
 
 
-def test_of_a_single_model_families_stand_in_one_plot(drawn):
+def test_the_families_of_a_single_model_are_in_one_plot(drawn):
   (one,) = interval_plots.families({"sft": SFT})
   assert one.title == "sft"
   assert [row[:2] for row in drawn[0][0]] == [("all", 0.7), ("a b", 0.6), ("c", 0.8)]
 
 
-def test_the_slots_are_balanced_around_a_half(drawn):
-  assert [one.title for one in interval_plots.orders({"sft": SFT, "rl": RL})] == ["Verdict slots"]
+def test_the_axis_of_position_bias_is_centred_at_a_half(drawn):
+  (plot,) = interval_plots.position_bias({"sft": SFT, "rl": RL})
+  assert plot.title == "Verdicts for the first candidate"
   rows, how = drawn[0]
   assert rows == [("rl", 0.75, None, plots.color(1))] and how["level"] == 0.5
   assert how["limits"] == (pytest.approx(0.23), pytest.approx(0.77))
 
 
-def test_without_stages_there_is_nothing_to_draw(drawn):
-  assert interval_plots.families({}) == [] and interval_plots.orders({}) == [] and not drawn
+def test_without_models_nothing_is_drawn(drawn):
+  assert interval_plots.families({}) == [] and interval_plots.position_bias({}) == [] and not drawn

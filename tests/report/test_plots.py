@@ -1,4 +1,4 @@
-"""Plots are SVGs whose text can be read, and the same figures give the same plot."""
+"""Plots are SVGs with their text as text; equal figures give equal plots."""
 
 import base64
 import xml.etree.ElementTree as ElementTree
@@ -19,8 +19,8 @@ def texts(url):
 
 
 def test_the_running_mean_keeps_a_level_curve_level():
-  np.testing.assert_allclose(plots.smooth(np.full(40, 2.5), window=7), 2.5)
-  assert abs(plots.smooth(np.array([1.0, -1.0] * 50), window=10)[20:80]).max() < 0.01
+  np.testing.assert_allclose(plots.running_mean(np.full(40, 2.5), window=7), 2.5)
+  assert abs(plots.running_mean(np.array([1.0, -1.0] * 50), window=10)[20:80]).max() < 0.01
 
 
 @pytest.mark.parametrize("count", [1, 29, 30, 101, 250])
@@ -29,26 +29,26 @@ def test_a_curve_of_any_length_has_a_plot(count):
   assert any(text.endswith(" %") for text in texts(url))
 
 
-def test_an_axis_is_logarithmic_where_values_are_positive_and_far_apart():
+def test_an_axis_is_logarithmic_if_values_are_positive_and_differ_widely():
   plot = lambda values: texts(plots.curves([(range(len(values)), values)], log=True))
   assert {"0.1", "1"} <= set(plot([0.02, 1.0, 4.0]))
   assert "3" not in plot([0.02, 1.0, 4000.0])
   assert "0" in "".join(plot([0.0, 4.0, 8.0])) and "-" not in "".join(plot([2.0, 4.0, 8.0]))
 
 
-def test_values_that_are_one_but_for_rounding_stand_at_one():
+def test_values_that_differ_by_rounding_alone_are_a_flat_line():
   found = texts(plots.curves([(range(40), 1 + 1e-6 * np.sin(np.arange(40)))]))
   assert "1.0000" in found and not any("e" in text for text in found)
 
 
-def test_the_step_that_compiles_leaves_the_others_their_room():
+def test_the_step_that_compiles_does_not_set_the_scale():
   seconds = np.ones(200)
   seconds[0] = 900.0
-  url = plots.areas(np.arange(200), [seconds, seconds], 2 * seconds)
+  url = plots.stacked_areas(np.arange(200), [seconds, seconds], 2 * seconds)
   assert max(float(text) for text in texts(url)[-4:]) <= 3
 
 
-def test_names_stand_as_they_are_and_long_ones_are_cut_in_the_middle():
+def test_names_are_shown_literally_and_long_ones_are_shortened_in_the_middle():
   rows = [
     ("a <b> & $x", 0.5, None, BLUE),
     ("home--user--runs--rl--model", 0.914, [0.9, 0.93], BLUE),
@@ -57,13 +57,15 @@ def test_names_stand_as_they_are_and_long_ones_are_cut_in_the_middle():
   assert {"a <b> & $x", "home--us…rl--model", "50.0", "91.4"} <= set(found)
 
 
-def test_pieces_that_have_room_show_their_counts():
-  found = texts(plots.stacks([("shapes", [1200, 300, 1])], plots.ramp(3)))
+def test_parts_that_are_wide_enough_show_their_counts():
+  found = texts(plots.stacked_bars([("shapes", [1200, 300, 1])], plots.ramp(3)))
   assert {"shapes", "1,200", "300"} <= set(found) and "1" not in found
 
 
-def test_votes_stand_at_their_numbers():
-  found = texts(plots.steps_of([([1, 5, 15], [0.7, 0.8, 0.9], [[0.6, 0.8]] * 3, BLUE)]))
+def test_the_axis_of_votes_is_labelled_by_their_numbers():
+  found = texts(
+    plots.points_with_intervals([([1, 5, 15], [0.7, 0.8, 0.9], [[0.6, 0.8]] * 3, BLUE)])
+  )
   assert found[:3] == ["1", "5", "15"]
 
 
@@ -72,6 +74,12 @@ def test_the_same_figures_give_the_same_plot():
   assert one == two
 
 
-def test_colours_go_on_where_they_end():
+def test_colours_repeat_after_the_last_one():
   assert plots.color(len(plots.COLORS)) == plots.color(0)
   assert len(set(plots.ramp(4))) == 4
+
+
+def test_a_single_step_is_labelled_by_a_whole_number():
+  assert "1" in texts(plots.curves([([1], [0.5])])) and "0.95" not in texts(
+    plots.curves([([1], [0.5])])
+  )

@@ -1,4 +1,4 @@
-"""A sample's card says what was asked, what the model says, whether it is right, what it earned."""
+"""A sample card shows the question, the answer, whether it is right, and its rewards."""
 
 import json
 
@@ -25,57 +25,57 @@ def record(**changes):
   } | changes
 
 
-def keep(folder, step, *records):
+def write(folder, step, *records):
   path = epath.Path(folder) / "samples" / f"{step:06d}.jsonl"
   path.parent.mkdir(exist_ok=True)
   path.write_text("".join(json.dumps(one) + "\n" for one in records))
 
 
 @pytest.mark.parametrize(
-  "changes, verdict, says",
+  "changes, outcome, verdict",
   [
-    ({}, "right", "✓ says 1, better is 1"),
-    ({"answer": 2}, "wrong", "✗ says 2, better is 1"),
-    ({"answer": None}, "unparsable", "? no verdict, better is 1"),
-    ({"gold": None}, "unknown", "says 1"),
+    ({}, "right", "✓ verdict 1, preferred 1"),
+    ({"answer": 2}, "wrong", "✗ verdict 2, preferred 1"),
+    ({"answer": None}, "unparsable", "? no verdict, preferred 1"),
+    ({"gold": None}, "unknown", "verdict 1"),
   ],
 )
-def test_a_card_says_whether_the_verdict_is_right(changes, verdict, says):
+def test_a_card_shows_whether_the_verdict_is_right(changes, outcome, verdict):
   card = sample_cards.card(record(**changes))
-  assert (card["verdict"], card["says"]) == (verdict, says)
+  assert (card.outcome, card.verdict) == (outcome, verdict)
 
 
 @pytest.mark.parametrize(
   "found, note",
-  [(True, "true to the scene"), (False, "not true to the scene"), (None, ""), ("two", "two")],
+  [(True, "matches the scene"), (False, "contradicts the scene"), (None, ""), ("two", "two")],
 )
-def test_what_is_known_of_the_reasoning_stands_beneath(found, note):
-  assert note in sample_cards.card(record(reasoning_ok=found))["note"]
+def test_a_card_has_a_note_on_the_reasoning(found, note):
+  assert note in sample_cards.card(record(reasoning_ok=found)).note
 
 
 def test_a_video_is_its_frames():
-  assert sample_cards.card(record(media=[PIXEL, [PIXEL, PIXEL]]))["media"] == [
+  assert sample_cards.card(record(media=[PIXEL, [PIXEL, PIXEL]])).media == [
     [PIXEL],
     [PIXEL, PIXEL],
   ]
 
 
-def test_a_source_that_is_no_picture_is_refused():
+def test_a_medium_that_is_no_picture_is_refused():
   with pytest.raises(ValueError, match="'vl-1'.*javascript"):
     sample_cards.card(record(media=[[PIXEL, "javascript:alert(1)"]]))
 
 
-def test_the_newest_samples_stand_by_kind(tmp_path):
-  keep(tmp_path, 7, record(id="old"))
-  plain = [record(id=str(number)) for number in range(sample_cards.PLAIN + 3)]
-  keep(tmp_path, 120, record(id="b", kind="best"), record(id="w", kind="worst"), *plain)
-  step, kinds = sample_cards.newest(epath.Path(tmp_path))
-  assert step == "120" and len(kinds["sample"]) == sample_cards.PLAIN
-  assert [kinds[kind][0]["id"] for kind in ("best", "worst", "sample")] == ["b", "w", "0"]
+def test_the_newest_samples_are_grouped_by_kind(tmp_path):
+  write(tmp_path, 7, record(id="old"))
+  plain = [record(id=str(number)) for number in range(sample_cards.MAX_UNSELECTED + 3)]
+  write(tmp_path, 120, record(id="b", kind="best"), record(id="w", kind="worst"), *plain)
+  step, by_kind = sample_cards.newest(epath.Path(tmp_path))
+  assert step == "120" and len(by_kind["sample"]) == sample_cards.MAX_UNSELECTED
+  assert [by_kind[kind][0].id for kind in ("best", "worst", "sample")] == ["b", "w", "0"]
 
 
-def test_a_kind_that_nobody_knows_is_named(tmp_path):
-  keep(tmp_path, 1, record(kind="odd"))
+def test_an_unknown_kind_is_named(tmp_path):
+  write(tmp_path, 1, record(kind="odd"))
   with pytest.raises(ValueError, match="'vl-1'.*'odd'"):
     sample_cards.newest(epath.Path(tmp_path))
 

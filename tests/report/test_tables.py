@@ -1,6 +1,8 @@
-"""Tables show each figure once, with its interval, and say which is best."""
+"""Tables show each figure once, with its interval, and mark the best."""
 
 import math
+
+import pytest
 
 from cot_rm.report import tables
 
@@ -35,59 +37,68 @@ def test_the_headline_shows_shares_with_their_intervals_and_times():
   assert column(table, "Accuracy")["sft"] == ("75.0 %", "72.6–77.2", False)
   assert column(table, "Accuracy")["rl"] == ("85.3 %", "", True)
   assert column(table, "Tokens")["sft"].text == "41.5"
-  assert column(table, "Trained")["sft"].text == "3 min 05 s"
+  assert column(table, "Training time")["sft"].text == "3 min 05 s"
   assert "Faithful" not in [head.text for head in table.heads]
 
 
-def test_less_is_better_of_contradictions_and_none_is_best_where_all_are_alike():
+def test_fewer_contradictions_are_better_and_of_equal_values_none_is_best():
   table = tables.headline(BOTH, {})
-  assert [cell.best for cell in column(table, "Contradicts").values()] == [False, True]
+  assert [cell.best for cell in column(table, "Contradictory").values()] == [False, True]
   assert not any(cell.best for cell in column(table, "Parsed").values())
 
 
-def test_a_gain_is_over_the_model_that_a_stage_started_from():
+def test_a_gain_is_over_the_model_that_training_started_from():
   table = tables.headline(BOTH, {"rl": "sft", "sft": "world"})
   assert column(table, "Gain")["rl"] == ("+10.3", "over sft", False)
-  assert column(table, "Gain")["sft"].text == tables.NONE
+  assert column(table, "Gain")["sft"].text == tables.MISSING
 
 
-def test_other_figures_are_all_there_and_what_is_not_finite_is_a_dash():
-  table = tables.rest(BOTH)
+def test_all_other_figures_are_shown_and_a_value_that_is_not_finite_is_a_dash():
+  table = tables.other_figures(BOTH)
   assert column(table, "Pairs")["rl"].text == "1,300"
   assert column(table, "New figure")["rl"].text == "0.250"
-  assert column(table, "New figure")["sft"].text == tables.NONE
-  assert column(table, "Blank")["rl"].text == tables.NONE
+  assert column(table, "New figure")["sft"].text == tables.MISSING
+  assert column(table, "Blank pictures")["rl"].text == tables.MISSING
   assert "Accuracy" not in [head.text for head in table.heads]
 
 
-def test_families_stand_with_intervals_and_gaps():
+def test_families_are_shown_with_intervals_and_gaps():
   table = tables.by_family(BOTH)
-  assert [head.text for head in table.heads] == ["Stage", "image generation", "video generation"]
+  assert [head.text for head in table.heads] == ["Model", "image generation", "video generation"]
   assert column(table, "image generation")["sft"] == ("90.0 %", "87.0–93.0", False)
   assert column(table, "image generation")["rl"] == ("91.0 %", "", True)
-  assert column(table, "video generation")["rl"].text == tables.NONE
+  assert column(table, "video generation")["rl"].text == tables.MISSING
   assert not tables.by_family(BOTH, "families_plus").heads[1:]
 
 
-def test_a_definition_stands_once():
-  said = lambda what, n: {"what": what, "n": n}
-  one = {"families/mcq": said("share of right verdicts", 200), "fidelity": said("mean", 1300)}
-  two = {**one, "accuracy": said("the same", 900), "fidelity": said("mean", 12)}
+def test_a_definition_is_listed_once():
+  definition = lambda what, n: {"what": what, "n": n}
+  one = {
+    "families/mcq": definition("share of right verdicts", 200),
+    "fidelity": definition("mean", 1300),
+  }
+  two = {**one, "accuracy": definition("the same", 900), "fidelity": definition("mean", 12)}
   summary = {"a": {"definitions": one}, "b": {"definitions": two}, "c": {}}
   assert tables.definitions(summary) == [
     ("families: mcq", "share of right verdicts", "200"),
-    ("fidelity", "mean", "12 to 1,300"),
-    ("accuracy", "the same", "900"),
+    ("Faithful", "mean", "12 to 1,300"),
+    ("Accuracy", "the same", "900"),
   ]
 
 
-def test_difficulty_has_a_row_a_source():
+def test_difficulty_has_a_row_for_each_source():
   row = {"pairs": 1000, "agreement@1": 0.7, "1": 700, "2": 200, "failed": 100}
   table = tables.difficulty({"shapes image generation": row})
   assert [cell.text for cell in table.rows[0].cells] == ["1,000", "70.0 %", "700", "200", "100"]
-  assert table.heads[3] == ("1", "right at attempt 1")
+  assert table.heads[3].text == "attempt 1"
 
 
-def test_a_value_is_known_where_it_is_a_finite_number():
-  assert tables.known(0.0)
-  assert not tables.known(None) and not tables.known(math.nan)
+def test_a_value_is_known_if_it_is_a_finite_number():
+  assert tables.is_known(0.0)
+  assert not tables.is_known(None) and not tables.is_known(math.nan)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "shares"}, {"sign": 2}])
+def test_a_figure_of_an_unknown_kind_is_refused(wrong):
+  with pytest.raises(ValueError, match="figure 'n'.*unknown"):
+    tables.Figure("n", "Pairs", **wrong)

@@ -1,4 +1,4 @@
-"""The votes of the stages that have them, at all numbers that some stage has."""
+"""Votes of the models that have them, at every k that at least one model has."""
 
 from cot_rm.report import plots, voting_section
 
@@ -20,24 +20,24 @@ LAST = {"vote": [0.9], "any": [0.9], "vote_intervals": [[0.8, 1]], "any_interval
 RL = {"voting": SFT["voting"] | {"at": [15], "families": {}, "vote_plus": [0.5]} | LAST}
 
 
-def test_votes_stand_by_number_with_their_intervals():
+def test_votes_are_shown_by_k_with_their_intervals():
   found = voting_section.section({"sft": SFT, "control": {}, "rl": RL})
-  heads = [head.text for head in found["table"].heads]
+  heads = [head.text for head in found.table.heads]
   assert heads[1:4] == ["voting@1", "voting@5", "voting@15"]
-  assert heads[4:] == ["any@1", "any@5", "any@15", "whole sets@15"]
-  sft, rl = found["table"].rows
+  assert heads[4:] == ["any@1", "any@5", "any@15", "Acc+ voting@15"]
+  sft, rl = found.table.rows
   assert sft.cells[1] == ("80.0 %", "70.0–90.0", False) and sft.cells[2].text == "–"
   assert rl.cells[2].text == "90.0 %" and rl.cells[6] == ("50.0 %", "", False)
-  assert found["asked"] == [(15, 1.0, 1300)] and len(found["plots"]) == 2
-  # A stage has one colour on the whole page, whether others have votes or not.
-  assert found["legend"] == [(plots.color(0), "sft"), (plots.color(2), "rl")]
+  assert found.sampling == [(15, 1.0, 1300)] and len(found.plots) == 2
+  # A model has one colour on the whole page, whether others have votes or not.
+  assert found.legend == [(plots.color(0), "sft"), (plots.color(2), "rl")]
 
 
-def test_a_row_a_family():
-  (row,) = voting_section.section({"sft": SFT})["families"].rows
+def test_each_family_has_a_row():
+  (row,) = voting_section.section({"sft": SFT}).families.rows
   assert row.name == "sft, image generation"
   assert [cell.text for cell in row.cells] == ["75.0 %", "85.0 %", "75.0 %", "99.0 %"]
 
 
-def test_where_nobody_voted_there_is_no_section():
+def test_without_votes_there_is_no_section():
   assert voting_section.section({"sft": {"accuracy": 1.0}}) is None
