@@ -134,7 +134,7 @@ def plot(found, path):
     *places, left = figure.subplots(2, 3).flat
     left.set_axis_off()
     for (title, label, lines), axes in zip(panels, places, strict=True):
-      plots.quiet(axes)
+      plots.set_plain_frame(axes)
       for place, (name, study, what) in enumerate(lines):
         xs = sorted(int(at) for at in found[study])
         ys = [found[study][str(x)][what] for x in xs]

@@ -80,7 +80,7 @@ def distillation(stage: str, figures: tables.Figures) -> Section:
 
 
 def rejection(stage: str, figures: tables.Figures) -> Section:
-  """Pairs with and without a correct sample; figures as data.rejection.figures makes them."""
+  """Pairs with and without a correct sample; figures as data.rejection.statistics makes them."""
   colours, names = (plots.color(2), plots.FAILED), ("kept", "hard")
   correct, unparsable = (tables.format_figure(figures[n]) for n in ("right", "unparsable"))
   return Section(
