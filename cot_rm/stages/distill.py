@@ -11,8 +11,9 @@ import jax
 from absl import logging
 from jax.experimental import multihost_utils
 
-from cot_rm import chat, files, metrics, prompts, stages
+from cot_rm import chat, files, metrics, prompts
 from cot_rm.data import array_record, datasets, distillation
+from cot_rm.stages import common
 from cot_rm.toy_world import teacher as toy_teacher
 
 PROBE = 32  # pairs that are asked before the others: a teacher that judges none of them is no use
@@ -30,12 +31,12 @@ def run(config, workdir, name):
     chat.Stopped: invalid key, no server, budget exhausted, disk full; see chat.
     RuntimeError: no judgement that can be read, or calls without an answer. Run again, it goes on.
   """
-  section, folder = name if name in config else "distill", workdir / name
+  section, folder = common.section_name(config, name, "distill"), workdir / name
   knobs, where = config[section], f"config.{section}"
   if jax.process_index() == 0 and not (folder / "data").exists():
     folder.mkdir(parents=True, exist_ok=True)
-    source = datasets.open(stages.find(workdir, knobs.data), knobs.split)
-    tasks = stages.tasks(knobs.tasks)
+    source = datasets.open(common.resolve_path(workdir, knobs.data), knobs.split)
+    tasks = common.parse_tasks(knobs.tasks)
     pairs = distillation.sample_pairs(source, count=knobs.count, tasks=tasks, seed=config.seed)
     with _client(knobs, folder, where) as client:
       _ask(source, pairs, client, knobs, config.grammar, name, where)

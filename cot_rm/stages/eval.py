@@ -6,12 +6,13 @@ import json
 import jax
 from absl import logging
 
-from cot_rm import benchmarks, files, metrics, prompts, registry, report, stages
+from cot_rm import benchmarks, files, metrics, prompts, registry, report
 from cot_rm.benchmarks import definitions, pairs, rules, voting
 from cot_rm.data import answer_log, datasets, sample_records
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
+from cot_rm.stages import common
 from cot_rm.toy_world import language, world
 
 BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
@@ -49,7 +50,7 @@ def run(config, workdir, name):
 
 
 def _examples(knobs, workdir, benchmark):
-  where = stages.find(workdir, knobs.data)
+  where = common.resolve_path(workdir, knobs.data)
   if benchmark is pairs:
     return datasets.first(datasets.open(where, knobs.split), knobs.pairs)
   return benchmark.examples(where)
@@ -57,11 +58,11 @@ def _examples(knobs, workdir, benchmark):
 
 def _score(config, workdir, start, folder, benchmark, examples):
   """The figures of one model; its weights are loaded where there is something to ask."""
-  knobs, where = config.eval, stages.find(workdir, start)
+  knobs, where = config.eval, common.resolve_path(workdir, start)
   parts = ("judgements", "votes", "blank")
-  stages.begin(folder, _asked(config, where), [f"{part}.jsonl" for part in parts])
+  common.begin_answers(folder, _asked(config, where), [f"{part}.jsonl" for part in parts])
   policy = functools.cache(
-    lambda: stages.load(config, workdir, start, rows=knobs.rows, rules="sample_rules")
+    lambda: common.load_judge(config, workdir, start, max_prompts=knobs.rows, rules="sample_rules")
   )
 
   def ask(part, some, orders, *, n, how):
@@ -108,7 +109,7 @@ def _asked(config, where):
   """What an answer hangs on, for JSON."""
   knobs = config.eval
   return {
-    "model": stages.mark(where),
+    "model": common.model_identity(where),
     "grammar": config.grammar,
     "seed": config.seed,
     "dtype": config.model.dtype,

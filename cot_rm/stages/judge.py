@@ -4,9 +4,10 @@ import collections
 
 from absl import logging
 
-from cot_rm import metrics, prompts, stages
+from cot_rm import metrics, prompts
 from cot_rm.data import answer_log, jsonl
 from cot_rm.sampler import sampling
+from cot_rm.stages import common
 
 
 def run(config, workdir, name):
@@ -25,7 +26,9 @@ def run(config, workdir, name):
   folder.mkdir(parents=True, exist_ok=True)
   out = folder / "verdicts.jsonl"
   done = len(answer_log.read(out, examples))
-  model = stages.load(config, workdir, knobs.start, rows=knobs.rows, rules="sample_rules")
+  model = common.load_judge(
+    config, workdir, knobs.start, max_prompts=knobs.rows, rules="sample_rules"
+  )
 
   def ask(some):
     return model.compare(

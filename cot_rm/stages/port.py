@@ -8,8 +8,9 @@ import math
 import jax
 from absl import logging
 
-from cot_rm import sharding, stages
+from cot_rm import sharding
 from cot_rm.checkpoints import huggingface, model_folder
+from cot_rm.stages import common
 
 TARGETS = ("orbax", "hf")
 
@@ -22,7 +23,7 @@ def run(config, workdir, name):
     raise ValueError("config.port.source is empty; give it a folder or a hub id")
   mesh = sharding.make_mesh(config.mesh.shape.to_dict())
   opened = model_folder.open_model(
-    stages.find(workdir, knobs.source),
+    common.resolve_path(workdir, knobs.source),
     mesh=mesh,
     rules=config.mesh.train_rules.to_dict(),
     dtype=knobs.dtype,

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from cot_rm import files, metrics, prompts, rewards, stages
+from cot_rm import files, metrics, prompts, rewards
 from cot_rm.data import answer_log, array_record, datasets, rejection
 from cot_rm.sampler import sampling
+from cot_rm.stages import common
 
 BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
 
@@ -23,15 +24,15 @@ def run(config, workdir, name):
   samples.jsonl as they come: an interrupted run goes on where the file ends, unless the
   model has been trained anew since. A split without examples is not written.
   """
-  folder, knobs = workdir / name, config[name if name in config else "reject"]
+  folder, knobs = workdir / name, common.section(config, name, "reject")
   pool = rejection.PairPool(
-    datasets.open(stages.find(workdir, knobs.data), knobs.split),
+    datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
     count=knobs.count,
-    tasks=stages.tasks(knobs.tasks),
+    tasks=common.parse_tasks(knobs.tasks),
     seed=config.seed,
   )
-  model = stages.find(workdir, knobs.start)
-  stages.begin(folder, _asked(config, knobs, model), ("samples.jsonl", "data"))
+  model = common.resolve_path(workdir, knobs.start)
+  common.begin_answers(folder, _asked(config, knobs, model), ("samples.jsonl", "data"))
   path = folder / "samples.jsonl"
   _sample(config, workdir, knobs, pool, path, name)
   samples = answer_log.read(path, pool)
@@ -40,7 +41,7 @@ def run(config, workdir, name):
   if jax.process_index() == 0 and not (folder / "data").exists():
     provenance = {
       "model": model,
-      "mark": stages.mark(model),
+      "mark": common.model_identity(model),
       "seed": config.seed,
       "sampling": knobs.sampling.to_dict(),
     }
@@ -55,7 +56,7 @@ def run(config, workdir, name):
 def _asked(config, knobs, model):
   """What a sample, and whether it is right, hangs on, for JSON."""
   return {
-    "model": stages.mark(model),
+    "model": common.model_identity(model),
     "grammar": config.grammar,
     "seed": config.seed,
     "dtype": config.model.dtype,
@@ -73,7 +74,9 @@ def _sample(config, workdir, knobs, pool, path, name):
   if done == len(pool):
     return
   grammar = prompts.get(config.grammar)
-  judge = stages.load(config, workdir, knobs.start, rows=knobs.rows, rules="sample_rules")
+  judge = common.load_judge(
+    config, workdir, knobs.start, max_prompts=knobs.rows, rules="sample_rules"
+  )
   step = BATCHES * knobs.rows
   with metrics.bar(name, total=len(pool), done=done) as bar:
     for at in range(done, len(pool), step):

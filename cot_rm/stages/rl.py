@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import json
 import time
 import types
 
@@ -15,7 +14,6 @@ from absl import logging
 from cot_rm import (
   chat,
   distributed,
-  files,
   judge,
   metrics,
   optim,
@@ -25,7 +23,6 @@ from cot_rm import (
   rewards,
   rollout,
   sharding,
-  stages,
   train,
   vision_check,
 )
@@ -40,6 +37,7 @@ from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import datasets, packing, pipeline, selection
 from cot_rm.sampler import sampling
+from cot_rm.stages import common
 
 
 def run(config, workdir, name):
@@ -48,16 +46,18 @@ def run(config, workdir, name):
   After a checkpoint sampling begins anew, so that a resumed run ends bit for bit like an
   uninterrupted one. A loss that is not finite raises, or ends the stage with the model that it has.
   """
-  folder, knobs = workdir / name, config[name]
-  _check_knobs(config, name)
-  policy = stages.load(
+  section = common.section_name(config, name, "rl")
+  folder, knobs = workdir / name, config[section]
+  _check_knobs(config, section)
+  policy = common.load_judge(
     config,
     workdir,
     knobs.start,
-    rows=min(knobs.rows or knobs.questions, knobs.questions),
+    max_prompts=min(knobs.rows or knobs.questions, knobs.questions),
     max_pixels=knobs.max_pixels,
   )
-  validate, data = stages.check(config, workdir), _prompts(config, workdir, knobs, policy)
+  validate = common.make_validation(config, workdir)
+  data = _prompts(config, workdir, knobs, policy)
   learner, state = _init_learner(knobs, policy)
 
   checkpoints = model_folder.Checkpoints(folder / "checkpoints", keep=1)
@@ -127,15 +127,7 @@ def run(config, workdir, name):
         extra = {"data": data.get_state(), "seconds": seconds, "fell": fell}
         checkpoints.save(done, state, extra)
 
-  model_folder.save_model(
-    folder / "model",
-    state.params,
-    family=policy.opened.family,
-    config=policy.opened.config,
-    processor_files=policy.opened.folder,
-  )
-  if jax.process_index() == 0:
-    files.write_atomic(folder / "training.json", json.dumps({"steps": done, "seconds": seconds}))
+  common.save_trained(folder, policy, state.params, steps=done, seconds=seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +159,7 @@ class _Learner:
 
 
 def _check_knobs(config, name):
-  """Raises ValueError for knobs that do not fit together, before anything is opened."""
+  """Raises ValueError for knobs of the section `name` that do not fit together."""
   knobs = config[name]
   if not knobs.judge.by and rewards.asks(knobs.rewards, prompts.get(config.grammar)):
     raise ValueError(
@@ -195,8 +187,8 @@ def _check_knobs(config, name):
 def _prompts(config, workdir, knobs, policy):
   """An iterator of lists of what rollout.encoded_prompts returns."""
   source = selection.select(
-    datasets.open(stages.find(workdir, knobs.data), knobs.split),
-    tasks=stages.tasks(knobs.tasks),
+    datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
+    tasks=common.parse_tasks(knobs.tasks),
     min_attempts=knobs.least_attempts,
     order=knobs.order,
   )
@@ -258,8 +250,9 @@ def _batch_sizes(groups, shards):
 def _make_sample(stack, config, workdir, name, policy, data):
   """`(number of the rollout, parameters) -> rollout.Sampled`; what it needs is open until `stack`
   is left."""
-  knobs = config[name]
-  ask = _judge_model(stack, knobs.judge, workdir / name, policy, f"config.{name}.judge")
+  section = common.section_name(config, name, "rl")
+  knobs = config[section]
+  ask = _judge_model(stack, knobs.judge, workdir / name, policy, f"config.{section}.judge")
   how = rollout.Config(
     grammar=config.grammar,
     group=knobs.group,

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 from absl import logging
 
-from cot_rm import distributed, files, metrics, optim, prompts, sharding, stages, train
+from cot_rm import distributed, metrics, optim, prompts, sharding, train
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import datasets, packing, pipeline
+from cot_rm.stages import common
 
 
 def run(config, workdir, name):
@@ -23,9 +24,9 @@ def run(config, workdir, name):
   if name == "control" and config.control != "sft":
     return False
   folder, knobs = workdir / name, config.more if name == "control" else config[name]
-  policy = stages.load(config, workdir, knobs.start, rows=config.eval.rows)
+  policy = common.load_judge(config, workdir, knobs.start, max_prompts=config.eval.rows)
   mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
-  grammar, check = prompts.get(config.grammar), stages.check(config, workdir)
+  grammar, check = prompts.get(config.grammar), common.make_validation(config, workdir)
 
   steps = knobs.steps or _steps_in_the_minutes_of(workdir, knobs.minutes_of)
   tx, rate = optim.make(steps=steps, **knobs.optim)
@@ -48,7 +49,7 @@ def run(config, workdir, name):
     return packing.Item(prompt, np.asarray(answer, np.int32))
 
   data = pipeline.packed_batches(
-    datasets.open(stages.find(workdir, knobs.data), knobs.split),
+    datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
     encode,
     seed=config.seed,
     rows=knobs.rows,
@@ -98,16 +99,7 @@ def run(config, workdir, name):
       if last or (i + 1) % knobs.save_every == 0:
         checkpoints.save(i + 1, state, {"data": data_state, "seconds": seconds})
 
-  model_folder.save_model(
-    folder / "model",
-    state.params,
-    family=policy.opened.family,
-    config=policy.opened.config,
-    processor_files=policy.opened.folder,
-  )
-  if jax.process_index() == 0:
-    told = json.dumps({"steps": steps, "seconds": seconds})
-    files.write_atomic(folder / "training.json", told)
+  common.save_trained(folder, policy, state.params, steps=steps, seconds=seconds)
 
 
 def _steps_in_the_minutes_of(workdir, others):

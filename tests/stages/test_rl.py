@@ -134,7 +134,7 @@ def test_its_pictures_have_a_bound_of_their_own(workdir, config, monkeypatch):
   def loads(*_, max_pixels, **knobs):
     raise RuntimeError(f"pictures of {max_pixels} pixels")
 
-  monkeypatch.setattr(rl.stages, "load", loads)
+  monkeypatch.setattr(rl.common, "load_judge", loads)
   config.rl.max_pixels = 28 * 28
   with pytest.raises(RuntimeError, match="pictures of 784 pixels"):
     rl.run(config, workdir, "rl")
