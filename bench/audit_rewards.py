@@ -23,6 +23,7 @@ import importlib
 import json
 import math
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ class Pen:
     self.grammar, self.choice, words = grammar, choice, prompts.get(grammar)
     self.name = NAMES.get(grammar) or NAMES.get(task, "Answer")
     self.mine, self.theirs = words.solution(task, choice), words.solution(task, 3 - choice)
-    self.scored = hasattr(words, "sheet")
+    self.scored = words.WRITES_SCORES
     self.reasons = f"{self.name} {choice} shows what was asked for; {self.name} {3 - choice} not."
     self.good = self.sheet((9, 5), (8, 7), "9+8=17", "5+7=12")
     self.honest = f"{self.reasons}\n{self.good}" if self.scored else self.reasons
@@ -180,7 +181,7 @@ def _ended(texts, finish):
 def earned(grammar, task, mix):
   """{hack: (bar, the most it earns with a wrong verdict, with a right one)}; NaN: no reward."""
   words, out = prompts.get(grammar), {}
-  if "chain" in mix and not hasattr(words, "sheet"):
+  if "chain" in mix and not words.WRITES_SCORES:
     return out
   yes = lambda chats, attempt: ["1"] * len(chats)
   for choice in (1, 2):
@@ -194,10 +195,16 @@ def earned(grammar, task, mix):
     found = [(bar, title, *one) for bar, hacks in bars.items() for title, one in hacks.items()]
     nothing = np.zeros(1)
     samples = [schema.Completion(text, nothing, nothing, finish) for _, _, text, finish in found]
-    examples = [
-      schema.Example(str(gold), "audit", task, "q", gold=gold) for gold in (3 - choice, choice)
+    verdicts = [words.parse(text, task) for _, _, text, _ in found]
+    judged = [
+      types.SimpleNamespace(
+        example=schema.Example(str(gold), "audit", task, "q", gold=gold),
+        completions=samples,
+        verdicts=verdicts,
+      )
+      for gold in (3 - choice, choice)
     ]
-    rewards_QG, _, _ = rewards.score([samples, samples], examples, words, mix, yes)
+    rewards_QG, _, _ = rewards.score(judged, words, mix, yes)
     for (bar, title, *_), paid in zip(found, rewards_QG.T, strict=True):
       out[title] = (bar, *np.fmax(paid, out.get(title, (bar, *paid))[1:]))
   return out

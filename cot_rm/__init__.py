@@ -1,26 +1,35 @@
 """cot_rm: a multimodal chain-of-thought reward model in JAX.
 
-The public names load their modules when they are first used: importing the package is quick, and
-starts no JAX backend.
+    import cot_rm
+
+    judge = cot_rm.load("runs/tiny/rl/model")  # or a Hugging Face folder, or a hub id
+    pair = cot_rm.Example.images("a red star", "a.png", "b.png")
+    verdict = judge.compare(pair)
+    print(verdict.answer, verdict.probability, verdict.reasoning)
+
+`help(cot_rm.Judge)` lists what a judge does. The public names load their modules when they are
+first used: importing the package is quick, and starts no JAX backend.
 """
 
+from __future__ import annotations
+
 import importlib
+from typing import TYPE_CHECKING
 
-_HOMES = {
-  "load": "cot_rm.judge",
-  "Completion": "cot_rm.schema",
-  "Example": "cot_rm.schema",
-  "Media": "cot_rm.schema",
-  "Verdict": "cot_rm.schema",
-}
-__all__ = sorted(_HOMES)
+if TYPE_CHECKING:  # editors and type checkers see the names; at run time __getattr__ loads them
+  from cot_rm.judge import Judge, load
+  from cot_rm.schema import Completion, Example, Media, PairVerdict, Verdict
+
+__all__ = ["Completion", "Example", "Judge", "Media", "PairVerdict", "Verdict", "load"]
+
+_MODULES = {"Judge": "cot_rm.judge", "load": "cot_rm.judge"}  # of the others: cot_rm.schema
 
 
-def __getattr__(name):
-  if name not in _HOMES:
+def __getattr__(name: str) -> object:
+  if name not in __all__:
     raise AttributeError(f"module 'cot_rm' has no attribute {name!r}; it has {', '.join(__all__)}")
-  return getattr(importlib.import_module(_HOMES[name]), name)
+  return getattr(importlib.import_module(_MODULES.get(name, "cot_rm.schema")), name)
 
 
-def __dir__():
-  return [*globals(), *__all__]
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

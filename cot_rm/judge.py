@@ -273,7 +273,9 @@ class Judge:
     else:
       enough = voting.Decided(examples, grammar=grammar, n=votes) if vote_stop else None
       first, second = self.judge(examples, enough=enough, **asked), [None] * len(examples)
-    return [combine(a, b) for a, b in zip(first, second, strict=True)]
+    return [
+      voting.combine(a.verdicts, b and b.verdicts) for a, b in zip(first, second, strict=True)
+    ]
 
 
 def load(
@@ -336,50 +338,6 @@ def load(
     mesh=mesh,
     rules=rules,
   )
-
-
-def combine(as_given, swapped=None):
-  """The Verdict of an example from its Judgement, and from that of the other order, if asked."""
-  sides = [_side(as_given.verdicts, False)]
-  if swapped is not None:
-    sides.append(_side(swapped.verdicts, True))
-  counts = tuple(int(sum(count)) for count in zip(*(side[0] for side in sides), strict=True))
-  known = [p for _, p, _ in sides if p is not None]
-  p_first = float(np.mean(known)) if known else None
-  if p_first is None:
-    answer = None
-  elif counts[0] != counts[1]:
-    answer = 1 if counts[0] > counts[1] else 2
-  else:
-    answer = 1 if p_first >= 0.5 else 2
-  answers = [side[2] for side in sides]
-  consistent = None if swapped is None else None not in answers and len(set(answers)) == 1
-  # The reasoning shown is one that ends in the answer, of the order as given where there is one.
-  shown = next((v for v in as_given.verdicts if v.answer == answer), as_given.verdicts[0])
-  return dataclasses.replace(
-    shown,
-    answer=answer,
-    consistent=consistent,
-    votes=counts,
-    probability=None if answer is None else p_first if answer == 1 else 1 - p_first,
-  )
-
-
-def _side(verdicts, swapped):
-  """(votes for 1, for 2, unparsable), P(1) and the majority of one order, as the example stands."""
-  answers = [v.answer for v in verdicts]
-  ones, twos = answers.count(1), answers.count(2)
-  firsts = [
-    v.probability if v.answer == 1 else 1 - v.probability for v in verdicts if v.answer is not None
-  ]
-  p = float(np.mean(firsts)) if firsts else None
-  if swapped:
-    ones, twos, p = twos, ones, None if p is None else 1 - p
-  if p is None:
-    majority = None
-  else:
-    majority = 1 if ones > twos or (ones == twos and p >= 0.5) else 2
-  return (ones, twos, answers.count(None)), p, majority
 
 
 def fingerprint(encoded, seed):

@@ -237,13 +237,7 @@ class Rollouts:
 
 def _score(judged: list[Judgement], config: Config, ask: Ask | None) -> _Scores:
   began = time.monotonic()
-  found = rewards.score(
-    [j.completions for j in judged],
-    [j.example for j in judged],
-    prompts.get(config.grammar),
-    config.rewards,
-    ask,
-  )
+  found = rewards.score(judged, prompts.get(config.grammar), config.rewards, ask)
   return _Scores(*found, time.monotonic() - began)
 
 

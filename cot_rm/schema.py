@@ -1,51 +1,194 @@
-"""Preference pairs, sampled completions and verdicts: the public data types, validated."""
+"""Preference pairs, sampled completions and verdicts: the public data types, validated.
+
+T tokens of a completion.
+"""
+
+from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
+from PIL import Image
 
-TASKS = ("image_understanding", "image_generation", "video_understanding", "video_generation")
+from cot_rm import registry
+
+Kind = Literal["image", "video"]
+Task = Literal["image_understanding", "image_generation", "video_understanding", "video_generation"]
+Choice = Literal[1, 2]  # the first or the second candidate
+Finish = Literal["stop", "length", "cancelled"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+TASKS: tuple[Task, ...] = get_args(Task)
+FINISHES: tuple[Finish, ...] = get_args(Finish)
+
+# An image: a path, a data URL, encoded bytes, a PIL image or u8[H, W, 3].
+ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+# A video: a folder of pictures, an .npy file, a video file, a sequence of images, or
+# u8[frames, H, W, 3].
+VideoSource = str | os.PathLike[str] | Sequence[ImageSource] | np.ndarray
+
+# A chat as transformers and OpenAI clients write it: {"role": ..., "content": text or parts}, where
+# a part is {"type": "text", "text": ...}, {"type": "image", "image": ...} or
+# {"type": "video", "video": ..., "fps": ...}.
+Message = Mapping[str, object]
+Chat = Sequence[Message]
 
 
 @dataclasses.dataclass(frozen=True)
 class Media:
-  """One picture or one video, not opened yet.
+  """One image or one video; the file is opened when the judge reads it.
 
-  source of an image: a path, encoded bytes, a data URL or a PIL image. Source of a video: a folder
-  of pictures, an .npy file, a video file, a tuple of image sources, or u8[frames, H, W, 3].
+      Media("image", "cat.png")
+      Media("video", "clip.mp4")
+      Media("video", ["frame0.png", "frame1.png"], fps=2.0)
+
+  The source of an image is a path, a data URL, encoded bytes, a PIL image or u8[H, W, 3]; that of
+  a video is a folder of pictures, an .npy file, a video file (needs PyAV), a sequence of images or
+  u8[frames, H, W, 3].
   """
 
-  kind: str  # "image" or "video"
-  source: Any
-  fps: float | None = None  # frames per second of the frames as given; None where the file says
+  kind: Kind
+  source: ImageSource | VideoSource
+  fps: float | None = None  # frames per second of the given frames; None: as the file says
+
+  def __post_init__(self) -> None:
+    if self.kind not in KINDS:
+      raise ValueError(f"Media: unknown kind {self.kind!r}; {registry.hint(self.kind, KINDS)}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """One question put to the judge, its two candidates, and which one people preferred, if known."""
+  """One question to the judge, its two candidates, and the preferred candidate, if known.
 
-  id: str
+      Example.images("a red star", "a.png", "b.png")
+      Example.videos("a cat jumps", "a.mp4", "b.mp4")
+      Example.answers("How many cats are there?", "two", "three", media="cats.png")
+
+  In generation tasks the candidates are the two media; in understanding tasks they are the two
+  responses, and the media are what the question is about.
+
+  Raises:
+    ValueError: an unknown task or gold, or candidates that no judge could compare, by the id.
+  """
+
+  id: str  # names the example in errors and records
   source: str  # the data set it came from
-  task: str  # one of TASKS
-  question: str  # the question; for generation tasks the caption
-  media: tuple[
-    Media, ...
-  ] = ()  # generation: candidate 1, candidate 2. Understanding: the reference
-  responses: tuple[str, ...] = ()  # understanding: answer 1, answer 2. Generation: empty
-  gold: int | None = None  # 1 or 2
-  reasoning: str | None = None  # a reference judgement, whole: reasoning and verdict
-  attempts: int | None = None  # how many tries the teacher took; None: not asked
-  extra: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what the source adds
+  task: Task
+  question: str  # for generation tasks the caption
+  media: tuple[Media, ...] = ()
+  responses: tuple[str, ...] = ()  # understanding tasks: answer 1 and answer 2
+  gold: Choice | None = None  # the preferred candidate; None: unknown
+  reasoning: str | None = None  # a whole reference judgement: reasoning and verdict
+  attempts: int | None = None  # how many attempts the teacher needed; None: unknown
+  extra: Mapping[str, object] = dataclasses.field(default_factory=dict)  # the data set's own fields
+
+  def __post_init__(self) -> None:
+    where = f"example {self.id!r}"
+    if self.task not in TASKS:
+      raise ValueError(f"{where}: unknown task {self.task!r}; {registry.hint(self.task, TASKS)}")
+    if self.gold not in (1, 2, None):
+      raise ValueError(f"{where}: gold is {self.gold!r}; it must be 1, 2 or None")
+    for media in self.media:
+      if not isinstance(media, Media):
+        raise TypeError(f"{where}: media must be a tuple of Media; found {type(media).__name__}")
+    if not self.generation:
+      if len(self.responses) not in (0, 2):
+        raise ValueError(f"{where}: {self.task} needs two responses; got {len(self.responses)}")
+      return
+    if self.responses:
+      raise ValueError(
+        f"{where}: {self.task} compares its media and takes no responses; got {len(self.responses)}"
+      )
+    kind = self.task.split("_")[0]
+    found = [media.kind for media in self.media]
+    if found and found != [kind, kind]:
+      raise ValueError(
+        f"{where}: {self.task} compares two media of kind {kind!r}; got {', '.join(found)}"
+      )
 
   @property
-  def generation(self):
+  def generation(self) -> bool:
     """Whether the candidates are the media themselves."""
     return self.task.endswith("generation")
 
-  def swapped(self):
-    """The same question in the other order. Its reference judgement, tied to an order, is gone."""
+  @classmethod
+  def images(
+    cls,
+    caption: str,
+    first: Media | ImageSource,
+    second: Media | ImageSource,
+    *,
+    id: str = "",
+    gold: Choice | None = None,
+  ) -> Example:
+    """A pair of generated images: which one shows the caption better?
+
+    Args:
+      caption: the text that both images were generated from.
+      first, second: the candidates: paths, encoded bytes, data URLs, PIL images, u8[H, W, 3] or
+        Media.
+      id: names the example in errors and records; "": the beginning of the caption.
+      gold: the preferred candidate, 1 or 2, if known.
+    """
+    media = _media(first, "image"), _media(second, "image")
+    return cls(id or _short(caption), "user", "image_generation", caption, media, gold=gold)
+
+  @classmethod
+  def videos(
+    cls,
+    caption: str,
+    first: Media | VideoSource,
+    second: Media | VideoSource,
+    *,
+    fps: float | None = None,
+    id: str = "",
+    gold: Choice | None = None,
+  ) -> Example:
+    """A pair of generated videos: which one shows the caption better?
+
+    Args:
+      caption: the text that both videos were generated from.
+      first, second: the candidates: video files, folders of frames, sequences of images,
+        u8[frames, H, W, 3] or Media.
+      fps: frames per second of the given frames; None: as the files say.
+      id: names the example in errors and records; "": the beginning of the caption.
+      gold: the preferred candidate, 1 or 2, if known.
+    """
+    media = _media(first, "video", fps), _media(second, "video", fps)
+    return cls(id or _short(caption), "user", "video_generation", caption, media, gold=gold)
+
+  @classmethod
+  def answers(
+    cls,
+    question: str,
+    first: str,
+    second: str,
+    *,
+    media: Media | ImageSource | list[Media | ImageSource] | tuple[Media | ImageSource, ...] = (),
+    id: str = "",
+    gold: Choice | None = None,
+  ) -> Example:
+    """A pair of answers to a question about images or videos: which one is better?
+
+    Args:
+      question: the question that both texts answer.
+      first, second: the candidates.
+      media: what the question is about, one item, a list or a tuple: Media, or sources of images.
+        A video needs Media("video", ...).
+      id: names the example in errors and records; "": the beginning of the question.
+      gold: the preferred candidate, 1 or 2, if known.
+    """
+    given = media if isinstance(media, list | tuple) else (media,)
+    shown = tuple(_media(one, "image") for one in given)
+    video = any(one.kind == "video" for one in shown)
+    task: Task = "video_understanding" if video else "image_understanding"
+    return cls(id or _short(question), "user", task, question, shown, (first, second), gold)
+
+  def swapped(self) -> Example:
+    """The same question with its candidates exchanged, without the order's reference judgement."""
     return dataclasses.replace(
       self,
       media=self.media[::-1] if self.generation else self.media,
@@ -58,26 +201,95 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Completion:
-  """One sampled answer. `logps` are of the model itself: before temperature, top-p and top-k."""
+  """One sampled answer.
+
+  `logps` and `label_logps` are of the model itself, before temperature, top-p and top-k.
+  """
 
   text: str
-  tokens: np.ndarray  # i32[T], the end-of-turn token included where there is one
+  tokens: np.ndarray  # i32[T], with the end-of-turn token where the model ended its turn
   logps: np.ndarray  # f32[T]
-  finish: str  # "stop": it ended its turn; "length": it was cut at max_tokens
-  label_logps: np.ndarray | None = None  # f32[T, W]: `logps` of the W label tokens at each step
-  sampling_logps: np.ndarray | None = None  # f32[T]: of the distribution sampled from
+  finish: Finish  # "stop": the model ended its turn; "length": the answer was cut at max_tokens
+  label_logps: np.ndarray | None = None  # f32[T, 2]: of the tokens "1" and "2" at each step
+  sampling_logps: np.ndarray | None = None  # f32[T]: of the distribution that was sampled from
+
+  def __post_init__(self) -> None:
+    if self.finish not in FINISHES:
+      hint = registry.hint(self.finish, FINISHES)
+      raise ValueError(f"Completion: unknown finish {self.finish!r}; {hint}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+  """The scores and sums that a reasoning writes down."""
+
+  scores: tuple[tuple[str, float, float], ...]  # (dimension, score of 1, score of 2), as written
+  addends: tuple[tuple[float, ...], tuple[float, ...]] | None  # the terms of each total
+  totals: tuple[float, float] | None  # the totals as written
+  faults: tuple[str, ...]  # wrong nouns, gaps and repetitions, in words
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """What a judgement says. `answer` is None where the text is outside its grammar."""
+  """One judgement as its grammar parses it. `answer` is None where the text is outside of it."""
 
-  answer: int | None  # 1, 2 or None
+  answer: Choice | None
   reasoning: str = ""
-  scores: tuple[tuple[str, float, float], ...] = ()  # (dimension, score of 1, score of 2)
-  totals: tuple[float, float] | None = None  # the totals as written
-  span: tuple[int, int] | None = None  # where in the text the verdict's digit stands
+  sheet: Sheet | None = None  # the scores; None where the grammar has none or answer is None
+  span: tuple[int, int] | None = None  # characters of the text that hold the verdict's digit
   error: str | None = None  # why answer is None
   probability: float | None = None  # P(answer), from the logits of the verdict's digit
-  consistent: bool | None = None  # whether both orders name the same candidate
-  votes: tuple[int, int, int] = (0, 0, 0)  # for 1, for 2, unparsable
+
+  @property
+  def scores(self) -> tuple[tuple[str, float, float], ...]:
+    """(dimension, score of candidate 1, score of candidate 2) of each dimension."""
+    return self.sheet.scores if self.sheet else ()
+
+  @property
+  def totals(self) -> tuple[float, float] | None:
+    """The total scores of both candidates as the reasoning writes them."""
+    return self.sheet.totals if self.sheet else None
+
+
+class Judged(Protocol):
+  """The completions of one example in one order, each with its verdict."""
+
+  @property
+  def example(self) -> Example: ...
+
+  @property
+  def completions(self) -> Sequence[Completion]: ...
+
+  @property
+  def verdicts(self) -> Sequence[Verdict]: ...
+
+
+class Votes(NamedTuple):
+  """How many judgements named candidate 1, candidate 2, and neither."""
+
+  first: int = 0
+  second: int = 0
+  unparsable: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PairVerdict:
+  """The judge's decision about one pair: all votes of the orders that were asked."""
+
+  answer: Choice | None  # the majority of the parsable votes; None: no vote was parsable
+  probability: float | None = None  # P(answer), the mean over the votes of each order, then orders
+  votes: Votes = Votes()  # of both orders, about the pair as given
+  consistent: bool | None = None  # both orders prefer the same candidate; None: one order asked
+  reasoning: str = ""  # of the first judgement, of the pair as given, that ends in the answer
+  scores: tuple[tuple[str, float, float], ...] = ()  # (dimension, score of 1, score of 2) in it
+  totals: tuple[float, float] | None = None  # the total scores in it, as written
+  error: str | None = None  # why answer is None
+
+
+def _media(value: Media | ImageSource | VideoSource, kind: Kind, fps: float | None = None) -> Media:
+  return value if isinstance(value, Media) else Media(kind, value, fps)
+
+
+def _short(text: str, length: int = 40) -> str:
+  line = " ".join(text.split())
+  return line if len(line) <= length else f"{line[: length - 3]}..."

@@ -1,43 +1,122 @@
-"""A vote that is decided needs no more votes."""
+"""Majority votes: early stopping, and the verdict of a pair from the votes of both orders."""
 
 import collections
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from cot_rm import prompts
+from cot_rm.schema import Choice, Example, PairVerdict, Verdict, Votes
 
 
 class Decided:
-  """`enough` of the engine: whether the votes that are missing can change what a vote comes to.
+  """Early stopping of majority votes: `enough` of the engine.
 
-  That is each prompt's majority, and where examples are asked in both orders also the majority of
-  both. A vote that cannot be read is nobody's.
+  A prompt is decided when its missing votes cannot change its majority and, where examples are
+  asked in both orders, cannot change the majority of both. An unparsable vote counts for nobody.
   """
 
-  def __init__(self, examples, *, grammar, n, swapped=False):
+  def __init__(
+    self, examples: Sequence[Example], *, grammar: str, n: int, swapped: bool = False
+  ) -> None:
     """
     Args:
       examples: in the order of the prompts.
       grammar: name of the grammar.
-      n: votes of a prompt.
-      swapped: the second half of the examples are the first, with their candidates exchanged.
+      n: votes per prompt.
+      swapped: the second half of the examples are the first half with exchanged candidates.
     """
-    self.examples, self.parse, self.n = examples, prompts.get(grammar).parse, n
+    self.examples, self.n = examples, n
     self.half = len(examples) // 2 if swapped else None
-    self.texts = {}  # of a prompt, read so far
+    self._grammar = prompts.get(grammar)
+    self._texts: dict[int, Sequence[str]] = {}  # of each prompt, so far
+    self._answers: dict[tuple[str, str], Choice | None] = {}  # by task and text, each parsed once
 
-  def __call__(self, place, texts):
-    """Whether prompt number `place` needs no more than the `texts` that it has."""
-    self.texts[place] = texts
-    lead, left = self._standing(place)
-    if abs(lead) <= left:
+  def __call__(self, index: int, texts: Sequence[str]) -> bool:
+    """Whether prompt `index` needs no more votes than the `texts` it has."""
+    self._texts[index] = texts
+    lead, missing = self._standing(index)
+    if abs(lead) <= missing:
       return False
     if self.half is None:
       return True
-    other_lead, other_left = self._standing((place + self.half) % len(self.examples))
-    # An exchanged candidate's vote is for the other one.
-    return abs(lead - other_lead) > left + other_left
+    other_lead, other_missing = self._standing((index + self.half) % len(self.examples))
+    # With exchanged candidates a vote counts for the other one.
+    return abs(lead - other_lead) > missing + other_missing
 
-  def _standing(self, place):
-    """(votes for 1 less votes for 2, votes that are missing)."""
-    task, texts = self.examples[place].task, self.texts.get(place, ())
-    counts = collections.Counter(self.parse(text, task).answer for text in texts)
+  def _standing(self, index: int) -> tuple[int, int]:
+    """(votes for 1 minus votes for 2, missing votes)."""
+    texts = self._texts.get(index, ())
+    counts = collections.Counter(self._answer(index, text) for text in texts)
     return counts[1] - counts[2], self.n - len(texts)
+
+  def _answer(self, index: int, text: str) -> Choice | None:
+    task = self.examples[index].task
+    if (task, text) not in self._answers:
+      self._answers[task, text] = self._grammar.parse(text, task).answer
+    return self._answers[task, text]
+
+
+def combine(verdicts: Sequence[Verdict], swapped: Sequence[Verdict] | None = None) -> PairVerdict:
+  """The verdict about a pair.
+
+  Args:
+    verdicts: the votes about the pair as given, one or more.
+    swapped: the votes about the pair with exchanged candidates; None: that order was not asked.
+  """
+  orders = [_order(verdicts, swapped=False)]
+  if swapped is not None:
+    orders.append(_order(swapped, swapped=True))
+  votes = Votes(*(sum(counts) for counts in zip(*(order.votes for order in orders), strict=True)))
+  known = [order.p_first for order in orders if order.p_first is not None]
+  p_first = float(np.mean(known)) if known else None
+  answer = _majority(votes, p_first)
+  majorities = [order.majority for order in orders]
+  # The reasoning shown ends in the answer; where none does, in the order as given, the first one.
+  shown = next((v for v in verdicts if v.answer == answer), verdicts[0])
+  return PairVerdict(
+    answer=answer,
+    probability=p_first if answer in (1, None) or p_first is None else 1 - p_first,
+    votes=votes,
+    consistent=None if swapped is None else None not in majorities and len(set(majorities)) == 1,
+    reasoning=shown.reasoning,
+    scores=shown.scores,
+    totals=shown.totals,
+    error=shown.error if answer is None else None,
+  )
+
+
+class _Order(NamedTuple):
+  """The votes of one order, counted for the candidates of the pair as given."""
+
+  votes: Votes
+  p_first: float | None  # mean P(candidate 1) of the parsable votes
+  majority: Choice | None
+
+
+def _order(verdicts: Sequence[Verdict], *, swapped: bool) -> _Order:
+  answers = [v.answer for v in verdicts]
+  first, second = answers.count(1), answers.count(2)
+  probabilities = [_p_first(v) for v in verdicts if v.answer is not None]
+  p_first = float(np.mean(probabilities)) if probabilities else None
+  if swapped:
+    first, second, p_first = second, first, None if p_first is None else 1 - p_first
+  votes = Votes(first, second, answers.count(None))
+  return _Order(votes, p_first, _majority(votes, p_first))
+
+
+def _p_first(verdict: Verdict) -> float:
+  """P(candidate 1) of a parsable verdict."""
+  if verdict.probability is None:
+    raise ValueError("a parsable verdict has no probability; the judge sets it")
+  return verdict.probability if verdict.answer == 1 else 1 - verdict.probability
+
+
+def _majority(votes: Votes, p_first: float | None) -> Choice | None:
+  """The candidate with more votes, by probability in a draw; None without a parsable vote."""
+  if p_first is None:
+    return None
+  if votes.first != votes.second:
+    return 1 if votes.first > votes.second else 2
+  return 1 if p_first >= 0.5 else 2

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 import cot_rm
-from cot_rm import judge as judging
 from cot_rm import prompts, sharding
 from cot_rm.data import packing
 from cot_rm.sampler import text_stops
@@ -191,44 +190,6 @@ def test_a_group_of_none_is_refused(judge):
 def test_an_unknown_grammar_names_the_known(judge):
   with pytest.raises(ValueError, match="thnik.*think"):
     judge.compare(list(world.examples(world.World(), "check", count=1)), grammar="thnik")
-
-
-def side(*verdicts):
-  example = None
-  return judging.Judgement(example, None, (), tuple(verdicts))
-
-
-def said(answer, p=None):
-  return Verdict(answer, reasoning=f"says {answer}", probability=p)
-
-
-def test_two_orders_that_agree():
-  v = judging.combine(side(said(1, 0.9)), side(said(2, 0.7)))
-  assert (v.answer, v.consistent, v.votes) == (1, True, (2, 0, 0))
-  assert v.probability == pytest.approx(0.8)
-
-
-def test_two_orders_that_disagree_go_by_probability():
-  v = judging.combine(side(said(1, 0.6)), side(said(1, 0.9)))  # the second says: candidate 2
-  assert (v.answer, v.consistent, v.votes) == (2, False, (1, 1, 0))
-  assert v.probability == pytest.approx(1 - (0.6 + 0.1) / 2)
-
-
-def test_the_majority_of_votes_wins_and_the_unparsable_are_counted():
-  v = judging.combine(
-    side(said(1, 0.9), said(1, 0.8), said(None)), side(said(1, 0.99), said(2, 0.6), said(2, 0.6))
-  )
-  assert (v.answer, v.votes, v.consistent) == (1, (4, 1, 1), True)
-
-
-def test_one_order_leaves_consistency_open():
-  v = judging.combine(side(said(2, 0.8)))
-  assert (v.answer, v.consistent, v.probability) == (2, None, 0.8)
-
-
-def test_one_unparsable_order_is_not_consistent():
-  v = judging.combine(side(said(None)), side(said(1, 0.75)))
-  assert (v.answer, v.consistent, v.probability) == (2, False, 0.75)
 
 
 @pytest.mark.parametrize("kept", ["bfloat16", "int8"])

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 420  # lines of a file
 
 FLOORS = (  # bottom first: a unit imports only units on floors below it
-  {"kernels"},
-  {"batch", "files", "host", "media", "registry", "schema", "sharding"},
+  {"kernels", "registry"},
+  {"batch", "files", "host", "media", "schema", "sharding"},
   {"distributed", "metrics", "models", "prompts", "workdir"},
   {
     "data",

@@ -1,11 +1,11 @@
-"""When a vote needs no more votes."""
+"""Early stopping of majority votes, and the verdict of a pair."""
 
 import random
 
 import pytest
 
-from cot_rm import voting
-from cot_rm.schema import Example
+from cot_rm import prompts, voting
+from cot_rm.schema import Example, Verdict
 
 ONE, TWO, BAD = "<think>x</think><answer>1</answer>", "<think>x</think><answer>2</answer>", "hm"
 EXAMPLE = Example(
@@ -50,3 +50,55 @@ def test_both_orders_come_to_what_all_their_votes_would_have():
     assert both(cast) == both(wills)
     spared += sum(map(len, wills)) - sum(map(len, cast))
   assert spared > 300
+
+
+def said(answer, p=None):
+  return Verdict(answer, reasoning=f"says {answer}", probability=p)
+
+
+def test_two_orders_that_agree():
+  v = voting.combine([said(1, 0.9)], [said(2, 0.7)])
+  assert (v.answer, v.consistent, v.votes) == (1, True, (2, 0, 0))
+  assert v.probability == pytest.approx(0.8)
+
+
+def test_two_orders_that_disagree_go_by_probability():
+  v = voting.combine([said(1, 0.6)], [said(1, 0.9)])  # the second says: candidate 2
+  assert (v.answer, v.consistent, v.votes) == (2, False, (1, 1, 0))
+  assert v.probability == pytest.approx(1 - (0.6 + 0.1) / 2)
+
+
+def test_the_majority_of_votes_wins_and_the_unparsable_are_counted():
+  v = voting.combine(
+    (said(1, 0.9), said(1, 0.8), said(None)), (said(1, 0.99), said(2, 0.6), said(2, 0.6))
+  )
+  assert (v.answer, v.votes, v.consistent) == (1, (4, 1, 1), True)
+
+
+def test_one_order_leaves_consistency_open():
+  v = voting.combine([said(2, 0.8)])
+  assert (v.answer, v.consistent, v.probability) == (2, None, 0.8)
+
+
+def test_one_unparsable_order_is_not_consistent():
+  v = voting.combine([said(None)], [said(1, 0.75)])
+  assert (v.answer, v.consistent, v.probability) == (2, False, 0.75)
+
+
+def test_the_reasoning_shown_ends_in_the_answer():
+  v = voting.combine([said(1, 0.6), said(2, 0.9), said(2, 0.9)])
+  assert (v.answer, v.reasoning, v.error) == (2, "says 2", None)
+
+
+def test_without_a_parsable_vote_there_is_a_reason_and_no_answer():
+  v = voting.combine([Verdict(None, error="no tags")], [Verdict(None, error="empty")])
+  assert (v.answer, v.probability, v.votes, v.error) == (None, None, (0, 0, 2), "no tags")
+
+
+def test_a_text_is_parsed_once_however_often_a_vote_is_looked_at(monkeypatch):
+  grammar, parsed = prompts.get("r1_reward"), []
+  parse = grammar.parse
+  monkeypatch.setattr(grammar, "parse", lambda text, task: parsed.append(text) or parse(text, task))
+  enough = voting.Decided([EXAMPLE], grammar="r1_reward", n=5)
+  assert [enough(0, [ONE, TWO, ONE][:k]) for k in (1, 2, 3)] == [False] * 3
+  assert parsed == [ONE, TWO]

@@ -66,25 +66,28 @@ def example(record, folder=".", where="record"):
       "task",
       f"unknown task {task!r}; {registry.hint(task, schema.TASKS)}",
     )
+  gold = _field(record, "gold", int, where, None)
+  if gold not in (None, 1, 2):
+    _fail(where, "gold", f"1 or 2 is due, not {gold}")
+  responses = tuple(_field(record, "responses", list, where, []))
+  media = _media(record, task, pathlib.Path(folder), where)
+  if task.endswith("generation") and len(media) != 2:
+    _fail(where, "media", f"{task} compares two media; got {len(media)}")
+  _check_responses(task, responses, where)
   out = schema.Example(
     id=_text(record, "id", where),
     source=_field(record, "source", str, where, ""),
     task=task,
     question=_text(record, "question", where),
-    media=_media(record, task, pathlib.Path(folder), where),
-    responses=tuple(_field(record, "responses", list, where, [])),
-    gold=_field(record, "gold", int, where, None),
+    media=media,
+    responses=responses,
+    gold=gold,
     reasoning=_field(record, "reasoning", str, where, None),
     attempts=_field(record, "attempts", int, where, None),
     extra=_field(record, "extra", dict, where, {}),
   )
-  if out.gold not in (None, 1, 2):
-    _fail(where, "gold", f"1 or 2 is due, not {out.gold}")
   if out.attempts is not None and out.attempts < 0:
     _fail(where, "attempts", f"a count is due, not {out.attempts}")
-  _check_responses(out, where)
-  if out.generation and len(out.media) != 2:
-    _fail(where, "media", f"{task} compares two media; got {len(out.media)}")
   return out
 
 
@@ -241,18 +244,18 @@ def _decoded(value, where, field):
   return decoded
 
 
-def _check_responses(out, where):
-  if out.generation:
-    if out.responses:
+def _check_responses(task, responses, where):
+  if task.endswith("generation"):
+    if responses:
       _fail(
         where,
         "responses",
-        f"{out.task} compares its media and takes no responses; got {len(out.responses)}",
+        f"{task} compares its media and takes no responses; got {len(responses)}",
       )
     return
-  if len(out.responses) != 2:
-    _fail(where, "responses", f"two responses are due; got {len(out.responses)}")
-  for i, response in enumerate(out.responses):
+  if len(responses) != 2:
+    _fail(where, "responses", f"two responses are due; got {len(responses)}")
+  for i, response in enumerate(responses):
     if not isinstance(response, str):
       _fail(where, f"responses[{i}]", f"a string is due, not {_kind(response)}")
     if not response.strip():

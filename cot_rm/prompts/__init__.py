@@ -1,32 +1,57 @@
-"""Prompt grammars: how a judge is asked, and how its answer is read.
+"""Prompt grammars: the prompt of an example, and the parser of the judge's answer.
 
-To add one: write the module, add the line.
+To add one: write the module, add its name to `Name` and its line to PROMPTS.
 
-A grammar is a module with
-
-    render(example) -> messages           one user turn, media first; ValueError on a bad example
-    parse(text, task) -> schema.Verdict   strict; outside the grammar: no answer, and an error
-    solution(task, choice) -> str         the verdict for candidate 1 or 2 as the grammar writes it
-    formatted(text) -> bool               what the published format reward accepts
-    answered(text, task) -> int | None    what the published accuracy reward reads
-
-A candidate's text goes into the prompt and nowhere else: parse() reads the model's text alone, so a
-candidate that contains tags or control tokens decides nothing. render() hands it on as it is, in a
-text part; the processor must not read control tokens out of text parts.
+The text of a candidate goes into the prompt and nowhere else: parse() reads the model's text alone,
+so a candidate that contains tags or control tokens decides nothing. render() passes it on unchanged
+in a text part; the processor must not read control tokens out of text parts.
 """
 
-import importlib
+from typing import Literal, Protocol
 
 from cot_rm import registry
+from cot_rm.prompts import brief, direct, r1_reward, think
+from cot_rm.schema import Choice, Example, Message, Task, Verdict
 
-PROMPTS = {
-  "r1_reward": "cot_rm.prompts.r1_reward",
-  "think": "cot_rm.prompts.think",
-  "direct": "cot_rm.prompts.direct",
-  "brief": "cot_rm.prompts.brief",
+
+class Grammar(Protocol):
+  """The interface of a grammar module."""
+
+  __name__: str
+  # Whether the reasoning scores both candidates by dimension; parse() then sets Verdict.sheet.
+  WRITES_SCORES: bool
+
+  def render(self, example: Example) -> list[Message]:
+    """The chat: one user turn, media first. Raises ValueError where it cannot be rendered."""
+    ...
+
+  def parse(self, text: str, task: Task) -> Verdict:
+    """The verdict, strictly; a text outside the grammar has no answer, and an error."""
+    ...
+
+  def solution(self, task: Task, choice: Choice) -> str:
+    """The verdict for a candidate as the grammar writes it."""
+    ...
+
+  def formatted(self, text: str) -> bool:
+    """Whether the published format reward accepts the text."""
+    ...
+
+  def answered(self, text: str, task: Task) -> Choice | None:
+    """The choice that the published accuracy reward reads."""
+    ...
+
+
+Name = Literal["r1_reward", "think", "direct", "brief"]
+DEFAULT: Name = "think"  # the published grammar that takes all tasks and reasons first
+PROMPTS: dict[str, Grammar] = {
+  "r1_reward": r1_reward,
+  "think": think,
+  "direct": direct,
+  "brief": brief,
 }
 
 
-def get(name):
+def get(name: str) -> Grammar:
   """The grammar's module. Raises ValueError on an unknown name."""
-  return importlib.import_module(registry.lookup(PROMPTS, name, "prompt grammar"))
+  return registry.lookup(PROMPTS, name, "prompt grammar")

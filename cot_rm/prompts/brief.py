@@ -1,15 +1,16 @@
-"""The `think` grammar asked for in a few words, for models too small to read the whole prompt."""
+"""The `think` grammar with a prompt of a few words, for models too small to read the whole one."""
 
 from cot_rm.prompts import template, think
+from cot_rm.schema import Example, Message
 
+WRITES_SCORES: bool = think.WRITES_SCORES
 parse = think.parse
 solution = think.solution
 formatted = think.formatted
 answered = think.answered
-sheet = think.sheet
 
 
-def render(example):
+def render(example: Example) -> list[Message]:
   """Messages with the question alone. Raises ValueError on an example that cannot be judged."""
   template.check(example)
   if example.generation:

@@ -3,12 +3,14 @@
 import re
 
 from cot_rm.prompts import tags, template
+from cot_rm.schema import Choice, Example, Message, Task, Verdict
 
+WRITES_SCORES: bool = False
 _CHOICE = "([12])"
 _FORMAT = re.compile(r"^<think>.*?</think><answer>.*?</answer>$", re.DOTALL)
 
 
-def render(example):
+def render(example: Example) -> list[Message]:
   """Messages for a pair of texts. Raises ValueError where the candidates are pictures or empty."""
   template.check(example)
   if example.generation:
@@ -24,32 +26,32 @@ def render(example):
   return template.messages(example, template.fill(template.text("r1_reward"), values))
 
 
-def parse(text, task):
-  """The verdict, strictly; `task` changes nothing.
+def parse(text: str, task: Task) -> Verdict:
+  """The verdict, strictly; it does not depend on `task`.
 
-  White space between </think> and <answer> costs the format reward and not the verdict: upstream's
-  inference reads the <answer> wherever it stands, and a sample in the paper itself has the space.
+  White space between </think> and <answer> costs the format reward but not the verdict: upstream's
+  inference reads the <answer> at any position, and a sample in the paper has the space.
   """
   return tags.verdict(text, _CHOICE)
 
 
-def solution(task, choice):
+def solution(task: Task, choice: Choice) -> str:
   """ "1" or "2"."""
   if choice not in (1, 2):
     raise ValueError(f"choice is 1 or 2, not {choice!r}")
   return str(choice)
 
 
-def formatted(text):
+def formatted(text: str) -> bool:
   """Upstream's format rule: the tags meet without a character between, each opens once."""
   text = text.strip()
   return bool(_FORMAT.match(text)) and text.count("<think>") == 1 and text.count("<answer>") == 1
 
 
-def answered(text, task):
-  """What the first <answer> holds, if that is exactly "1" or "2".
+def answered(text: str, task: Task) -> Choice | None:
+  """The content of the first <answer>, if it is exactly "1" or "2".
 
-  Upstream reads the whole response where the tag is missing, forgives prefixes such as "The answer
-  is", and counts an exception as right. Here each of these is no answer.
+  Upstream reads the whole response if the tag is missing, accepts prefixes such as "The answer is",
+  and counts an exception as right. Here each of these is no answer.
   """
   return tags.first(text, _CHOICE)

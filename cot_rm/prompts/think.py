@@ -1,15 +1,17 @@
 """UnifiedReward-Think's grammar: scores by dimension, totals as sums, then "Image 1 is better".
 
-Reads both published layouts (arXiv:2505.03318): v1 has a dimension on one line, v2 in a block.
+Reads both published layouts (arXiv:2505.03318): a dimension is one line in v1, a block in v2.
 """
 
 import dataclasses
-import functools
 import re
 
+from cot_rm import registry
 from cot_rm.prompts import tags, template
+from cot_rm.schema import Choice, Example, Message, Sheet, Task, Verdict
 
-NOUNS = {
+WRITES_SCORES: bool = True
+NOUNS: dict[str, str] = {
   "image_generation": "Image",
   "video_generation": "Video",
   "image_understanding": "Answer",
@@ -19,13 +21,13 @@ _FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
 
 _LABEL = r"(Image|Video|Answer)\s+([12])\b"
 _NUMBER = r"\d+(?:\.\d+)?"
-# A dimension's name stands at the start of a line; in text without lines, behind its number.
+# A dimension's name is at the start of a line; in text without lines, after its number.
 _HEADER = re.compile(
   r"(?:^[ \t]*(?:\d+[.)][ \t]*)?|(?<=[.;)]\s)\d+[.)]\s+)"
   r"(?!(?:Image|Video|Answer)\s+\d|Totals?\b)(\[[^\]\n]+\]|[^\W\d_][^:;\n\[\]]{0,79}?)\s*:",
   re.MULTILINE,
 )
-# The dash, colon or score behind it tells a score line's label from a mention in its prose.
+# The dash, colon or score after it tells the label of a score line from a mention in prose.
 _ITEM = re.compile(rf"(?:\A\s*|[;.\n][ \t]*){_LABEL}(?=\s*[-–—:(])")
 _SCORE = re.compile(rf"\(\s*({_NUMBER})\s*/\s*10\s*\)")
 _TOTALS = re.compile(r"(?:^|[.;])[ \t]*Total(?: score)?s?\s*:", re.MULTILINE)
@@ -35,66 +37,51 @@ _SUM = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Sheet:
-  """The arithmetic that a reasoning writes down."""
-
-  scores: tuple[tuple[str, float, float], ...]  # (dimension, score of 1, score of 2), as written
-  addends: tuple[tuple[float, ...], tuple[float, ...]] | None  # what each total adds up
-  totals: tuple[float, float] | None  # the totals as written
-  faults: tuple[str, ...]  # what keeps the sheet from being whole: wrong nouns, gaps, repeats
-
-
-def render(example):
+def render(example: Example) -> list[Message]:
   """Messages with the task's prompt. Raises ValueError on an example that cannot be judged."""
   template.check(example)
   prompt = template.fill(template.text(f"think_{example.task}"), template.fields(example))
   return template.messages(example, prompt)
 
 
-def noun(task):
-  """What the candidates of a task are called. Raises ValueError on an unknown task."""
-  if task not in NOUNS:
-    raise ValueError(f"unknown task {task!r}; known: {', '.join(NOUNS)}")
-  return NOUNS[task]
+def noun(task: Task) -> str:
+  """The noun of a task's candidates: "Image". Raises ValueError on an unknown task."""
+  return registry.lookup(NOUNS, task, "task")
 
 
-def solution(task, choice):
+def solution(task: Task, choice: Choice) -> str:
   """ "Image 1 is better", with the task's noun."""
   if choice not in (1, 2):
     raise ValueError(f"choice is 1 or 2, not {choice!r}")
   return f"{noun(task)} {choice} is better"
 
 
-@functools.lru_cache(4096)  # several rewards read the same answers
-def parse(text, task):
-  """The verdict, strictly; scores and totals where they can be read, which no verdict needs.
+def parse(text: str, task: Task) -> Verdict:
+  """The verdict, strictly, with the sheet of its reasoning; a verdict does not need scores.
 
-  Text behind </answer> is outside the grammar, though upstream's format reward lets it pass.
+  Text after </answer> is outside the grammar, although upstream's format reward accepts it.
   """
   verdict = tags.verdict(text, _wanted(task))
   if verdict.answer is None:
     return verdict
-  read = sheet(verdict.reasoning, task)
-  return dataclasses.replace(verdict, scores=read.scores, totals=read.totals)
+  return dataclasses.replace(verdict, sheet=sheet(verdict.reasoning, task))
 
 
-def formatted(text):
-  """Upstream's format rule: anchored at the start only, so that text behind </answer> passes."""
+def formatted(text: str) -> bool:
+  """Upstream's format rule: anchored at the start only, so that text after </answer> passes."""
   return bool(_FORMAT.match(text))
 
 
-def answered(text, task):
-  """What the first <answer> holds, if that is exactly one of the task's two verdicts.
+def answered(text: str, task: Task) -> Choice | None:
+  """The choice of the first <answer>, if it holds exactly one of the task's two verdicts.
 
-  Upstream takes the whole text where the tag is missing; here that is no answer.
+  Upstream takes the whole text if the tag is missing; here that is no answer.
   """
   return tags.first(text, _wanted(task))
 
 
-@functools.lru_cache(4096)
-def sheet(reasoning, task):
-  """Reads the scores and the sums of a reasoning by their labels, in whatever order they stand."""
+def sheet(reasoning: str, task: Task) -> Sheet:
+  """Reads the scores and the sums of a reasoning by their labels, in any order."""
   name, faults = noun(task), []
   headers = list(_TOTALS.finditer(reasoning))
   if len(headers) > 1:
@@ -106,15 +93,16 @@ def sheet(reasoning, task):
     faults.append("totals missing")
     return Sheet(scores, None, None, tuple(faults))
   addends = (sums[1][0], sums[2][0])
-  totals = (sums[1][1], sums[2][1])
-  return Sheet(scores, addends, None if None in totals else totals, tuple(faults))
+  first, second = sums[1][1], sums[2][1]
+  totals = None if first is None or second is None else (first, second)
+  return Sheet(scores, addends, totals, tuple(faults))
 
 
-def _wanted(task):
+def _wanted(task: Task) -> str:
   return rf"{noun(task)} ([12]) is better"
 
 
-def _scores(text, name, faults):
+def _scores(text: str, name: str, faults: list[str]) -> tuple[tuple[str, float, float], ...]:
   """One entry per dimension that gives each candidate one score."""
   out = []
   for title, body in _pieces(_HEADER, text):
@@ -135,15 +123,17 @@ def _scores(text, name, faults):
   return tuple(out)
 
 
-def _score(item):
-  """The score right behind the label, or the only one behind the rationale."""
+def _score(item: str) -> float | None:
+  """The score directly after the label, or the only score after the rationale."""
   found = list(_SCORE.finditer(item))
   if found and (len(found) == 1 or not item[: found[0].start()].strip(" :")):
     return float(found[0][1])
   return None
 
 
-def _sums(text, name, faults):
+def _sums(
+  text: str, name: str, faults: list[str]
+) -> dict[int, tuple[tuple[float, ...], float | None]]:
   """{candidate: (addends, total as written or None)}."""
   out = {}
   for label, number, expression, total in _SUM.findall(text):
@@ -159,8 +149,8 @@ def _sums(text, name, faults):
   return out
 
 
-def _pieces(pattern, text):
-  """(match, what follows it up to the next match)."""
+def _pieces(pattern: re.Pattern[str], text: str) -> list[tuple[re.Match[str], str]]:
+  """(match, text after it up to the next match)."""
   found = list(pattern.finditer(text))
   bounds = [match.start() for match in found] + [len(text)]
   return [(match, text[match.end() : end]) for match, end in zip(found, bounds[1:], strict=True)]

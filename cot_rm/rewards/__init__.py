@@ -1,114 +1,125 @@
-"""What is rewarded. To add one: write the module, add the line.
+"""Rewards of judgements, and their weighted sum. To add one: write the module, add the line.
 
-A reward is `reward(completions, examples, grammar, ask)`, flat lists in step, and gives a number
-for each sample: 0 says that the sample failed. A sample that cannot be rewarded gets, in the place
-of its number, the reason in words. One that looks at a sample alone is written for one sample,
-`reward(completion, example, grammar)`, and lifted by `_each`.
+A reward gives each sample a number, where 0 says that the sample failed, or the reason, in words,
+why it has none. A reward of one sample is `reward(completion, verdict, example, grammar)`; a reward
+that compares samples or asks a judge model is an each.Reward of the whole set.
+
+Q examples, G samples of each.
 """
 
 import collections
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
 from cot_rm import registry
-from cot_rm.rewards import accuracy, chain, consistency, each, swap
+from cot_rm.prompts import Grammar
+from cot_rm.rewards import accuracy, chain, consistency, swap
 from cot_rm.rewards import format as form
+from cot_rm.rewards.each import Ask, Reward, per_sample
+from cot_rm.schema import Judged
 
-
-def _each(one):
-  return lambda completions, examples, grammar, ask: each.values(
-    one, completions, examples, grammar
-  )
-
-
-REWARDS = {
-  "format": _each(form.reward),
-  "accuracy": _each(accuracy.reward),
-  "accuracy_published": _each(accuracy.published),
-  "chain": _each(chain.reward),
+REWARDS: dict[str, Reward] = {
+  "format": per_sample(form.reward),
+  "accuracy": per_sample(accuracy.reward),
+  "accuracy_published": per_sample(accuracy.published),
+  "chain": per_sample(chain.reward),
   "consistent": consistency.reward,
   "swap": swap.reward,
 }
-PRODUCTS = {  # of two of them, "accuracy" and "consistent"
+# Of a sample's "accuracy" and "consistent".
+PRODUCTS: dict[str, Callable[[float | str, float | str], float | str]] = {
   "consistency": consistency.paper,
   "consistency_released": consistency.released,
 }
 
 
-def asks(weights, grammar):
-  """Whether a reward with a weight can only come from a judge model: `grammar` has no scores."""
+class Scores(NamedTuple):
+  """Rewards of Q groups of G samples."""
+
+  rewards_QG: np.ndarray  # f32[Q, G]: the weighted sums; NaN where a weighted reward has no value
+  metrics: dict[str, float]  # "reward/...": means, and how many samples lack a value
+  parts: dict[str, np.ndarray]  # {reward: f32[Q, G]}; NaN where a sample has no value
+
+
+def asks(weights: Mapping[str, float], grammar: Grammar) -> bool:
+  """Whether a weighted reward needs a judge model, as `grammar` writes no scores."""
   weighed = {name for name, weight in weights.items() if weight}
-  return not hasattr(grammar, "sheet") and not weighed.isdisjoint({"consistent", *PRODUCTS})
+  return not grammar.WRITES_SCORES and not weighed.isdisjoint({"consistent", *PRODUCTS})
 
 
-def score(groups, examples, grammar, weights, ask=None):
+def score(
+  judged: Sequence[Judged],
+  grammar: Grammar,
+  weights: Mapping[str, float],
+  ask: Ask | None = None,
+) -> Scores:
   """The weighted sum of rewards.
 
   R1-Reward's Result x (1 + 0.5 x Consistency) + 0.5 x Format (arXiv:2505.02835) is
   {"accuracy": 1, "consistency": 0.5, "format": 0.5}; "consistency_released" for its released code.
 
   Args:
-    groups: Q lists of G completions each.
-    examples: the Q examples that they answer.
-    grammar: a module of cot_rm.prompts.
-    weights: {name in REWARDS or PRODUCTS: weight}. A weight of 0 logs the reward and leaves it out
-      of the sum.
-    ask: `ask(chats, attempt)` of the judge model of "consistent": a list of texts in step with the
-      chats, None where none came. Another attempt, from 1 on, wants another answer. It may be left
-      out: what no rule decides has no reward then.
+    judged: Q examples with G completions and their verdicts each.
+    grammar: the grammar of the completions.
+    weights: {name in REWARDS or PRODUCTS: weight}. A reward with weight 0 is logged and left out of
+      the sum.
+    ask: of the judge model of "consistent". None: a sample that no scores decide has no value.
 
   Returns:
-    rewards_QG: f32[Q, G]; NaN where a reward with a weight has none to give.
-    metrics: "reward/<name>", the mean over samples that have it, and "reward/failed/<name>", how
-      many lack it, for each in `parts`; "reward/total"; "reward/failed", how many have no total.
-    parts: {name: f32[Q, G]} of all that are named, and of what these are products of; NaN where a
-      sample has none.
+    Scores. Metrics are "reward/<name>", the mean over samples with a value, and
+    "reward/failed/<name>", the number of samples without one, for each name in `parts`; further
+    "reward/total" and "reward/failed" of the sum. Parts are the named rewards and the factors of
+    named products.
 
   Raises:
-    ValueError: unknown names, ragged groups, and whatever a reward raises on every single sample.
+    ValueError: unknown names, ragged groups, and any error that a reward raises on every sample.
   """
-  _check(groups, examples, weights)
-  flat = [completion for group in groups for completion in group]
-  paired = [example for group, example in zip(groups, examples, strict=True) for _ in group]
+  _check(judged, weights)
+  completions = [completion for one in judged for completion in one.completions]
+  verdicts = [verdict for one in judged for verdict in one.verdicts]
+  examples = [one.example for one in judged for _ in one.completions]
   named = [name for name in weights if name not in PRODUCTS]
   if len(named) < len(weights):
     named += [name for name in ("accuracy", "consistent") if name not in named]
-  values = {name: REWARDS[name](flat, paired, grammar, ask) for name in named}
+  values = {name: REWARDS[name](completions, verdicts, examples, grammar, ask) for name in named}
   for name in weights:
     if name in PRODUCTS:
       values[name] = [*map(PRODUCTS[name], values["accuracy"], values["consistent"])]
-  known = {name: _known(name, some, len(flat)) for name, some in values.items()}
-  total = np.zeros(len(flat))
+  known = {name: _known(name, some, len(completions)) for name, some in values.items()}
+  total = np.zeros(len(completions))
   for name, weight in weights.items():
     if weight:
       total += weight * known[name]
   metrics = {f"reward/{name}": _mean(part) for name, part in known.items()}
   metrics |= {f"reward/failed/{name}": float(_missing(part)) for name, part in known.items()}
   metrics |= {"reward/total": _mean(total), "reward/failed": float(_missing(total))}
-  shaped = lambda x: x.reshape(len(groups), -1).astype(np.float32)
-  return shaped(total), metrics, {name: shaped(part) for name, part in known.items()}
+  grouped = lambda x: x.reshape(len(judged), -1).astype(np.float32)
+  return Scores(grouped(total), metrics, {name: grouped(part) for name, part in known.items()})
 
 
-def _check(groups, examples, weights):
-  every = {**REWARDS, **PRODUCTS}
+def _check(judged: Sequence[Judged], weights: Mapping[str, float]) -> None:
   if not weights:
-    raise ValueError(f"no reward named in `weights`; known: {', '.join(every)}")
+    raise ValueError(f"no reward named; known: {', '.join([*REWARDS, *PRODUCTS])}")
   for name in weights:
-    registry.lookup(every, name, "reward")
-  if len(groups) != len(examples):
-    raise ValueError(f"{len(groups)} groups of completions for {len(examples)} examples")
-  for group, example in zip(groups, examples, strict=True):
-    if len(group) != len(groups[0]):
+    registry.lookup({**REWARDS, **PRODUCTS}, name, "reward")
+  for one in judged:
+    size, first = len(one.completions), len(judged[0].completions)
+    if size != first:
       raise ValueError(
-        f"example {example.id!r}: {len(group)} completions where the first group "
-        f"has {len(groups[0])}"
+        f"example {one.example.id!r}: {size} completions; the first group has {first}"
+      )
+    if len(one.verdicts) != size:
+      raise ValueError(
+        f"example {one.example.id!r}: {len(one.verdicts)} verdicts for {size} completions"
       )
 
 
-def _known(name, values, count):
-  """f64[Q * G]: the numbers, NaN for reasons; these are counted into a line of the log."""
+def _known(name: str, values: Sequence[float | str], count: int) -> np.ndarray:
+  """f64[Q * G]: the numbers, NaN for reasons; the log gets the count of each reason."""
   if len(values) != count:
     raise ValueError(f"reward {name!r} gave {len(values)} values for {count} completions")
   reasons = collections.Counter(value for value in values if isinstance(value, str))
@@ -123,10 +134,10 @@ def _known(name, values, count):
   return np.array([math.nan if isinstance(value, str) else value for value in values], np.float64)
 
 
-def _missing(values):
-  return np.isnan(values).sum()
+def _missing(values: np.ndarray) -> int:
+  return int(np.isnan(values).sum())
 
 
-def _mean(values):
+def _mean(values: np.ndarray) -> float:
   known = values[~np.isnan(values)]
   return float(known.mean()) if known.size else math.nan

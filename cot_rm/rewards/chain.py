@@ -1,40 +1,43 @@
-"""1 where the whole chain holds together: scores, sums, totals and verdict follow from each other.
+"""1 where scores, sums, totals and verdict follow from each other.
 
-A reward on the verdict alone lets the reasoning before it rot; this one looks at every step that
+A reward on the verdict alone lets the reasoning before it degrade; this one checks every step that
 can be checked without the picture.
 """
 
 import math
 
-
-def reward(completion, example, grammar):
-  """1.0 or 0.0. Raises ValueError where the grammar writes no scores."""
-  return float(fault(completion.text, example.task, grammar) is None)
+from cot_rm.prompts import Grammar
+from cot_rm.schema import Completion, Example, Verdict
 
 
-def fault(text, task, grammar):
-  """The first thing that is wrong with a chain, in words; None if it holds together.
-
-  The text parses; each dimension scores both candidates once, from 1 to 10, under the task's noun;
-  each total adds up the candidate's scores in order and equals their sum; the verdict is for the
-  higher total. With equal totals either verdict will do.
-  """
-  if not hasattr(grammar, "sheet"):
+def reward(completion: Completion, verdict: Verdict, example: Example, grammar: Grammar) -> float:
+  """1.0 or 0.0. Raises ValueError if the grammar writes no scores."""
+  if not grammar.WRITES_SCORES:
     raise ValueError(
       f"reward 'chain' needs a grammar with scores, 'think' or 'brief'; {grammar.__name__} has none"
     )
-  verdict = grammar.parse(text, task)
+  return float(fault(verdict) is None)
+
+
+def fault(verdict: Verdict) -> str | None:
+  """The first fault of the chain, in words; None if it has none.
+
+  The text parses; each dimension scores both candidates once, from 1 to 10, under the task's noun;
+  each total adds up the candidate's scores in order and equals their sum; the verdict is for the
+  higher total. Equal totals allow either verdict.
+  """
   if verdict.answer is None:
     return verdict.error
-  sheet = grammar.sheet(verdict.reasoning, task)
+  if (sheet := verdict.sheet) is None:
+    raise ValueError("the verdict comes without the scores of its reasoning; parse the text again")
   if sheet.faults:
     return sheet.faults[0]
   if not sheet.scores:
     return "no scores"
-  if sheet.totals is None:
+  if sheet.totals is None or sheet.addends is None:
     return "totals missing"
-  for side in (0, 1):
-    scores = tuple(scored[1 + side] for scored in sheet.scores)
+  columns = zip(*((first, second) for _, first, second in sheet.scores), strict=True)
+  for side, scores in enumerate(columns):
     if not all(1 <= score <= 10 for score in scores):
       return f"candidate {side + 1}: a score is outside 1 to 10"
     if sheet.addends[side] != scores:

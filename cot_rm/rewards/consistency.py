@@ -1,88 +1,99 @@
 """Whether the verdict follows from the reasoning: by its own scores, else as a judge model says.
 
-Three accounts of a reasoning point to a candidate or to a tie: its scores by dimension added up,
-the numbers that its totals add up, and its totals as written. The verdict follows where every
-account that there is points to the candidate that it names. An account that ties supports nothing,
-and sums that are wrong count where they change which candidate is ahead. Without any account the
-judge model is asked what R1-Reward asks its own (arXiv:2505.02835): text alone, the last three
-lines of the reasoning against the verdict.
+A reasoning has up to three accounts: the sum of its scores by dimension, the sum of the terms of
+its totals, and its totals as written. Each account points to a candidate or to a tie. The verdict
+follows if every account points to the candidate that it names. A tied account supports no verdict,
+and wrong sums count if they change which candidate is ahead. Without any account the judge model
+gets R1-Reward's question (arXiv:2505.02835): text alone, the last three lines of the reasoning
+against the verdict.
 """
 
 import math
+from collections.abc import Sequence
 
-from cot_rm.prompts import template
+from cot_rm.prompts import Grammar, template
 from cot_rm.rewards import each
+from cot_rm.schema import Completion, Example, Message, Sheet, Task, Verdict
 
 TRIES = 3  # of the judge model, until it says 1 or 0
-NOBODY = "no scores decide it, and there is no judge to ask"
-SILENT = "the judge gave no answer"
+NO_JUDGE = "no scores decide it, and there is no judge to ask"
+NO_ANSWER = "the judge gave no answer"
 UNREADABLE = f"the judge said neither 1 nor 0 in {TRIES} tries"
 
 
-def contradicts(text, task, grammar):
-  """Whether a judgement's verdict is against its own scores or totals.
+def contradicts(text: str, task: Task, grammar: Grammar) -> bool | None:
+  """Whether the verdict of a judgement's text is against its own scores or totals.
 
-  True where some account of them is in favour of the other candidate; False where none is; None
-  where the text is outside the grammar, or has no account in which both candidates are scored.
+  True if an account of them favours the other candidate, False if none does; None if the text is
+  outside the grammar, or has no account in which both candidates are scored.
   """
   verdict = grammar.parse(text, task)
   if verdict.answer is None:
     return None
-  pointed = leanings(verdict.reasoning, task, grammar)
+  pointed = leanings(verdict.sheet)
   return 3 - verdict.answer in pointed if pointed else None
 
 
-def leanings(reasoning, task, grammar):
-  """The set of what the accounts point to: 1, 2, or 0 for a tie. Empty where there is none."""
-  if not hasattr(grammar, "sheet"):
+def leanings(sheet: Sheet | None) -> set[int]:
+  """What the accounts point to: 1, 2, or 0 for a tie. Empty if there is no account."""
+  if sheet is None:
     return set()
-  sheet = grammar.sheet(reasoning, task)
-  accounts = [sheet.totals] if sheet.totals else []
+  accounts: list[tuple[float, float]] = [sheet.totals] if sheet.totals else []
   if sheet.addends:
-    accounts.append(tuple(map(sum, sheet.addends)))
-  # Missing totals are a fault of their own; any other one says that a score could not be read.
+    first, second = sheet.addends
+    accounts.append((sum(first), sum(second)))
+  # Missing totals are a fault of their own; any other fault means an unreadable score.
   if sheet.scores and len(sheet.faults) == (sheet.addends is None):
-    accounts.append(tuple(sum(scored[side] for scored in sheet.scores) for side in (1, 2)))
+    accounts.append((sum(one for _, one, _ in sheet.scores), sum(two for *_, two in sheet.scores)))
   return {_ahead(*account) for account in accounts}
 
 
-def reward(completions, examples, grammar, ask):
-  """1.0 where the verdict follows, 0.0 where it does not, or the reason why nobody knows.
+def reward(
+  completions: Sequence[Completion],
+  verdicts: Sequence[Verdict],
+  examples: Sequence[Example],
+  grammar: Grammar,
+  ask: each.Ask | None,
+) -> list[float | str]:
+  """1.0 where the verdict follows, 0.0 where it does not, or the reason why it is unknown.
 
-  A text outside its grammar, and a verdict without any reasoning, follow from nothing: 0.0.
+  A text outside its grammar, and a verdict without any reasoning, get 0.0.
   """
-  out = each.values(_decided, completions, examples, grammar)
-  left = [i for i, value in enumerate(out) if value is None]
-  for i in left:
-    out[i] = NOBODY
+  decided = each.values(_decided, completions, verdicts, examples, grammar)
+  out: list[float | str] = [NO_JUDGE if value is None else value for value in decided]
+  open_ = [i for i, value in enumerate(decided) if value is None]
   for attempt in range(1, TRIES + 1 if ask is not None else 1):
-    if not left:
+    if not open_ or ask is None:
       break
-    chats = [chat(completions[i].text, examples[i].task, grammar) for i in left]
-    for i, reply in zip(left, ask(chats, attempt), strict=True):
-      out[i] = SILENT if reply is None else said(reply)
-    left = [i for i in left if out[i] == UNREADABLE]
+    chats = [chat(completions[i].text, verdicts[i], examples[i].task, grammar) for i in open_]
+    for i, reply in zip(open_, ask(chats, attempt), strict=True):
+      out[i] = NO_ANSWER if reply is None else said(reply)
+    open_ = [i for i in open_ if out[i] == UNREADABLE]
   return out
 
 
-def paper(right, consistent):
+def paper(right: float | str, consistent: float | str) -> float | str:
   """Result x Consistency of the paper, in {0, 1}; from the values of the two rewards."""
   if right == 0:
-    return 0.0  # whatever is known of its reasoning
-  reasons = [value for value in (right, consistent) if isinstance(value, str)]
-  return reasons[0] if reasons else right * consistent
+    return 0.0  # whether or not consistency is known
+  for value in (right, consistent):
+    if isinstance(value, str):
+      return value
+  return float(right) * float(consistent)
 
 
-def released(right, consistent):
+def released(right: float | str, consistent: float | str) -> float | str:
   """Result x Consistency of the released code, in {1, -1}; 0 where the judge is UNREADABLE."""
   if consistent == UNREADABLE:
     return paper(right, 0.0)
   return paper(right, consistent if isinstance(consistent, str) else 2 * consistent - 1)
 
 
-def chat(text, task, grammar):
-  """What the judge model is asked of a judgement that is inside its grammar."""
-  stated = grammar.solution(task, grammar.parse(text, task).answer)
+def chat(text: str, verdict: Verdict, task: Task, grammar: Grammar) -> list[Message]:
+  """The judge model's chat about a judgement inside its grammar, given its text and verdict."""
+  if verdict.answer is None:
+    raise ValueError(f"consistency.chat: the text is outside its grammar: {verdict.error}")
+  stated = grammar.solution(task, verdict.answer)
   values = {
     "response": ";".join(text.partition("<answer>")[0].strip().split("\n")[-3:]),
     "answer": f"response {stated} is better" if stated in ("1", "2") else stated,
@@ -91,23 +102,24 @@ def chat(text, task, grammar):
   return [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
 
 
-def said(reply):
+def said(reply: str) -> float | str:
   """1.0, 0.0 or UNREADABLE, by the released rule: a 0 anywhere outweighs a 1 ("10" is 0.0)."""
   if "0" in reply:
     return 0.0
   return 1.0 if "1" in reply else UNREADABLE
 
 
-def _decided(completion, example, grammar):
-  """The reward as far as the text alone decides it; None where the judge has to."""
-  verdict = grammar.parse(completion.text, example.task)
+def _decided(
+  completion: Completion, verdict: Verdict, example: Example, grammar: Grammar
+) -> float | None:
+  """The reward as far as the text alone decides it; None where the judge model must be asked."""
   if verdict.answer is None or not verdict.reasoning.strip():
     return 0.0
-  pointed = leanings(verdict.reasoning, example.task, grammar)
+  pointed = leanings(verdict.sheet)
   return float(pointed == {verdict.answer}) if pointed else None
 
 
-def _ahead(first, second):
+def _ahead(first: float, second: float) -> int:
   if math.isclose(first, second, abs_tol=1e-6):
     return 0
   return 1 if first > second else 2

@@ -1,19 +1,72 @@
-"""One sample at a time: a sample that breaks a reward does not take the others with it."""
+"""Per-sample rewards: an error on one sample leaves the other samples' values alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 from absl import logging
 
+from cot_rm.prompts import Grammar
+from cot_rm.schema import Chat, Completion, Example, Verdict
 
-def values(one, completions, examples, grammar):
-  """[one(completion, example, grammar)] of samples in step; the error in words where it raises.
+Value = TypeVar("Value")
 
-  Raises what `one` raised if it raises on every sample: then no sample is to blame.
+# `ask(chats, attempt)` of a judge model: a text for each chat, None where no answer came. Attempts
+# count from 1; another attempt wants another answer.
+Ask = Callable[[Sequence[Chat], int], Sequence[str | None]]
+SampleReward = Callable[[Completion, Verdict, Example, Grammar], float | str]
+
+
+class Reward(Protocol):
+  """The values of a set of samples: flat sequences in step, one entry a sample.
+
+  A value is a number, or the reason, in words, why the sample has none.
   """
-  out, errors = [], []
-  for completion, example in zip(completions, examples, strict=True):
+
+  def __call__(
+    self,
+    completions: Sequence[Completion],
+    verdicts: Sequence[Verdict],
+    examples: Sequence[Example],
+    grammar: Grammar,
+    ask: Ask | None,
+    /,
+  ) -> Sequence[float | str]: ...
+
+
+def per_sample(reward: SampleReward) -> Reward:
+  """The Reward that applies `reward(completion, verdict, example, grammar)` to each sample."""
+
+  def apply(
+    completions: Sequence[Completion],
+    verdicts: Sequence[Verdict],
+    examples: Sequence[Example],
+    grammar: Grammar,
+    ask: Ask | None,
+  ) -> list[float | str]:
+    return values(reward, completions, verdicts, examples, grammar)
+
+  return apply
+
+
+def values(
+  function: Callable[[Completion, Verdict, Example, Grammar], Value],
+  completions: Sequence[Completion],
+  verdicts: Sequence[Verdict],
+  examples: Sequence[Example],
+  grammar: Grammar,
+) -> list[Value | str]:
+  """Applies a function to each sample; a sample on which it raises gets the error in words.
+
+  Raises:
+    Exception: the last error, if the function raises on every sample: then no sample is at fault.
+  """
+  out: list[Value | str] = []
+  errors: list[Exception] = []
+  for completion, verdict, example in zip(completions, verdicts, examples, strict=True):
     try:
-      out.append(one(completion, example, grammar))
-    except Exception as error:  # logged, counted by its words, raised if it is all of them
-      logging.warning("%s failed on example %r: %r", one.__module__, example.id, error)
+      out.append(function(completion, verdict, example, grammar))
+    except Exception as error:  # logged, counted by its words, raised if every sample has one
+      logging.warning("%s failed on example %r: %r", function.__module__, example.id, error)
       out.append(repr(error))
       errors.append(error)
   if errors and len(errors) == len(out):

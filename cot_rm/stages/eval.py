@@ -135,9 +135,10 @@ def _kept(judged, knobs, grammar):
       chosen.append((kind, j))
 
   def record(j):
-    done, rewards = j.completions[0], {"accuracy": accuracy.reward, "format": form.reward}
-    earned = {name: reward(done, j.example, grammar) for name, reward in rewards.items()}
-    return sample_records.to_record(j.example, done, j.verdicts[0], earned)
+    done, verdict = j.completions[0], j.verdicts[0]
+    rewards = {"accuracy": accuracy.reward, "format": form.reward}
+    earned = {name: reward(done, verdict, j.example, grammar) for name, reward in rewards.items()}
+    return sample_records.to_record(j.example, done, verdict, earned)
 
   return [record(j) | {"kind": kind} for kind, j in chosen]
 

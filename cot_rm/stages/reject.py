@@ -89,9 +89,7 @@ def _sample(config, workdir, knobs, pool, path, name):
         seed=config.seed,
         progress=bar.advance,
       )
-      _, _, parts = rewards.score(
-        [j.completions for j in judged], some, grammar, dict.fromkeys(knobs.accept, 1.0)
-      )
+      _, _, parts = rewards.score(judged, grammar, dict.fromkeys(knobs.accept, 1.0))
       # Where a reward cannot be had (NaN) the sample is not right.
       right_QG = np.all([part == 1 for part in parts.values()], axis=0)
       answer_log.append(path, rejection.to_records(judged, right_QG, first_row=at))

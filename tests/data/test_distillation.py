@@ -24,7 +24,7 @@ def pair(*said, gold=1, task="image_generation", source="s"):
 
 
 def example(i, gold=1, task="image_understanding"):
-  media = tuple(schema.Media("image", f"{i}{side}.png") for side in "ab")
+  media = tuple(schema.Media(task.split("_")[0], f"{i}{side}.png") for side in "ab")
   texts = () if task.endswith("generation") else (f"good {i}", f"bad {i}")
   return schema.Example(
     f"e{i}", "s", task, "q", media, texts, gold, reasoning="old", extra={"k": i}

@@ -12,7 +12,8 @@ from cot_rm.data import sample_records
 
 
 def sample(media, verdict=None):
-  example = schema.Example("e-1", "mine", "image_generation", "a cat", media=media, gold=2)
+  task = f"{media[0].kind}_{'generation' if len(media) == 2 else 'understanding'}"
+  example = schema.Example("e-1", "mine", task, "a cat", media=media, gold=2)
   done = schema.Completion("it is the second", np.arange(3), np.zeros(3), "stop")
   return sample_records.to_record(
     example, done, verdict or schema.Verdict(2), {"total": np.float32(1 / 3), "format": 1}

@@ -63,13 +63,8 @@ def test_media_come_first_and_keep_their_order_and_rate():
   ("bad", "message"),
   [
     (example(responses=("red", " \n")), "'e-1': response 2 is empty"),
-    (example(responses=("red",)), "'e-1': .*two responses; got 1"),
-    (example(responses=("a", "b", "c")), "'e-1': .*two responses; got 3"),
-    (example(task="audio"), "'e-1': unknown task 'audio'"),
-    (example("image_generation", (PICTURE,), ()), "'e-1': .*two media of kind 'image'; got image"),
-    (example("image_generation", (), ()), "'e-1': .*got none"),
-    (example("video_generation", (VIDEO, PICTURE), ()), "'e-1': .*'video'; got video, image"),
-    (example("video_generation", (VIDEO, VIDEO)), "'e-1': .*takes no responses; got 2"),
+    (example(responses=()), "'e-1': .*two responses; got none"),
+    (example("image_generation", (), ()), "'e-1': .*two media of kind 'image'; got none"),
   ],
 )
 def test_an_example_that_cannot_be_judged_is_named(bad, message):

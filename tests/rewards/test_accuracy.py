@@ -13,7 +13,7 @@ RIGHT = "<think>a</think><answer>Video 2 is better</answer>"
 def rewarded(text, gold, task="video_generation", grammar=think, finish="stop"):
   completion = schema.Completion(text, np.zeros(1), np.zeros(1), finish)
   example = schema.Example("a", "test", task, "q", gold=gold)
-  return accuracy.reward(completion, example, grammar)
+  return accuracy.reward(completion, grammar.parse(text, task), example, grammar)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,9 @@ QUOTED = (
 def test_the_published_rule_is_earned_by_whatever_comes_first_and_ours_is_not(text):
   completion = schema.Completion(text, np.zeros(1), np.zeros(1), "stop")
   example = schema.Example("a", "test", "video_generation", "q", gold=2)
-  assert accuracy.published(completion, example, think) == 1.0
-  assert accuracy.reward(completion, example, think) == 0.0
+  verdict = think.parse(text, example.task)
+  assert accuracy.published(completion, verdict, example, think) == 1.0
+  assert accuracy.reward(completion, verdict, example, think) == 0.0
 
 
 def test_an_answer_that_was_cut_at_the_limit_earns_nothing():
@@ -67,7 +68,7 @@ def test_an_answer_that_was_cut_at_the_limit_earns_nothing():
 def test_without_a_gold_the_reason_stands_in_place_of_the_reward():
   example = schema.Example("a", "test", "video_generation", "q")
   assert rewarded(RIGHT, None) == "no gold answer"
-  assert accuracy.published(None, example, think) == "no gold answer"
+  assert accuracy.published(None, None, example, think) == "no gold answer"
 
 
 def test_a_direct_answer_earns_it_too():

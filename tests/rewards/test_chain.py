@@ -21,7 +21,8 @@ Image 2: 5+7=12
 
 def rewarded(text, task=TASK, grammar=think):
   completion = schema.Completion(text, np.zeros(1), np.zeros(1), "stop")
-  return chain.reward(completion, schema.Example("a", "test", task, "q"), grammar)
+  example = schema.Example("a", "test", task, "q")
+  return chain.reward(completion, grammar.parse(text, task), example, grammar)
 
 
 def test_a_chain_that_holds_together_is_rewarded_under_both_prompts():
@@ -52,7 +53,7 @@ def test_a_chain_that_holds_together_is_rewarded_under_both_prompts():
 def test_one_broken_link_costs_the_reward(before, after, fault):
   assert WHOLE.count(before) == 1
   text = WHOLE.replace(before, after)
-  assert fault in chain.fault(text, TASK, think)
+  assert fault in chain.fault(think.parse(text, TASK))
   assert rewarded(text) == 0.0
 
 
@@ -77,3 +78,8 @@ def test_a_right_verdict_without_a_chain_is_not_enough():
 def test_a_grammar_without_scores_is_an_error():
   with pytest.raises(ValueError, match="'chain' needs a grammar with scores.*r1_reward"):
     rewarded("<think>a</think><answer>1</answer>", grammar=r1_reward)
+
+
+def test_a_verdict_without_its_scores_is_an_error_and_not_a_broken_chain():
+  with pytest.raises(ValueError, match="without the scores of its reasoning"):
+    chain.fault(schema.Verdict(1, "stored without its sheet"))

@@ -26,7 +26,8 @@ Image 2: 5+7=12
 def values(texts, grammar=think, ask=None):
   completions = [schema.Completion(text, np.zeros(1), np.zeros(1), "stop") for text in texts]
   examples = [schema.Example(str(i), "test", TASK, "q") for i in range(len(texts))]
-  return consistency.reward(completions, examples, grammar, ask)
+  verdicts = [grammar.parse(text, TASK) for text in texts]
+  return consistency.reward(completions, verdicts, examples, grammar, ask)
 
 
 def unasked(chats, attempt):
@@ -87,9 +88,18 @@ def test_prose_contradicts_nothing_that_can_be_computed():
   assert consistency.contradicts("Image 1 is better.", TASK, direct) is None
 
 
+def asked(text, task, grammar):
+  return consistency.chat(text, grammar.parse(text, task), task, grammar)
+
+
+def test_a_text_outside_its_grammar_is_not_put_to_the_judge():
+  with pytest.raises(ValueError, match="outside its grammar: 0 times <think>"):
+    asked("1", TASK, r1_reward)
+
+
 def test_the_judge_is_asked_the_published_prompt():
   assert hashlib.sha256(template.text("r1_reward_consistency").encode()).hexdigest() == PROMPT
-  (message,) = consistency.chat(PROSE, "image_understanding", r1_reward)
+  (message,) = asked(PROSE, "image_understanding", r1_reward)
   (part,) = message["content"]
   assert message["role"] == "user" and part["type"] == "text"
   # Braces of a reasoning are no places to fill; the closing tag is one of the three lines.
@@ -98,7 +108,7 @@ def test_the_judge_is_asked_the_published_prompt():
 
 
 def test_a_verdict_in_words_is_put_to_the_judge_as_it_is():
-  text = consistency.chat(OPEN, TASK, think)[0]["content"][0]["text"]
+  text = asked(OPEN, TASK, think)[0]["content"][0]["text"]
   assert "#########\n <think>Image 1 is nicer.</think> \n" in text
   assert "#########\n Image 1 is better\n" in text
 
@@ -141,13 +151,13 @@ def test_only_what_is_open_is_asked_and_only_the_unreadable_again():
 
   empty = "<think> \n</think><answer>1</answer>"
   found = values([prose(0), prose(1), empty, prose(2), "1", prose(3), prose(4)], r1_reward, ask)
-  silent, unreadable = consistency.SILENT, consistency.UNREADABLE
+  silent, unreadable = consistency.NO_ANSWER, consistency.UNREADABLE
   assert found == [1.0, 0.0, 0.0, silent, 0.0, unreadable, 0.0]
   assert asked == [(attempt, list(some)) for attempt, some in replies.items()]
 
 
 def test_without_a_judge_what_is_open_stays_open():
-  assert values([WHOLE, OPEN]) == [1.0, consistency.NOBODY]
+  assert values([WHOLE, OPEN]) == [1.0, consistency.NO_JUDGE]
 
 
 def test_a_judge_that_cannot_be_asked_at_all_stops_the_run_at_the_first_call():
@@ -163,7 +173,7 @@ def test_a_judge_that_cannot_be_asked_at_all_stops_the_run_at_the_first_call():
 
 
 def test_a_product_is_of_the_verdict_and_its_grounds():
-  why, lost = consistency.SILENT, consistency.UNREADABLE
+  why, lost = consistency.NO_ANSWER, consistency.UNREADABLE
   table = [  # right, consistent, paper, released
     (1.0, 1.0, 1.0, 1.0),
     (1.0, 0.0, 0.0, -1.0),

@@ -27,5 +27,5 @@ from cot_rm.rewards import format as form
 )
 def test_each_grammar_has_its_published_rule(text, r1, unified):
   completion = schema.Completion(text, np.zeros(1), np.zeros(1), "stop")
-  assert form.reward(completion, None, r1_reward) == r1
-  assert form.reward(completion, None, think) == unified
+  assert form.reward(completion, schema.Verdict(None), None, r1_reward) == r1
+  assert form.reward(completion, schema.Verdict(None), None, think) == unified

@@ -21,6 +21,21 @@ def example(name, gold):
   return schema.Example(name, "test", "image_understanding", "q", (), ("a", "b"), gold)
 
 
+def judged(groups, examples, grammar):
+  """What a judge hands on: each group with its example and the verdicts of its texts."""
+  parse = getattr(grammar, "parse", r1_reward.parse)
+  return [
+    types.SimpleNamespace(
+      example=e, completions=group, verdicts=[parse(c.text, e.task) for c in group]
+    )
+    for group, e in zip(groups, examples, strict=True)
+  ]
+
+
+def score(groups, examples, grammar, weights, ask=None):
+  return rewards.score(judged(groups, examples, grammar), grammar, weights, ask)
+
+
 RIGHT = completion("<think>a</think><answer>1</answer>")
 LOOSE = completion("<think>a</think> <answer>1</answer>")
 WRONG = completion("<think>a</think><answer>2</answer>")
@@ -37,7 +52,7 @@ def said(monkeypatch):
 
 
 def test_the_sum_is_weighted_and_shaped_by_group():
-  rewards_QG, metrics, parts = rewards.score(
+  rewards_QG, metrics, parts = score(
     [[RIGHT, LOOSE], [WRONG, JUNK]],
     [example("a", 1), example("b", 1)],
     r1_reward,
@@ -77,7 +92,7 @@ def test_the_totals_of_r1_reward(weights, yes, no, lost):
 
   groups = [group("", 1), group(" ", 1), group("", 2), group(" ", 2)]
   examples = [example(name, 1) for name in "abcd"]
-  rewards_QG, metrics, parts = rewards.score(groups, examples, r1_reward, weights, ask)
+  rewards_QG, metrics, parts = score(groups, examples, r1_reward, weights, ask)
   right = np.array([yes, no, lost, math.nan])
   expected = [right, right - 0.5, [0.5] * 4, [0.0] * 4]
   np.testing.assert_allclose(rewards_QG, expected)
@@ -90,7 +105,7 @@ def test_the_totals_of_r1_reward(weights, yes, no, lost):
 
 def test_a_product_whose_factors_have_no_weight_of_their_own_is_the_product():
   ask = lambda chats, attempt: ["1"] * len(chats)
-  rewards_QG, _, parts = rewards.score(
+  rewards_QG, _, parts = score(
     [[RIGHT, WRONG]], [example("a", 1)], r1_reward, {"consistency": 0.5}, ask
   )
   np.testing.assert_array_equal(rewards_QG, [[0.5, 0.0]])
@@ -98,7 +113,7 @@ def test_a_product_whose_factors_have_no_weight_of_their_own_is_the_product():
 
 
 def test_a_missing_gold_is_nan_and_counted_and_out_of_the_means(said):
-  rewards_QG, metrics, parts = rewards.score(
+  rewards_QG, metrics, parts = score(
     [[RIGHT], [WRONG]],
     [example("a", 1), example("b", None)],
     r1_reward,
@@ -112,7 +127,7 @@ def test_a_missing_gold_is_nan_and_counted_and_out_of_the_means(said):
 
 
 def test_a_weight_of_zero_is_logged_and_left_out_of_the_sum():
-  rewards_QG, metrics, _ = rewards.score(
+  rewards_QG, metrics, _ = score(
     [[RIGHT]], [example("a", None)], r1_reward, {"accuracy": 0.0, "format": 0.5}
   )
   assert rewards_QG[0, 0] == 0.5 and metrics["reward/failed"] == 0
@@ -129,7 +144,7 @@ def _breaking_on(bad):
 
 
 def test_a_reward_that_breaks_on_a_sample_is_nan_there_and_nowhere_else(said):
-  rewards_QG, metrics, _ = rewards.score(
+  rewards_QG, metrics, _ = score(
     [[RIGHT, JUNK]], [example("a", 1)], _breaking_on([JUNK.text]), {"format": 1.0}
   )
   assert rewards_QG[0, 0] == 1.0 and math.isnan(rewards_QG[0, 1])
@@ -139,7 +154,7 @@ def test_a_reward_that_breaks_on_a_sample_is_nan_there_and_nowhere_else(said):
 
 def test_a_reward_that_breaks_on_every_sample_is_raised():
   with pytest.raises(RuntimeError, match="out of reach"):
-    rewards.score(
+    score(
       [[RIGHT, JUNK]], [example("a", 1)], _breaking_on([JUNK.text, RIGHT.text]), {"format": 1.0}
     )
 
@@ -147,7 +162,7 @@ def test_a_reward_that_breaks_on_every_sample_is_raised():
 def test_a_reward_that_gives_too_few_values_is_an_error(monkeypatch):
   monkeypatch.setitem(rewards.REWARDS, "format", lambda *_: [1.0])
   with pytest.raises(ValueError, match="'format' gave 1 values for 2 completions"):
-    rewards.score([[RIGHT, JUNK]], [example("a", 1)], r1_reward, {"format": 1.0})
+    score([[RIGHT, JUNK]], [example("a", 1)], r1_reward, {"format": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -160,19 +175,31 @@ def test_a_reward_that_gives_too_few_values_is_an_error(monkeypatch):
 )
 def test_weights_name_known_rewards(weights, message):
   with pytest.raises(ValueError, match=message):
-    rewards.score([[RIGHT]], [example("a", 1)], r1_reward, weights)
+    score([[RIGHT]], [example("a", 1)], r1_reward, weights)
 
 
 def test_ragged_groups_name_the_sample():
-  with pytest.raises(ValueError, match="'b': 1 completions where the first group has 2"):
-    rewards.score(
-      [[RIGHT, WRONG], [RIGHT]], [example("a", 1), example("b", 1)], think, {"format": 1.0}
-    )
+  with pytest.raises(ValueError, match="'b': 1 completions; the first group has 2"):
+    score([[RIGHT, WRONG], [RIGHT]], [example("a", 1), example("b", 1)], think, {"format": 1.0})
 
 
-def test_groups_and_examples_are_in_step():
-  with pytest.raises(ValueError, match="1 groups of completions for 2 examples"):
-    rewards.score([[RIGHT]], [example("a", 1), example("b", 1)], think, {"format": 1.0})
+def test_a_completion_without_its_verdict_names_the_sample():
+  (one,) = judged([[RIGHT, WRONG]], [example("a", 1)], r1_reward)
+  one.verdicts.pop()
+  with pytest.raises(ValueError, match="'a': 1 verdicts for 2 completions"):
+    rewards.score([one], r1_reward, {"format": 1.0})
+
+
+def test_the_verdicts_that_the_judge_parsed_are_not_parsed_again(monkeypatch):
+  groups, examples = [[RIGHT, LOOSE], [WRONG, JUNK]], [example("a", 1), example("a", 1).swapped()]
+  for grammar in map(prompts.get, prompts.PROMPTS):
+    made = judged(groups, examples, grammar)
+    # The published rules read the text by their own patterns, not by the strict grammar.
+    skipped = {"format", "accuracy_published"} | (set() if grammar.WRITES_SCORES else {"chain"})
+    names = [name for name in RANGES if name not in skipped]
+    with monkeypatch.context() as patch:
+      patch.setattr(grammar, "parse", lambda *_: pytest.fail("parsed again"))
+      rewards.score(made, grammar, dict.fromkeys(names, 1.0), lambda chats, _: ["1"] * len(chats))
 
 
 PIECES = (
@@ -197,8 +224,8 @@ RANGES["consistency_released"] = (-1.0, 1.0)
 def test_no_text_breaks_a_reward_or_earns_more_than_there_is(text, other, grammar, task, reply):
   words = prompts.get(grammar)
   one = schema.Example("a", "test", task, "q", gold=1)
-  names = [name for name in RANGES if name != "chain" or hasattr(words, "sheet")]
-  _, metrics, parts = rewards.score(
+  names = [name for name in RANGES if name != "chain" or words.WRITES_SCORES]
+  _, metrics, parts = score(
     [[completion(text), completion(other)]] * 2,
     [one, one.swapped()],
     words,

@@ -19,7 +19,8 @@ def rewarded(*groups):
       text = f"<think>so</think><answer>{answer}</answer>"
       completions.append(schema.Completion(text, np.zeros(1), np.zeros(1), "stop"))
       examples.append(example)
-  left = iter(swap.reward(completions, examples, r1_reward, None))
+  verdicts = [r1_reward.parse(c.text, e.task) for c, e in zip(completions, examples, strict=True)]
+  left = iter(swap.reward(completions, verdicts, examples, r1_reward, None))
   return [[next(left) for _ in answers] for _, answers in groups]
 
 

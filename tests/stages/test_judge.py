@@ -8,7 +8,7 @@ import pytest
 
 from cot_rm import judge as judging
 from cot_rm.data import jsonl
-from cot_rm.schema import Media, Verdict
+from cot_rm.schema import Media, PairVerdict, Votes
 from cot_rm.stages import judge
 from cot_rm.toy_world import world as toy_world
 
@@ -38,7 +38,8 @@ def sure(self, examples, **_):
   for example in examples:
     if any(media.source == b"no picture" for media in example.media):
       raise ValueError(f"example {example.id!r}: no readable picture")
-  return [Verdict(1, "so it is", probability=0.9, consistent=True, votes=(2, 0, 0))] * len(examples)
+  one = PairVerdict(1, 0.9, Votes(2, 0, 0), consistent=True, reasoning="so it is")
+  return [one] * len(examples)
 
 
 def test_a_bad_picture_is_written_with_its_error_and_the_others_are_judged(

@@ -16,7 +16,7 @@ from tests.stages.test_rl import curves_of
 def follows(completions, examples, grammar, ask):
   """A reward for which the judge is asked about every sample."""
   chats = [[{"role": "user", "content": f"Does it follow? {c.text}"}] for c in completions]
-  silent = consistency.SILENT
+  silent = consistency.NO_ANSWER
   return [silent if reply is None else consistency.said(reply) for reply in ask(chats, 1)]
 
 

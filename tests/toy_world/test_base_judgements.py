@@ -16,7 +16,7 @@ def unschooled():
 
 def test_it_is_in_the_grammar_and_holds_together(unschooled):
   for one in unschooled:
-    assert chain.fault(one.reasoning, one.task, think) is None, one.reasoning
+    assert chain.fault(think.parse(one.reasoning, one.task)) is None, one.reasoning
 
 
 def test_it_answers_truly_and_holds_answers_to_that_where_it_can_check_them(unschooled):
