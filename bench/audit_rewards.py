@@ -34,8 +34,7 @@ import rich.text
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cot_rm import main as program  # noqa: E402
-from cot_rm import prompts, rewards, schema  # noqa: E402
+from cot_rm import prompts, rewards, schema, workdir  # noqa: E402
 
 KNOWN = {  # configs that are there to show what breaks a bar, and why it does
   "unified_reward:released": "accuracy_published reads the first <answer>, whatever else is there",
@@ -54,7 +53,7 @@ def configured():
     module = importlib.import_module(f"configs.{path.stem}")
     for preset in vars(module).get("PRESETS", [None]):
       config = module.get_config(*([preset] if preset else []))
-      for folder, stage in program.entries(config.stages).items():
+      for folder, stage in workdir.entries(config.stages).items():
         if stage == "rl":
           mix = tuple(sorted(config[folder].rewards.items()))
           names = mixes.setdefault(mix, [])

@@ -94,7 +94,7 @@ def same(parameters):
   return compare
 
 
-def by_chance(completions, examples, grammar, ask):
+def by_chance(completions, verdicts, examples, grammar, ask):
   """A reward that a random model gets half of the time."""
   return [float(zlib.crc32(completion.text.encode()) % 2) for completion in completions]
 

@@ -91,7 +91,7 @@ def test_verdicts_of_another_input_are_not_gone_on_with(workdir, config, given, 
   judge.run(config, workdir, "judge")
   before = lines(workdir)
   jsonl.write(config.judge.input, given[1:])
-  with pytest.raises(ValueError, match="row 0: .*the input is another one"):
+  with pytest.raises(ValueError, match="row 0: .*the input has changed"):
     judge.run(config, workdir, "judge")
   assert lines(workdir) == before
 

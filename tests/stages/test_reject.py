@@ -11,7 +11,7 @@ from cot_rm.data import datasets
 from cot_rm.stages import reject
 
 
-def by_chance(completions, examples, grammar, ask):
+def by_chance(completions, verdicts, examples, grammar, ask):
   """A reward that a random model gets half of the time."""
   return [float(zlib.crc32(completion.text.encode()) % 2) for completion in completions]
 
@@ -33,7 +33,7 @@ def test_what_is_kept_and_what_is_hard_part_the_pool(workdir, config, rewarded):
   assert (figures["kept"], figures["hard"]) == (len(kept), len(hard))
   assert figures["unparsable"] == 1  # of 8 tokens
   for e in kept.values():
-    assert by_chance([Said(e)], [e], None, None) == [1.0]
+    assert by_chance([Said(e)], [None], [e], None, None) == [1.0]
     assert e.gold == (3 - pool[e.id].gold if e.extra["sampled"]["swapped"] else pool[e.id].gold)
   said = next(iter(kept.values())).extra["sampled"]
   assert said["model"].endswith("sft/model") and said["seed"] == 0

@@ -13,7 +13,7 @@ from tests import endpoints
 from tests.stages.test_rl import curves_of
 
 
-def follows(completions, examples, grammar, ask):
+def follows(completions, verdicts, examples, grammar, ask):
   """A reward for which the judge is asked about every sample."""
   chats = [[{"role": "user", "content": f"Does it follow? {c.text}"}] for c in completions]
   silent = consistency.NO_ANSWER
@@ -93,7 +93,7 @@ def test_the_policy_as_it_was_may_be_asked(workdir, config, rewarded, monkeypatc
   )
   monkeypatch.setattr(rl.reward_judge, "of_frozen_policy", anew)
 
-  def kept(completions, examples, grammar, ask):
+  def kept(completions, verdicts, examples, grammar, ask):
     chat = [{"role": "user", "content": "Does it follow?"}]
     replies.append(ask([chat] * len(completions), 1))
     return [1.0] * len(completions)
