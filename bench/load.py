@@ -52,8 +52,8 @@ def make(folder, quick):
       vision_end_token_id=4,
     )
   block = (0.02 * np.random.default_rng(0).standard_normal(1 << 20)).astype(ml_dtypes.bfloat16)
-  variables = huggingface.abstract("qwen2_5_vl", config)
-  params = huggingface.tree(
+  variables = huggingface.abstract_params("qwen2_5_vl", config)
+  params = huggingface.to_state(
     {path: v.replace(jax.device_put(np.resize(block, v.shape))) for path, v in variables.items()}
   )
   size = sum(2 * v.size for v in variables.values())

@@ -1,9 +1,11 @@
-"""A model's fingerprint: log-probabilities of a fixed prompt, which a damaged load changes.
+"""Fingerprint of a model: log-probabilities of a fixed prompt, which a damaged load changes.
 
 T tokens, P patches, C numbers in a patch.
 """
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +16,14 @@ from cot_rm import models
 from cot_rm.batch import Batch, Pictures
 from cot_rm.models import logprobs
 
-# How far log-probabilities of the same weights lie apart on different machines and meshes.
+# Largest difference of log-probabilities of the same weights on different machines and meshes.
 TOLERANCE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
-TEXT = 8  # tokens before and behind the picture
-SIDE = 2  # visual tokens a side of the picture
+TEXT = 8  # tokens before and after the picture
+SIDE = 2  # visual tokens per side of the picture
 
 
-def probe(config):
-  """The prompt: a Batch of one row, text, a picture and text, out of arithmetic alone."""
+def probe(config: Any) -> Batch:
+  """The prompt: one row of text, a picture and text, computed without random numbers."""
   c = config.vision
   merge, count = c.merge_size, SIDE**2
   special = (
@@ -68,10 +70,15 @@ def probe(config):
   )
 
 
-def of(family, config, params):
-  """The fingerprint: f32 log-probabilities of the probe's tokens, as a list.
+def compute(family: str, config: Any, params: nnx.State) -> list[float]:
+  """The fingerprint: float32 log-probabilities of the probe's tokens after the first.
 
-  Runs in the parameters' dtype; the parts before the picture hang on the decoder alone.
+  Runs in the parameters' dtype. The entries before the picture depend on the decoder alone.
+
+  Args:
+    family: of models.MODELS.
+    config: the family's Config.
+    params: of the model.
   """
   dtype = jax.tree.leaves(params)[0].dtype
   graphdef, _ = nnx.split(
@@ -83,18 +90,27 @@ def of(family, config, params):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _logps(graphdef, params, batch):
+def _logps(graphdef: nnx.GraphDef, params: nnx.State, batch: Batch) -> jax.Array:
   return logprobs.batch_logps(nnx.merge(graphdef, params), batch)
 
 
-def check(found, recorded, dtypes, what):
-  """Raises ValueError where two fingerprints differ by more than the coarser dtype explains."""
+def check(
+  found: Sequence[float], recorded: Sequence[float], dtypes: Sequence[str], source: str
+) -> None:
+  """Raises ValueError if two fingerprints differ by more than the coarser dtype explains.
+
+  Args:
+    found: of the loaded parameters.
+    recorded: of the saved parameters.
+    dtypes: of both.
+    source: begins the message: the folder.
+  """
   tolerance = max(TOLERANCE[dtype] for dtype in dtypes)
   if len(found) != len(recorded):
-    raise ValueError(f"{what}: a fingerprint of {len(found)} numbers, {len(recorded)} recorded")
-  apart = np.abs(np.asarray(found) - np.asarray(recorded)).max()
-  if not apart <= tolerance:  # also where it is NaN
+    raise ValueError(f"{source}: a fingerprint of {len(found)} numbers, {len(recorded)} recorded")
+  difference = np.abs(np.asarray(found) - np.asarray(recorded)).max()
+  if not difference <= tolerance:  # true of NaN, too
     raise ValueError(
-      f"{what}: the fingerprint is off by {apart:.4g} (tolerance {tolerance:g} for "
+      f"{source}: the fingerprint is off by {difference:.4g} (tolerance {tolerance:g} for "
       f"{' and '.join(dtypes)}): these are not the weights that were saved"
     )

@@ -1,7 +1,7 @@
 """Hugging Face folders to parameters and back, tensor by tensor, by a family's key table.
 
-A family's weights lie as a checkpoint has them, its layers stacked: loading is reading each tensor
-into its place in one buffer per stack.
+A family keeps a checkpoint's weight layout, with layers stacked: loading reads each tensor into its
+place in one buffer per stack.
 """
 
 import collections
@@ -9,6 +9,8 @@ import concurrent.futures
 import itertools
 import json
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import huggingface_hub
 import jax
@@ -20,9 +22,15 @@ from jax.experimental import multihost_utils
 
 from cot_rm import files, models, sharding
 from cot_rm.checkpoints import safetensors_io
+from cot_rm.models.checkpoint_keys import CheckpointKeys
+from cot_rm.sharding import Rules
+
+Variables = dict[str, nnx.Variable]  # parameters by name, such as "layers.mlp.up_proj.weight"
+Tensors = dict[str, safetensors_io.Tensor]  # tensors by a checkpoint's name
+Box = tuple[slice, ...]  # a slice with start and stop per dimension
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-# What is not weights and belongs to the tokenizer and the processor.
+# Files of the tokenizer and the processor.
 FILES = (
   "tokenizer*",
   "vocab*",
@@ -34,13 +42,13 @@ FILES = (
   "processor_config.json",
   "generation_config.json",
 )
-READERS = 4  # threads that copy out of the files: some wait for the disk
+READERS = 4  # threads that copy from the files: most wait for the disk
 
 
-def resolve(source):
-  """The folder of `source`: an existing folder as it is, else a hub id, fetched by huggingface_hub.
+def resolve(source: epath.PathLike) -> epath.Path:
+  """The folder of `source`: an existing folder, else the download of a hub id (owner/name).
 
-  Raises FileNotFoundError for a path at which there is no folder.
+  Raises FileNotFoundError if there is no such folder and the hub has no such model.
   """
   folder = epath.Path(source).expanduser()
   if folder.is_dir():
@@ -64,8 +72,8 @@ def resolve(source):
     ) from error
 
 
-def read_config(folder):
-  """(family's name, Config) of a folder's config.json."""
+def read_config(folder: epath.PathLike) -> tuple[str, Any]:
+  """(family name, the family's Config) of a folder's config.json."""
   file = epath.Path(folder) / "config.json"
   if not file.is_file():
     raise FileNotFoundError(f"{file}: missing")
@@ -77,36 +85,45 @@ def read_config(folder):
   return family, models.get(family).from_hf(values)
 
 
-def abstract(family, config):
-  """{path: nnx.Param without its array} of a model, and the tree that they make."""
+def abstract_params(family: str, config: Any) -> Variables:
+  """Parameters of a model by name, with shapes instead of arrays."""
   family = models.get(family)
   state = nnx.state(nnx.eval_shape(lambda: family.Model(config, rngs=nnx.Rngs(0))))
   return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
 
 
-def tree(variables):
-  """The nnx.State of {path: variable}."""
+def to_state(variables: Variables) -> nnx.State:
+  """The nnx.State of parameters by name."""
   return nnx.from_flat_state([(tuple(path.split(".")), v) for path, v in variables.items()])
 
 
-def layout(variable, mesh, rules):
-  """Sharding of a parameter under a mesh and its rules; the first device when there is no mesh."""
+def sharding_of(
+  variable: nnx.Variable, mesh: jax.sharding.Mesh | None, rules: Rules | None
+) -> jax.sharding.Sharding:
+  """Sharding of a parameter under a mesh and its rules; the first device without a mesh."""
   if mesh is None:
     return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   return jax.sharding.NamedSharding(mesh, sharding.spec(sharding.axes_of(variable), rules))
 
 
-def load(folder, *, mesh=None, rules=None, dtype=None):
+def load(
+  folder: epath.PathLike,
+  *,
+  mesh: jax.sharding.Mesh | None = None,
+  rules: Rules | None = None,
+  dtype: str | None = None,
+) -> tuple[str, Any, nnx.State]:
   """Parameters of a Hugging Face folder.
 
   Args:
     folder: holds config.json and model.safetensors, or shards and their index.
-    mesh, rules: where arrays live; on the first device when None. A process reads what its devices
-      need.
+    mesh: devices of the parameters; None: the first device. A process reads only the parts that
+      its devices need.
+    rules: logical axes to mesh axes; needed with a mesh.
     dtype: of the parameters; None keeps the file's.
 
   Returns:
-    (family's name, Config, nnx.State).
+    (family name, the family's Config, parameters).
 
   Raises:
     FileNotFoundError: the folder, config.json or a weights file is missing.
@@ -115,36 +132,36 @@ def load(folder, *, mesh=None, rules=None, dtype=None):
   folder = epath.Path(folder)
   family, config = read_config(folder)
   keys = models.get(family).HF_KEYS
-  variables = abstract(family, config)
+  variables = abstract_params(family, config)
   sources = _match(folder, _scan(folder, keys), variables, keys, config)
   with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
     for path, variable in variables.items():
       wanted = jnp.result_type(*(t.dtype for t in sources[path])) if dtype is None else dtype
       variables[path] = variable.replace(
-        _array(
+        _read_array(
           variable.shape,
           jnp.dtype(wanted),
-          layout(variable, mesh, rules),
+          sharding_of(variable, mesh, rules),
           sources[path],
-          "{layer}" in keys.name(path),
-          pool,
+          stacked="{layer}" in keys.name(path),
+          pool=pool,
         )
       )
-  return family, config, tree(variables)
+  return family, config, to_state(variables)
 
 
-def _scan(folder, keys):
-  """{canonical name: Tensor} of all weights files of a folder."""
+def _scan(folder: epath.Path, keys: CheckpointKeys) -> Tensors:
+  """Tensors of all weights files of a folder, by canonical name."""
   if (index := folder / INDEX).is_file():
-    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    file_names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
   elif (folder / SINGLE).is_file():
-    names = [SINGLE]
+    file_names = [SINGLE]
   else:
     raise FileNotFoundError(f"{folder}: neither {SINGLE} nor {INDEX}")
-  if missing := [name for name in names if not (folder / name).is_file()]:
+  if missing := [name for name in file_names if not (folder / name).is_file()]:
     raise FileNotFoundError(f"{folder}: {INDEX} names files that are missing: {', '.join(missing)}")
   tensors = {}
-  for name in names:
+  for name in file_names:
     for key, tensor in safetensors_io.header(folder / name).items():
       key = keys.canonical(key)
       if key in tensors:
@@ -153,84 +170,101 @@ def _scan(folder, keys):
   return tensors
 
 
-def names(path, variable, keys):
-  """The checkpoint's names of one parameter: as many as it has layers, or one."""
+def tensor_names(path: str, variable: nnx.Variable, keys: CheckpointKeys) -> list[str]:
+  """The checkpoint's names of one parameter: one per layer of a stack, or a single one."""
   name = keys.name(path)
   if "{layer}" not in name:
     return [name]
   return [name.replace("{layer}", str(i)) for i in range(variable.shape[0])]
 
 
-def _match(folder, tensors, variables, keys, config):
-  """{path: its Tensors in order}. Raises ValueError naming every tensor that does not fit."""
+def _match(
+  folder: epath.Path, tensors: Tensors, variables: Variables, keys: CheckpointKeys, config: Any
+) -> dict[str, list[safetensors_io.Tensor]]:
+  """Tensors of each parameter, in order; raises ValueError naming all tensors that do not fit."""
   sources, missing, misshapen, expected = {}, [], [], {keys.tied}
   for path, variable in variables.items():
-    part = shape(path, variable, keys, config)
-    wanted = names(path, variable, keys)
+    shape = tensor_shape(path, variable, keys, config)
+    wanted = tensor_names(path, variable, keys)
     expected.update(wanted)
     missing += [name for name in wanted if name not in tensors]
     sources[path] = [tensors[name] for name in wanted if name in tensors]
     misshapen += [
-      f"{name} {tensors[name].shape}, not {part}"
+      f"{name} {tensors[name].shape}, not {shape}"
       for name in wanted
-      if name in tensors and tensors[name].shape != part
+      if name in tensors and tensors[name].shape != shape
     ]
   unexpected = sorted(tensors.keys() - expected)
   problems = [
-    f"{title} ({len(some)}): {', '.join(some)}"
-    for title, some in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
-    if some
+    f"{title} ({len(listed)}): {', '.join(listed)}"
+    for title, listed in (
+      ("missing", missing),
+      ("unexpected", unexpected),
+      ("misshapen", misshapen),
+    )
+    if listed
   ]
   if problems:
     raise ValueError(f"{folder}: the tensors do not fit config.json. " + "; ".join(problems))
   return sources
 
 
-def shape(path, variable, keys, config):
-  """Shape of one tensor of a parameter in a checkpoint."""
+def tensor_shape(
+  path: str, variable: nnx.Variable, keys: CheckpointKeys, config: Any
+) -> tuple[int, ...]:
+  """Shape in the checkpoint of one tensor of a parameter."""
   if path in keys.shapes:
     return keys.shapes[path](config)
   return tuple(variable.shape[1:] if "{layer}" in keys.name(path) else variable.shape)
 
 
-def _array(shape, dtype, place, tensors, stacked, pool):
-  """The array of a parameter: its one tensor, or its tensors stacked."""
-  whole = tuple(slice(0, n) for n in shape)
-  wanted = [
-    tuple(slice(*s.indices(n)[:2]) for s, n in zip(index, shape, strict=True))
-    for index in place.addressable_devices_indices_map(shape).values()
-  ]
-  # The smallest box that holds what this process's devices need.
-  box = (
-    tuple(
-      slice(min(s.start for s in some), max(s.stop for s in some))
-      for some in zip(*wanted, strict=True)
-    )
-    or whole
-  )
+def _read_array(
+  shape: tuple[int, ...],
+  dtype: np.dtype,
+  place: jax.sharding.Sharding,
+  tensors: Sequence[safetensors_io.Tensor],
+  *,
+  stacked: bool,
+  pool: concurrent.futures.Executor,
+) -> jax.Array:
+  """The array of a parameter from its single tensor, or from its tensors stacked."""
+  box = _local_box(shape, place)
   buffer = _empty([s.stop - s.start for s in box], dtype)
   if stacked:
     jobs = [
       job
       for out, tensor in zip(buffer, tensors[box[0]], strict=True)
-      for job in safetensors_io.pieces(out, tensor, shape[1:], box[1:])
+      for job in safetensors_io.read_jobs(out, tensor, shape[1:], box[1:])
     ]
   else:
-    jobs = safetensors_io.pieces(buffer, tensors[0], shape, box)
+    jobs = safetensors_io.read_jobs(buffer, tensors[0], shape, box)
   list(pool.map(lambda job: safetensors_io.read(*job), jobs))
-  return jax.make_array_from_callback(
-    shape,
-    place,
-    lambda index: buffer[
+
+  def shard(index: Box) -> np.ndarray:
+    return buffer[
       tuple(
         slice(s.indices(n)[0] - b.start, s.indices(n)[1] - b.start)
         for s, n, b in zip(index, shape, box, strict=True)
       )
-    ],
+    ]
+
+  return jax.make_array_from_callback(shape, place, shard)
+
+
+def _local_box(shape: tuple[int, ...], place: jax.sharding.Sharding) -> Box:
+  """The smallest box of an array that covers the shards of this process's devices."""
+  shards = [
+    tuple(slice(*s.indices(n)[:2]) for s, n in zip(index, shape, strict=True))
+    for index in place.addressable_devices_indices_map(shape).values()
+  ]
+  covering = tuple(
+    slice(min(s.start for s in slices), max(s.stop for s in slices))
+    for slices in zip(*shards, strict=True)
   )
+  return covering or tuple(slice(0, n) for n in shape)
 
 
-def _empty(shape, dtype):
+def _empty(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
   """An array that starts on a cache line: a CPU device then takes it over without a copy."""
   size = math.prod(shape) * dtype.itemsize
   raw = np.empty(size + 64, np.uint8)
@@ -238,32 +272,41 @@ def _empty(shape, dtype):
   return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def save(folder, params, *, family, config, max_shard_bytes=5 << 30, files_from=None):
+def save(
+  folder: epath.PathLike,
+  params: nnx.State,
+  *,
+  family: str,
+  config: Any,
+  max_shard_bytes: int = 5 << 30,
+  files_from: epath.PathLike | None = None,
+) -> None:
   """Writes a folder that transformers' `from_pretrained` loads.
 
   Args:
-    folder: made where it is missing; weights in it are replaced.
-    params: nnx.State; each parameter keeps its dtype.
-    family, config: of the model.
-    max_shard_bytes: a weights file is at most this large, or one tensor.
-    files_from: a folder whose tokenizer and processor files are copied; None copies none.
+    folder: created if missing; weights in it are replaced.
+    params: each parameter keeps its dtype.
+    family: of models.MODELS.
+    config: the family's Config.
+    max_shard_bytes: largest size of a weights file, unless a single tensor is larger.
+    files_from: folder whose tokenizer and processor files are copied; None copies none.
   """
   folder = epath.Path(folder)
   keys = models.get(family).HF_KEYS
   flat = {".".join(map(str, path)): v for path, v in nnx.to_flat_state(params)}
   shards, size = [{}], 0
   for path, variable in flat.items():
-    part = shape(path, variable, keys, config)
-    nbytes = math.prod(part) * variable.dtype.itemsize
-    for name in names(path, variable, keys):
+    shape = tensor_shape(path, variable, keys, config)
+    nbytes = math.prod(shape) * variable.dtype.itemsize
+    for name in tensor_names(path, variable, keys):
       if shards[-1] and size + nbytes > max_shard_bytes:
         shards.append({})
         size = 0
-      shards[-1][name] = (np.dtype(variable.dtype), part)
+      shards[-1][name] = (np.dtype(variable.dtype), shape)
       size += nbytes
   arrays = _arrays(flat, keys)
   if jax.process_index() != 0:
-    collections.deque(arrays, maxlen=0)  # gives its part of each
+    collections.deque(arrays, maxlen=0)  # takes part in gathering each array
     return
   folder.mkdir(parents=True, exist_ok=True)
   for old in [*folder.glob("model*.safetensors"), *folder.glob(INDEX)]:
@@ -277,26 +320,25 @@ def save(folder, params, *, family, config, max_shard_bytes=5 << 30, files_from=
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     files.write_atomic(folder / INDEX, json.dumps(index, indent=1))
   dtype = str(next(iter(flat.values())).dtype)
-  (folder / "config.json").write_text(
-    json.dumps(models.get(family).to_hf(config, dtype=dtype), indent=2) + "\n"
-  )
+  values = models.get(family).to_hf(config, dtype=dtype)
+  files.write_atomic(folder / "config.json", json.dumps(values, indent=2) + "\n")
   if files_from is not None:
     copy_files(files_from, folder)
 
 
-def _arrays(flat, keys):
+def _arrays(flat: Mapping[str, nnx.Variable], keys: CheckpointKeys) -> Iterator[np.ndarray]:
   """Tensors of all parameters in order, one stack at a time on the host."""
   for path, variable in flat.items():
     x = variable.get_value()
-    # Where other hosts own a part of it, all of them come together for it here.
+    # All processes gather an array that has shards on other hosts.
     x = (
       np.asarray(x) if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True)
     )
     yield from x if "{layer}" in keys.name(path) else [x]
 
 
-def copy_files(source, folder):
-  """Copies the tokenizer's and the processor's files of one folder to another."""
+def copy_files(source: epath.PathLike, folder: epath.PathLike) -> None:
+  """Copies the tokenizer and processor files of one folder to another."""
   source, folder = epath.Path(source), epath.Path(folder)
   if not source.is_dir():
     raise FileNotFoundError(f"no folder {source} to copy tokenizer and processor files from")

@@ -1,7 +1,7 @@
-"""Bytes of safetensors files: where a tensor lies, its rows into an array, arrays into a file.
+"""Bytes of safetensors files: positions of tensors, rows into an array, arrays into a file.
 
-The package of that name reads whole tensors into arrays of their own; here they go straight to
-their place in a stack. The format: https://github.com/huggingface/safetensors
+The package of that name reads each tensor into a new array; here a tensor is read directly into its
+place in a stack. The format: https://github.com/huggingface/safetensors
 """
 
 import dataclasses
@@ -9,6 +9,7 @@ import json
 import math
 import mmap
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import ml_dtypes
@@ -17,19 +18,22 @@ import safetensors
 
 from cot_rm import files
 
-# safetensors' names of the types that a checkpoint of ours can have.
+# Supported dtypes, by safetensors' names.
 DTYPES = {
   "F32": np.dtype(np.float32),
   "F16": np.dtype(np.float16),
   "BF16": np.dtype(ml_dtypes.bfloat16),
 }
-# Bytes mapped at once: enough to keep a thread busy, and few beside what is loaded.
-PIECE = 1 << 24
+# Bytes mapped at once: enough to keep a thread busy, and few compared with a checkpoint.
+MAX_READ_BYTES = 1 << 24
+
+# Arguments of one call of `read`.
+ReadJob = tuple[np.ndarray, "Tensor", int, tuple[int, ...], tuple[slice, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-  """Where one tensor lies."""
+  """Position of one tensor in a file."""
 
   file: Path
   dtype: np.dtype
@@ -37,8 +41,8 @@ class Tensor:
   offset: int  # of its first byte in the file
 
 
-def header(file):
-  """{name: Tensor} of a file. Raises ValueError where it is cut short or of other types."""
+def header(file: Path) -> dict[str, Tensor]:
+  """The tensors of a file by name; raises ValueError if it is cut short or has other dtypes."""
   try:
     with safetensors.safe_open(file, "np"):  # checks that header and size agree
       pass
@@ -48,35 +52,46 @@ def header(file):
     size = int.from_bytes(opened.read(8), "little")
     entries = json.loads(opened.read(size))
   entries.pop("__metadata__", None)
-  if odd := [f"{k} ({v['dtype']})" for k, v in entries.items() if v["dtype"] not in DTYPES]:
-    raise ValueError(f"{file}: only {', '.join(DTYPES)} are read; not so: {', '.join(odd)}")
+  if other := [f"{k} ({v['dtype']})" for k, v in entries.items() if v["dtype"] not in DTYPES]:
+    raise ValueError(f"{file}: only {', '.join(DTYPES)} can be read, not {', '.join(other)}")
   return {
     k: Tensor(file, DTYPES[v["dtype"]], tuple(v["shape"]), 8 + size + v["data_offsets"][0])
     for k, v in entries.items()
   }
 
 
-def pieces(out, tensor, shape, box):
-  """Calls that together fill `out` with a box of a tensor: a list of arguments of `read`.
+def read_jobs(
+  out: np.ndarray, tensor: Tensor, shape: Sequence[int], box: Sequence[slice]
+) -> list[ReadJob]:
+  """Calls of `read` that together fill `out` with a box of a tensor.
 
   Args:
     out: array of the box's shape, of any dtype.
-    tensor: where to read.
-    shape: to see the tensor in; its first dimension is the tensor's.
-    box: a slice for each dimension.
+    tensor: the source.
+    shape: to view the tensor in; the first dimension is the tensor's own.
+    box: a slice per dimension.
   """
   width = math.prod(shape[1:])  # numbers in a row
-  rows = max(1, PIECE // max(1, width * tensor.dtype.itemsize))
+  rows = max(1, MAX_READ_BYTES // max(1, width * tensor.dtype.itemsize))
   return [
     (out[at : at + rows], tensor, (box[0].start + at) * width, (-1, *shape[1:]), box[1:])
     for at in range(0, len(out), rows)
   ]
 
 
-def read(out, tensor, first, shape, box):
-  """Reads len(out) rows from number `first` on, keeps the box's columns, and casts.
+def read(
+  out: np.ndarray, tensor: Tensor, first: int, shape: Sequence[int], box: Sequence[slice]
+) -> None:
+  """Reads len(out) rows of a tensor, takes the box's columns, and casts.
 
-  Out of a mapping: a copy in this process is faster than the system's into fresh memory.
+  From a memory mapping: a copy in this process is faster than the system's into fresh memory.
+
+  Args:
+    out: array to fill.
+    tensor: the source.
+    first: index of the first number to read, in the flattened tensor.
+    shape: of the rows as they are read: (-1, ...).
+    box: a slice per dimension after the first.
   """
   count = len(out) * math.prod(shape[1:])
   start = tensor.offset + first * tensor.dtype.itemsize
@@ -91,30 +106,39 @@ def read(out, tensor, first, shape, box):
       opened.fileno(), size, access=mmap.ACCESS_READ, offset=start - skipped
     ) as mapped:
       rows = np.frombuffer(mapped, np.uint8, offset=skipped).view(tensor.dtype).reshape(shape)
-      part = rows[(slice(None), *box)]
+      columns = rows[(slice(None), *box)]
       if out.dtype == tensor.dtype:  # numpy copies its own types faster than bfloat16
-        out, part = out.view(f"u{out.itemsize}"), part.view(f"u{out.itemsize}")
-      np.copyto(out, part, casting="unsafe")
-      del rows, part  # what points into a mapping keeps it open
+        out, columns = out.view(f"u{out.itemsize}"), columns.view(f"u{out.itemsize}")
+      np.copyto(out, columns, casting="unsafe")
+      del rows, columns  # arrays over a mapping keep it open
 
 
-def write(file, entries, arrays):
-  """Writes a file, one array at a time; it gets its name once it is whole.
+def write(
+  file: Path,
+  entries: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
+  arrays: Iterable[np.ndarray],
+) -> int:
+  """Writes a file, one array at a time; it gets its name once it is complete.
 
   Args:
+    file: its path.
     entries: {name: (dtype, shape)}.
-    arrays: their values, in the same order; read one by one.
+    arrays: the values in the same order; consumed one by one.
 
   Returns:
-    bytes of the arrays.
+    Bytes of the arrays.
   """
-  told, at = {"__metadata__": {"format": "pt"}}, 0
-  words = {dtype: name for name, dtype in DTYPES.items()}
+  header_entries, at = {"__metadata__": {"format": "pt"}}, 0
+  names = {dtype: name for name, dtype in DTYPES.items()}
   for name, (dtype, shape) in entries.items():
     end = at + math.prod(shape) * dtype.itemsize
-    told[name] = {"dtype": words[np.dtype(dtype)], "shape": shape, "data_offsets": [at, end]}
+    header_entries[name] = {
+      "dtype": names[np.dtype(dtype)],
+      "shape": shape,
+      "data_offsets": [at, end],
+    }
     at = end
-  text = json.dumps(told).encode()
+  text = json.dumps(header_entries).encode()
   text += b" " * (-len(text) % 8)
   with files.replacing(file) as part, part.open("wb") as out:
     out.write(len(text).to_bytes(8, "little") + text)

@@ -34,7 +34,7 @@ from cot_rm.algorithms import (
   policy_gradient,
 )
 from cot_rm.benchmarks import pairs
-from cot_rm.checkpoints import model_folder
+from cot_rm.checkpoints import train_state
 from cot_rm.data import datasets, packing, pipeline, selection
 from cot_rm.sampler import sampling
 from cot_rm.stages import common
@@ -60,7 +60,7 @@ def run(config, workdir, name):
   data = _prompts(config, workdir, knobs, policy)
   learner, state = _init_learner(knobs, policy)
 
-  checkpoints = model_folder.Checkpoints(folder / "checkpoints", keep=1)
+  checkpoints = train_state.TrainCheckpoints(folder / "checkpoints", keep=1)
   first, seconds, fell = 0, 0.0, False
   if restored := checkpoints.restore_latest(state):
     first, state, extra = restored

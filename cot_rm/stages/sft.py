@@ -14,7 +14,7 @@ from absl import logging
 from cot_rm import distributed, metrics, optim, prompts, sharding, train
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
-from cot_rm.checkpoints import model_folder
+from cot_rm.checkpoints import train_state
 from cot_rm.data import datasets, packing, pipeline
 from cot_rm.stages import common
 
@@ -60,7 +60,7 @@ def run(config, workdir, name):
     process_count=jax.process_count(),
   )
 
-  checkpoints = model_folder.Checkpoints(folder / "checkpoints", keep=1)
+  checkpoints = train_state.TrainCheckpoints(folder / "checkpoints", keep=1)
   seconds = 0.0
   if restored := checkpoints.restore_latest(state):
     at, state, extra = restored

@@ -22,7 +22,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def mark(params):
-  return fingerprint.of(FAMILY, oracle.CONFIG, params)
+  return fingerprint.compute(FAMILY, oracle.CONFIG, params)
 
 
 def test_the_probe_is_a_prompt_that_a_processor_could_have_made():
@@ -61,18 +61,20 @@ def test_a_change_anywhere_is_noticed(params, mark, part):
 
   changed = jax.tree_util.tree_map_with_path(shuffled, params)
   with pytest.raises(ValueError, match="model x: the fingerprint is off by .* not the weights"):
-    fingerprint.check(fingerprint.of(FAMILY, oracle.CONFIG, changed), mark, ("float32",), "model x")
+    fingerprint.check(
+      fingerprint.compute(FAMILY, oracle.CONFIG, changed), mark, ("float32",), "model x"
+    )
 
 
 def test_other_dtypes_and_meshes_pass(params, mark):
   low = jax.tree.map(lambda x: x.astype("bfloat16"), params)
-  found = fingerprint.of(FAMILY, oracle.CONFIG, low)
+  found = fingerprint.compute(FAMILY, oracle.CONFIG, low)
   assert found != mark
   fingerprint.check(found, mark, ("float32", "bfloat16"), "model")
   mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
   rules = {"embed": "fsdp", "vocab": "tensor", "heads": "tensor", "mlp": "tensor"}
   spread = jax.device_put(params, sharding.shardings_of(params, mesh, rules))
-  fingerprint.check(fingerprint.of(FAMILY, oracle.CONFIG, spread), mark, ("float32",), "model")
+  fingerprint.check(fingerprint.compute(FAMILY, oracle.CONFIG, spread), mark, ("float32",), "model")
 
 
 def test_nan_and_another_length_do_not_pass(mark):

@@ -80,7 +80,7 @@ def test_every_weight_of_torch_is_in_its_place(saved, head):
     wanted.pop("lm_head.weight")
   for path, variable in nnx.to_flat_state(params):
     path = ".".join(path)
-    names = huggingface.names(path, variable, keys)
+    names = huggingface.tensor_names(path, variable, keys)
     rows = found[path] if "{layer}" in keys.name(path) else [found[path]]
     for name, row in zip(names, rows, strict=True):
       expected = wanted.pop(name)
@@ -243,7 +243,7 @@ def test_a_process_reads_what_its_devices_need(saved):
   box = (slice(0, 3), slice(48, 96), slice(16, 48))
   out = np.zeros((3, 48, 32), np.float32)
   for row, tensor in zip(out, stack, strict=True):
-    for job in huggingface.safetensors_io.pieces(row, tensor, (96, 64), box[1:]):
+    for job in huggingface.safetensors_io.read_jobs(row, tensor, (96, 64), box[1:]):
       huggingface.safetensors_io.read(*job)
   np.testing.assert_array_equal(out, wanted[box])
 

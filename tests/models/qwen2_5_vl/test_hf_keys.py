@@ -23,11 +23,11 @@ def test_names_shapes_and_counts_are_those_of_transformers(preset):
     )
   keys = qwen2_5_vl.HF_KEYS
   wanted = {keys.canonical(name): tuple(p.shape) for name, p in model.named_parameters()}
-  variables = huggingface.abstract("qwen2_5_vl", config)
+  variables = huggingface.abstract_params("qwen2_5_vl", config)
   found = {
-    name: huggingface.shape(path, variable, keys, config)
+    name: huggingface.tensor_shape(path, variable, keys, config)
     for path, variable in variables.items()
-    for name in huggingface.names(path, variable, keys)
+    for name in huggingface.tensor_names(path, variable, keys)
   }
   assert found == wanted
   count = sum(math.prod(v.shape) for v in variables.values())
@@ -37,7 +37,7 @@ def test_names_shapes_and_counts_are_those_of_transformers(preset):
 
 
 def test_every_parameter_has_an_axis_name_for_each_dimension():
-  for path, variable in huggingface.abstract("qwen2_5_vl", qwen2_5_vl.PRESETS["7b"]).items():
+  for path, variable in huggingface.abstract_params("qwen2_5_vl", qwen2_5_vl.PRESETS["7b"]).items():
     axes = variable.get_metadata()["axes"]
     assert len(axes) == len(variable.shape), path
     assert (axes[0] == "layers") == ("{layer}" in qwen2_5_vl.HF_KEYS.name(path)), path
@@ -45,10 +45,12 @@ def test_every_parameter_has_an_axis_name_for_each_dimension():
 
 def test_the_table_has_no_line_that_nothing_uses():
   config = qwen2_5_vl.PRESETS["7b"]
-  paths = huggingface.abstract("qwen2_5_vl", config).keys()
+  paths = huggingface.abstract_params("qwen2_5_vl", config).keys()
   unused = set(qwen2_5_vl.HF_KEYS.prefixes)
   for path in paths:
     unused.discard(next(p for p in qwen2_5_vl.HF_KEYS.prefixes if path.startswith(p)))
   assert not unused
   assert qwen2_5_vl.HF_KEYS.shapes.keys() <= paths
-  assert isinstance(huggingface.tree(huggingface.abstract("qwen2_5_vl", config)), nnx.State)
+  assert isinstance(
+    huggingface.to_state(huggingface.abstract_params("qwen2_5_vl", config)), nnx.State
+  )

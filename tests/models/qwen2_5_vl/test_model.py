@@ -226,7 +226,7 @@ def test_gradients_of_every_parameter_agree_with_torch(pairs, head, remat):
   for path, variable in nnx.to_flat_state(grads):
     path = ".".join(path)
     found = np.asarray(variable.get_value())
-    names = huggingface.names(path, variable, qwen2_5_vl.HF_KEYS)
+    names = huggingface.tensor_names(path, variable, qwen2_5_vl.HF_KEYS)
     for name, g in zip(names, found if len(names) > 1 else [found], strict=True):
       g = g.reshape(wanted[name].shape)
       scale = np.abs(wanted[name]).max()
