@@ -1,4 +1,4 @@
-"""The audit of the rewards: the configured mixes stand it, and it does find what is wrong."""
+"""bench/audit_rewards.py: no configured mix pays a hack, and known faults are found."""
 
 import json
 import math
@@ -10,7 +10,9 @@ PAPER = (("accuracy", 1.0), ("consistency", 0.5), ("format", 0.5))
 RELEASED = (("accuracy", 1.0), ("consistency_released", 0.5), ("format", 0.5))
 
 
-def test_no_hack_earns_more_than_honesty_under_any_configured_mix(bench, capsys, monkeypatch):
+def test_no_hack_earns_more_than_an_honest_judgement_under_any_configured_mix(
+  bench, capsys, monkeypatch
+):
   monkeypatch.setattr(sys, "argv", ["audit_rewards.py"])
   with pytest.raises(SystemExit) as ended:
     bench.main()
@@ -23,7 +25,7 @@ def test_no_hack_earns_more_than_honesty_under_any_configured_mix(bench, capsys,
 
 
 def test_every_preset_that_runs_rl_is_audited(bench):
-  mixes = bench.configured()
+  mixes = bench.configured_mixes()
   names = {name for some in mixes.values() for name in some}
   assert {
     "base",
@@ -37,20 +39,20 @@ def test_every_preset_that_runs_rl_is_audited(bench):
   assert "consistency_ablation:full" in mixes[PAPER]  # and the other
 
 
-def test_the_published_accuracy_rule_does_not_stand_it(bench):
-  (mix,) = (mix for mix in bench.configured() if ("accuracy_published", 1.0) in mix)
+def test_the_published_accuracy_rule_pays_hacks(bench):
+  (mix,) = (mix for mix in bench.configured_mixes() if ("accuracy_published", 1.0) in mix)
   _, breaches = bench.audit([mix], quick=True)
   found = "\n".join(breaches[mix])
   for hack in ("an <answer> for each", "a candidate's own <answer>", "endless text behind"):
-    assert f"{hack!r} earns 2 without a verdict, an honest wrong answer 1" in found, hack
+    assert f"{hack!r} earns 2 without a verdict, an honest wrong judgement 1" in found, hack
 
 
-def test_a_wrong_judgement_pays_what_the_paper_says(bench):
+def test_a_contradictory_judgement_is_paid_as_in_the_paper(bench):
   tables, _ = bench.audit([PAPER, RELEASED], quick=True)
   for mix, right in ((PAPER, 1.5), (RELEASED, 1.0)):
     rows = tables["think"][mix]
     assert rows["honest"] == ("honest", 0.5, 2.0)
-    assert rows["scores for the other"] == ("against", 0.5, right)
+    assert rows["scores for the other"] == ("contradictory", 0.5, right)
     assert rows["nothing at all"] == ("no verdict", 0.0, 0.0)
 
 
@@ -60,21 +62,21 @@ def test_a_wrong_judgement_pays_what_the_paper_says(bench):
     (("no verdict", 1.0, 1.0), None),
     (("no verdict", 1.0, 1.5), "1.5 without a verdict"),
     (("no verdict", math.nan, math.nan), None),
-    (("verdict", 0.5, 2.0), None),
-    (("verdict", 1.5, 2.0), "1.5 for a wrong verdict"),
-    (("verdict", 1.0, 2.5), "2.5 for a right verdict"),
-    (("against", 1.0, 2.0), "2 for a right verdict"),
-    (("against", 1.0, 1.5), None),
+    (("unfounded", 0.5, 2.0), None),
+    (("unfounded", 1.5, 2.0), "1.5 for a wrong verdict"),
+    (("unfounded", 1.0, 2.5), "2.5 for a correct verdict"),
+    (("contradictory", 1.0, 2.0), "2 for a correct verdict"),
+    (("contradictory", 1.0, 1.5), None),
   ],
 )
-def test_each_bar_is_kept_or_named(bench, row, said):
+def test_each_excess_over_a_limit_is_named(bench, row, said):
   rows = {"honest": ("honest", 1.0, 2.0), "hack": row}
   found = bench.breach("hack", rows, {"chain": 0.5})
   assert found is None if said is None else said in found
 
 
-def test_a_mix_that_does_not_look_at_reasons_cannot_tell_them(bench):
-  rows = {"honest": ("honest", 1.0, 2.0), "hack": ("against", 1.0, 2.0)}
+def test_a_mix_without_a_reward_for_reasoning_cannot_detect_contradictions(bench):
+  rows = {"honest": ("honest", 1.0, 2.0), "hack": ("contradictory", 1.0, 2.0)}
   assert bench.breach("hack", rows, {"accuracy": 1.0}) is None
 
 
@@ -83,10 +85,15 @@ def test_a_mix_that_does_not_look_at_reasons_cannot_tell_them(bench):
   [
     (["tiny_grpo:full"], ["hack"], 1, 0),
     (["unified_reward:released"], ["hack"], 0, 1),
-    (["tiny_grpo:full", "unified_reward:released"], ["hack"], 1, 0),  # one excuse is not for both
-    (["unified_reward:released"], [], 1, 0),  # an excuse that is needed no more
+    (
+      ["tiny_grpo:full", "unified_reward:released"],
+      ["hack"],
+      1,
+      0,
+    ),  # one of the configs is not known
+    (["unified_reward:released"], [], 1, 0),  # KNOWN lists a fault that is gone
   ],
 )
-def test_a_breach_is_excused_only_where_it_is_known(bench, names, found, broken, known):
-  out = bench.sorted_out({PAPER: names}, {PAPER: found})
+def test_a_breach_is_excused_only_if_all_its_configs_are_known(bench, names, found, broken, known):
+  out = bench.split_known({PAPER: names}, {PAPER: found})
   assert [len(lines) for lines in out] == [broken, known]

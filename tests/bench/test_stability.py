@@ -1,4 +1,4 @@
-"""The reader of the stability ablation's runs: what has collapsed or ended early, what is drawn."""
+"""bench/stability.py: which arms have collapsed or ended early, and the plot."""
 
 import json
 import math
@@ -74,10 +74,10 @@ def called(bench, monkeypatch, *words):
     (0.80, 0.85, [SOUND, FALLEN], True),
   ],
 )
-def test_a_seed_has_collapsed_where_it_fell_lost_ten_points_or_guesses(
+def test_an_arm_has_collapsed_if_it_ended_early_lost_ten_points_or_guesses(
   bench, before, after, rows, collapsed
 ):
-  assert bench.Seed("a", before, after, curves(rows)).collapsed == collapsed
+  assert bench.ArmRun("a", before, after, curves(rows)).collapsed == collapsed
 
 
 @pytest.mark.parametrize(
@@ -91,16 +91,16 @@ def test_a_seed_has_collapsed_where_it_fell_lost_ten_points_or_guesses(
     ([SOUND | {"rl/filtered_right": None}], None),
   ],
 )
-def test_a_run_ends_where_its_loss_or_gradient_is_null(bench, rows, ended):
-  assert bench.Seed("a", 0.8, 0.8, curves(rows)).ended == ended
+def test_an_arm_ends_at_the_rollout_whose_loss_or_gradient_is_null(bench, rows, ended):
+  assert bench.ArmRun("a", 0.8, 0.8, curves(rows)).ended_at == ended
 
 
 def test_only_the_last_quarter_counts_as_late_and_one_bad_rollout_is_not_its_lowest(bench):
   values = [0.1] * 60 + [0.8] * 60
   values[-20] = 0.0
-  seed = bench.Seed("a", 0.8, 0.8, curves([{"reward/accuracy": value} for value in values]))
-  assert seed.lowest == pytest.approx(0.8 * (bench.WINDOW - 1) / bench.WINDOW)
-  assert math.isnan(bench.Seed("a", 0.8, 0.8, {}).lowest)
+  run = bench.ArmRun("a", 0.8, 0.8, curves([{"reward/accuracy": value} for value in values]))
+  assert run.lowest_late_accuracy == pytest.approx(0.8 * (bench.WINDOW - 1) / bench.WINDOW)
+  assert math.isnan(bench.ArmRun("a", 0.8, 0.8, {}).lowest_late_accuracy)
 
 
 def test_a_few_rollouts_are_smoothed_without_a_shift(bench):
@@ -108,17 +108,17 @@ def test_a_few_rollouts_are_smoothed_without_a_shift(bench):
   np.testing.assert_allclose(bench.smooth(np.array([1.0, 2.0, 3.0, 4.0]))[1:3], [2.0, 3.0])
 
 
-def test_a_mean_over_a_logarithmic_axis_is_geometric_and_of_who_is_still_there(bench):
+def test_a_mean_on_a_logarithmic_axis_is_geometric_and_over_the_remaining_runs(bench):
   log = bench.Panel("train/grad_norm", "", log=True)
   shown = [(np.array([1, 2]), np.array([1.0, 7.0])), (np.array([1]), np.array([100.0]))]
-  steps, values = bench.mean(shown, log)
+  steps, values = bench.mean_curve(shown, log)
   assert steps.tolist() == [1, 2]
   np.testing.assert_allclose(values, [10.0, 7.0])
-  zero = bench.Seed("a", 0.8, 0.8, curves([{"train/grad_norm": 0.0}, {"train/grad_norm": 2.0}]))
-  assert bench.curve(zero, log)[0].tolist() == [2]
+  zero = bench.ArmRun("a", 0.8, 0.8, curves([{"train/grad_norm": 0.0}, {"train/grad_norm": 2.0}]))
+  assert bench.smoothed_curve(zero, log)[0].tolist() == [2]
 
 
-def test_two_seeds_give_a_table_a_picture_and_a_line_of_json(
+def test_two_seeds_give_a_table_a_plot_and_a_line_of_json(
   bench, workdirs, tmp_path, capsys, monkeypatch
 ):
   called(bench, monkeypatch, *workdirs)
@@ -143,7 +143,7 @@ def test_two_seeds_give_a_table_a_picture_and_a_line_of_json(
   assert (fallen["worst"], fallen["ratio_max"]) == (0.4, None)
   for text in ("runs/a", "1 of 2", "1: 3", "59.0 (40.0..78.0)", "78.0 40.0x", "inf", "400,000"):
     assert text in out, text
-  assert "at least 10 points under" in out and "at most 55 %" in out
+  assert "10 points or more below" in out and "at most 55 %" in out
 
   picture = ElementTree.parse(tmp_path / "runs" / "stability" / "stability.svg")
   texts = {"".join(node.itertext()) for node in picture.iter(f"{SVG}text")}
@@ -152,20 +152,22 @@ def test_two_seeds_give_a_table_a_picture_and_a_line_of_json(
   assert f"{bench.PANELS[3].title}, cut at 100,000" in texts
 
 
-def test_arms_whose_difference_never_came_into_play_are_named(bench):
+def test_arms_whose_difference_had_no_effect_are_named(bench):
   one, other = curves([SOUND | {"time/step": 1.0}]), curves([SOUND | {"train/loss": 0.2}])
   again = curves([SOUND | {"time/step": 2.0, "train/preclip_fraction": 0.0}])
-  seed = lambda run, found: bench.Seed(run, 0.8, 0.8, found)
+  seed = lambda run, found: bench.ArmRun(run, 0.8, 0.8, found)
   runs = {
     "a": [seed("r0", one), seed("r1", other)],
     "b": [seed("r0", again), seed("r1", again)],
     "c": [seed("r2", one)],
   }
-  assert [line.partition(",")[0] for line in bench.twins(runs)] == ["a and b are the same in r0"]
+  assert [line.partition(",")[0] for line in bench.identical_arms(runs)] == [
+    "a and b are the same in r0"
+  ]
 
 
-def test_runs_that_all_ended_at_once_have_a_picture_too(bench, tmp_path):
-  runs = bench.gather([write_run(tmp_path / "a", {"grpo": (0.8, [FALLEN])})])
+def test_runs_that_ended_in_their_first_rollout_are_plotted_too(bench, tmp_path):
+  runs = bench.read_runs([write_run(tmp_path / "a", {"grpo": (0.8, [FALLEN])})])
   bench.draw(runs, tmp_path / "out" / "stability.svg")
   assert "ended: not finite" in (tmp_path / "out" / "stability.svg").read_text()
   assert bench.row(runs["grpo"])[1] == "1: 1" and "inf" in bench.row(runs["grpo"])
@@ -183,7 +185,7 @@ def test_a_run_that_is_not_finished_is_named(bench, workdirs, capsys, monkeypatc
 def test_runs_or_quick_but_not_both(bench, capsys, monkeypatch, words):
   with pytest.raises(SystemExit):
     called(bench, monkeypatch, *words)
-  assert "workdirs of finished runs, or --quick?" in capsys.readouterr().err
+  assert "give workdirs of finished runs, or --quick" in capsys.readouterr().err
 
 
 def test_quick_reads_the_smoke_size_that_it_ran(bench, tmp_path, capsys, monkeypatch):
