@@ -112,7 +112,7 @@ def training(place, what):
   from cot_rm.algorithms import aggregation, grpo, sft
   from cot_rm.models import qwen2_5_vl
 
-  graphdef, params = train.abstract(
+  graphdef, params = train.abstract_model(
     lambda rngs: qwen2_5_vl.Model(place.config, rngs=rngs, dtype=jnp.bfloat16, remat=True)
   )
   tx, _ = optim.make(lr=1e-5, steps=100)
@@ -120,20 +120,20 @@ def training(place, what):
     lambda params: train.TrainState(jnp.zeros((), jnp.int32), params, tx.init(params)), params
   )
   if what == "sft":
-    batch, loss = place.batch(TOKENS), functools.partial(sft.loss, settings=sft.Config())
+    batch, loss = place.batch(TOKENS), sft.loss
   else:
     one = place.shape("float32", place.rows, ANSWER)
     batch = place.batch(
       ANSWER, False, old_logps=one, ref_logps=one, advantages=one,
       prompts=place.batch(TOKENS - ANSWER),
     )  # fmt: skip
-    loss = functools.partial(grpo.loss, settings=grpo.Config())
+    loss = functools.partial(grpo.loss, settings=grpo.Config(max_tokens=8))
   step = train.make_step(
     graphdef,
     loss,
     tx,
     sharding.shardings_of(state, place.mesh, place.rules),
-    weigh=functools.partial(aggregation.weights, how="token"),
+    token_weights=functools.partial(aggregation.token_weights, aggregate="token"),
   )
   return step.lower(place.laid(state), batch, 1e-5)
 
@@ -148,7 +148,9 @@ def programs_of(place):
   from cot_rm.sampler import programs
 
   c = place.config
-  graphdef, params = train.abstract(lambda rngs: qwen2_5_vl.Model(c, rngs=rngs, dtype=jnp.bfloat16))
+  graphdef, params = train.abstract_model(
+    lambda rngs: qwen2_5_vl.Model(c, rngs=rngs, dtype=jnp.bfloat16)
+  )
   params = place.laid(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), params))
   read, _, write = programs.make(
     graphdef,

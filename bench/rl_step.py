@@ -104,7 +104,7 @@ def ours(folder, quick):
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c, graphdef, params = sampler.loaded(folder, remat=True)
   mesh, rules = sharding.make_mesh({"data": 1}), {}
-  settings = grpo.Config(clip_low=CLIP, clip_high=CLIP, kl=KL)
+  settings = grpo.Config(clip_low=CLIP, clip_high=CLIP, kl=KL, max_tokens=8)
   tx, rate = optim.make(lr=LR, steps=100, warmup=1)
   reference = jax.tree.map(lambda x: x.copy(), params)
   state, shardings = train.init_state(params, tx, mesh, rules)
@@ -114,7 +114,7 @@ def ours(folder, quick):
     functools.partial(grpo.loss, settings=settings),
     tx,
     shardings,
-    weigh=functools.partial(aggregation.weights, how=settings.aggregate, length=0),
+    token_weights=functools.partial(aggregation.token_weights, aggregate=settings.aggregate),
     accumulate=len(prompts),
   )
   made = sampler.engine(c, graphdef, prompts, **sampler.OURS["ours"])
@@ -145,7 +145,7 @@ def ours(folder, quick):
   batch = dataclasses.replace(batch, ref_logps=np.asarray(logps(reference, batch)))
   clock("reference")
   state, found = update(state, batch, rate(1))
-  train.check(jax.device_get(found), 1)
+  train.check_finite(jax.device_get(found), 1)
   clock("update")
   return clock.seconds
 

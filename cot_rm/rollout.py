@@ -96,7 +96,7 @@ class Rollout:
       ends: judgements with the highest ("best") and the lowest rewards ("worst"), at most one of a
         group at either end. With equal rewards there is no "worst".
     """
-    known = [tuple(at) for at in np.argwhere(~np.isnan(self.rewards_QG)).tolist()]
+    known = [(q, g) for q, g in np.argwhere(~np.isnan(self.rewards_QG)).tolist()]
     ranked = sorted(known, key=lambda at: -self.rewards_QG[at])
     kinds = dict.fromkeys(_first_of_each_group(ranked)[:ends], "best")
     less = [at for at in ranked[::-1] if self.rewards_QG[at] < self.rewards_QG[ranked[0]]]
@@ -261,8 +261,8 @@ def _sampling_metrics(judged: list[Judgement], seconds: float) -> dict[str, floa
   return {
     "rl/parse_rate": len(answers) / len(completions),
     "rl/first_slot": answers.count(1) / max(len(answers), 1),
-    "rl/mean_length": np.mean(lengths),
-    "rl/cut": np.mean([c.finish == "length" for c in completions]),
+    "rl/mean_length": float(np.mean(lengths)),
+    "rl/cut": float(np.mean([c.finish == "length" for c in completions])),
     "sampler/tokens_per_s": sum(lengths) / seconds,
     "time/rollout": seconds,
   }
@@ -291,8 +291,11 @@ def items(judgement: Judgement, advantages: np.ndarray | None = None) -> list[pa
   """
   out = []
   for g, completion in enumerate(judgement.completions):
-    advantage = 0.0 if advantages is None else advantages[g]
-    if np.ndim(advantage):
-      advantage = advantage[: len(completion.tokens)]
+    if advantages is None:
+      advantage = 0.0
+    elif advantages.ndim == 1:
+      advantage = float(advantages[g])
+    else:
+      advantage = advantages[g, : len(completion.tokens)]
     out.append(packing.Item(judgement.prompt, completion.tokens, completion.logps, advantage))
   return out

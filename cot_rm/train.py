@@ -1,88 +1,126 @@
-"""The train step: state and batch in, state and metrics out. One for every objective.
+"""The train step, for every objective: state and batch in, state and metrics out.
 
 B sequences, T tokens.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from cot_rm import sharding
+from cot_rm.batch import Batch
 from cot_rm.models import logprobs
+
+Tree = TypeVar("Tree")  # a pytree, returned with the same structure
+Metrics = Mapping[str, jax.Array]
 
 
 class TrainState(NamedTuple):
-  step: jax.Array  # i32[]: updates done
+  step: jax.Array  # i32[]: optimizer steps so far
   params: Any  # nnx.State
   opt_state: Any
 
 
-def abstract(build):
-  """(graphdef, abstract params) of `build(rngs) -> Model`, without making an array."""
+class Loss(Protocol):
+  """`(logps_BT, batch, weights_BT) -> (scalar loss, metrics)`: all that objectives differ in."""
+
+  def __call__(
+    self, logps_BT: jax.Array, batch: Batch, weights_BT: jax.Array, /
+  ) -> tuple[jax.Array, Metrics]: ...
+
+
+class Step(Protocol):
+  """`(state, batch, learning rate) -> (state, metrics)`; the state passed in is donated."""
+
+  def __call__(
+    self, state: TrainState, batch: Batch, learning_rate: float | jax.Array, /
+  ) -> tuple[TrainState, Metrics]: ...
+
+
+class Logps(Protocol):
+  """`(params, batch) -> f32[B, T]`: log-probabilities of the tokens that count."""
+
+  def __call__(self, params: nnx.State, batch: Batch, /) -> jax.Array: ...
+
+
+def abstract_model(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[nnx.GraphDef, nnx.State]:
+  """(graphdef, abstract params) of `build(rngs)`, without making an array."""
   return nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 
 
-def init_params(build, seed, mesh, rules):
-  """Random parameters, made straight in their shards: no host ever holds all of them."""
+def init_params(
+  build: Callable[[nnx.Rngs], nnx.Module], seed: int, mesh: Mesh, rules: sharding.Rules
+) -> nnx.State:
+  """Random parameters of `build(rngs)`, made as shards: no host ever holds all of them."""
   make = lambda: nnx.state(build(nnx.Rngs(seed)))
   return jax.jit(make, out_shardings=sharding.shardings_of(jax.eval_shape(make), mesh, rules))()
 
 
-def init_state(params, tx, mesh, rules):
-  """The state before the first step. Returns (state, its shardings)."""
+def init_state(
+  params: nnx.State, tx: optax.GradientTransformation, mesh: Mesh, rules: sharding.Rules
+) -> tuple[TrainState, Any]:
+  """(the state before the first step, its shardings)."""
   make = lambda params: TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
   shardings = sharding.shardings_of(jax.eval_shape(make, params), mesh, rules)
   return jax.jit(make, out_shardings=shardings)(params), shardings
 
 
-def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
-  """`(state, batch, rate) -> (state, metrics)`, compiled; the state that goes in is given up.
+def make_step(
+  graphdef: nnx.GraphDef,
+  loss_fn: Loss,
+  tx: optax.GradientTransformation,
+  shardings: Any,
+  *,
+  token_weights: Callable[[Batch], jax.Array],
+  accumulate: int = 1,
+) -> Step:
+  """The compiled train step. A step whose gradient is not finite, or is 0, changes nothing.
 
-  The learning rate, a number of the host's, is an argument: stages that differ in their schedule
-  alone share a program.
+  The learning rate is an argument of the step: stages that differ only in their schedule share a
+  program.
 
-  The tokens' weights are computed of the whole batch, so that the gradients of its slices add up
-  to its own. The slices leave their log-probabilities behind, and the metrics are computed of all
-  of them at once: nothing has to be combined, quantiles and maxima included.
+  With gradient accumulation the token weights are computed of the whole batch, so that the
+  gradients of the microbatches add up to the batch's. Metrics are computed once, of the
+  log-probabilities of all microbatches: quantiles and maxima need no combination.
 
   Args:
     graphdef: of the model.
-    loss_fn: `(logps_BT, batch, weights_BT) -> (scalar, metrics)`: the only thing in which
-      objectives differ.
-    tx: an optax transformation at a learning rate of 1, as optim.make makes it.
-    shardings: of the state, from `init_state`.
-    weigh: `batch -> f32[B, T]`, what each token weighs in the loss; see aggregation.weights.
-    accumulate: how many slices of the batch go through the model one after the other, for less
-      memory. A slice holds whole groups: it takes its share of the prompts (or rows of pictures)
-      and the rows that read them. Best a multiple of the devices that share the batch.
+    loss_fn: the objective.
+    tx: an optax transformation at a learning rate of 1, see optim.make.
+    shardings: of the state, see `init_state`.
+    token_weights: `batch -> f32[B, T]`, see aggregation.token_weights.
+    accumulate: microbatches that go through the model one after the other, for less memory. Each
+      holds whole groups, see `split`. Best a multiple of the devices that share the batch.
   """
 
-  def loss(params, batch, weights_BT):
+  def loss(params: nnx.State, batch: Batch, weights_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
     logps_BT = logprobs.batch_logps(nnx.merge(graphdef, params), batch, masked=True)
     return loss_fn(logps_BT, batch, weights_BT)[0], logps_BT
 
   gradient = jax.grad(loss, has_aux=True)
 
-  def step(state, batch, rate):
-    weights_BT = weigh(batch)
+  def step(state: TrainState, batch: Batch, learning_rate: jax.Array) -> tuple[TrainState, Metrics]:
+    weights_BT = token_weights(batch)
     if accumulate == 1:
       grads, logps_BT = gradient(state.params, batch, weights_BT)
     else:
       grads, logps_BT = _accumulated(
-        gradient, state.params, batch, weights_BT, accumulate, shardings.params
+        gradient, state.params, (batch, weights_BT), accumulate, shardings.params
       )
     _, metrics = loss_fn(logps_BT, batch, weights_BT)
 
     norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    updates = optax.tree.scale(rate, updates)
+    updates = optax.tree.scale(learning_rate, updates)
     params = optax.apply_updates(state.params, updates)
-    # A step that would poison the weights is not taken; the caller sees the norm and stops. Nor is
-    # one that has nothing to say: momentum alone must not move them.
+    # A gradient that is not finite would poison the weights; the caller sees its norm and stops.
+    # With a gradient of 0 momentum alone would move them.
     taken = jnp.isfinite(norm) & (norm > 0)
     keep = lambda new, old: jnp.where(taken, new, old)
     params = jax.tree.map(keep, params, state.params)
@@ -92,74 +130,81 @@ def make_step(graphdef, loss_fn, tx, shardings, *, weigh, accumulate=1):
   return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
 
 
-def make_logps(graphdef, *, accumulate=1):
-  """`(params, batch) -> f32[B, T]`, compiled: log-probabilities of the tokens that count.
+def make_logps(graphdef: nnx.GraphDef, *, accumulate: int = 1) -> Logps:
+  """The compiled log-probabilities of the tokens that count.
 
-  accumulate: as of a step, slices of the batch that go through the model one after the other; fewer
-    where its prompts (or rows) do not divide into so many.
+  accumulate: microbatches, as of `make_step`; the greatest common divisor with the number of groups
+    where that is no multiple.
   """
 
-  def logps(params, batch):
+  def logps(params: nnx.State, batch: Batch) -> jax.Array:
     of = lambda part: logprobs.batch_logps(nnx.merge(graphdef, params), part, masked=True)
-    count = math.gcd(units(batch), accumulate)
+    count = math.gcd(num_groups(batch), accumulate)
     if count == 1:
       return of(batch)
-    return whole(jax.lax.map(of, slices(batch, count)), units(batch))
+    return join(jax.lax.map(of, split(batch, count)), num_groups(batch))
 
   return jax.jit(logps)
 
 
-def _accumulated(gradient, params, batch, weights_BT, count, shardings):
-  """(the gradient, logps_BT) of a batch that goes through the model in `count` slices."""
+def _accumulated(
+  gradient: Callable[..., tuple[nnx.State, jax.Array]],
+  params: nnx.State,
+  batch: tuple[Batch, jax.Array],
+  count: int,
+  shardings: Any,
+) -> tuple[nnx.State, jax.Array]:
+  """(gradient, logps_BT) of (batch, weights_BT), in `count` microbatches."""
 
-  def one(total, part):
+  def add(total: nnx.State, part: tuple[Batch, jax.Array]) -> tuple[nnx.State, jax.Array]:
     grads, logps_BT = gradient(params, *part)
     total = jax.tree.map(jnp.add, total, grads)
     return jax.lax.with_sharding_constraint(total, shardings), logps_BT
 
-  # Sums are kept in float32, whatever the parameters are in.
+  # Sums are float32, whatever the dtype of the parameters.
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
-  total, parts = jax.lax.scan(one, zeros, slices((batch, weights_BT), count))
+  total, parts = jax.lax.scan(add, zeros, split(batch, count))
   grads = jax.tree.map(lambda grad, x: grad.astype(x.dtype), total, params)
-  return grads, whole(parts, units(batch))
+  return grads, join(parts, num_groups(batch))
 
 
-def units(tree):
-  """How many pieces a batch falls into: rows that read one prompt, or its pictures, are one."""
+def num_groups(tree: Any) -> int:
+  """Groups of a batch: rows that read one prompt, or its pictures; else each row is one."""
   return min(len(x) for x in jax.tree.leaves(tree))
 
 
-def slices(tree, count):
-  """A batch as `count` batches, stacked on a new first axis; slice i takes unit i, i + count, ...
+def split(tree: Tree, count: int) -> Tree:
+  """A batch as `count` microbatches of whole groups, stacked on a new first axis.
 
-  So each device finds its share of every slice among its own rows.
+  Microbatch i takes the groups i, i + count, ...: each device finds its share of every microbatch
+  among its own rows.
 
   Raises:
-    ValueError: the units cannot be divided by `count`.
+    ValueError: the number of groups is no multiple of `count`.
   """
-  unit = units(tree)
-  if unit % count:
+  groups = num_groups(tree)
+  if groups % count:
     raise ValueError(
-      f"{unit} prompts (or rows) cannot be cut into {count} equal slices: change this stage's "
-      f"accumulate, or how many it trains on in a step"
+      f"{groups} prompts (or rows) cannot be cut into {count} equal microbatches: change "
+      f"`accumulate`, or how many prompts (rows) are trained on in a step"
     )
 
-  def cut(x):
-    parts = x.reshape(unit // count, count, len(x) // unit, *x.shape[1:])
+  def cut(x: jax.Array) -> jax.Array:
+    parts = x.reshape(groups // count, count, len(x) // groups, *x.shape[1:])
     return parts.swapaxes(0, 1).reshape(count, len(x) // count, *x.shape[1:])
 
   return jax.tree.map(cut, tree)
 
 
-def whole(x, unit):
-  """The way back from `slices` for one array of a batch with `unit` units."""
+def join(x: jax.Array, groups: int) -> jax.Array:
+  """Inverse of `split` for one array of a batch with that many groups."""
   count, rows = x.shape[:2]
-  parts = x.reshape(count, unit // count, count * rows // unit, *x.shape[2:])
+  parts = x.reshape(count, groups // count, count * rows // groups, *x.shape[2:])
   return parts.swapaxes(0, 1).reshape(count * rows, *x.shape[2:])
 
 
-def check(metrics, step):
-  """Raises FloatingPointError where the loss or its gradient is not finite."""
+def check_finite(metrics: Metrics, step: int) -> None:
+  """Raises FloatingPointError where the loss or the gradient norm of a step is not finite."""
   for name in ("train/loss", "train/grad_norm"):
     if not jnp.isfinite(metrics[name]):
       raise FloatingPointError(

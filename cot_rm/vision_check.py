@@ -36,13 +36,13 @@ def logp_shift(
   Raises:
     RuntimeError: the shift is below BLIND.
   """
-  pictures = batch.prompts.pictures
-  if pictures is None:
+  prompts = batch.prompts
+  if prompts is None or prompts.pictures is None:
     return float("nan")
-  blank = dataclasses.replace(pictures, patches=jnp.zeros_like(pictures.patches))
-  blind = dataclasses.replace(batch, prompts=dataclasses.replace(batch.prompts, pictures=blank))
+  blank = dataclasses.replace(prompts.pictures, patches=jnp.zeros_like(prompts.pictures.patches))
+  blind = dataclasses.replace(batch, prompts=dataclasses.replace(prompts, pictures=blank))
   shift_BT = jnp.abs(logps(params, batch) - logps(params, blind))
-  shift = float(aggregation.mean(shift_BT, batch.mask))
+  shift = float(aggregation.masked_mean(shift_BT, batch.mask))
   if shift < BLIND:
     raise RuntimeError(
       f"blanking the pictures moves the log-probabilities by {shift:.1e} nats a token: the "

@@ -38,15 +38,15 @@ RULES = {
   "vocab": "tensor",
 }
 OBJECTIVES = {  # loss, and how its tokens are weighed; the first step of each is pinned
-  "sft": (functools.partial(sft.loss, settings=sft.Config()), "token"),
-  "grpo": (functools.partial(grpo.loss, settings=grpo.Config()), "sequence"),
+  "sft": (sft.loss, "token"),
+  "grpo": (functools.partial(grpo.loss, settings=grpo.Config(max_tokens=8)), "sequence"),
 }
 REWARDED = {  # algorithms that learn from rewards, each with a pull towards a reference
-  "grpo": grpo.Config(kl=0.1),
-  "gspo": grpo.Config(kl=0.1, ratio="sequence"),
-  "rloo": rloo.Config(kl=0.1),
-  "reinforce_pp": reinforce_pp.Config(kl=0.1),
-  "stable_reinforce": stable_reinforce.Config(kl=0.1),
+  "grpo": grpo.Config(kl=0.1, max_tokens=8),
+  "gspo": grpo.Config(kl=0.1, ratio="sequence", max_tokens=8),
+  "rloo": rloo.Config(kl=0.1, max_tokens=8),
+  "reinforce_pp": reinforce_pp.Config(kl=0.1, max_tokens=8),
+  "stable_reinforce": stable_reinforce.Config(kl=0.1, max_tokens=8),
 }
 SGD = optax.sgd(1.0), lambda step: jnp.float32(0.05)
 PINNED = (  # parameters whose size after a step stands in golden/steps.json
@@ -145,7 +145,7 @@ def rewarded(name, lay, mesh, rules, accumulate):
   """
   algorithm, settings, grouped = ALGORITHMS[name.replace("gspo", "grpo")], REWARDED[name], asked()
   batch = laid(grouped, lay)
-  graphdef, _ = train.abstract(build)
+  graphdef, _ = train.abstract_model(build)
   with sharding.use(mesh, rules):
     reference = train.init_params(build, 1, mesh, rules)
     logps = train.make_logps(graphdef)
@@ -184,13 +184,15 @@ def build(rngs):
 
 def trained(batches, objective, mesh, rules, tx, rate, accumulate=1):
   """The Run that takes a step on each of the batches; `objective` as in OBJECTIVES."""
-  graphdef, _ = train.abstract(build)
+  graphdef, _ = train.abstract_model(build)
   loss, how = objective
-  weigh = functools.partial(aggregation.weights, how=how)
+  weights = functools.partial(aggregation.token_weights, aggregate=how)
   with sharding.use(mesh, rules):
     params = train.init_params(build, 0, mesh, rules)
     state, shardings = train.init_state(params, tx, mesh, rules)
-    step = train.make_step(graphdef, loss, tx, shardings, weigh=weigh, accumulate=accumulate)
+    step = train.make_step(
+      graphdef, loss, tx, shardings, token_weights=weights, accumulate=accumulate
+    )
     before, after, out = parameters(state), [], []
     for fed in batches:
       state, metrics = step(state, distributed.shard_batch(fed, mesh, rules), rate(int(state.step)))
@@ -263,8 +265,8 @@ def test_a_step_without_a_finite_gradient_is_not_taken_and_is_loud(one):
   for name, value in found.after[1].items():
     np.testing.assert_array_equal(found.after[2][name], value, err_msg=name)
   with pytest.raises(FloatingPointError, match="step 7: train/loss is nan.*optim.lr"):
-    train.check(found.metrics[2], 7)
-  train.check(found.metrics[1], 6)
+    train.check_finite(found.metrics[2], 7)
+  train.check_finite(found.metrics[1], 6)
 
 
 def same_trajectory(one, other):
@@ -299,8 +301,8 @@ def test_slices_packing_and_devices_change_no_advantage_and_what_is_learnt_from_
 
 def test_a_slice_holds_whole_groups_with_their_prompts_and_pictures():
   batch = laid(asked(), "groups")
-  assert train.units(batch) == 16
-  parts = train.slices(batch, 4)
+  assert train.num_groups(batch) == 16
+  parts = train.split(batch, 4)
   first = jax.tree.map(lambda x: x[1], parts)
   for q, unit in enumerate((1, 5, 9, 13)):
     np.testing.assert_array_equal(
@@ -310,7 +312,7 @@ def test_a_slice_holds_whole_groups_with_their_prompts_and_pictures():
     np.testing.assert_array_equal(
       first.prompts.pictures.patches[q], batch.prompts.pictures.patches[unit]
     )
-  np.testing.assert_array_equal(train.whole(parts.tokens, 16), batch.tokens)
+  np.testing.assert_array_equal(train.join(parts.tokens, 16), batch.tokens)
 
 
 @pytest.mark.parametrize("accumulate", [4, 6])
@@ -325,5 +327,5 @@ def test_log_probabilities_in_slices_are_those_of_the_whole_batch(accumulate):
 
 
 def test_rows_that_do_not_divide_name_the_knob():
-  with pytest.raises(ValueError, match="16 prompts .* 5 equal slices: .*accumulate"):
-    train.slices(laid(asked(), "groups"), 5)
+  with pytest.raises(ValueError, match="16 prompts .* 5 equal microbatches: .*accumulate"):
+    train.split(laid(asked(), "groups"), 5)

@@ -1,24 +1,46 @@
-"""From rewards to advantages: against the group, or against all tokens of a rollout. In numpy.
+"""Advantages from rewards: relative to the group, or to all tokens of a rollout. In numpy.
 
-Q questions, G samples of each, T tokens of an answer. Arithmetic is in float64, where the mean of
-equal float32 rewards is exactly that reward: who agrees gets an advantage of exactly 0. A reward
-that is NaN (it could not be computed) is left out and gets advantage 0.
+Q prompts, G samples of each prompt, T tokens of an answer. Arithmetic is in float64, where the
+mean of equal float32 rewards is exactly that reward: a zero-variance group has advantages of
+exactly 0. A reward of NaN (it could not be computed) is left out and gets advantage 0.
 """
 
+from typing import Protocol
+
 import numpy as np
+import numpy.typing as npt
 
 
-def against_group(rewards_QG):
-  """(f64[Q, G]: rewards minus their group's mean, i64[Q, 1]: how many rewards that group has).
+class WhiteningSettings(Protocol):
+  """Fields that `whitened_returns` reads."""
+
+  @property
+  def kl(self) -> float:
+    """Weight of the KL penalty in the reward; 0: none."""
+    ...
+
+  @property
+  def reward_bound(self) -> float:
+    """Rewards are clamped to +- this."""
+    ...
+
+  @property
+  def epsilon(self) -> float:
+    """Lower bound of the variance."""
+    ...
+
+
+def subtract_group_mean(rewards_QG: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+  """(f64[Q, G]: rewards minus the mean of their group, i64[Q, 1]: known rewards of each group).
 
   Raises:
-    ValueError: a group of one has nothing to compare with.
+    ValueError: a group has a single sample.
   """
   rewards_QG = np.asarray(rewards_QG, np.float32).astype(np.float64)
   if rewards_QG.shape[1] < 2:
     raise ValueError(
-      f"a group of {rewards_QG.shape[1]} teaches nothing: the samples of one question are compared "
-      f"with each other; raise config.rl.group to 2 or more"
+      f"rewards_QG: a group of {rewards_QG.shape[1]} has no other samples to compare with; sample "
+      f"2 or more for each prompt (config.rl.group)"
     )
   known_QG = ~np.isnan(rewards_QG)
   count_Q1 = known_QG.sum(1, keepdims=True)
@@ -26,21 +48,26 @@ def against_group(rewards_QG):
   return np.where(known_QG, rewards_QG - mean_Q1, 0), count_Q1
 
 
-def of_tokens(rewards_QG, lengths_QG, kl, kl_QGT=None):
-  """Returns G_t = sum over u >= t of r_u, where r_u is -kl * k_u, and the reward at the last token.
+def token_returns(
+  rewards_QG: npt.ArrayLike, lengths_QG: npt.ArrayLike, kl: float, kl_QGT: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns G_t = sum over u >= t of r_u, with r_u = -kl * k_u, and the reward at the last token.
 
-  Without a KL term all tokens of an answer have the same return, and T is 1.
+  Without a KL penalty all tokens of an answer have the same return, and T is 1.
 
   Args:
-    rewards_QG: one for each answer.
+    rewards_QG: the reward of each answer.
     lengths_QG: tokens of each answer.
-    kl: weight of the penalty; 0 for none.
-    kl_QGT: its k1 = log p(sampling policy) - log p(reference) at each token; T is at least the
-      longest answer, and what stands past an answer's end does not count.
+    kl: weight of the penalty; 0: none.
+    kl_QGT: k1 = log p(sampling policy) - log p(reference) at each token. T is at least the longest
+      answer; values behind the end of an answer do not count.
 
   Returns:
-    (f64[Q, G, T] returns, i64[Q, G, T]: how many tokens each entry stands for; 0 for padding and
-    where the reward is NaN).
+    (f64[Q, G, T] returns, i64[Q, G, T] number of tokens that each entry stands for; 0 for padding
+    and where the reward is NaN).
+
+  Raises:
+    ValueError: kl is not 0, and kl_QGT is missing or too short.
   """
   rewards_QG = np.asarray(rewards_QG, np.float32).astype(np.float64)
   lengths_QG = np.asarray(lengths_QG)
@@ -48,10 +75,10 @@ def of_tokens(rewards_QG, lengths_QG, kl, kl_QGT=None):
   if not kl:
     return rewards_QG[..., None], (lengths_QG * known_QG)[..., None]
   if kl_QGT is None or kl_QGT.shape[-1] < lengths_QG.max():
-    given = "none" if kl_QGT is None else f"{kl_QGT.shape[-1]} tokens of them"
+    given = "is None" if kl_QGT is None else f"has {kl_QGT.shape[-1]} tokens"
     raise ValueError(
-      f"a KL weight of {kl} needs the log-ratios to the reference of answers of up to "
-      f"{lengths_QG.max()} tokens, and {given} came"
+      f"a KL weight of {kl} needs kl_QGT, the log-ratios to the reference, of answers of up to "
+      f"{lengths_QG.max()} tokens; it {given}"
     )
   counts_QGT = (np.arange(kl_QGT.shape[-1]) < lengths_QG[..., None]) & known_QG[..., None]
   penalties_QGT = np.where(counts_QGT, kl * np.asarray(kl_QGT, np.float64), 0)
@@ -59,22 +86,25 @@ def of_tokens(rewards_QG, lengths_QG, kl, kl_QGT=None):
   return rewards_QG[..., None] - to_come_QGT, counts_QGT.astype(np.int64)
 
 
-def against_batch(rewards_QG, lengths_QG, settings, kl_QGT=None):
-  """Returns of tokens in standard deviations of all tokens of the rollout, as REINFORCE++ does it.
+def whitened_returns(
+  rewards_QG: npt.ArrayLike,
+  lengths_QG: npt.ArrayLike,
+  settings: WhiteningSettings,
+  kl_QGT: np.ndarray | None = None,
+) -> tuple[np.ndarray, float]:
+  """Returns of tokens in standard deviations of all tokens of the rollout (REINFORCE++).
 
-  Mean and (population) variance are over tokens: a long answer weighs more in them. The rewards are
-  those of all processes, where there is more than one.
+  Mean and (population) variance are over tokens, so that a long answer weighs more. The rewards
+  are those of all processes.
 
   Args:
-    rewards_QG, lengths_QG, kl_QGT: see `of_tokens`.
-    settings: has `kl`; `reward_bound`, within which rewards are clamped; `epsilon`, the least
-      variance.
+    rewards_QG, lengths_QG, kl_QGT: see `token_returns`.
 
   Returns:
-    (f64[Q, G, T] z, the mean return; T as in `of_tokens`).
+    (f64[Q, G, T] z-scores, the mean return; T as in `token_returns`).
   """
   bounded_QG = np.clip(np.asarray(rewards_QG), -settings.reward_bound, settings.reward_bound)
-  returns_QGT, counts_QGT = of_tokens(bounded_QG, lengths_QG, settings.kl, kl_QGT)
+  returns_QGT, counts_QGT = token_returns(bounded_QG, lengths_QG, settings.kl, kl_QGT)
   total = max(counts_QGT.sum(), 1)
   mean = np.where(counts_QGT, returns_QGT * counts_QGT, 0).sum() / total
   off_QGT = np.where(counts_QGT, returns_QGT - mean, 0)
@@ -82,36 +112,40 @@ def against_batch(rewards_QG, lengths_QG, settings, kl_QGT=None):
   return off_QGT / np.sqrt(max(variance, settings.epsilon)), mean
 
 
-def shaped(z_QGT, settings):
-  """What `advantages` gives: f32[Q, G, T], or f32[Q, G] where all tokens of an answer are alike."""
+def as_advantages(z_QGT: np.ndarray, *, by_token: bool) -> np.ndarray:
+  """f32[Q, G, T], or f32[Q, G] where all tokens of an answer have the same advantage."""
   z_QGT = z_QGT.astype(np.float32)
-  return z_QGT if settings.kl else z_QGT[..., 0]
+  return z_QGT if by_token else z_QGT[..., 0]
 
 
-def effective(advantages):
-  """{"rl/effective_groups": share of the sampled groups with an advantage other than 0}.
+def effective_groups(advantages: npt.ArrayLike) -> dict[str, float]:
+  """{"rl/effective_groups": fraction of the sampled groups with an advantage other than 0}.
 
-  These carry a signal. One whose rewards are equal does not where it is its own baseline, but may
-  where the whole rollout is; one that differs does not where a filter takes all of it out.
+  These groups have a gradient. A zero-variance group has none if it is its own baseline, but may
+  have one if the baseline is the rollout's; a group with variance has none if a filter removes all
+  of its advantages.
 
   Args:
-    advantages: f32[Q, G] or f32[Q, G, T], 0 past an answer's end.
+    advantages: f32[Q, G] or f32[Q, G, T], 0 behind the end of an answer.
   """
-  signal_Q = (np.asarray(advantages) != 0).reshape(len(advantages), -1).any(1)
+  advantages = np.asarray(advantages)
+  signal_Q = (advantages != 0).reshape(len(advantages), -1).any(1)
   return {"rl/effective_groups": signal_Q.mean()}
 
 
-def filtered(advantages, lengths_QG, right_QG):
-  """Shares of the tokens whose advantage is 0, from which nothing is learnt.
+def zero_advantages(
+  advantages: npt.ArrayLike, lengths_QG: npt.ArrayLike, right_QG: npt.ArrayLike
+) -> dict[str, float]:
+  """Fractions of tokens with advantage 0, which have no gradient.
 
   Args:
     advantages: f32[Q, G] or f32[Q, G, T].
     lengths_QG: tokens of each answer.
-    right_QG: 1 where the answer is right, 0 where it is wrong, NaN where nobody knows.
+    right_QG: 1 for a right answer, 0 for a wrong one, NaN where that is unknown.
 
   Returns:
     {"rl/filtered": of all tokens, "rl/filtered_right": of those of right answers,
-    "rl/filtered_wrong": of wrong ones}; NaN where there are none.
+    "rl/filtered_wrong": of those of wrong answers}; NaN without such tokens.
   """
   lengths_QG, right_QG = np.asarray(lengths_QG), np.asarray(right_QG)
   zero = np.asarray(advantages) == 0
@@ -119,11 +153,13 @@ def filtered(advantages, lengths_QG, right_QG):
     zeros_QG = zero * lengths_QG
   else:
     zeros_QG = (zero & (np.arange(zero.shape[-1]) < lengths_QG[..., None])).sum(-1)
-  share = lambda of_QG: (
-    float(zeros_QG[of_QG].sum() / lengths_QG[of_QG].sum()) if lengths_QG[of_QG].sum() else np.nan
-  )
+
+  def fraction(chosen_QG: np.ndarray) -> float:
+    tokens = lengths_QG[chosen_QG].sum()
+    return float(zeros_QG[chosen_QG].sum() / tokens) if tokens else np.nan
+
   return {
-    "rl/filtered": share(np.ones(lengths_QG.shape, bool)),
-    "rl/filtered_right": share(right_QG == 1),
-    "rl/filtered_wrong": share(right_QG == 0),
+    "rl/filtered": fraction(np.ones(lengths_QG.shape, bool)),
+    "rl/filtered_right": fraction(right_QG == 1),
+    "rl/filtered_wrong": fraction(right_QG == 0),
   }

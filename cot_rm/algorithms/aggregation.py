@@ -1,77 +1,85 @@
-"""Weights of tokens in a whole batch's mean, and figures over the tokens that count.
+"""Weights of tokens in a batch's mean (loss aggregation), and masked statistics.
 
-B rows, T tokens, S segments of a row. An answer is what counts of one segment: a row may hold more.
+B rows, T tokens, S segments of a row. A row may hold several answers: an answer is the tokens of
+one segment that the mask counts.
 """
+
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
 
-from cot_rm.algorithms import choices
+from cot_rm import registry
+from cot_rm.algorithms import interface
+from cot_rm.algorithms.interface import Aggregate, Array
+from cot_rm.batch import Batch
 
-AGGREGATES = ("sequence", "token", "constant")
+AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 
 
-def weights(batch, how, length=0):
-  """f32[B, T]: what each token weighs in the batch's loss, sum(loss_BT * weights_BT).
+def token_weights(batch: Batch, aggregate: Aggregate, max_tokens: int = 0) -> jax.Array:
+  """f32[B, T]: weight of each token in the loss of the batch, sum(loss_BT * weights_BT).
 
-  Computed of the whole batch, they are right for any part of it: the losses and the gradients of
-  the parts add up to those of the whole.
+  The weights of the whole batch are right for each part of it: losses and gradients of the parts
+  add up to those of the batch.
 
   Args:
-    batch: a batch.Batch.
-    how: "sequence": the mean within each answer, then over answers (GRPO's, and R1-Reward's).
-      "token": every token that counts weighs the same, so that a long answer weighs more (DAPO,
-      arXiv:2503.14476). "constant": the sum over an answer's tokens divided by `length`, then the
-      mean over answers (Dr.GRPO, arXiv:2503.20783): length biases nothing.
-    length: the divisor of "constant", the most tokens that an answer may have.
+    batch: reads its mask and segments.
+    aggregate: "sequence": mean over the tokens of each answer, then over answers (GRPO,
+      R1-Reward). "token": mean over all tokens, so that a long answer weighs more (DAPO,
+      arXiv:2503.14476). "constant": sum over the tokens of an answer divided by max_tokens, then
+      mean over answers, which has no length bias (Dr.GRPO, arXiv:2503.20783).
+    max_tokens: divisor of "constant".
   """
-  counts_BS = _sums(batch.mask, batch.segments)
+  mask_BT = jnp.asarray(batch.mask)
+  counts_BS = _segment_sums(mask_BT, batch.segments)
   answers = jnp.maximum((counts_BS > 0).sum(), 1)
-  if how == "token":
-    return batch.mask / jnp.maximum(batch.mask.sum(), 1)
-  if how == "sequence":
-    return batch.mask / (answers * jnp.maximum(_spread(counts_BS, batch), 1))
-  if how == "constant":
-    return batch.mask / (answers * length)
-  raise ValueError(f"no aggregate {how!r}. Known: {', '.join(AGGREGATES)}")
+  if aggregate == "token":
+    return mask_BT / jnp.maximum(mask_BT.sum(), 1)
+  if aggregate == "sequence":
+    return mask_BT / (answers * jnp.maximum(_per_token(counts_BS, batch), 1))
+  if aggregate == "constant":
+    return mask_BT / (answers * max_tokens)
+  raise ValueError(f"aggregate is {aggregate!r}; {registry.hint(aggregate, AGGREGATES)}")
 
 
-def check(settings):
-  """Raises ValueError where an algorithm's `aggregate` and `max_tokens` do not fit `weights`."""
-  choices.check(settings, "aggregate", AGGREGATES)
+def check(settings: interface.Settings) -> None:
+  """Raises ValueError where the aggregate "constant" has no max_tokens to divide by."""
   if settings.aggregate == "constant" and settings.max_tokens < 1:
     raise ValueError(
-      f"{choices.knob(settings, 'max_tokens')} is {settings.max_tokens}: aggregate 'constant' "
-      f"divides by it; set it to the most tokens that an answer may have"
+      f"{interface.field_name(settings, 'max_tokens')} is {settings.max_tokens}: aggregate "
+      f"'constant' divides by it; set it to the number of tokens that an answer may have"
     )
 
 
-def answer_mean(x_BT, batch):
-  """f32[B, T]: at every token, the mean of x over the tokens that count of its answer."""
-  counts_BT = _spread(_sums(batch.mask, batch.segments), batch)
-  return _spread(_sums(x_BT * batch.mask, batch.segments), batch) / jnp.maximum(counts_BT, 1)
+def answer_mean(x_BT: Array, batch: Batch) -> jax.Array:
+  """f32[B, T]: at every token, the mean of x over the counted tokens of its answer."""
+  counts_BT = _per_token(_segment_sums(batch.mask, batch.segments), batch)
+  sums_BT = _per_token(_segment_sums(x_BT * batch.mask, batch.segments), batch)
+  return sums_BT / jnp.maximum(counts_BT, 1)
 
 
-def mean(x_BT, mask_BT):
-  """Token mean: every kept token weighs the same."""
+def masked_mean(x_BT: Array, mask_BT: Array) -> jax.Array:
+  """Mean of x over the counted tokens; 0 without any."""
   return (x_BT * mask_BT).sum() / jnp.maximum(mask_BT.sum(), 1)
 
 
-def maximum(x_BT, mask_BT):
-  """The largest x of the kept tokens; -inf where none is kept."""
+def masked_max(x_BT: Array, mask_BT: Array) -> jax.Array:
+  """Maximum of x over the counted tokens; -inf without any."""
   return jnp.where(mask_BT > 0, x_BT, -jnp.inf).max()
 
 
-def quantiles(x_BT, mask_BT, shares):
-  """The quantiles of x over the kept tokens, one for each of `shares`; NaN where none is kept."""
-  return jnp.nanquantile(jnp.where(mask_BT > 0, x_BT, jnp.nan), jnp.array(shares))
+def masked_quantiles(x_BT: Array, mask_BT: Array, levels: tuple[float, ...]) -> jax.Array:
+  """Quantiles of x over the counted tokens, one for each of `levels`; NaN without any token."""
+  return jnp.nanquantile(jnp.where(mask_BT > 0, x_BT, jnp.nan), jnp.array(levels))
 
 
-def _sums(x_BT, segments_BT):
-  """f32[B, S]: x added up by segment; a row of T tokens has at most T of them, and padding's 0."""
+def _segment_sums(x_BT: Array, segments_BT: Array) -> jax.Array:
+  """f32[B, S]: sums of x by segment; S is T + 1, as ids run from 0 (padding) to at most T."""
   zeros_S = jnp.zeros(x_BT.shape[1] + 1, x_BT.dtype)
   return jax.vmap(lambda x_T, s_T: zeros_S.at[s_T].add(x_T))(x_BT, segments_BT)
 
 
-def _spread(x_BS, batch):
-  return jnp.take_along_axis(x_BS, batch.segments, axis=1)
+def _per_token(x_BS: jax.Array, batch: Batch) -> jax.Array:
+  """f32[B, T]: the value of its segment at every token."""
+  return jnp.take_along_axis(x_BS, jnp.asarray(batch.segments), axis=1)

@@ -1,69 +1,78 @@
-"""Group Relative Policy Optimization (arXiv:2402.03300) and its kin.
+"""Group Relative Policy Optimization (arXiv:2402.03300) and its variants.
 
-The defaults are UnifiedReward-Think's. Others are settings of the same arithmetic: Dr.GRPO
+The defaults are UnifiedReward-Think's. Variants are other settings of the same arithmetic: Dr.GRPO
 (arXiv:2503.20783) divides by no standard deviation and by no length; DAPO (arXiv:2503.14476) clips
-higher above than below, weighs tokens alike and shapes the rewards of over-long answers; GSPO
+higher above than below, weighs all tokens alike and penalizes over-long answers; GSPO
 (arXiv:2507.18071) clips the ratio of the whole answer. configs/rl.py has a preset for each.
 
-Q questions, G samples of each, B = Q * G sequences, T tokens.
+Q prompts, G samples of each prompt, B = Q * G sequences, T tokens.
 """
 
 import dataclasses
+from typing import Literal
 
+import jax
 import numpy as np
+import numpy.typing as npt
 
-from cot_rm.algorithms import advantage_estimators, aggregation, choices, policy_gradient
+from cot_rm.algorithms import advantage_estimators, aggregation, interface, policy_gradient
+from cot_rm.algorithms.interface import Aggregate, Array, KlIn, Metrics
+from cot_rm.batch import Batch
 from cot_rm.kernels import grpo_loss
 
-KL_IN = "loss"
+KL_IN: KlIn = "loss"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  clip_low: float = 0.2  # the ratio counts from 1 - clip_low
-  clip_high: float = 0.2  # to 1 + clip_high
-  kl: float = 0.04  # weight of the pull towards the reference policy
+  clip_low: float = 0.2  # the ratio is clipped to 1 - clip_low
+  clip_high: float = 0.2  # and to 1 + clip_high
+  kl: float = 0.04  # weight of the KL penalty to the reference policy
   kl_clamp: float = 10.0  # bound of the log-ratio in the KL estimator
-  ratio: str = "token"  # of each token; "sequence": of its whole answer, the geometric mean
-  normalize: str = "std"  # advantages count in their group's standard deviations; "none": as is
+  ratio: Literal["token", "sequence"] = "token"  # of each token, or the geometric mean of an answer
+  normalize: Literal["std", "none"] = "std"  # divide advantages by the group's standard deviation
   epsilon: float = 1e-4  # added to a group's standard deviation
-  aggregate: str = "sequence"  # how tokens add up to the loss, of aggregation.AGGREGATES
-  max_tokens: int = 0  # most tokens of an answer; for aggregate "constant" and for `buffer`
-  buffer: int = 0  # the last tokens before max_tokens, in which a reward sinks by up to 1; 0: none
+  aggregate: Aggregate = "sequence"  # of the loss over tokens, see aggregation.token_weights
+  max_tokens: int  # tokens of an answer, at most; for aggregate "constant" and for `buffer`
+  buffer: int = 0  # last tokens before max_tokens in which the reward falls by up to 1; 0: none
 
-  def __post_init__(self):
-    choices.check(self, "ratio", ("token", "sequence"))
-    choices.check(self, "normalize", ("std", "none"))
+  def __post_init__(self) -> None:
+    interface.check_choices(self)
     aggregation.check(self)
-    if not 0 <= self.buffer <= self.max_tokens and self.buffer:
+    if not 0 <= self.buffer <= self.max_tokens:
       raise ValueError(
-        f"{choices.knob(self, 'buffer')} is {self.buffer} of {self.max_tokens} tokens; set it to "
-        f"0, or within {choices.knob(self, 'max_tokens')}"
+        f"{interface.field_name(self, 'buffer')} is {self.buffer}; it must be from 0 to "
+        f"max_tokens, {self.max_tokens}"
       )
 
 
-def advantages(rewards_QG, lengths_QG, settings, kl_QGT=None):
-  """f32[Q, G]: how much better than its own group each sample did.
+def advantages(
+  rewards_QG: npt.ArrayLike,
+  lengths_QG: npt.ArrayLike,
+  settings: Config,
+  kl_QGT: np.ndarray | None = None,
+) -> np.ndarray:
+  """f32[Q, G]: rewards minus the mean of their group, after the over-long penalty.
 
-  In standard deviations (unbiased, n - 1) of the group where settings.normalize is "std". A reward
-  that is NaN (it could not be computed) is left out of its group and gets advantage 0.
+  In standard deviations (unbiased, n - 1) of the group with settings.normalize "std". A reward of
+  NaN (it could not be computed) is left out of its group and gets advantage 0.
 
   Raises:
-    ValueError: a group of one has nothing to compare with.
+    ValueError: a group has a single sample.
   """
-  del kl_QGT  # the pull towards the reference is in the loss
-  rewards_QG = np.asarray(rewards_QG, np.float32) + overlong(lengths_QG, settings)
-  off_QG, count_Q1 = advantage_estimators.against_group(rewards_QG)
+  del kl_QGT  # the KL penalty is in the loss
+  penalized_QG = np.asarray(rewards_QG, np.float32) + overlong_penalty(lengths_QG, settings)
+  off_QG, count_Q1 = advantage_estimators.subtract_group_mean(penalized_QG)
   if settings.normalize == "std":
     variance_Q1 = np.square(off_QG).sum(1, keepdims=True) / np.maximum(count_Q1 - 1, 1)
     off_QG = off_QG / (np.sqrt(variance_Q1) + settings.epsilon)
   return off_QG.astype(np.float32)
 
 
-def overlong(lengths_QG, settings):
-  """f32[Q, G]: DAPO's soft punishment (its eq. 13), counted in tokens.
+def overlong_penalty(lengths_QG: npt.ArrayLike, settings: Config) -> np.ndarray:
+  """f32[Q, G]: DAPO's soft over-long punishment (its eq. 13), by tokens.
 
-  0 up to max_tokens - buffer, from there down in a line to -1 at max_tokens.
+  0 up to max_tokens - buffer, from there linear down to -1 at max_tokens.
   """
   lengths_QG = np.asarray(lengths_QG, np.float32)
   if not settings.buffer:
@@ -72,14 +81,18 @@ def overlong(lengths_QG, settings):
   return -np.clip(past_QG / settings.buffer, 0, 1)
 
 
-def loss(logps_BT, batch, weights_BT, settings):
-  """-min(r A, clip(r) A) + kl * k3, added up by `weights_BT`; metrics of policy_gradient.
+def loss(
+  logps_BT: jax.Array, batch: Batch, weights_BT: Array, settings: Config
+) -> tuple[jax.Array, Metrics]:
+  """(sum of -min(r A, clip(r) A) + kl * k3 by `weights_BT`, metrics of policy_gradient).
 
-  r is the ratio to the policy that sampled. Where `ref_logps` is None there is no KL term.
+  r is the ratio to the sampling policy. Without batch.ref_logps there is no KL term.
   """
-  log_ratio = {"token": policy_gradient.log_ratio, "sequence": policy_gradient.log_ratio_of_answers}
-  log_ratio_BT = log_ratio[settings.ratio](logps_BT, batch)
-  loss_BT = policy_gradient.loss(log_ratio_BT, batch, settings)
+  if settings.ratio == "token":
+    log_ratio_BT = policy_gradient.log_ratio(logps_BT, batch)
+  else:
+    log_ratio_BT = policy_gradient.sequence_log_ratio(logps_BT, batch)
+  loss_BT = policy_gradient.clipped_surrogate(log_ratio_BT, batch, settings)
   if batch.ref_logps is not None:
     loss_BT = loss_BT + settings.kl * grpo_loss.k3(logps_BT, batch.ref_logps, settings.kl_clamp)
   total = (loss_BT * weights_BT).sum()

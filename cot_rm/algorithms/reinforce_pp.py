@@ -1,36 +1,46 @@
 """REINFORCE++ (arXiv:2501.03262): no critic, no group; the whole rollout is the baseline.
 
-Q questions, G samples of each (1 will do), B = Q * G sequences, T tokens.
+Q prompts, G samples of each prompt (G may be 1), B = Q * G sequences, T tokens.
 """
 
 import dataclasses
 
-from cot_rm.algorithms import advantage_estimators, aggregation, policy_gradient
+import numpy as np
+import numpy.typing as npt
 
-KL_IN = "reward"
+from cot_rm.algorithms import advantage_estimators, aggregation, interface, policy_gradient
+from cot_rm.algorithms.interface import Aggregate, KlIn
+
+KL_IN: KlIn = "reward"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  clip_low: float = 0.2  # the ratio counts from 1 - clip_low
-  clip_high: float = 0.2  # to 1 + clip_high
-  kl: float = 0.0  # weight of the log-ratio to the reference, taken off each token's reward
+  clip_low: float = 0.2  # the ratio is clipped to 1 - clip_low
+  clip_high: float = 0.2  # and to 1 + clip_high
+  kl: float = 0.0  # weight of the log-ratio to the reference, subtracted from each token's reward
   reward_bound: float = 10.0  # rewards are clamped to +- this
-  epsilon: float = 1e-8  # least variance of the returns
-  aggregate: str = "sequence"  # how tokens add up to the loss, of aggregation.AGGREGATES
-  max_tokens: int = 0  # most tokens of an answer; for aggregate "constant"
+  epsilon: float = 1e-8  # lower bound of the variance of the returns
+  aggregate: Aggregate = "sequence"  # of the loss over tokens, see aggregation.token_weights
+  max_tokens: int  # tokens of an answer, at most; for aggregate "constant"
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
+    interface.check_choices(self)
     aggregation.check(self)
 
 
-def advantages(rewards_QG, lengths_QG, settings, kl_QGT=None):
-  """f32[Q, G], or f32[Q, G, T] where settings.kl is not 0: advantage_estimators.against_batch.
+def advantages(
+  rewards_QG: npt.ArrayLike,
+  lengths_QG: npt.ArrayLike,
+  settings: Config,
+  kl_QGT: np.ndarray | None = None,
+) -> np.ndarray:
+  """f32[Q, G], or f32[Q, G, T] where settings.kl is not 0: whitened returns.
 
-  A reward that is NaN is left out and gets advantage 0.
+  A reward of NaN is left out and gets advantage 0.
   """
-  z_QGT, _ = advantage_estimators.against_batch(rewards_QG, lengths_QG, settings, kl_QGT)
-  return advantage_estimators.shaped(z_QGT, settings)
+  z_QGT, _ = advantage_estimators.whitened_returns(rewards_QG, lengths_QG, settings, kl_QGT)
+  return advantage_estimators.as_advantages(z_QGT, by_token=bool(settings.kl))
 
 
-loss = policy_gradient.plain
+loss = policy_gradient.loss

@@ -1,18 +1,16 @@
 """Next-token cross-entropy on the answer: -log p(y_t | x, y_<t). B sequences, T tokens."""
 
-import dataclasses
+import jax
+
+from cot_rm.algorithms.interface import Array, Metrics
+from cot_rm.batch import Batch
 
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-  pass
+def loss(logps_BT: jax.Array, batch: Batch, weights_BT: Array) -> tuple[jax.Array, Metrics]:
+  """(negative log-probability of the target tokens, summed by `weights_BT`, metrics).
 
-
-def loss(logps_BT, batch, weights_BT, settings):
-  """Negative log-probability of the target tokens, added up by `weights_BT`.
-
-  In nats a token where the weights are aggregation.weights(batch, "token").
+  In nats a token with aggregation.token_weights(batch, "token").
   """
-  del batch, settings
+  del batch
   nll = -(logps_BT * weights_BT).sum()
   return nll, {"train/loss": nll}

@@ -7,5 +7,10 @@ install has the kernels in this folder itself, and not this file.
 """
 
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 __path__ = [str(pathlib.Path(__file__).resolve().parents[2] / "kernels")]
+
+if TYPE_CHECKING:
+
+  def __getattr__(name: str) -> Any: ...  # type checkers do not follow __path__

@@ -218,7 +218,7 @@ def _init_learner(knobs, policy):
     return algorithm.loss(logps_BT, batch, weights_BT, settings)
 
   def token_weights(batch):
-    return aggregation.weights(batch, settings.aggregate, settings.max_tokens)
+    return aggregation.token_weights(batch, settings.aggregate, settings.max_tokens)
 
   shards = sharding.num_batch_shards(policy.mesh, policy.rules) * knobs.accumulate
   return _Learner(
@@ -230,7 +230,7 @@ def _init_learner(knobs, policy):
     batch_sizes=_batch_sizes(knobs.train_questions // knobs.updates, shards),
     schedule=schedule,
     step=train.make_step(
-      policy.graphdef, loss, tx, shardings, weigh=token_weights, accumulate=knobs.accumulate
+      policy.graphdef, loss, tx, shardings, token_weights=token_weights, accumulate=knobs.accumulate
     ),
     logps=train.make_logps(policy.graphdef, accumulate=knobs.accumulate),
     reference=reference,
@@ -321,10 +321,10 @@ def _advantages(learner, scored, kl_QGT):
   advantages = distributed.own_rows(
     learner.algorithm.advantages(rewards_QG, lengths_QG, learner.settings, kl_QGT)
   )
-  out = advantage_estimators.effective(advantages)
+  out = advantage_estimators.effective_groups(advantages)
   if "accuracy" in scored.parts:
     right_QG = scored.parts["accuracy"]
-    out |= advantage_estimators.filtered(advantages, scored.lengths_QG, right_QG)
+    out |= advantage_estimators.zero_advantages(advantages, scored.lengths_QG, right_QG)
   return advantages, out
 
 
@@ -346,7 +346,7 @@ def _batches(learner, params, scored, advantages):
     with learner.scope():
       if learner.kl_in("loss"):
         batch = dataclasses.replace(batch, ref_logps=learner.logps(learner.reference, batch))
-      if learner.correction.on:
+      if learner.correction.enabled:
         batch, found = _corrected(learner, params, batch)
         corrections.append(found)
     batches.append(batch)
@@ -358,7 +358,7 @@ def _corrected(learner, params, batch):
   """(the batch with the trainer's own old_logps and corrected advantages, metrics)."""
   old_logps = learner.logps(params, batch)
   batch = dataclasses.replace(batch, sampler_logps=batch.old_logps, old_logps=old_logps)
-  factors_BT, found = importance_correction.factors(batch, learner.correction)
+  factors_BT, found = importance_correction.importance_weights(batch, learner.correction)
   return dataclasses.replace(batch, advantages=batch.advantages * factors_BT), found
 
 
@@ -377,7 +377,7 @@ def _updates(learner, state, batches, i):
     with learner.scope():
       state, found = learner.step(state, batch, lr)
     if learner.knobs.unsound == "raise":
-      train.check(found, i)
+      train.check_finite(found, i)
     steps.append({key: float(value) for key, value in found.items()})
   finite = all(
     np.isfinite([found["train/loss"], found["train/grad_norm"]]).all() for found in steps

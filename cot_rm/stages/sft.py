@@ -31,13 +31,12 @@ def run(config, workdir, name):
   steps = knobs.steps or _steps_in_the_minutes_of(workdir, knobs.minutes_of)
   tx, rate = optim.make(steps=steps, **knobs.optim)
   state, shardings = train.init_state(policy.params, tx, mesh, rules)
-  objective = functools.partial(sft.loss, settings=sft.Config())
   step = train.make_step(
     policy.graphdef,
-    objective,
+    sft.loss,
     tx,
     shardings,
-    weigh=functools.partial(aggregation.weights, how="token"),
+    token_weights=functools.partial(aggregation.token_weights, aggregate="token"),
     accumulate=knobs.accumulate,
   )
 
@@ -82,7 +81,7 @@ def run(config, workdir, name):
       data_state, tokens = data.get_state(), (batch.segments > 0).sum()
       last = i + 1 == steps
       batch = None if last else fetch()
-      train.check(out, i)
+      train.check_finite(out, i)
       seconds += time.monotonic() - began
       out = {
         **out,

@@ -21,7 +21,9 @@ BATCH = batches.batch(
 
 
 def test_a_token_weighs_its_ratio_up_to_the_cap():
-  found, metrics = importance_correction.factors(BATCH, importance_correction.Config(cap=2.0))
+  found, metrics = importance_correction.importance_weights(
+    BATCH, importance_correction.Config(cap=2.0)
+  )
   np.testing.assert_allclose(found, [[math.exp(0.5), 2, math.exp(-3), 1]], rtol=1e-6)
   assert float(metrics["correction/capped"]) == pytest.approx(1 / 3)
   assert float(metrics["correction/left_out"]) == 0
@@ -37,39 +39,43 @@ def test_a_token_weighs_its_ratio_up_to_the_cap():
   ],
 )
 def test_an_answer_too_far_off_is_left_out_whole(bounds, want):
-  found, metrics = importance_correction.factors(BATCH, importance_correction.Config(**bounds))
+  found, metrics = importance_correction.importance_weights(
+    BATCH, importance_correction.Config(**bounds)
+  )
   np.testing.assert_array_equal(found[0, :3], want)
   assert float(metrics["correction/left_out"]) == pytest.approx(1 - np.mean(want), abs=1e-6)
 
 
 def test_in_the_advantages_it_weighs_each_token_s_loss():
-  factors, _ = jax.jit(importance_correction.factors, static_argnums=1)(
+  factors, _ = jax.jit(importance_correction.importance_weights, static_argnums=1)(
     BATCH, importance_correction.Config(cap=2.0)
   )
   corrected = dataclasses.replace(BATCH, advantages=BATCH.advantages * factors)
   log_ratio = policy_gradient.log_ratio(BATCH.old_logps + 0.3, BATCH)
-  settings = reinforce_pp.Config()
+  settings = reinforce_pp.Config(max_tokens=8)
   np.testing.assert_allclose(
-    policy_gradient.loss(log_ratio, corrected, settings),
-    factors * policy_gradient.loss(log_ratio, BATCH, settings),
+    policy_gradient.clipped_surrogate(log_ratio, corrected, settings),
+    factors * policy_gradient.clipped_surrogate(log_ratio, BATCH, settings),
     rtol=1e-6,
   )
 
 
 def test_off_means_off():
-  assert not importance_correction.Config().on and importance_correction.Config(cap=2.0).on
-  found, _ = importance_correction.factors(BATCH, importance_correction.Config())
+  assert (
+    not importance_correction.Config().enabled and importance_correction.Config(cap=2.0).enabled
+  )
+  found, _ = importance_correction.importance_weights(BATCH, importance_correction.Config())
   np.testing.assert_array_equal(found, 1)
 
 
 def test_it_needs_both_log_probabilities():
   with pytest.raises(ValueError, match="batch.sampler_logps"):
-    importance_correction.factors(
+    importance_correction.importance_weights(
       dataclasses.replace(BATCH, sampler_logps=None), importance_correction.Config(cap=2.0)
     )
 
 
 @pytest.mark.parametrize("bad", [dict(cap=0.0), dict(low=1.5), dict(high=0.5), dict(low=-1.0)])
-def test_bounds_that_leave_out_agreement_name_the_knob(bad):
-  with pytest.raises(ValueError, match="config.rl.correction"):
+def test_bounds_that_leave_out_agreement_name_the_field(bad):
+  with pytest.raises(ValueError, match="importance_correction.Config"):
     importance_correction.Config(**bad)

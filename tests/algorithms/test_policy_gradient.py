@@ -11,19 +11,21 @@ import pytest
 from cot_rm.algorithms import aggregation, policy_gradient, reinforce_pp
 from tests.algorithms import batches
 
-SETTINGS = reinforce_pp.Config()  # clips at 0.2
+SETTINGS = reinforce_pp.Config(max_tokens=8)  # clips at 0.2
 
 
 def plain(logps_BT, batch, settings=SETTINGS):
   logps_BT = jnp.asarray(logps_BT, jnp.float32)
-  return policy_gradient.plain(logps_BT, batch, aggregation.weights(batch, "sequence"), settings)
+  return policy_gradient.loss(
+    logps_BT, batch, aggregation.token_weights(batch, "sequence"), settings
+  )
 
 
 def test_the_published_token_losses_of_the_clipped_ratio():
   # An unbounded ratio where the advantage is negative: the clip works on the other side.
   batch = batches.batch(*batches.PUBLISHED)
   log_ratio_BT = policy_gradient.log_ratio(jnp.array(batches.PUBLISHED_LOGPS), batch)
-  found = policy_gradient.loss(log_ratio_BT, batch, SETTINGS)
+  found = policy_gradient.clipped_surrogate(log_ratio_BT, batch, SETTINGS)
   np.testing.assert_allclose(found, [batches.PLAIN_LOSSES], rtol=2e-4)
 
 
@@ -49,20 +51,20 @@ def test_past_the_clip_nothing_is_learnt():
 def test_a_clip_may_be_higher_above_than_below():
   settings = dataclasses.replace(SETTINGS, clip_low=0.2, clip_high=0.28)
   batch = batches.batch([[0.0, 0.0]], [[1.0, -1.0]])
-  found = policy_gradient.loss(jnp.log(jnp.array([[1.5, 0.5]])), batch, settings)
+  found = policy_gradient.clipped_surrogate(jnp.log(jnp.array([[1.5, 0.5]])), batch, settings)
   np.testing.assert_allclose(found, [[-1.28, 0.8]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("advantage", [1.0, -1.0, 0.0])
 def test_a_ratio_that_overflows_is_loud(advantage):
-  # exp(100) is no float32: published as it is, the step is refused by train.check.
+  # exp(100) is no float32: published as it is, the step is refused by train.check_finite.
   batch = batches.batch([[-100.0, -1.0]], [[advantage, 1.0]])
   loss, grad = jax.value_and_grad(lambda x: plain(x, batch)[0])(jnp.array([[0.0, -1.0]]))
   assert not (np.isfinite(loss) and np.isfinite(norm_of(grad)))
 
 
 def norm_of(grad):
-  """The gradient's norm, by which train.check judges."""
+  """The gradient's norm, by which train.check_finite judges."""
   return float(jnp.sqrt(jnp.square(grad).sum()))
 
 
@@ -78,9 +80,9 @@ def test_the_ratio_of_an_answer_is_the_geometric_mean_with_a_gradient_for_each_t
     [[-1.0, -1, -1, -7]], [[1.0] * 4], mask=[[1, 1, 1, 0]], segments=[[1, 1, 2, 0]]
   )
   logps = jnp.array([[-0.8, -1.0, -1.3, -1.0]])
-  found = policy_gradient.log_ratio_of_answers(logps, batch)
+  found = policy_gradient.sequence_log_ratio(logps, batch)
   np.testing.assert_allclose(found, [[0.1, 0.1, -0.3, 0]], atol=1e-6)
-  grad = jax.grad(lambda x: jnp.exp(policy_gradient.log_ratio_of_answers(x, batch))[0, 0])(logps)
+  grad = jax.grad(lambda x: jnp.exp(policy_gradient.sequence_log_ratio(x, batch))[0, 0])(logps)
   np.testing.assert_allclose(grad, [[math.exp(0.1), 0, 0, 0]], rtol=1e-6)
 
 

@@ -16,13 +16,15 @@ from cot_rm.algorithms import (
 )
 from tests.algorithms import batches
 
-PAPER = stable_reinforce.Config()
-RELEASED = stable_reinforce.Config(filter="released")
-OFF = stable_reinforce.Config(preclip_low=None, preclip_high=None, filter="none")
+PAPER = stable_reinforce.Config(max_tokens=8)
+RELEASED = stable_reinforce.Config(filter="released", max_tokens=8)
+OFF = stable_reinforce.Config(preclip_low=None, preclip_high=None, filter="none", max_tokens=8)
 
 
 def loss(logps_BT, batch, settings=PAPER):
-  return stable_reinforce.loss(logps_BT, batch, aggregation.weights(batch, "sequence"), settings)
+  return stable_reinforce.loss(
+    logps_BT, batch, aggregation.token_weights(batch, "sequence"), settings
+  )
 
 
 def test_the_published_token_losses_with_pre_clip():
@@ -54,12 +56,12 @@ def test_with_pre_clip_and_filter_off_it_is_reinforce_pp():
   logps = jnp.array(batches.PUBLISHED_LOGPS)
   np.testing.assert_array_equal(
     loss(logps, batch, OFF)[0],
-    policy_gradient.plain(logps, batch, aggregation.weights(batch, "sequence"), OFF)[0],
+    policy_gradient.loss(logps, batch, aggregation.token_weights(batch, "sequence"), OFF)[0],
   )
   rewards, lengths = [[0.0]] + [[1.0]] * 255, np.ones((256, 1))
   np.testing.assert_array_equal(
     stable_reinforce.advantages(rewards, lengths, OFF),
-    reinforce_pp.advantages(rewards, lengths, reinforce_pp.Config()),
+    reinforce_pp.advantages(rewards, lengths, reinforce_pp.Config(max_tokens=8)),
   )
 
 
@@ -88,12 +90,12 @@ def test_the_accuracy_at_which_each_filter_drops_the_wrong(
 ):
   rewards = np.array([[2.0]] * right + [[0.5]] * (of - right))
   lengths = np.full(rewards.shape, 5)
-  z, _ = advantage_estimators.against_batch(rewards, lengths, PAPER)
+  z, _ = advantage_estimators.whitened_returns(rewards, lengths, PAPER)
   assert (z[0, 0, 0], z[-1, 0, 0]) == pytest.approx((z_right, z_wrong), abs=6e-3)
   for settings, keeps in ((PAPER, paper_keeps), (RELEASED, released_keeps)):
     found = stable_reinforce.advantages(rewards, lengths, settings)
     assert found[0, 0] > 0 and (found[-1, 0] < 0) == keeps
-    shares = advantage_estimators.filtered(found, lengths, rewards == 2.0)
+    shares = advantage_estimators.zero_advantages(found, lengths, rewards == 2.0)
     assert shares["rl/filtered_right"] == 0 and shares["rl/filtered_wrong"] == (not keeps)
 
 
@@ -111,5 +113,5 @@ def test_tokens_are_filtered_one_by_one_where_the_kl_is_in_the_reward():
 
 
 def test_a_bound_that_no_ratio_has_is_refused():
-  with pytest.raises(ValueError, match="stable_reinforce.preclip_low is 0"):
-    stable_reinforce.Config(preclip_low=0)
+  with pytest.raises(ValueError, match="stable_reinforce.Config.preclip_low is 0"):
+    stable_reinforce.Config(preclip_low=0, max_tokens=8)

@@ -12,7 +12,7 @@ from cot_rm.models import qwen2_5_vl
 @pytest.mark.parametrize("preset", ["3b", "7b"])
 def test_matrices_by_hand_are_the_models(bench, preset):
   c = qwen2_5_vl.PRESETS[preset]
-  _, params = train.abstract(lambda rngs: qwen2_5_vl.Model(c, rngs=rngs))
+  _, params = train.abstract_model(lambda rngs: qwen2_5_vl.Model(c, rngs=rngs))
   count = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
   batch = bench.arguments(c, "sft", fsdp=1, tensor=1) - 12 * count
   given = bench.ROWS * (28 * bench.TOKENS + 4 * bench.PATCHES * (c.vision.patch_numbers + 4))

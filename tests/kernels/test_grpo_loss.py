@@ -74,11 +74,14 @@ def test_it_and_its_gradients_are_the_definitions(dtype, settings, wanted):
 def test_it_is_the_loss_that_the_trainer_adds_up(algorithm, how):
   given, old_BT, ref_BT, advantages_BT, mask_BT = inputs()
   batch = batches.batch(old_BT, advantages_BT, mask_BT, ref_BT if algorithm is grpo else None)
-  weights_BT, logps_BT = aggregation.weights(batch, how), token_logps_ref(*given)
+  weights_BT, logps_BT = aggregation.token_weights(batch, how), token_logps_ref(*given)
   if algorithm is grpo:
-    settings, how = grpo.Config(kl=0.1), dict(kl=0.1)
+    settings, how = grpo.Config(kl=0.1, max_tokens=8), dict(kl=0.1)
   else:
-    settings, how = stable_reinforce.Config(), dict(preclip=(math.log(1e-3), math.log(1e3)))
+    settings, how = (
+      stable_reinforce.Config(max_tokens=8),
+      dict(preclip=(math.log(1e-3), math.log(1e3))),
+    )
   wanted, _ = algorithm.loss(logps_BT, batch, weights_BT, settings)
   found = kernel.grpo_loss(*given, old_BT, advantages_BT, weights_BT, batch.ref_logps, **how)
   np.testing.assert_allclose(found, wanted, rtol=1e-5)

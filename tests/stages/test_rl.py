@@ -177,7 +177,7 @@ def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewar
   assert max(apart[0], apart[2]) < 1 + 1e-3 < apart[3]
 
   config.rl.steps = 4
-  real = rl.train.check
+  real = rl.train.check_finite
 
   def stop(found, i):
     real(found, i)
@@ -185,7 +185,7 @@ def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewar
       raise RuntimeError("the power went out")
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(rl.train, "check", stop)
+    patch.setattr(rl.train, "check_finite", stop)
     with pytest.raises(RuntimeError, match="the power went out"):
       rl.run(config, other, "rl")
   rl.run(config, other, "rl")
@@ -259,7 +259,7 @@ def test_a_correction_weighs_by_the_trainer_s_own_probabilities(workdir, config,
 
 
 def test_the_figures_of_a_correction_are_of_all_minibatches(workdir, config, rewarded, monkeypatch):
-  real, made = rl.importance_correction.factors, []
+  real, made = rl.importance_correction.importance_weights, []
 
   def factors(batch, settings):
     made.append(batch)

@@ -1,0 +1,31 @@
+"""Every algorithm has the members of the interface; a wrong choice is refused with the nearest."""
+
+import dataclasses
+
+import pytest
+
+from cot_rm.algorithms import ALGORITHMS, grpo, interface, stable_reinforce
+
+
+def test_a_wrong_choice_names_the_field_and_the_nearest():
+  with pytest.raises(ValueError, match=r"grpo.Config.ratio is 'tokn'; did you mean 'token'\?"):
+    grpo.Config(ratio="tokn", max_tokens=8)
+  with pytest.raises(
+    ValueError, match="stable_reinforce.Config.filter is 3; known: paper, released, none"
+  ):
+    stable_reinforce.Config(filter=3, max_tokens=8)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_algorithm_has_the_members_of_the_interface(name):
+  algorithm = ALGORITHMS[name]
+  fields = {field.name for field in dataclasses.fields(algorithm.Config)}
+  assert fields >= {"kl", "aggregate", "max_tokens"}
+  assert algorithm.KL_IN in interface.KlIn.__args__
+  assert callable(algorithm.loss) and callable(algorithm.advantages)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_algorithm_checks_its_choices(name):
+  with pytest.raises(ValueError, match=f"{name}.Config.aggregate is 'mean'; known: sequence"):
+    ALGORITHMS[name].Config(aggregate="mean", max_tokens=8)
