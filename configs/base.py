@@ -62,7 +62,7 @@ def get_config():
   c.model = ConfigDict(
     dict(
       dtype="float32",  # of parameters
-      products=None,  # dtype of matrix products and of what goes through them; None: as parameters
+      compute_dtype=None,  # of matrix products and activations; None: as the parameters
       remat=False,  # compute activations again in the backward pass instead of keeping them
     )
   )

@@ -57,7 +57,7 @@ def get_config(preset="paper"):
   c.stages = ("distill", "sft", "rl", "eval")
   c.grammar = "r1_reward"
   # Steps of 1e-6 would be lost in the rounding of bfloat16 parameters.
-  c.model.dtype, c.model.products = "float32", "bfloat16"
+  c.model.dtype, c.model.compute_dtype = "float32", "bfloat16"
   c.sampler.weights = "bfloat16"
   c.model.remat = True
   c.processor.min_pixels, c.processor.max_pixels = 4 * 28 * 28, 640 * 28 * 28

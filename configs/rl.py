@@ -39,7 +39,7 @@ def get_config(preset="unified_reward"):
   c = base.get_config()
   c.stages = ("rl", "eval")
   # Steps of 1e-6 would be lost in the rounding of bfloat16 parameters.
-  c.model.dtype, c.model.products = "float32", "bfloat16"
+  c.model.dtype, c.model.compute_dtype = "float32", "bfloat16"
   c.sampler.weights = "bfloat16"
   c.model.remat = True
   c.processor.max_pixels = 384**2

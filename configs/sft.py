@@ -14,7 +14,7 @@ def get_config():
   c = base.get_config()
   c.stages = ("sft", "eval")
   # Steps of 1e-5 would be lost in the rounding of bfloat16 parameters.
-  c.model.dtype, c.model.products = "float32", "bfloat16"
+  c.model.dtype, c.model.compute_dtype = "float32", "bfloat16"
   c.model.remat = True
   c.sft.optim.frozen = ("visual",)
   return c

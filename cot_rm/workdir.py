@@ -29,7 +29,9 @@ FREE_OF_A_STAGE = ("budget", "endpoint", "unanswered")  # the service, and its b
 
 # Knobs that have another name today, so that an older workdir still opens; None: removed. A row of
 # a stage's section holds for all copies of that section.
-RENAMED_KNOBS: dict[str, str | None] = {}
+RENAMED_KNOBS: dict[str, str | None] = {
+  "model.products": "model.compute_dtype",
+}
 # Knobs that did not exist, with the value that a run then had.
 ADDED_KNOBS: dict[str, Any] = {}
 # Folders of stages, and sections of that name, that configs/ call otherwise today.

@@ -21,7 +21,7 @@ from cot_rm.toy_world import world as toy_world
 @pytest.fixture(scope="module")
 def judge(tiny_folder):
   buckets = packing.Buckets(tokens=(64, 128), patches=(72, 144))
-  return cot_rm.load(tiny_folder, buckets=buckets, rows=4)
+  return cot_rm.load(tiny_folder, buckets=buckets, max_prompts=4)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_an_empty_response_names_the_sample(judge):
 
 
 def test_an_empty_answer_has_no_log_probability(judge):
-  with pytest.raises(ValueError, match="the text is empty"):
+  with pytest.raises(ValueError, match="text is empty"):
     judge.logps([{"role": "user", "content": "Caption: a"}], "")
 
 

@@ -26,6 +26,7 @@ FLOORS = (  # bottom first: a unit imports only units on floors below it
     "chat",
     "report",
   },
+  {"policy"},
   {"judge", "reward_judge", "train", "vision_check"},
   {"rollout"},
   {"stages"},

@@ -16,7 +16,7 @@ from cot_rm import files, schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import datasets, packing
-from cot_rm.sampler import sampling
+from cot_rm.sampler import limits, sampling
 from cot_rm.toy_world import language
 
 
@@ -134,9 +134,9 @@ def load_judge(
     sample_mesh=sharding.make_mesh((config.mesh.sample_shape or config.mesh.shape).to_dict()),
     sample_rules=config.mesh.sample_rules.to_dict(),
     buckets=packing.Buckets(**config.buckets),
-    rows=max_prompts,
-    processor=processor,
-    sampler=config.sampler.to_dict(),
+    max_prompts=max_prompts,
+    sampler=limits.Room(**config.sampler),
+    **processor,
     **config.model,
   )
 

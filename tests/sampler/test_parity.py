@@ -67,8 +67,9 @@ def judge(folder):
   return cot_rm.load(
     folder,
     buckets=packing.Buckets(tokens=(256,), patches=(320,)),
-    rows=len(CHATS),
-    processor=dict(mrope="hf5", fps=FPS),  # positions as this transformers counts them
+    max_prompts=len(CHATS),
+    mrope="hf5",
+    fps=FPS,  # positions as this transformers counts them
   )
 
 
@@ -178,7 +179,7 @@ def test_log_probabilities_of_samples_are_torchs(name, judge, theirs):
     np.testing.assert_allclose(
       done.logps, full[np.arange(len(done.tokens)), done.tokens], rtol=0, atol=1e-4
     )
-    np.testing.assert_allclose(done.label_logps, full[:, list(judge.digits)], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(done.label_logps, full[:, list(judge.label_ids)], rtol=0, atol=1e-4)
   assert group[0].tokens.tolist() != group[1].tokens.tolist()
 
 
@@ -192,7 +193,7 @@ def test_the_log_probability_of_a_given_text_is_torchs(name, judge, theirs):
 
 
 def test_the_probability_of_a_verdict_is_torchs(greedy, judge, theirs):
-  one, two = judge.digits
+  one, two = judge.label_ids
   for name, done in greedy.items():
     # These weights write no verdict: any token may stand for its digit.
     length = lambda t, done=done: len(judge.processor.decode(done.tokens[:t]))

@@ -48,11 +48,12 @@ def test_tasks_are_named_with_commas_and_an_unknown_one_is_loud():
 
 @pytest.mark.parametrize("of_the_stage, due", [(None, 500), (300, 300)])
 def test_a_stage_may_bound_its_pictures_by_itself(tmp_path, monkeypatch, of_the_stage, due):
-  monkeypatch.setattr(common.cot_rm.judge, "load", lambda start, **knobs: knobs["processor"])
+  monkeypatch.setattr(common.cot_rm.judge, "load", lambda start, **knobs: knobs)
   config = base.get_config()
   config.processor.max_pixels = 500
-  processor = common.load_judge(config, tmp_path, "model", max_prompts=1, max_pixels=of_the_stage)
-  assert processor == config.processor.to_dict() | {"max_pixels": due}
+  knobs = common.load_judge(config, tmp_path, "model", max_prompts=1, max_pixels=of_the_stage)
+  processor = config.processor.to_dict() | {"max_pixels": due}
+  assert {name: knobs[name] for name in processor} == processor
 
 
 def test_answers_to_other_conditions_are_removed_and_answers_to_the_same_are_kept(tmp_path):

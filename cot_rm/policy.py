@@ -1,0 +1,253 @@
+"""A policy: a model with its processor and its sampler, which completes chats and scores texts.
+
+T tokens of a completion.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Protocol, Self, cast
+
+import jax
+import numpy as np
+from absl import logging
+from flax import nnx
+from jax.sharding import Mesh
+
+from cot_rm import sharding
+from cot_rm.batch import Encoded
+from cot_rm.checkpoints import model_folder
+from cot_rm.data import packing
+from cot_rm.models import logprobs
+from cot_rm.sampler import engine, text_stops, weight_sync
+from cot_rm.sampler.limits import Room
+from cot_rm.sampler.sampling import Sampling
+from cot_rm.schema import Chat, Completion, Finish
+
+LABELS = ("1", "2")  # the verdict's digits; their log-probabilities are recorded at every step
+BUCKETS = packing.Buckets(
+  tokens=(512, 1024, 2048, 4096, 8192), patches=(1024, 2048, 4096, 8192, 16384)
+)
+
+
+class Processor(Protocol):
+  """Tokenizer, chat template and image preprocessing of a model family."""
+
+  stop_ids: Sequence[int]  # tokens that end an answer
+  banned_ids: Sequence[int]  # tokens that are never sampled
+  end_of_turn: int
+
+  def __call__(self, messages: Chat, *, id: str) -> Encoded: ...
+
+  def encode(self, text: str) -> Sequence[int]: ...
+
+  def decode(self, tokens: np.ndarray) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+  """A model without its weights: the graph, its compute dtype, and the placement of its arrays."""
+
+  graphdef: nnx.GraphDef
+  compute_dtype: str  # of matrix products, and of keys and values
+  mesh: Mesh
+  rules: sharding.Rules
+
+
+class Policy:
+  """A model that samples completions and computes log-probabilities.
+
+  Attributes:
+    params: the parameters; see `using`.
+    processor: messages to Encoded, and tokens to text.
+    opened: the model folder that the parameters come from.
+    graphdef, mesh, rules: of the model that computes `logps` and that a stage trains.
+    buckets: the shapes to which prompts are padded.
+    label_ids: the tokens of LABELS.
+  """
+
+  def __init__(
+    self,
+    opened: model_folder.Opened,
+    processor: Processor,
+    *,
+    train: ModelSpec,
+    sample: ModelSpec,
+    buckets: packing.Buckets = BUCKETS,
+    max_prompts: int = 8,
+    limits: Room | None = None,
+  ) -> None:
+    """See `cot_rm.load`, which makes the arguments.
+
+    Args:
+      opened: the model folder; its parameters are used.
+      processor: of the same folder.
+      train: the model for `logps`, and for stages that train.
+      sample: the same model for the sampler.
+      buckets: the shapes to which prompts are padded.
+      max_prompts: prompts that are answered at the same time, at most.
+      limits: of the sampler; None: its defaults.
+    """
+    if max_prompts < 1:
+      raise ValueError(f"max_prompts is {max_prompts}; it must be 1 or more")
+    limits = limits or Room()
+    self.opened, self.processor, self.params = opened, processor, opened.params
+    self.graphdef, self.mesh, self.rules = train.graphdef, train.mesh, train.rules
+    self.buckets, self._sample_spec = buckets, sample
+    self._sample_params: nnx.State | None = None  # the sampler's copy of params, made when needed
+    self._to_sampler = weight_sync.Weights(limits.weights, sample.mesh, sample.rules)
+    logging.info(
+      "prompts are padded to %s tokens and %s patches: at most %d programs read them",
+      ", ".join(map(str, buckets.tokens)),
+      ", ".join(map(str, (0, *buckets.patches))),
+      buckets.num_shapes,
+    )
+    self.label_ids = tuple(processor.encode(label)[-1] for label in LABELS)
+    self.engine = engine.Engine(
+      sample.graphdef,
+      stop_ids=processor.stop_ids,
+      banned_ids=processor.banned_ids,
+      watched_ids=self.label_ids,
+      buckets=buckets,
+      batch=functools.partial(packing.prompts, buckets=buckets),
+      rows=max_prompts,
+      position_bytes=opened.config.kept_numbers * jax.numpy.dtype(sample.compute_dtype).itemsize,
+      room=limits,
+    )
+    self._logps = logprobs.make_batch_logps(train.graphdef)
+
+  def complete(
+    self,
+    chats: Sequence[Chat],
+    *,
+    n: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_tokens: int = 64,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    stream: Callable[[int, int, str], None] | None = None,
+    cancelled: Callable[[int, int], bool] | None = None,
+  ) -> list[list[Completion]]:
+    """Samples n answers to each chat.
+
+    Args:
+      chats: a list of chats. A chat is a list of messages as transformers and OpenAI clients write
+        them, with parts of type text, image, image_url and video.
+      n: answers per chat; the chat and its media are computed once.
+      temperature: of sampling; 0: greedy.
+      top_p: sample among the likeliest tokens whose probabilities add up to it; 1: all.
+      top_k: sample among this many of the likeliest tokens; 0: all.
+      max_tokens: an answer is cut after so many tokens.
+      seed: of the sampling. An answer depends on the weights, its chat, the seed and its index
+        among the n, and on nothing else.
+      stop: stop strings; an answer ends before the first occurrence of any of them.
+      stream: `(chat, answer, text)`, called with the new text of an answer while it is sampled.
+      cancelled: `(chat, answer) -> bool`: true ends an answer, which keeps its text so far; its
+        `finish` is "cancelled".
+
+    Returns:
+      A list of n Completions for each chat.
+
+    Raises:
+      ValueError: a value out of range, or a chat whose media or length are not allowed, by its
+        index.
+    """
+    encoded = [self.processor(chat, id=str(i)) for i, chat in enumerate(chats)]
+    how = Sampling(temperature, top_p, top_k, max_tokens)
+    watch = None
+    if stop or stream or cancelled:
+      watch = text_stops.Texts(self.processor.decode, stop=stop, stream=stream, cancelled=cancelled)
+    groups = self.sample(encoded, n=n, how=how, seed=seed, watch=watch)
+    if watch is None or not stop:
+      return groups
+    return [[dataclasses.replace(c, text=watch.cut(c.text)) for c in group] for group in groups]
+
+  def logps(self, messages: Chat, text: str) -> np.ndarray:
+    """f32[T]: the log-probability of each token of `text` as the answer to a chat.
+
+    Raises:
+      ValueError: the text is empty, or the chat is not allowed.
+    """
+    prompt = self.processor(messages, id="messages")
+    answer = np.asarray(self.processor.encode(text), np.int32)
+    if not len(answer):
+      raise ValueError("text is empty: it has no tokens to score")
+    batch = packing.pack([[packing.Item(prompt, answer)]], self.buckets, rows=1)
+    with sharding.use(self.mesh, self.rules):
+      logps_BT = self._logps(self.params, batch)
+    first = len(prompt.tokens)
+    return np.asarray(logps_BT)[0, first : first + len(answer)]
+
+  def using(self, params: nnx.State) -> Self:
+    """The same object with other weights; compiled programs and the engine are shared."""
+    other = object.__new__(type(self))
+    other.__dict__.update(self.__dict__, params=params, _sample_params=None)
+    return other
+
+  def sample(
+    self,
+    encoded: Sequence[Encoded],
+    *,
+    n: int,
+    how: Sampling,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+    watch: text_stops.Texts | None = None,
+    enough: Callable[[int, list[str]], bool] | None = None,
+  ) -> list[list[Completion]]:
+    """Samples n answers to each encoded prompt; see `complete`.
+
+    Args:
+      encoded: prompts.
+      n: answers per prompt.
+      how: temperature, top-p, top-k and length of the sampling.
+      seed: of the sampling.
+      progress: called with the number of prompts whose answers have all just ended.
+      watch: called after each chunk of an answer; see engine.Engine.
+      enough: `(index of the prompt, its finished texts) -> bool`, called when an answer has ended:
+        true ends the prompt's other answers, and its group is shorter than n.
+    """
+    if n < 1:
+      raise ValueError(f"n is {n}; it must be 1 or more")
+    seeds = [_prompt_seed(one, seed) for one in encoded]
+    decode = self.processor.decode
+    ask = enough and (lambda index, some: enough(index, [decode(one.tokens) for one in some]))
+    if self._sample_params is None:
+      self._sample_params = self._to_sampler(self.params)
+    with sharding.use(self._sample_spec.mesh, self._sample_spec.rules):
+      groups = self.engine(
+        self._sample_params,
+        encoded,
+        seeds,
+        n=n,
+        sampling=how,
+        progress=progress,
+        watch=watch,
+        enough=ask,
+      )
+    return [[self._completion(one) for one in group if one is not None] for group in groups]
+
+  def report(self) -> dict[str, float]:
+    """Sampler metrics since the last report: {"sampler/...": number}."""
+    return self.engine.report().metrics()
+
+  def _completion(self, sample: engine.Sample) -> Completion:
+    return Completion(
+      text=self.processor.decode(sample.tokens),
+      tokens=sample.tokens,
+      logps=sample.logps,
+      finish=cast(Finish, sample.finish),  # Completion checks it
+      sampling_logps=sample.sampling_logps,
+      label_logps=sample.label_logps,
+    )
+
+
+def _prompt_seed(encoded: Encoded, seed: int) -> int:
+  """u32 of a prompt's content and a seed, on which the randomness of its samples depends."""
+  code = zlib.crc32(encoded.tokens.tobytes(), seed & 0xFFFFFFFF)
+  return zlib.crc32(encoded.patches.tobytes(), code)

@@ -1,0 +1,185 @@
+"""Completions, log-probabilities, and the weights and devices of a policy."""
+
+import base64
+import io
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import cot_rm
+from cot_rm import sharding
+from cot_rm.data import packing
+from cot_rm.sampler.limits import Room
+from cot_rm.schema import Completion
+
+BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144))
+
+
+@pytest.fixture(scope="module")
+def judge(tiny_folder):
+  return cot_rm.load(tiny_folder, buckets=BUCKETS, max_prompts=4)
+
+
+def picture(colour, size=(84, 84)):
+  return Image.new("RGB", size, colour)
+
+
+def chat(text, *pictures):
+  return [
+    {
+      "role": "user",
+      "content": [
+        *({"type": "image", "image": p} for p in pictures),
+        {"type": "text", "text": text},
+      ],
+    }
+  ]
+
+
+def test_log_probabilities_are_of_the_answer_and_see_the_picture(judge):
+  text = "<think>\nImage 1 shows red star"
+  red, blue = (judge.logps(chat("Caption: a red star", picture(c)), text) for c in ("red", "blue"))
+  assert red.dtype == np.float32 and len(red) == len(judge.processor.encode(text))
+  assert (red < 0).all() and np.abs(red - blue).max() > 1e-4
+
+
+def test_matrix_products_may_have_a_smaller_dtype_than_parameters(judge, tiny_folder):
+  mixed = cot_rm.load(tiny_folder, buckets=BUCKETS, max_prompts=4, compute_dtype="bfloat16")
+  assert {x.dtype for x in jax.tree.leaves(mixed.params)} == {np.dtype(np.float32)}
+  ask, text = chat("Caption: a red star", picture("red")), "<think>\nImage 1 shows red star"
+  off = np.abs(mixed.logps(ask, text) - judge.logps(ask, text)).max()
+  assert 1e-5 < off < 0.1
+
+
+def test_a_completion_has_the_log_probabilities_of_the_distribution_sampled_from(judge):
+  ask = [chat("Caption: a red star", picture("red"))]
+  (warm,) = judge.complete(ask, n=1, temperature=0.5, max_tokens=6)[0]
+  assert (
+    warm.sampling_logps.shape == warm.logps.shape
+    and (warm.sampling_logps > warm.logps).mean() > 0.5
+  )
+  (greedy,) = judge.complete(ask, n=1, max_tokens=6)[0]
+  assert not greedy.sampling_logps.any()  # it could be nothing else
+
+
+def test_complete_agrees_with_logps(judge):
+  ask = chat("Caption: a red star", picture("red"))
+  compared = 0
+  for done in judge.complete([ask], n=16, temperature=1.0, max_tokens=4, seed=3)[0]:
+    assert isinstance(done, Completion) and done.finish in ("stop", "length")
+    words = done.tokens if done.finish == "length" else done.tokens[:-1]
+    if judge.processor.encode(done.text) == list(words):  # else the text has another segmentation
+      np.testing.assert_allclose(judge.logps(ask, done.text), done.logps[: len(words)], atol=2e-5)
+      compared += 1
+  assert compared > 0
+
+
+def test_an_answer_is_streamed_and_ends_at_its_stop_string(judge):
+  ask, how = chat("Caption: a red star", picture("red")), dict(n=2, temperature=1.0, max_tokens=40)
+  whole = judge.complete([ask], **how)[0]
+  stop = whole[0].text[5:7]
+  said = {}
+  cut = judge.complete(
+    [ask],
+    **how,
+    stop=(stop,),
+    stream=lambda place, g, text: said.__setitem__(g, said.get(g, "") + text),
+  )[0]
+  for g, (a, b) in enumerate(zip(whole, cut, strict=True)):
+    assert b.text == said.get(g, "") == a.text.partition(stop)[0]
+    np.testing.assert_array_equal(b.tokens, a.tokens[: len(b.tokens)])
+  assert cut[0].finish == "stop"
+
+
+def test_a_cancelled_answer_says_so(judge):
+  ask, how = chat("Caption: a red star", picture("red")), dict(n=2, temperature=1.0, max_tokens=40)
+  done = judge.complete([ask], **how, cancelled=lambda place, g: g == 1)[0]
+  assert done[1].finish == "cancelled" and len(done[1].tokens) < 40
+  assert done[0].finish != "cancelled"
+
+
+def test_a_seed_gives_the_same_answers_and_another_does_not(judge):
+  ask = [chat("Caption: a red star", picture("red")), chat("Caption: two cats")]
+  how = dict(n=3, temperature=1.0, max_tokens=10)
+  a, b, c = (judge.complete(ask, seed=seed, **how) for seed in (1, 1, 2))
+  texts = lambda out: [[one.text for one in group] for group in out]
+  assert texts(a) == texts(b) != texts(c)
+  assert [len(group) for group in a] == [3, 3]
+
+
+def test_an_answer_does_not_depend_on_the_other_chats(judge):
+  ask = [chat(f"Caption: {n} red star", picture("red")) for n in ("a", "no", "one", "two", "three")]
+  together = judge.complete(ask, temperature=1.0, max_tokens=10)
+  alone = [judge.complete([one], temperature=1.0, max_tokens=10)[0] for one in ask]
+  assert [g[0].text for g in together] == [g[0].text for g in alone]
+
+
+def test_openai_parts_are_taken(judge):
+  out = io.BytesIO()
+  picture("green").save(out, "PNG")
+  url = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+  parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "Caption: a"}]
+  theirs = judge.logps([{"role": "user", "content": parts}], "red star")
+  np.testing.assert_array_equal(
+    theirs, judge.logps(chat("Caption: a", picture("green")), "red star")
+  )
+
+
+def test_too_long_says_how_long_and_which_knob(judge):
+  with pytest.raises(ValueError, match=r"'0': \d+ tokens > 128.*config.buckets.tokens"):
+    judge.complete([chat("Caption: " + "a red star " * 60)])
+
+
+def test_a_group_of_none_is_refused(judge):
+  with pytest.raises(ValueError, match="n is 0"):
+    judge.complete([chat("Caption: a")], n=0)
+
+
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_a_judge_samples_with_smaller_weights_and_its_own_log_probabilities_stay(
+  judge, tiny_folder, weights
+):
+  small = cot_rm.load(tiny_folder, buckets=BUCKETS, max_prompts=4, sampler=Room(weights=weights))
+  ask = chat("Caption: a red star", picture("red"))
+  done = small.complete([ask], temperature=1.0, max_tokens=12)[0][0]
+  np.testing.assert_array_equal(small.logps(ask, "red star"), judge.logps(ask, "red star"))
+  prompt = small.processor(ask, id="")
+  batch = packing.pack([[packing.Item(prompt, done.tokens)]], BUCKETS, rows=1)
+  exact = np.asarray(small._logps(small.params, batch))[0, len(prompt.tokens) :]
+  assert 0 < np.abs(exact[: len(done.tokens)] - done.logps).max() < 0.1
+
+
+@pytest.mark.slow
+def test_a_judge_spread_over_eight_devices_says_the_same(judge, tiny_folder):
+  mesh = sharding.make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
+  rules = {"batch": ("data", "fsdp"), "embed": "fsdp", "vocab": "tensor", "heads": "tensor"}
+  spread = cot_rm.load(
+    tiny_folder, buckets=BUCKETS, max_prompts=4, mesh=mesh, rules=rules | {"mlp": "tensor"}
+  )
+  weight = spread.params["layers"]["mlp"]["up_proj"]["weight"].get_value()
+  assert len({str(shard.index) for shard in weight.addressable_shards}) == 4
+  asked = [chat("Caption: a red star", picture("red")), chat("Caption: two cats")]
+  ours, theirs = (one.complete(asked, max_tokens=10) for one in (judge, spread))
+  others = cot_rm.load(
+    tiny_folder,
+    buckets=BUCKETS,
+    max_prompts=4,
+    mesh=mesh,
+    rules=rules,
+    sample_mesh=sharding.make_mesh({"data": 1, "fsdp": 2, "tensor": 4}),
+    sample_rules={"batch": ("data", "fsdp"), "heads": "tensor", "mlp": "tensor"},
+  )
+  third = others.complete(asked, max_tokens=10)
+  for (a,), *more in zip(ours, theirs, third, strict=True):
+    for (b,) in more:
+      assert a.text == b.text
+      np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
+
+
+def test_other_weights_use_the_same_programs(judge):
+  other = judge.using(jax.tree.map(lambda x: 0 * x, judge.params))
+  assert other.engine is judge.engine
+  flat = other.logps(chat("Caption: a"), "red star")
+  np.testing.assert_allclose(flat, -np.log(judge.opened.config.vocab_size), rtol=1e-5)
