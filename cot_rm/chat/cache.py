@@ -5,10 +5,10 @@ import json
 import os
 import pathlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from cot_rm.chat import budget, replies
-from cot_rm.chat.pictures import Message
+from cot_rm.schema import Chat
 
 RESERVE_BYTES = 4 << 20  # disk space reserved for the answers in flight when the disk is full
 _TABLE = """
@@ -23,7 +23,7 @@ create table if not exists calls (
 """
 
 
-def key(model: str, messages: Sequence[Message], sampling: Mapping[str, int | float | None]) -> str:
+def key(model: str, messages: Chat, sampling: Mapping[str, int | float | None]) -> str:
   """Cache key of a call: sha256 of the JSON of the model, the messages and the sampling settings.
 
   Paid answers are stored under these keys: what goes into the JSON must not change.

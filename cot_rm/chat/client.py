@@ -14,9 +14,9 @@ from cot_rm.chat import budget as budgets
 from cot_rm.chat import cache as caches
 from cot_rm.chat import pictures as picture_encoding
 from cot_rm.chat import replies
+from cot_rm.schema import Chat
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
-Chat = Sequence[picture_encoding.Message]  # as prompts.render makes it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +131,8 @@ class Client:
     """Begins to ask all chats; the Future's result is the Replies, in the order of the chats.
 
     Args:
-      chats: lists of messages. The iterable is read in the client's thread, as calls become free,
-        so that no more pictures are in memory than calls are in flight.
+      chats: as prompts.render makes them. The iterable is read in the client's thread, as calls
+        become free, so that no more pictures are in memory than calls are in flight.
       sampling: settings of all calls.
       names: name of each chat in error messages, e.g. "example 'vl-17'"; None: "chat 0", ...
       progress: called in the client's thread with (index of the chat, Reply) when a Reply is there.
@@ -199,7 +199,7 @@ class Client:
     finally:
       del self._calls[key]
 
-  async def _call(self, key: str, messages: list, sampling: Sampling) -> replies.Reply:
+  async def _call(self, key: str, messages: Chat, sampling: Sampling) -> replies.Reply:
     if limit := self.budget.exceeded_by_next_call(self.usage, self._in_flight):
       raise _LimitReached(limit)  # the message has the usage after the last call in flight
     self._in_flight += 1
@@ -212,7 +212,7 @@ class Client:
       self._in_flight -= 1
     return reply
 
-  async def _answer(self, messages: list, sampling: Sampling) -> replies.Reply:
+  async def _answer(self, messages: Chat, sampling: Sampling) -> replies.Reply:
     endpoint = self.endpoint
     self._api = self._api or self._open()
     body = {endpoint.limit_field: sampling.max_tokens}

@@ -4,21 +4,16 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from PIL import Image
 
 from cot_rm import media
+from cot_rm.schema import Chat, ImageSource, Message
 
 LONGEST_COMMENT = 65_533  # bytes that a JPEG comment can hold
 
-# {"role": str, "content": str or a list of parts}. A part is {"type": "text", "text"}, {"type":
-# "image", "image": source} or {"type": "video", "video": source, "fps"}, as prompts.render makes
-# them; sources as in cot_rm.media. After encoding, an image is {"type": "image_url", "image_url"}.
-Message = dict[str, object]
-Part = dict[str, object]
-PictureSource = Image.Image | np.ndarray | bytes | str
+Part = Mapping[str, object]  # of a message's content, see schema.Message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +32,17 @@ class Pictures:
         raise ValueError(f"pictures.{name} is {getattr(self, name)}; it must be 1 or more")
 
 
-def openai_messages(messages: Sequence[Message], settings: Pictures, *, name: str) -> list[Message]:
+def openai_messages(messages: Chat, settings: Pictures, *, name: str) -> list[Message]:
   """Encodes a chat: text unchanged, an image as a JPEG, a video as JPEGs of its frames.
+
+  A JPEG is a part {"type": "image_url", "image_url": {"url": a data URL}}.
 
   A line of text before the frames of a video gives its number and its number of frames. A picture's
   own comment (a JPEG comment, or the "Comment" text of a PNG) is kept, unless it is longer than
   LONGEST_COMMENT.
 
   Args:
-    messages: [{"role", "content"}]; content is a text, or parts of type text, image and video.
+    messages: a chat as prompts.render makes it.
     settings: size and quality of the JPEGs.
     name: name of the sample in error messages, e.g. "example 'vl-17'".
 
@@ -74,7 +71,7 @@ def openai_messages(messages: Sequence[Message], settings: Pictures, *, name: st
   return out
 
 
-def _frames(part: Part, settings: Pictures, name: str) -> Sequence[PictureSource]:
+def _frames(part: Part, settings: Pictures, name: str) -> Sequence[ImageSource]:
   source = part["video"]
   if isinstance(source, (list, tuple)):  # not opened here, so that their comments are kept
     return [source[i] for i in _evenly_spread(len(source), settings.max_frames)]
@@ -89,7 +86,7 @@ def _evenly_spread(count: int, limit: int) -> list[int]:
   return [round(i * (count - 1) / max(limit - 1, 1)) for i in range(limit)]
 
 
-def _image_part(source: PictureSource, settings: Pictures, name: str) -> Part:
+def _image_part(source: ImageSource, settings: Pictures, name: str) -> Part:
   image = media.picture(source, name=name)
   comment = image.info.get("comment", image.info.get("Comment", b""))
   comment = comment.encode() if isinstance(comment, str) else comment
