@@ -1,11 +1,14 @@
 """Every knob once, its default and what it means. An experiment is this and assignments.
 
-A section is the keyword arguments of one function (the name in brackets), so that a misspelt knob
-is an error where the program starts. A stage that runs a second time ("again:sft") has a section of
-that name, a copy of the stage's own.
+A section holds the keyword arguments of one function (the name in brackets), so that a misspelt
+knob is an error when the program starts.
+
+An entry of `stages` is "stage", or "folder:stage" for a stage that runs more than once. The stage
+reads the section of its folder's name where the config has one (`c.sft2 = inherit(c.sft)` for
+"sft2:sft"), and otherwise the section of the stage.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 # How a service is asked, and what it may cost: 0 is no bound; prices are of a million tokens.
 CALLS = dict(
@@ -25,9 +28,25 @@ def known(preset, presets, config):
     raise ValueError(f"{config} has no preset {preset!r}. Known: {', '.join(presets)}")
 
 
+def inherit(section):
+  """A section in which each knob has the value of the same knob of `section` until it is set.
+
+  The value follows `section` until then, from the command line too. A knob that is None has the
+  value None.
+  """
+  out = ConfigDict()
+  for name, value in section.items():
+    if isinstance(value, ConfigDict):
+      out[name] = inherit(value)
+    else:
+      out[name] = None if value is None else FieldReference(section.get_ref(name))
+  return out
+
+
 def get_config():
   c = ConfigDict()
   c.stages = ("sft", "rl", "eval")  # what to run, in order; "folder:stage" runs it in a folder
+  c.control = False  # run the stages that are a control, too (see sft.control)
   c.seed = 0
   c.compile_cache = "~/.cache/cot_rm/xla"  # compiled programs are kept here; "" keeps none
   # Devices that jax makes of a CPU; 0: as the environment has it. Small operations gain nothing
@@ -115,7 +134,16 @@ def get_config():
       preset="tiny",  # the random model that it makes
       vocab_size=512,  # of the tokenizer that it trains
       corpus=4000,  # examples that the tokenizer is trained on
-      shapes=dict(),  # [shapes.World]
+      shapes=dict(
+        side=84,  # pixels a side of a picture
+        objects=(1, 2),  # fewest and most objects in a picture
+        frames=4,  # of a video
+        frame_side=56,  # pixels a side of a frame
+        image_understanding=0.4,  # weights of the tasks
+        image_generation=0.4,
+        video_understanding=0.1,
+        video_generation=0.1,
+      ),  # [toy_world.world.World]
       sizes=dict(references=2000, train=8000, check=64, heldout=1000),  # examples a split
     )
   )
@@ -136,7 +164,7 @@ def get_config():
       pictures=dict(quality=95, max_pixels=501_760, max_frames=8),  # [chat.Pictures]
       budget=dict(BUDGET),  # [chat.Budget]
       teacher=dict(
-        error=0.1, per_object=0.1, relation=0.15, unparsable=0.03, careless=0.0, seed=0
+        error=0.1, per_object=0.1, relation=0.15, unparsable=0.03, contradicting=0.0, seed=0
       ),  # the built-in one [toy_world.teacher.Teacher]
     )
   )
@@ -149,7 +177,11 @@ def get_config():
       data="",
       split="train",
       steps=1000,
-      minutes_of="",  # where steps is 0: as many as fit into the minutes that these stages took
+      # With steps=0 the number of steps follows from time: as many steps as fit into the seconds
+      # that the stages `minutes_of` (with commas between) took, at the speed of the SFT `speed_of`.
+      minutes_of="",
+      speed_of="sft",
+      control=False,  # this SFT is a control of RL: it runs only where config.control is set
       rows=8,  # packed rows a step, of each process
       examples=0,  # references in them, at most; 0: as many as find room
       accumulate=1,  # slices in which they go through the model
@@ -169,8 +201,6 @@ def get_config():
       ),  # [optim.make]
     )
   )
-  c.control = ""  # "sft": beside RL, its control: the same minutes of further SFT
-  c.more = c.sft.copy_and_resolve_references()  # the control's own knobs
 
   c.rl = ConfigDict(
     dict(
@@ -178,7 +208,7 @@ def get_config():
       data="",
       split="train",
       algorithm="grpo",
-      settings=dict(  # of each algorithm, its Config
+      settings=dict(  # of each algorithm, its Config; max_tokens is that of `sampling`
         grpo=dict(
           clip_low=0.2,
           clip_high=0.2,
@@ -188,10 +218,9 @@ def get_config():
           normalize="std",
           epsilon=1e-4,
           aggregate="sequence",
-          max_tokens=0,
           buffer=0,
         ),
-        rloo=dict(clip_low=0.2, clip_high=0.2, kl=0.0, aggregate="sequence", max_tokens=0),
+        rloo=dict(clip_low=0.2, clip_high=0.2, kl=0.0, aggregate="sequence"),
         reinforce_pp=dict(
           clip_low=0.2,
           clip_high=0.2,
@@ -199,7 +228,6 @@ def get_config():
           reward_bound=10.0,
           epsilon=1e-8,
           aggregate="sequence",
-          max_tokens=0,
         ),
         stable_reinforce=dict(
           clip_low=0.2,
@@ -212,7 +240,6 @@ def get_config():
           reward_bound=10.0,
           epsilon=1e-8,
           aggregate="sequence",
-          max_tokens=0,
         ),
       ),
       correction=dict(cap=None, low=None, high=None),  # [importance_correction.Config]
@@ -260,20 +287,17 @@ def get_config():
     )
   )
 
-  for settings in c.rl.settings.values():
-    settings.max_tokens = c.rl.sampling.get_ref("max_tokens")
-
   c.eval = ConfigDict(
     dict(
-      models="sft,rl,control",  # whose models are scored: stages, where they left one, or paths
+      models="sft,rl",  # models that are scored: folders of stages, or paths
       benchmark="pairs",  # of benchmarks.BENCHMARKS: "pairs" of any data, or a public one, whole
       mode="both",  # of the benchmark's MODES: "both" orders, "first", or as a paper evaluates
       data="",  # pairs, or the folder with the files of the benchmark's owners
       split="heldout",
       pairs=1000,  # of the split
       blank_pairs=128,  # of them asked again with blank pictures
-      check="check",
-      check_pairs=64,  # split and number of the pairs asked while training goes on
+      val_split="check",  # of `data`: the validation pairs, judged during training
+      val_pairs=64,  # number of validation pairs
       votes=0,  # samples of each answer that vote; 0: none do
       vote_temperature=1.0,
       vote_pairs=0,  # of the pairs; 0: all
@@ -281,7 +305,7 @@ def get_config():
       samples=12,  # judgements kept for the report, the first ones
       best=6,  # and of the others the surest right ones,
       worst=6,  # and the surest wrong ones
-      rows=16,  # prompts that are answered at a time, at most
+      max_prompts=16,  # prompts that are answered at the same time, at most
       max_tokens=2048,
     )
   )
@@ -296,7 +320,7 @@ def get_config():
       samples=1,  # of each pair
       keep=1,  # right ones of a pair that are kept, at most
       accept=("accuracy",),  # rewards that have to be 1 for a sample to be right
-      rows=16,  # prompts that are answered at a time, at most
+      max_prompts=16,  # prompts that are answered at the same time, at most
       sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [Sampling]
     )
   )
@@ -310,7 +334,7 @@ def get_config():
       vote_stop=False,  # leave out votes that can no longer change a majority
       temperature=0.0,
       max_tokens=2048,
-      rows=8,  # pairs a batch, and prompts that are answered at a time, at most
+      max_prompts=8,  # pairs in a batch, and prompts that are answered at the same time, at most
     )
   )
   return c

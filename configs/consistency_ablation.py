@@ -8,8 +8,8 @@ its reasoning. It agrees with the label, so it is kept and learnt from. Errors h
 where a teacher errs as rarely as that of configs/tiny.py, RL on verdicts alone unlearns to
 contradict. RL follows in two arms from the same model on the same questions, of all families, since
 what is not rewarded is not mended: R1-Reward's reward (arXiv:2505.02835) without its consistency
-term, and with it ("checked"). The column to look at is "Contradicts": verdicts against the scores
-before them.
+term ("rl"), and with it ("rl_consistency"). The column to look at is "Contradicts": verdicts
+against the scores before them.
 """
 
 from configs import base, tiny
@@ -20,12 +20,12 @@ PRESETS = tiny.PRESETS
 def get_config(size="full"):
   base.known(size, PRESETS, "configs/consistency_ablation.py")
   c = tiny.get_config(size)
-  c.stages = ("world", "base:sft", "distill", "sft", "rl", "checked:rl", "eval")
-  c.distill.teacher.update(error=0.35, per_object=0.0, relation=0.0, careless=1.0)
-  del c.again  # no rejection here
+  c.stages = ("world", "base:sft", "distill", "sft", "rl", "rl_consistency:rl", "eval")
+  c.distill.teacher.update(error=0.35, per_object=0.0, relation=0.0, contradicting=1.0)
+  del c.sft2, c.control_sft
   c.rl.start, c.rl.tasks = "sft", ""
   c.rl.rewards = dict(accuracy=1.0, format=0.5)
-  c.checked = c.rl.copy_and_resolve_references()
-  c.checked.rewards = dict(accuracy=1.0, consistency=0.5, format=0.5)
-  c.eval.models, c.eval.votes = "sft,rl,checked", 1
+  c.rl_consistency = base.inherit(c.rl)
+  c.rl_consistency.rewards = dict(accuracy=1.0, consistency=0.5, format=0.5)
+  c.eval.models, c.eval.votes = "sft,rl,rl_consistency", 1
   return c

@@ -70,7 +70,7 @@ def get_config(preset="paper"):
   # 205,740 references once, 256 a step. Each finds room: a full picture fills a row.
   c.sft.start, c.sft.data, c.sft.split = MODEL, "distill/data", "kept"
   c.sft.steps, c.sft.examples, c.sft.rows, c.sft.accumulate = 804, 256, 256, 8
-  c.sft.optim = dict(lr=1e-5, warmup=24, decay=0.97, final=0.1, clip=1.0, b1=0.9, b2=0.95)
+  c.sft.optim.update(lr=1e-5, warmup=24, decay=0.97, final=0.1, b2=0.95)
 
   c.rl.data, c.rl.split, c.rl.least_attempts = "distill/data", "kept+failed", 2
   c.rl.algorithm = "stable_reinforce"
@@ -80,7 +80,8 @@ def get_config(preset="paper"):
   c.rl.updates, c.rl.silent, c.rl.accumulate = 2, "keep", 8
   c.rl.sampling.max_tokens = 1024
   c.rl.steps = 337
-  c.rl.optim = dict(lr=1e-6, warmup=20, decay=0.97, final=0.1, clip=1.0, b1=0.9, b2=0.95)
+  c.rl.optim.update(lr=1e-6, warmup=20, decay=0.97, final=0.1, b2=0.95)
+  c.rl.optim.frozen = ()  # the released script freezes no parameters
   c.rl.rewards = dict(accuracy=1.0, consistency=0.5, format=0.5)
   # No scores in this grammar decide it: without a judge each right answer would have no reward.
   c.rl.judge.by, c.rl.judge.model = "service", MODEL

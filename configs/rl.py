@@ -49,5 +49,5 @@ def get_config(preset="unified_reward"):
   c.rl.settings[algorithm].update(settings)
   c.rl.update(knobs)
   if preset == "dapo":
-    c.rl.settings.grpo.buffer = c.rl.sampling.max_tokens // 5
+    c.rl.settings.grpo.buffer = c.rl.sampling.get_ref("max_tokens") // 5
   return c

@@ -8,8 +8,8 @@ python -m cot_rm.main --config configs/stability_ablation.py:constant
 Three algorithms in five arms from one SFT model on the same questions, each rollout gone through
 four times in two parts at a learning rate that is high and stays so, all groups kept. "constant"
 asks the family of videos that SFT has nearly learnt, at a quarter of that rate: rewards are almost
-constant, and the few that are not stand many standard deviations out. An arm's knobs are its own:
---config.grpo.steps=60.
+constant, and the few that are not stand many standard deviations out. A knob of config.rl holds for
+all arms (--config.rl.group=4), a knob of an arm for that arm (--config.grpo.steps=60).
 
 bench/stability.py draws what came. The claim of R1-Reward (arXiv:2505.02835) that this can test:
 REINFORCE++ collapses or turns NaN, StableReinforce does not.
@@ -31,6 +31,7 @@ ARMS = {  # folder: algorithm, what differs in its settings
 def get_config(size="full"):
   base.known(size, PRESETS, "configs/stability_ablation.py")
   c = tiny_grpo.get_config("full" if size == "constant" else size)
+  del c.control_sft
   c.stages = ("world", "sft", *(f"{arm}:rl" for arm in ARMS), "eval")
   c.rl.unsound = "end"
   c.rl.silent, c.rl.updates, c.rl.epochs = "keep", 2, 4
@@ -42,7 +43,7 @@ def get_config(size="full"):
   c.rl.steps = 2 if size == "smoke" else 120
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = c.rl.steps
   for arm, (algorithm, settings) in ARMS.items():
-    c[arm] = c.rl.copy_and_resolve_references()
+    c[arm] = base.inherit(c.rl)
     c[arm].algorithm = algorithm
     c[arm].settings[algorithm].update(settings)
   c.eval.models = ",".join(("sft", *ARMS))

@@ -1,7 +1,7 @@
 r"""The whole pipeline on a laptop CPU, offline: distill, SFT, rejection, SFT on what is kept, RL.
 
 python -m cot_rm.main --config configs/tiny.py
-python -m cot_rm.main --config configs/tiny.py --config.control=sft  # and the control of it all
+python -m cot_rm.main --config configs/tiny.py --config.control  # and the control of it all
 python -m cot_rm.main --config configs/tiny.py:smoke                 # the same in a few minutes
 
 The world of configs/tiny_grpo.py, and first a base model that can describe scenes and answer
@@ -26,17 +26,18 @@ def get_config(size="full"):
     "distill",
     "sft",
     "reject",
-    "again:sft",
+    "sft2:sft",
     "rl",
-    "control:sft",
+    "control_sft:sft",
     "eval",
   )
   c.buckets.tokens = (40, 96)
   c.world.sizes = dict(base=12000, references=2600, train=10000, check=256, heldout=1300)
 
-  c.base = c.sft.copy_and_resolve_references()
+  c.base = base.inherit(c.sft)
   c.base.start, c.base.data, c.base.split = "world", "world/data", "base"
   c.base.steps, c.base.eval_every, c.base.save_every = 5000, 2500, 2500
+  c.base.optim.update(lr=1e-3, warmup=50, decay=0.5)
 
   c.distill.data, c.distill.split, c.distill.tasks = "world/data", "references", "image_generation"
 
@@ -45,26 +46,28 @@ def get_config(size="full"):
   c.sft.optim.update(lr=3e-4, warmup=20, decay=0.7)
 
   c.reject.start, c.reject.data, c.reject.split = "sft", "world/data", "train"
-  c.reject.accept, c.reject.rows = ("accuracy", "chain"), 64
+  c.reject.accept, c.reject.max_prompts = ("accuracy", "chain"), 64
   c.reject.sampling.max_tokens = c.rl.sampling.max_tokens
 
-  c.again = c.sft.copy_and_resolve_references()
-  c.again.start, c.again.data = "sft", "reject/data"
-  c.again.steps, c.again.eval_every, c.again.save_every = 1200, 300, 300
-  c.again.optim.lr = 5e-4
+  c.sft2 = base.inherit(c.sft)
+  c.sft2.start, c.sft2.data = "sft", "reject/data"
+  c.sft2.steps, c.sft2.eval_every, c.sft2.save_every = 1200, 300, 300
+  c.sft2.optim.lr = 5e-4
 
-  c.more = c.sft.copy_and_resolve_references()
-  c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "reject,again,rl"
+  c.control_sft = base.inherit(c.sft)
+  c.control_sft.control, c.control_sft.start = True, "sft"
+  c.control_sft.steps, c.control_sft.minutes_of = 0, "reject,sft2,rl"
+  c.control_sft.eval_every = c.control_sft.save_every = 100
 
-  c.rl.start, c.rl.steps = "again", 200
+  c.rl.start, c.rl.steps = "sft2", 200
   c.rl.tasks = "image_generation,image_understanding,video_understanding"
 
-  c.eval.models = "base,sft,again,rl,control"
+  c.eval.models = "base,sft,sft2,rl,control_sft"
   c.eval.votes, c.eval.vote_pairs = 15, 300
   if size == "smoke":
     c.world.sizes = dict(base=64, references=64, train=64, check=8, heldout=16)
-    c.again.data = "distill/data"  # so small a model has judged nothing right itself
-    for stage in (c.base, c.sft, c.again):
+    c.sft2.data = "distill/data"  # so small a model has judged nothing right itself
+    for stage in (c.base, c.sft, c.sft2):
       stage.steps = stage.eval_every = stage.save_every = 10
     c.rl.steps = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
     c.rl.questions = 8

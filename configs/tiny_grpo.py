@@ -1,7 +1,7 @@
 r"""The heart of the method on a laptop CPU, offline: SFT on references, then GRPO on labels.
 
 python -m cot_rm.main --config configs/tiny_grpo.py
-python -m cot_rm.main --config configs/tiny_grpo.py --config.control=sft   # and the control of RL
+python -m cot_rm.main --config configs/tiny_grpo.py --config.control     # and the control of RL
 python -m cot_rm.main --config configs/tiny_grpo.py:smoke                  # the same in two minutes
 
 Makes a world of coloured shapes with four task families, trains a small Qwen2.5-VL on 2,000
@@ -20,7 +20,7 @@ PRESETS = ("full", "smoke")
 def get_config(size="full"):
   base.known(size, PRESETS, "configs/tiny_grpo.py")
   c = base.get_config()
-  c.stages = ("world", "sft", "rl", "control:sft", "eval")
+  c.stages = ("world", "sft", "rl", "control_sft:sft", "eval")
   c.grammar = "brief"
   c.buckets.tokens = (40, 88)
   c.buckets.patches = (72,)
@@ -29,7 +29,7 @@ def get_config(size="full"):
   c.cpu_devices = 2
   c.sampler.chunk, c.sampler.spare = 52, 0.0  # answers are alike in length: they end together
   c.mesh.shape = dict(data=-1, fsdp=1, tensor=1)
-  c.world.shapes = dict(side=84, objects=(1, 2))
+  c.world.shapes.update(side=84, objects=(1, 2))
   c.world.sizes = dict(references=2000, train=12000, check=256, heldout=1300)
 
   c.sft.start, c.sft.data, c.sft.split = "world", "world/data", "references"
@@ -37,9 +37,11 @@ def get_config(size="full"):
   c.sft.eval_every = c.sft.save_every = 300
   c.sft.optim.update(lr=1e-3, warmup=50, decay=0.5, muon=2.0)
 
-  c.more = c.sft.copy_and_resolve_references()
-  c.more.start, c.more.steps, c.more.minutes_of = "sft", 0, "rl"
-  c.more.optim.lr = 3e-4
+  c.control_sft = base.inherit(c.sft)
+  c.control_sft.control, c.control_sft.start = True, "sft"
+  c.control_sft.steps, c.control_sft.minutes_of = 0, "rl"
+  c.control_sft.eval_every = c.control_sft.save_every = 300
+  c.control_sft.optim.lr = 3e-4
 
   c.rl.data, c.rl.tasks = "world/data", "image_generation,image_understanding"
   c.rl.steps, c.rl.questions, c.rl.train_questions = 300, 32, 16
@@ -49,9 +51,9 @@ def get_config(size="full"):
   c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 100
   c.rl.optim.update(lr=2e-4, warmup=10, decay=0.5, frozen=())
 
-  c.eval.data = "world/data"
-  c.eval.pairs, c.eval.check_pairs = 1300, 256
-  c.eval.rows, c.eval.max_tokens = 64, 52
+  c.eval.models, c.eval.data = "sft,rl,control_sft", "world/data"
+  c.eval.pairs, c.eval.val_pairs = 1300, 256
+  c.eval.max_prompts, c.eval.max_tokens = 64, 52
   if size == "smoke":
     c.world.sizes = dict(references=64, train=64, check=8, heldout=16)
     c.world.corpus = 400
@@ -59,5 +61,5 @@ def get_config(size="full"):
     c.rl.steps = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
     c.rl.questions = c.rl.train_questions = 8
     c.eval.pairs = c.eval.blank_pairs = 16
-    c.eval.check_pairs = 8
+    c.eval.val_pairs = 8
   return c

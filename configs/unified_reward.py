@@ -7,7 +7,7 @@ python -m cot_rm.main --config configs/unified_reward.py:released ...   # as the
 distill   10,000 pairs of generated pictures put once to gpt-4o; about half come to the label
 sft       their reasonings, three times: the form, for all four tasks
 reject    one judgement of each of the pool's 105,000 pairs; the right ones are kept
-again     SFT on those
+sft2      SFT on those
 rl        GRPO on the pairs that were judged wrongly, 8 samples each, KL weight 0.04
 
                      paper                          released
@@ -49,7 +49,7 @@ COLD, KEPT, HARD = 5_000, 72_500, 32_500  # the teacher's references, and the pa
 def get_config(preset="paper"):
   base.known(preset, PRESETS, "configs/unified_reward.py")
   c = base.get_config()
-  c.stages = ("distill", "sft", "reject", "again:sft", "rl", "eval")
+  c.stages = ("distill", "sft", "reject", "sft2:sft", "rl", "eval")
   c.grammar = "think"
   # Steps of 1e-6 would be lost in the rounding of bfloat16 parameters.
   c.model.dtype, c.model.compute_dtype = "float32", "bfloat16"
@@ -64,23 +64,23 @@ def get_config(preset="paper"):
   # The vision tower stays as it is; three times the references, 128 a step.
   # These take 22 rows where all are pairs of pictures, 30 to 40 where there are videos too.
   rising = 0.3 if preset == "paper" else 0.03
-  c.again = c.sft.copy_and_resolve_references()
+  c.sft2 = base.inherit(c.sft)
   for knobs, start, data, steps, rows in (
     (c.sft, MODEL, "distill/data", 3 * COLD // 128, 32),
-    (c.again, "sft", "reject/data", 3 * KEPT // 128, 64),
+    (c.sft2, "sft", "reject/data", 3 * KEPT // 128, 64),
   ):
     knobs.start, knobs.data, knobs.split = start, data, "kept"
     knobs.steps, knobs.examples, knobs.rows, knobs.accumulate = steps, 128, rows, rows // 32
     knobs.optim.update(lr=2.5e-6, warmup=int(rising * steps), decay=1 - rising, frozen=("visual",))
 
   c.reject.start, c.reject.samples = "sft", 1
-  c.rl.start, c.rl.data, c.rl.split = "again", "reject/data", "hard"
+  c.rl.start, c.rl.data, c.rl.split = "sft2", "reject/data", "hard"
   c.rl.algorithm, c.rl.silent, c.rl.settings.grpo.kl_clamp = "grpo", "keep", 11.0
   c.rl.questions = c.rl.train_questions = 64
   c.rl.steps, c.rl.accumulate = 3 * HARD // 64, 8
   c.rl.rewards = dict(format=1.0, accuracy=1.0)
 
-  c.eval.models = "sft,again,rl"
+  c.eval.models = "sft,sft2,rl"
   c.eval.max_tokens = 4096
   if preset == "released":
     c.buckets.answers = (*c.buckets.answers, 4096)

@@ -25,18 +25,54 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tran
 
 # Knobs that may change in a begun workdir: they add stages, or say where compiled programs are.
 FREE = ("stages", "compile_cache", "control")
-FREE_OF_A_STAGE = ("budget", "endpoint", "unanswered")  # the service, and its budget, may change
+# The service and its budget may change; models may be added to those that eval scores.
+FREE_OF_A_STAGE = ("budget", "endpoint", "models", "unanswered")
 
 # Knobs that have another name today, so that an older workdir still opens; None: removed. A row of
 # a stage's section holds for all copies of that section.
 RENAMED_KNOBS: dict[str, str | None] = {
+  "distill.teacher.careless": "distill.teacher.contradicting",
+  "eval.check": "eval.val_split",
+  "eval.check_pairs": "eval.val_pairs",
+  "eval.rows": "eval.max_prompts",
+  "judge.rows": "judge.max_prompts",
   "model.products": "model.compute_dtype",
+  "more": None,  # of configs without a control
+  "reject.rows": "reject.max_prompts",
+  "rl.settings.grpo.max_tokens": None,  # these are the `max_tokens` of rl.sampling
+  "rl.settings.reinforce_pp.max_tokens": None,
+  "rl.settings.rloo.max_tokens": None,
+  "rl.settings.stable_reinforce.max_tokens": None,
 }
-# Knobs that did not exist, with the value that a run then had.
-ADDED_KNOBS: dict[str, Any] = {}
+# Knobs that did not exist, with the value that a run then had; the first row of a knob holds.
+ADDED_KNOBS: dict[str, Any] = {
+  "control_sft.control": True,
+  "rl.optim.frozen": [],
+  "rl.optim.muon": 0.0,
+  "rl.optim.weight_decay": 0.0,
+  "sft.control": False,
+  "sft.optim.frozen": [],
+  "sft.optim.muon": 0.0,
+  "sft.optim.weight_decay": 0.0,
+  "sft.speed_of": "sft",
+  "world.shapes.frame_side": 56,
+  "world.shapes.frames": 4,
+  "world.shapes.image_generation": 0.4,
+  "world.shapes.image_understanding": 0.4,
+  "world.shapes.objects": [1, 2],
+  "world.shapes.side": 84,
+  "world.shapes.video_generation": 0.1,
+  "world.shapes.video_understanding": 0.1,
+}
 # Folders of stages, and sections of that name, that configs/ call otherwise today.
-RENAMED_FOLDERS: dict[str, str] = {}
-NAMES_FOLDERS = ("start", "data", "models", "minutes_of")  # knobs whose values name folders
+RENAMED_FOLDERS: dict[str, str] = {
+  "again": "sft2",
+  "checked": "rl_consistency",
+  "control": "control_sft",
+  "more": "control_sft",
+}
+# Knobs whose values name folders of stages.
+NAMES_FOLDERS = ("start", "data", "models", "minutes_of", "speed_of")
 
 STAGE_SECTIONS = ("sft", "rl", "distill", "reject")  # the sections that configs/ copy
 
@@ -153,18 +189,22 @@ def migrate(old: Tree, folders: Mapping[str, str]) -> Tree:
   """
   out: Tree = {}
   for path, value in _leaves(old):
-    kind = _kind(old, path[0])
-    if (today := _renamed((kind, *path[1:]))) is None:
+    kind, name = _kind(old, path[0]), path[0]
+    if len(path) > 1:
+      name = folders.get(name, name)
+    removed = name in RENAMED_KNOBS and RENAMED_KNOBS[name] is None
+    if removed or (today := _renamed((kind, *path[1:]))) is None:
       continue
     if today[0] == kind:  # a copy of a stage's section keeps its own name
-      today = (folders.get(path[0], path[0]), *today[1:])
+      today = (name, *today[1:])
     if path[-1] in NAMES_FOLDERS and isinstance(value, str):
       value = ",".join(_in_renamed_folder(part, folders) for part in value.split(","))
-    _put(out, today, value)
+    _put(out, today, {} if value == {} else value)  # a section of its own
+  kinds = {name: _kind(out, name) for name in out}
   for knob, value in ADDED_KNOBS.items():
-    kind, *inner = knob.split(".")
-    for section in [out[name] for name in out if _kind(out, name) == kind]:
-      if (parent := _get(section, inner[:-1])) is not None:
+    first, *inner = knob.split(".")
+    for name, kind in kinds.items():
+      if first in (name, kind) and (parent := _get(out[name], inner[:-1])) is not None:
         parent.setdefault(inner[-1], value)
   return out
 

@@ -46,8 +46,6 @@ SECTIONS = {
   "distill.teacher": "cot_rm.toy_world.teacher.Teacher",
   "sft": STAGE,
   "sft.optim": "cot_rm.optim.make",
-  "more": STAGE,
-  "more.optim": "cot_rm.optim.make",
   "rl": STAGE,
   "rl.settings": STAGE,
   "rl.settings.grpo": "cot_rm.algorithms.grpo.Config",
@@ -138,6 +136,54 @@ def misfits(config):
 def test_a_config_loads_and_its_sections_fit(name, preset):
   bad = [misfit for part in as_stages(load(name, *preset)) for misfit in misfits(part)]
   assert not bad, "\n".join(bad)
+
+
+def missing(config):
+  """The knobs of base.py that a config lacks: its file replaced a section that it had to update."""
+  base, found = dict(sections(load("base"))), dict(sections(config))
+  return [
+    f"config.{path}.{knob}"
+    for path, section in found.items()
+    if path in base and SECTIONS.get(path) != TABLE
+    for knob in base[path]
+    if knob not in section
+  ]
+
+
+@pytest.mark.parametrize("name, preset", PRESETS)
+def test_a_section_of_a_config_has_every_knob_of_base(name, preset):
+  bad = [knob for part in as_stages(load(name, *preset)) for knob in missing(part)]
+  assert not bad, "\n".join(bad)
+
+
+def test_a_section_that_a_config_replaces_is_found():
+  config = load("base")
+  config.rl.optim = dict(lr=1e-6)
+  assert "config.rl.optim.frozen" in missing(config)
+
+
+@pytest.mark.parametrize("knob", ["sampling.max_tokens", "optim.lr", "steps"])
+def test_a_section_that_inherits_follows_the_other_until_it_is_set(knob):
+  config = load("consistency_ablation")
+  *path, last = knob.split(".")
+
+  def at(section):
+    for name in path:
+      section = section[name]
+    return section
+
+  at(config.rl)[last] = 3
+  assert at(config.rl_consistency)[last] == 3
+  at(config.rl_consistency)[last] = 5
+  assert (at(config.rl)[last], at(config.rl_consistency)[last]) == (3, 5)
+  at(config.rl)[last] = 7
+  assert at(config.rl_consistency)[last] == 5
+
+
+def test_the_buffer_of_dapo_is_a_fifth_of_max_tokens_on_the_command_line_too():
+  config = load("rl", "dapo")
+  config.rl.sampling.max_tokens = 100
+  assert config.rl.settings.grpo.buffer == 20
 
 
 @pytest.mark.parametrize("name, preset", PRESETS)

@@ -21,7 +21,7 @@ def get_config():
   c.stages = ("world", "sft", "reject", "rl")
   c.world.sizes = dict(references=64, train=256, check=8, heldout=16)
   c.sft.steps = 2
-  c.reject.data, c.reject.rows = "world/data", 8
+  c.reject.data, c.reject.max_prompts = "world/data", 8
   c.reject.sampling.max_tokens = 54
   c.rl.steps, c.rl.save_every = 12, 2
   c.rl.eval_every = c.rl.samples_every = 12

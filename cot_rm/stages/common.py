@@ -36,7 +36,8 @@ def section_name(config: Section, name: str, stage: str) -> str:
   It is the section of the folder's name, or else the section that every run of the stage shares:
   for the entry "sft2:sft" the section "sft2" where the config has it, else "sft".
   """
-  return name if name in config else stage
+  is_section = name in config and hasattr(config[name], "keys")  # "seed" is a knob, no section
+  return name if is_section else stage
 
 
 def section(config: Section, name: str, stage: str) -> Section:
@@ -149,7 +150,7 @@ def make_validation(
   return functools.partial(
     pairs.evaluate,
     examples=datasets.first(
-      datasets.open(resolve_path(workdir, knobs.data), knobs.check), knobs.check_pairs
+      datasets.open(resolve_path(workdir, knobs.data), knobs.val_split), knobs.val_pairs
     ),
     grammar=config.grammar,
     how=sampling.Sampling(max_tokens=knobs.max_tokens),

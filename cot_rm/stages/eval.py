@@ -1,12 +1,18 @@
-"""Scores models on held-out pairs or a public benchmark, and writes the summary and the page."""
+"""Scores models on held-out pairs or a public benchmark, and writes the summary and the report."""
 
 import functools
 import json
+import pathlib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 from absl import logging
+from etils import epath
 
-from cot_rm import benchmarks, files, metrics, prompts, registry, report
+from cot_rm import benchmarks, files, metrics, prompts, registry, report, schema, stages
+from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.benchmarks import definitions, pairs, rules, voting
 from cot_rm.data import answer_log, datasets, sample_records
 from cot_rm.rewards import accuracy, consistency
@@ -15,101 +21,166 @@ from cot_rm.sampler import sampling
 from cot_rm.stages import common
 from cot_rm.toy_world import language, world
 
-BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
+BATCHES = 8  # calls of the sampler between two writes: at most these are lost by a kill
+ANSWERS = ("judgements", "votes", "blank")
+
+Judged = Sequence[answer_log.LoggedJudgement | None]  # per example; None: not asked in this order
 
 
-def run(config, workdir, name):
-  """summary.json: {"stages": {model: figures}}, of the models of config.eval.models that are there.
+def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
+  """Writes summary.json, {"stages": {model: figures}}, of the models of the knob `models`.
 
-  Answers go to workdir/<name>/<model>/: judgements.jsonl, greedy; votes.jsonl, the samples that
-  vote; blank.jsonl, to blank pictures. A line an answer, by (row, order, sample), written as they
-  come: a run that was interrupted asks what is not there, and figures come from the files alone.
+  Answers are in workdir/<name>/<model>/: judgements.jsonl, greedy; votes.jsonl, the samples that
+  vote; blank.jsonl, answers to blank pictures. Each line is an answer, by (row, order, sample), and
+  is written as soon as it comes: an interrupted run asks only for missing answers, and figures are
+  computed from the files alone. A stage of the plan that left no model is skipped.
+
+  Raises:
+    ValueError: an unknown benchmark, mode, grammar or model name, before a model is loaded.
   """
-  knobs, folder = config.eval, workdir / name
-  prompts.get(config.grammar)  # here, and not after a model is loaded
+  section, folder = common.section_name(config, name, "eval"), workdir / name
+  knobs = config[section]
+  prompts.get(config.grammar)
   benchmark = benchmarks.get(knobs.benchmark)
-  registry.lookup(benchmark.MODES, knobs.mode, "config.eval.mode")
+  registry.lookup(benchmark.MODES, knobs.mode, f"config.{section}.mode")
+  models = _models(config, workdir, section)
   examples, summary = _examples(knobs, workdir, benchmark), {}
-  for start in knobs.models.split(","):
-    if "/" not in start and not (workdir / start / "model").exists():
-      logging.info("%s: there is no model of %r to score", name, start)
-      continue
-    label = start.strip("/").replace("/", "--")
-    summary[label] = _score(config, workdir, start, folder / label, benchmark, examples)
-    training = workdir / start / "training.json"
+  for model in models:
+    label = model.strip("/").replace("/", "--")
+    evaluation = _Evaluation(config, knobs, workdir, model, folder / label)
+    summary[label] = evaluation.figures(benchmark, examples)
+    training = workdir / model / "training.json"
     if training.exists():
       summary[label] |= json.loads(training.read_text())
+  metrics.table(
+    f"{knobs.benchmark}, {knobs.mode}", {label: _columns(f) for label, f in summary.items()}
+  )
   if jax.process_index() == 0:
     files.write_atomic(workdir / "summary.json", json.dumps({"stages": summary}, indent=2))
-  metrics.table(
-    f"{knobs.benchmark}, {knobs.mode}", {label: _shown(f) for label, f in summary.items()}
-  )
-  if jax.process_index() == 0:
     report.write(workdir, summary)
-  return False  # a model that comes later is scored by the same command
+  return False  # a model that is trained later is scored by the same command
 
 
-def _examples(knobs, workdir, benchmark):
-  where = common.resolve_path(workdir, knobs.data)
+def _models(config: common.Section, workdir: epath.Path, section: str) -> list[str]:
+  """The models to score: those of the knob `models` that exist.
+
+  Raises:
+    ValueError: a name that is no stage of this config and no folder.
+  """
+  trained = [name for name in config.keys() if "start" in getattr(config[name], "keys", list)()]
+  planned = dict.fromkeys([*run_folder.entries(config.stages), *trained])
+  found = []
+  for model in config[section].models.split(","):
+    if "/" in model or (workdir / model / "model").exists() or pathlib.Path(model).is_dir():
+      found.append(model)
+    elif model in planned or (workdir / model).exists():
+      logging.info("%s: there is no model of %r to score", section, model)
+    else:
+      registry.lookup(planned, model, f"model in config.{section}.models")
+  return found
+
+
+def _examples(knobs, workdir, benchmark) -> Sequence[schema.Example]:
+  path = common.resolve_path(workdir, knobs.data)
   if benchmark is pairs:
-    return datasets.first(datasets.open(where, knobs.split), knobs.pairs)
-  return benchmark.examples(where)
+    return datasets.first(datasets.open(path, knobs.split), knobs.pairs)
+  return benchmark.examples(path)
 
 
-def _score(config, workdir, start, folder, benchmark, examples):
-  """The figures of one model; its weights are loaded where there is something to ask."""
-  knobs, where = config.eval, common.resolve_path(workdir, start)
-  parts = ("judgements", "votes", "blank")
-  common.begin_answers(folder, _asked(config, where), [f"{part}.jsonl" for part in parts])
-  policy = functools.cache(
-    lambda: common.load_judge(config, workdir, start, max_prompts=knobs.rows, rules="sample_rules")
-  )
+class _Evaluation:
+  """The evaluation of one model. Its weights are loaded when the first answer is missing.
 
-  def ask(part, some, orders, *, n, how):
-    asked = lambda some, progress: policy().judge(
-      some, grammar=config.grammar, n=n, how=how, seed=config.seed, progress=progress
+  Args:
+    config, knobs: the config, and its section of the stage.
+    workdir: the run's folder.
+    model: as the knob `models` names it.
+    folder: of its answers.
+  """
+
+  def __init__(self, config, knobs, workdir, model, folder):
+    self._config, self._knobs, self._folder = config, knobs, folder
+    self._grammar = prompts.get(config.grammar)
+    conditions = _conditions(config, knobs, common.resolve_path(workdir, model))
+    common.begin_answers(folder, conditions, [f"{answers}.jsonl" for answers in ANSWERS])
+    self._judge = functools.cache(
+      functools.partial(
+        common.load_judge,
+        config,
+        workdir,
+        model,
+        max_prompts=knobs.max_prompts,
+        rules="sample_rules",
+      )
     )
-    bar = lambda total, done: metrics.bar(f"{folder.name} {part}", total, done=done)
-    path, step = folder / f"{part}.jsonl", BATCHES * knobs.rows
-    return answer_log.complete(path, some, orders, asked, n=n, step=step, bar=bar)
 
-  rule = benchmark.MODES[knobs.mode]
-  orders = rule.orders(examples)
-  greedy = sampling.Sampling(max_tokens=knobs.max_tokens)
-  given, swapped = ask("judgements", examples, orders, n=1, how=greedy)
-  figures = benchmark.score(
-    given,
-    swapped,
-    mode=knobs.mode,
-    fidelity=language.fidelity,
-    contradicts=functools.partial(consistency.contradicts, grammar=prompts.get(config.grammar)),
-  )
-  if knobs.votes:
-    some = slice(knobs.vote_pairs or None)
-    warm = sampling.Sampling(knobs.vote_temperature, max_tokens=knobs.max_tokens)
-    voted = ask("votes", examples[some], orders[some], n=knobs.votes, how=warm)
-    at = [k for k in knobs.vote_at if k <= knobs.votes]
-    figures["voting"] = voting.score(*voted, rule, at=at)
-    figures["voting"]["temperature"] = knobs.vote_temperature
-    figures["definitions"] |= figures["voting"].pop("definitions")
-  if knobs.blank_pairs:
-    # A judge that looks cannot tell without the picture.
-    blanked = [world.blank(e) for e in examples[: knobs.blank_pairs]]
-    blind = pairs.score(*ask("blank", blanked, rules.both(blanked), n=1, how=greedy))
-    for of in ("accuracy", "accuracy_parsed"):
-      figures[f"blank_{of}"], n = blind[of], blind["definitions"][of]["n"]
-      figures["definitions"] |= definitions.of({f"blank_{of}": n}, rules.Rule().said)
-  with metrics.Writer(folder) as writer:
-    writer.write_samples(0, _kept([*given, *swapped], knobs, prompts.get(config.grammar)))
-  logging.info("%s: %s", folder.name, pairs.line(figures))
-  return figures
+  def figures(
+    self, benchmark: types.ModuleType, examples: Sequence[schema.Example]
+  ) -> dict[str, Any]:
+    """The figures of the model, which also writes the samples for the report."""
+    knobs, rule = self._knobs, benchmark.MODES[self._knobs.mode]
+    orders = rule.orders(examples)
+    greedy = sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens)
+    given, swapped = self._answers("judgements", examples, orders, n=1, how=greedy)
+    figures = benchmark.score(
+      given,
+      swapped,
+      mode=knobs.mode,
+      fidelity=language.fidelity,
+      contradicts=functools.partial(consistency.contradicts, grammar=self._grammar),
+    )
+    if knobs.votes:
+      count = slice(knobs.vote_pairs or None)
+      warm = sampling.Sampling(knobs.vote_temperature, max_tokens=knobs.max_tokens)
+      voted = self._answers("votes", examples[count], orders[count], n=knobs.votes, how=warm)
+      at = [k for k in knobs.vote_at if k <= knobs.votes]
+      figures["voting"] = voting.score(*voted, rule, at=at)
+      figures["voting"]["temperature"] = knobs.vote_temperature
+      figures["definitions"] |= figures["voting"].pop("definitions")
+    if knobs.blank_pairs:
+      # With blank pictures a judge that uses the pictures is no better than chance.
+      blanked = [world.blank(e) for e in examples[: knobs.blank_pairs]]
+      blind = pairs.score(*self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy))
+      for figure in ("accuracy", "accuracy_parsed"):
+        figures[f"blank_{figure}"] = blind[figure]
+        n = {f"blank_{figure}": blind["definitions"][figure]["n"]}
+        figures["definitions"] |= definitions.of(n, rules.Rule().said)
+    with metrics.Writer(self._folder) as writer:
+      writer.write_samples(0, _select_samples([*given, *swapped], knobs, self._grammar))
+    logging.info("%s: %s", self._folder.name, pairs.line(figures))
+    return figures
+
+  def _answers(
+    self,
+    file: str,
+    examples: Sequence[schema.Example],
+    orders: Sequence[Sequence[int]],
+    *,
+    n: int,
+    how: sampling.Sampling,
+  ) -> tuple[Judged, Judged]:
+    """n answers to each example in its orders, from <file>.jsonl or else from the model."""
+    config, title = self._config, f"{self._folder.name} {file}"
+
+    def ask(some, progress):
+      return self._judge().judge(
+        some, grammar=config.grammar, n=n, how=how, seed=config.seed, progress=progress
+      )
+
+    return answer_log.complete(
+      self._folder / f"{file}.jsonl",
+      examples,
+      orders,
+      ask,
+      n=n,
+      step=BATCHES * self._knobs.max_prompts,
+      bar=lambda total, done: metrics.bar(title, total, done=done),
+    )
 
 
-def _asked(config, where):
-  """What an answer hangs on, for JSON."""
-  knobs = config.eval
+def _conditions(config, knobs, path: str) -> dict[str, Any]:
+  """All that an answer depends on, for JSON; see common.begin_answers."""
   return {
-    "model": common.model_identity(where),
+    "model": common.model_identity(path),
     "grammar": config.grammar,
     "seed": config.seed,
     "dtype": config.model.dtype,
@@ -119,32 +190,40 @@ def _asked(config, where):
   }
 
 
-def _kept(judged, knobs, grammar):
-  """Records for the page: the first judgements, the surest right ones and the surest wrong ones."""
-  judged = [j for j in judged if j is not None]
+def _select_samples(judgements: Judged, knobs, grammar) -> list[dict[str, Any]]:
+  """Records for the report: first judgements, most confident right and most confident wrong ones.
+
+  Args:
+    judgements: greedy ones, in both orders.
+    knobs: `samples`, `best` and `worst` are the numbers of the three kinds.
+    grammar: a module of cot_rm.prompts.
+  """
+  judged = [j for j in judgements if j is not None]
   chosen = [("sample", j) for j in judged[: knobs.samples]]
   seen = {j.example.id for _, j in chosen}
-  sure = [j for j in judged if j.verdicts[0].answer is not None]
-  sure.sort(key=lambda j: -j.verdicts[0].probability)
+  parsed = [j for j in judged if j.verdicts[0].answer is not None]
+  parsed.sort(key=lambda j: -j.verdicts[0].probability)
   left = {"best": knobs.best, "worst": knobs.worst}
-  for j in sure:
+  for j in parsed:
     kind = "best" if j.verdicts[0].answer == j.example.gold else "worst"
-    if left[kind] and j.example.id not in seen:  # in one order is enough
+    if left[kind] and j.example.id not in seen:  # a pair is shown in one order only
       left[kind] -= 1
       seen.add(j.example.id)
       chosen.append((kind, j))
 
   def record(j):
-    done, verdict = j.completions[0], j.verdicts[0]
-    rewards = {"accuracy": accuracy.reward, "format": form.reward}
-    earned = {name: reward(done, verdict, j.example, grammar) for name, reward in rewards.items()}
-    return sample_records.to_record(j.example, done, verdict, earned)
+    completion, verdict = j.completions[0], j.verdicts[0]
+    rewards = {
+      "accuracy": accuracy.reward(completion, verdict, j.example, grammar),
+      "format": form.reward(completion, verdict, j.example, grammar),
+    }
+    return sample_records.to_record(j.example, completion, verdict, rewards)
 
   return [record(j) | {"kind": kind} for kind, j in chosen]
 
 
-def _shown(figures):
-  """A model's figures for a table: numbers, accuracy by family, and what a vote brings."""
+def _columns(figures: Mapping[str, Any]) -> dict[str, Any]:
+  """A model's figures for a table: numbers, accuracy by family, and the gain of voting."""
   out = {n: v for n, v in figures.items() if isinstance(v, int | float) or n == "families"}
   if voted := figures.get("voting"):
     out |= {f"voting@{k}": value for k, value in zip(voted["at"], voted["vote"], strict=True)}

@@ -27,7 +27,7 @@ def run(config, workdir, name):
   out = folder / "verdicts.jsonl"
   done = len(answer_log.read(out, examples))
   model = common.load_judge(
-    config, workdir, knobs.start, max_prompts=knobs.rows, rules="sample_rules"
+    config, workdir, knobs.start, max_prompts=knobs.max_prompts, rules="sample_rules"
   )
 
   def ask(some):
@@ -45,8 +45,8 @@ def run(config, workdir, name):
   if done:
     logging.info("%s: %d of %d rows are judged already", name, done, len(examples))
   with metrics.bar(name, total=len(examples), done=done) as bar:
-    for at in range(done, len(examples), knobs.rows):
-      batch = examples[at : at + knobs.rows]
+    for at in range(done, len(examples), knobs.max_prompts):
+      batch = examples[at : at + knobs.max_prompts]
       answer_log.append(out, [{"row": row, **r} for row, r in enumerate(_records(batch, ask), at)])
       bar.advance(len(batch))
   told = model.report()

@@ -75,9 +75,9 @@ def _sample(config, workdir, knobs, pool, path, name):
     return
   grammar = prompts.get(config.grammar)
   judge = common.load_judge(
-    config, workdir, knobs.start, max_prompts=knobs.rows, rules="sample_rules"
+    config, workdir, knobs.start, max_prompts=knobs.max_prompts, rules="sample_rules"
   )
-  step = BATCHES * knobs.rows
+  step = BATCHES * knobs.max_prompts
   with metrics.bar(name, total=len(pool), done=done) as bar:
     for at in range(done, len(pool), step):
       some = [pool[row] for row in range(at, min(at + step, len(pool)))]

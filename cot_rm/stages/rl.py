@@ -207,7 +207,9 @@ def _prompts(config, workdir, knobs, policy):
 def _init_learner(knobs, policy):
   """(the _Learner, the TrainState before the first step)."""
   algorithm = registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
-  settings = algorithm.Config(**knobs.settings[knobs.algorithm])
+  settings = algorithm.Config(
+    **knobs.settings[knobs.algorithm], max_tokens=knobs.sampling.max_tokens
+  )
   steps = knobs.steps * knobs.updates * knobs.epochs  # of the optimizer
   tx, schedule = optim.make(steps=steps, **knobs.optim)
   # The state's buffers are donated to each step: the frozen reference needs its own.

@@ -1,17 +1,17 @@
-"""Supervised fine-tuning: the cold start on reference judgements, and every later one.
-
-Named "control" it is the control of RL: more of the same from the same start, for the same minutes.
-"""
+"""Supervised fine-tuning on reference judgements: the cold start, further rounds, RL's control."""
 
 import functools
 import json
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from absl import logging
+from etils import epath
 
-from cot_rm import distributed, metrics, optim, prompts, sharding, train
+import cot_rm.judge  # by its full name: a stage of this package is called judge too
+from cot_rm import distributed, metrics, optim, prompts, schema, sharding, stages, train
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
@@ -19,17 +19,21 @@ from cot_rm.data import datasets, packing, pipeline
 from cot_rm.stages import common
 
 
-def run(config, workdir, name):
-  """Trains on prompts and their reference judgements; the loss counts the judgement only."""
-  if name == "control" and config.control != "sft":
-    return False
-  folder, knobs = workdir / name, config.more if name == "control" else config[name]
-  policy = common.load_judge(config, workdir, knobs.start, max_prompts=config.eval.rows)
-  mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
-  grammar, check = prompts.get(config.grammar), common.make_validation(config, workdir)
+def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
+  """Trains on prompts and their reference judgements; only tokens of judgements have a loss.
 
-  steps = knobs.steps or _steps_in_the_minutes_of(workdir, knobs.minutes_of)
-  tx, rate = optim.make(steps=steps, **knobs.optim)
+  Writes the folder's model, training.json and metrics.jsonl. A stage whose knob `control` is set
+  runs only where config.control is set.
+  """
+  folder, knobs = workdir / name, common.section(config, name, "sft")
+  if knobs.control and not config.control:
+    return False
+  policy = common.load_judge(config, workdir, knobs.start, max_prompts=config.eval.max_prompts)
+  mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
+  validate = common.make_validation(config, workdir)
+
+  steps = knobs.steps or _steps_in_time_of(workdir, knobs.minutes_of, knobs.speed_of)
+  tx, schedule = optim.make(steps=steps, **knobs.optim)
   state, shardings = train.init_state(policy.params, tx, mesh, rules)
   step = train.make_step(
     policy.graphdef,
@@ -39,17 +43,9 @@ def run(config, workdir, name):
     token_weights=functools.partial(aggregation.token_weights, aggregate="token"),
     accumulate=knobs.accumulate,
   )
-
-  def encode(example):
-    if not example.reasoning:
-      raise ValueError(f"example {example.id!r} has no reasoning to learn from")
-    prompt = policy.processor(grammar.render(example), id=example.id)
-    answer = [*policy.processor.encode(example.reasoning), policy.processor.end_of_turn]
-    return packing.Item(prompt, np.asarray(answer, np.int32))
-
   data = pipeline.packed_batches(
     datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
-    encode,
+    _make_encode(policy, config.grammar),
     seed=config.seed,
     rows=knobs.rows,
     max_items=knobs.examples,
@@ -65,22 +61,22 @@ def run(config, workdir, name):
     at, state, extra = restored
     data.set_state(extra["data"])
     seconds = extra["seconds"]
-    logging.info("%s: goes on from step %d", name, at)
+    logging.info("%s: continues from step %d", name, at)
 
   first = int(state.step)
-  fetch = lambda: packing.pack(next(data), buckets, rows=knobs.rows)
-  batch = fetch() if first < steps else None
+  next_batch = lambda: packing.pack(next(data), buckets, rows=knobs.rows)
+  batch = next_batch() if first < steps else None
   bar = metrics.bar(name, total=steps, done=first)
-  # Leaving, in whatever way, waits for the checkpoint that is being written.
+  # Leaving `checkpoints`, also by an error, waits for the checkpoint that is being written.
   with checkpoints, metrics.Writer(folder) as writer, bar:
     for i in range(first, steps):
-      began, lr = time.monotonic(), float(rate(i))
+      began, lr = time.monotonic(), float(schedule(i))
       with sharding.use(mesh, rules):
         state, out = step(state, distributed.shard_batch(batch, mesh, rules), lr)
-      # While the devices are at it the next batch is made ready.
+      # The next batch is made while the devices compute.
       data_state, tokens = data.get_state(), (batch.segments > 0).sum()
       last = i + 1 == steps
-      batch = None if last else fetch()
+      batch = None if last else next_batch()
       train.check_finite(out, i)
       seconds += time.monotonic() - began
       out = {
@@ -92,27 +88,50 @@ def run(config, workdir, name):
       writer.write(i + 1, out)
       bar.advance(loss=out["train/loss"])
       if last or (i + 1) % knobs.eval_every == 0:
-        found = check(policy.using(state.params))
-        writer.write(i + 1, pairs.flat("check", found))
-        logging.info("%s step %d: %s", name, i + 1, pairs.line(found))
+        figures = validate(policy.using(state.params))
+        writer.write(i + 1, pairs.flat("check", figures))
+        logging.info("%s step %d: %s", name, i + 1, pairs.line(figures))
       if last or (i + 1) % knobs.save_every == 0:
         checkpoints.save(i + 1, state, {"data": data_state, "seconds": seconds})
 
   common.save_trained(folder, policy, state.params, steps=steps, seconds=seconds)
+  return None
 
 
-def _steps_in_the_minutes_of(workdir, others):
-  """How many of the first SFT's steps fit into the seconds that the stages `others` took.
+def _make_encode(
+  policy: cot_rm.judge.Judge, grammar: str
+) -> Callable[[schema.Example], packing.Item]:
+  """`encode(example)`: the prompt, and the reference judgement with its end-of-turn token."""
+  module = prompts.get(grammar)
 
-  Of a stage that trains, the seconds of its training; of another, all of its seconds.
+  def encode(example):
+    if not example.reasoning:
+      raise ValueError(f"example {example.id!r} has no reasoning to learn from")
+    prompt = policy.processor(module.render(example), id=example.id)
+    answer = [*policy.processor.encode(example.reasoning), policy.processor.end_of_turn]
+    return packing.Item(prompt, np.asarray(answer, np.int32))
+
+  return encode
+
+
+def _steps_in_time_of(workdir: epath.Path, others: str, reference: str) -> int:
+  """The number of steps that take as long as other stages took.
+
+  Args:
+    workdir: the run's folder.
+    others: folders of stages, with commas between. The time of a stage that trains is the time of
+      its training steps; of any other stage it is the time of the whole stage.
+    reference: the folder of the SFT stage whose steps per second are assumed.
   """
+  if not others:
+    raise ValueError("an SFT stage has steps=0 and no `minutes_of`: set one of these two knobs")
 
   def seconds(name):
     folder = workdir / name.strip()
-    trained = folder / "training.json"
-    told = trained if trained.exists() else folder / "done.json"
-    return json.loads(told.read_text())["seconds"]
+    training = folder / "training.json"
+    record = training if training.exists() else folder / "done.json"
+    return json.loads(record.read_text())["seconds"]
 
-  before = json.loads((workdir / "sft" / "training.json").read_text())
-  taken = sum(map(seconds, others.split(",")))
-  return max(int(taken * before["steps"] / before["seconds"]), 1)
+  training = json.loads((workdir / reference / "training.json").read_text())
+  total = sum(map(seconds, others.split(",")))
+  return max(int(total * training["steps"] / training["seconds"]), 1)

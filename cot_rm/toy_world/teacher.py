@@ -35,18 +35,22 @@ class Teacher:
   per_object: float = 0.1  # more for each further thing in the fullest picture
   relation: float = 0.15  # more where it is told by number, place, order, motion or who has what
   unparsable: float = 0.03  # rate of texts without a verdict
-  careless: float = 0.0  # rate of errors that end in the right verdict, against all that was said
+  contradicting: float = 0.0  # rate of errors whose verdict is right and contradicts the reasoning
   seed: int = 0
 
   def __post_init__(self):
-    for knob in ("error", "per_object", "relation", "unparsable", "careless"):
+    for knob in ("error", "per_object", "relation", "unparsable", "contradicting"):
       if not 0 <= getattr(self, knob) <= 1:
         raise ValueError(f"teacher.{knob} is {getattr(self, knob)}; it is a rate, from 0 to 1")
 
   @property
-  def name(self):
-    """The model's name. Another teacher has another one, so that no cache takes them for one."""
-    return "shapes-teacher-" + hashlib.sha256(repr(self).encode()).hexdigest()[:8]
+  def name(self) -> str:
+    """The model's name, with a hash of all settings: each teacher has cached answers of its own.
+
+    The hashed text has the name that the field `contradicting` had when caches were first written.
+    """
+    settings = repr(self).replace("contradicting=", "careless=")
+    return "shapes-teacher-" + hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +203,7 @@ def judgement(asked, teacher, rng):
     caption = misreadings.wanted(asked.question)
     shown = pick(misreadings.candidates(caption, asked.shown)) if wrong else asked.shown
     text = language.generation(asked.task, caption, shown, verb=verb)
-  if wrong and rng.random() < teacher.careless:
+  if wrong and rng.random() < teacher.contradicting:
     text = _turned(text)
   if not unparsable:
     return text

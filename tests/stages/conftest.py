@@ -18,22 +18,22 @@ ROWS = 4  # of every program: stages that ask the same share one
 
 def small():
   c = tiny_grpo.get_config("smoke")
-  c.world.shapes = dict(side=56, objects=(1, 1))
+  c.world.shapes.update(side=56, objects=(1, 1))
   c.world.sizes = dict(references=16, train=16, check=4, heldout=6)
   c.world.corpus = 100
   c.buckets.tokens, c.buckets.patches, c.buckets.answers = (128,), (72,), (8,)
-  for knobs in (c.sft, c.more):
+  for knobs in (c.sft, c.control_sft):
     knobs.rows, knobs.eval_every, knobs.save_every = ROWS, 4, 2
-    knobs.optim = dict(lr=1e-3, warmup=1)
+    knobs.optim.update(lr=1e-3, warmup=1, muon=0.0)
   c.sft.steps = 4
   c.rl.steps, c.rl.questions, c.rl.train_questions, c.rl.group = 4, ROWS, ROWS, 2
   c.rl.eval_every, c.rl.save_every, c.rl.samples_every = 4, 2, 4
   c.rl.settings.grpo.kl = 0.04
   c.rl.sampling.max_tokens = c.eval.max_tokens = c.judge.max_tokens = 8
-  c.reject.data, c.reject.rows = "world/data", ROWS
+  c.reject.data, c.reject.max_prompts = "world/data", ROWS
   c.reject.sampling.max_tokens = 8
-  c.eval.rows = c.judge.rows = ROWS
-  c.eval.pairs, c.eval.blank_pairs, c.eval.check_pairs, c.eval.samples = 6, 2, 4, 2
+  c.eval.max_prompts = c.judge.max_prompts = ROWS
+  c.eval.pairs, c.eval.blank_pairs, c.eval.val_pairs, c.eval.samples = 6, 2, 4, 2
   c.judge.start = "sft"
   return c
 

@@ -16,6 +16,7 @@ def test_a_stage_that_runs_again_has_a_section_of_its_folder_or_shares_that_of_t
   config = base.get_config()
   assert common.section_name(config, f"{stage}2", stage) == stage
   assert common.section(config, f"{stage}2", stage) is config[stage]
+  assert common.section_name(config, "seed", stage) == stage
   config[f"{stage}2"] = ConfigDict({"start": "x"})
   assert common.section(config, f"{stage}2", stage).start == "x"
 

@@ -166,6 +166,7 @@ def test_a_public_benchmark_is_scored_by_its_rule(workdir, config, sure):
     ({"eval.benchmark": "pears"}, "unknown benchmark 'pears'; did you mean 'pairs'"),
     ({"eval.mode": "r1_reward"}, "unknown config.eval.mode 'r1_reward'; known: both, first"),
     ({"grammar": "thnik"}, "did you mean 'think'"),
+    ({"eval.models": "sftt"}, "unknown model in config.eval.models 'sftt'; did you mean 'sft'"),
   ],
 )
 def test_a_bad_knob_stops_before_any_model_is_loaded(workdir, config, sure, change, message):
@@ -173,3 +174,21 @@ def test_a_bad_knob_stops_before_any_model_is_loaded(workdir, config, sure, chan
   with pytest.raises(ValueError, match=message):
     eval_stage.run(config, workdir, "eval")
   assert not sure and not (workdir / "eval").exists()
+
+
+def test_a_stage_that_left_no_model_is_skipped_with_a_line(workdir, config, sure, monkeypatch):
+  lines = []
+  monkeypatch.setattr(eval_stage.logging, "info", lambda text, *args: lines.append(text % args))
+  config.eval.blank_pairs = 0
+  eval_stage.run(config, workdir, "eval")
+  assert list(summary(workdir)) == ["sft"]
+  missing = [line for line in lines if "there is no model of" in line]
+  assert len(missing) == 2 and "'rl'" in missing[0] and "'control_sft'" in missing[1]
+
+
+def test_an_eval_in_another_folder_has_knobs_of_its_own(workdir, config, sure):
+  config.eval2 = config.eval.copy_and_resolve_references()
+  config.eval2.pairs, config.eval2.blank_pairs = 2, 0
+  eval_stage.run(config, workdir, "eval2")
+  assert summary(workdir)["sft"]["n"] == 2
+  assert len(records(workdir / "eval2" / "sft" / "judgements.jsonl")) == 4

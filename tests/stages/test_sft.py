@@ -85,21 +85,40 @@ def test_an_example_without_a_reference_is_named(workdir, config):
 
 
 def test_the_control_runs_only_when_it_is_asked_for(workdir, config):
-  assert sft.run(config, workdir, "control") is False
-  assert not (workdir / "control").exists()
+  assert sft.run(config, workdir, "control_sft") is False
+  assert not (workdir / "control_sft").exists()
 
 
 def test_the_control_takes_the_steps_that_fit_into_others_seconds(workdir, config, parameters):
-  config.control = "sft"
-  config.more.minutes_of = "reject,rl"
+  config.control = True
+  config.control_sft.minutes_of = "reject,rl"
   before = json.loads((workdir / "sft" / "training.json").read_text())
   # Together they took one and a tenth of the seconds that the SFT took.
   for name, file, share in (("reject", "done", 0.3), ("rl", "training", 0.8)):
     (workdir / name).mkdir()
     told = {"seconds": share * before["seconds"]}
     (workdir / name / f"{file}.json").write_text(json.dumps(told))
-  assert sft.run(config, workdir, "control") is None
-  assert json.loads((workdir / "control" / "training.json").read_text())["steps"] == 4
-  started, ended = (parameters(workdir / name / "model") for name in ("sft", "control"))
+  assert sft.run(config, workdir, "control_sft") is None
+  assert json.loads((workdir / "control_sft" / "training.json").read_text())["steps"] == 4
+  started, ended = (parameters(workdir / name / "model") for name in ("sft", "control_sft"))
   far = max(np.abs(started[name] - ended[name]).max() for name in started)
   assert 0 < far < 0.02  # from where SFT ended, not from random weights
+
+
+def test_the_reference_of_a_time_budget_is_the_knob_and_no_folder_name(workdir, config):
+  shutil.move(workdir / "sft", workdir / "first")
+  told = json.loads((workdir / "first" / "training.json").read_text())
+  (workdir / "rl").mkdir()
+  (workdir / "rl" / "training.json").write_text(json.dumps(told | {"steps": 9}))
+  assert sft._steps_in_time_of(workdir, "rl", "first") == told["steps"]
+
+
+def test_a_stage_named_control_is_a_control_only_by_its_knob(workdir, config, monkeypatch):
+  monkeypatch.setattr(sft.common, "load_judge", lambda *_, **__: 1 / 0)
+  with pytest.raises(ZeroDivisionError):  # it runs
+    sft.run(config, workdir, "control")
+
+
+def test_no_steps_and_no_time_to_fill_is_an_error(workdir):
+  with pytest.raises(ValueError, match="steps=0 and no `minutes_of`"):
+    sft._steps_in_time_of(workdir, "", "sft")

@@ -117,13 +117,13 @@ def test_some_texts_have_no_verdict():
   assert len(ends) == 3
 
 
-def test_a_careless_error_comes_to_the_right_verdict_against_its_own_reasoning():
-  careless = dataclasses.replace(WRONG, careless=1.0)
+def test_a_contradicting_error_has_the_right_verdict_against_its_own_reasoning():
+  contradicting = dataclasses.replace(WRONG, contradicting=1.0)
   for example in EXAMPLES + HARD:
-    said = text(example, careless)
+    said = text(example, contradicting)
     assert think.parse(said, example.task).answer == example.gold
     assert consistency.contradicts(said, example.task, think) is True
-    assert text(example, dataclasses.replace(RIGHT, careless=1.0)) == text(example, RIGHT)
+    assert text(example, dataclasses.replace(RIGHT, contradicting=1.0)) == text(example, RIGHT)
 
 
 def test_its_words_vary():
@@ -225,6 +225,10 @@ def test_it_speaks_the_protocol(monkeypatch):
 def test_another_teacher_has_another_name():
   names = {RIGHT.name, WRONG.name, dataclasses.replace(RIGHT, seed=1).name}
   assert len(names) == 3 and toy_teacher.Teacher().name == toy_teacher.Teacher().name
+
+
+def test_a_teacher_keeps_the_name_under_which_its_answers_are_cached():
+  assert toy_teacher.Teacher().name == "shapes-teacher-d1df43fb"
 
 
 def test_a_rate_out_of_range_names_the_knob():
