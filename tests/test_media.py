@@ -207,11 +207,11 @@ def test_a_bad_frame_says_which(tmp_path):
   ],
 )
 def test_frames_are_thinned_by_qwens_rule(count, rate, fps, most, numbers, got_fps):
-  got = media.sample(count, rate, fps=fps, max_frames=most, multiple=2)
+  got = media.sample_frames(count, rate, fps=fps, max_frames=most, multiple=2)
   assert got[0] == numbers
   assert got[1] == pytest.approx(got_fps)
 
 
 def test_too_few_frames_to_fill_a_patch_is_an_error():
   with pytest.raises(ValueError, match="max_frames 1 is less than the 2 frames of a patch"):
-    media.sample(5, 2, fps=2, max_frames=1, multiple=2)
+    media.sample_frames(5, 2, fps=2, max_frames=1, multiple=2)

@@ -11,8 +11,9 @@ LONGEST = 420  # lines of a file
 
 FLOORS = (  # bottom first: a unit imports only units on floors below it
   {"kernels", "registry"},
-  {"batch", "files", "host", "media", "schema", "sharding"},
-  {"distributed", "metrics", "models", "prompts", "workdir"},
+  {"batch", "files", "host", "schema", "sharding"},
+  {"distributed", "media"},
+  {"metrics", "models", "prompts", "workdir"},
   {
     "data",
     "sampler",

@@ -4,7 +4,7 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from PIL import Image
 
@@ -62,7 +62,7 @@ def openai_messages(messages: Chat, settings: Pictures, *, name: str) -> list[Me
         parts.append(_image_part(part["image"], settings, name))
       elif part["type"] == "video":
         videos += 1
-        frames = _frames(part, settings, name)
+        frames = _frames(part, settings, f"{name}: video {videos}")
         parts.append({"type": "text", "text": f"Video {videos}, {len(frames)} frames:"})
         parts += [_image_part(frame, settings, f"{name}: video {videos}") for frame in frames]
       else:
@@ -71,11 +71,8 @@ def openai_messages(messages: Chat, settings: Pictures, *, name: str) -> list[Me
   return out
 
 
-def _frames(part: Part, settings: Pictures, name: str) -> Sequence[ImageSource]:
-  source = part["video"]
-  if isinstance(source, (list, tuple)):  # not opened here, so that their comments are kept
-    return [source[i] for i in _evenly_spread(len(source), settings.max_frames)]
-  video = media.video(source, fps=part.get("fps"), name=name)
+def _frames(part: Part, settings: Pictures, name: str) -> list[Image.Image]:
+  video = media.video(part["video"], fps=part.get("fps"), name=name)
   return video.read(_evenly_spread(video.count, settings.max_frames))
 
 

@@ -1,9 +1,8 @@
-"""Examples on disk: a TFDS data set of ArrayRecord files, read back by index. No TensorFlow needed.
+"""Examples on disk: a TFDS data set of ArrayRecord files, read by index, without TensorFlow.
 
-Pictures are kept as encoded bytes, a video as its frames.
+Pictures are stored as encoded bytes, a video as its encoded frames.
 """
 
-import base64
 import contextlib
 import dataclasses
 import io
@@ -12,12 +11,15 @@ import math
 import os
 import pathlib
 import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
-from cot_rm import schema
+from cot_rm import media
+from cot_rm.schema import Example, Media
+
+Row = Mapping[str, object]  # as TFDS reads it: values of _FEATURES
 
 _BYTES = tfds.features.Tensor(shape=(), dtype=np.object_)
 _FEATURES = {
@@ -26,30 +28,30 @@ _FEATURES = {
   "task": tfds.features.Text(),
   "question": tfds.features.Text(),
   "responses": tfds.features.Sequence(tfds.features.Text()),
-  "gold": np.int64,  # 0: not known
+  "gold": np.int64,  # 0: unknown
   "reasoning": tfds.features.Text(),  # "": none
-  "attempts": np.int64,  # -1: not asked
+  "attempts": np.int64,  # -1: unknown
   "extra": tfds.features.Text(doc="JSON"),
   "media_kind": tfds.features.Sequence(tfds.features.Text()),
-  "media_fps": tfds.features.Sequence(np.float64),  # NaN: not said
-  "media_pictures": tfds.features.Sequence(np.int64),  # how many of `pictures` each one has
+  "media_fps": tfds.features.Sequence(np.float64),  # NaN: unknown
+  "media_pictures": tfds.features.Sequence(np.int64),  # number of `pictures` of each medium
   "pictures": tfds.features.Sequence(_BYTES),  # encoded, of all media in order
 }
 
 
 class Examples(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """The TFDS data set: whatever Examples it is given, split by split."""
+  """The TFDS data set of given Examples, split by split."""
 
   VERSION = tfds.core.Version("1.0.0")
-  # Nothing is downloaded. Left to itself TFDS looks for checksums beside this file, and for that
-  # imports importlib_resources, which it does not declare.
+  # Nothing is downloaded. By default TFDS looks for checksums beside this file, which imports
+  # importlib_resources, a package that it does not declare.
   url_infos = None
 
-  def __init__(self, *, data_dir, splits):
-    self._given = splits
+  def __init__(self, *, data_dir: str | os.PathLike, splits: Mapping[str, Iterable[Example]]):
+    self._examples = splits
     super().__init__(data_dir=data_dir, file_format="array_record")
 
-  def _info(self):
+  def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
       builder=self,
       features=tfds.features.FeaturesDict(_FEATURES),
@@ -58,16 +60,16 @@ class Examples(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _split_generators(self, dl_manager):
     del dl_manager  # nothing is fetched
-    return {name: self._rows(examples) for name, examples in self._given.items()}
+    return {name: self._rows(examples) for name, examples in self._examples.items()}
 
   def _generate_examples(self):
     raise NotImplementedError("the splits are given to the constructor")
 
   @staticmethod
-  def _rows(examples):
-    # TFDS orders a split by hash of the key; reading is by index, so any fixed order will do.
-    for at, example in enumerate(examples):
-      yield at, _record(example)
+  def _rows(examples: Iterable[Example]) -> Iterator[tuple[int, Row]]:
+    # TFDS orders a split by hash of the key: examples are read by index, in any fixed order.
+    for key, example in enumerate(examples):
+      yield key, _to_row(example)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,39 +78,40 @@ class Split:
 
   folder: str
   split: str
-  _rows: object
+  _rows: Sequence[Row]
 
-  def __len__(self):
+  def __len__(self) -> int:
     return len(self._rows)
 
-  def __getitem__(self, index):
-    return _example(self._rows[index])
+  def __getitem__(self, index: int) -> Example:
+    return _to_example(self._rows[index])
 
-  def __iter__(self):
-    # Python's own way, by index until an IndexError, would meet ArrayRecord's ValueError.
+  def __iter__(self) -> Iterator[Example]:
+    # Python's default, by index until an IndexError, would meet ArrayRecord's ValueError.
     return map(self.__getitem__, range(len(self)))
 
 
-def write(folder, splits):
-  """Writes {split: iterable of Example} to a new folder; returns {split: number of examples}.
+def write(folder: str | os.PathLike, splits: Mapping[str, Iterable[Example]]) -> dict[str, int]:
+  """Writes splits of Examples to a new folder; returns the number of examples of each split.
 
-  The folder appears only when every split is whole: what an interruption leaves behind lies beside
-  it and is never read. The order within a split is fixed but not the one given. Raises
-  FileExistsError where the folder is already there, ValueError naming the example whose media
-  cannot be stored or whose id comes twice in one split.
+  The folder appears only when every split is complete; an interrupted run leaves a hidden folder
+  beside it, which is never read. The order within a split is fixed, but not the given one.
+
+  Raises FileExistsError if the folder exists, ValueError naming an example whose media cannot be
+  stored or whose id occurs twice in a split.
   """
   folder = pathlib.Path(folder)
   if folder.exists():
     raise FileExistsError(f"{folder} already holds a data set; remove it or choose another folder")
   draft = folder.with_name(f".{folder.name}.unfinished")
-  shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
+  shutil.rmtree(draft, ignore_errors=True)  # of an interrupted run
   try:
     builder = Examples(
       data_dir=draft,
       splits={name: _unrepeated(examples, name) for name, examples in splits.items()},
     )
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of a download that there is not
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, and there is none
       builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)
       )
@@ -119,11 +122,11 @@ def write(folder, splits):
   return counts
 
 
-def open(folder, split):
-  """The examples of a split as a Split: len(), and [index] in any order.
+def open(folder: str | os.PathLike, split: str) -> Split:  # pylint: disable=redefined-builtin
+  """The examples of a split.
 
-  Raises FileNotFoundError where the folder holds no data set, ValueError naming the splits there
-  are where there is no such split.
+  Raises FileNotFoundError if the folder holds no data set, ValueError naming the known splits if
+  the split is none of them.
   """
   if not (pathlib.Path(folder) / "dataset_info.json").exists():
     raise FileNotFoundError(f"{folder} holds no data set: no dataset_info.json in it")
@@ -133,7 +136,7 @@ def open(folder, split):
   return Split(str(folder), split, builder.as_data_source(split))
 
 
-def _unrepeated(examples, split):
+def _unrepeated(examples: Iterable[Example], split: str) -> Iterator[Example]:
   seen = set()
   for example in examples:
     if example.id in seen:
@@ -142,8 +145,8 @@ def _unrepeated(examples, split):
     yield example
 
 
-def _record(example):
-  media = [_encoded(example.id, one) for one in example.media]
+def _to_row(example: Example) -> Row:
+  pictures = [_encoded(medium, f"example {example.id!r}") for medium in example.media]
   return {
     "id": example.id,
     "source": example.source,
@@ -154,72 +157,43 @@ def _record(example):
     "reasoning": example.reasoning or "",
     "attempts": -1 if example.attempts is None else example.attempts,
     "extra": json.dumps(dict(example.extra)),
-    "media_kind": [one.kind for one in example.media],
-    "media_fps": [math.nan if one.fps is None else one.fps for one in example.media],
-    "media_pictures": [len(pictures) for pictures in media],
-    "pictures": [picture for pictures in media for picture in pictures],
+    "media_kind": [medium.kind for medium in example.media],
+    "media_fps": [math.nan if medium.fps is None else medium.fps for medium in example.media],
+    "media_pictures": [len(of_medium) for of_medium in pictures],
+    "pictures": [picture for of_medium in pictures for picture in of_medium],
   }
 
 
-def _example(row):
-  text = lambda value: value.decode() if isinstance(value, bytes) else str(value)
-  media, at = [], 0
-  for kind, fps, count in zip(
-    row["media_kind"], row["media_fps"], row["media_pictures"], strict=True
-  ):
-    pictures, at = tuple(bytes(one) for one in row["pictures"][at : at + count]), at + count
-    media.append(
-      schema.Media(
-        text(kind),
-        pictures[0] if text(kind) == "image" else pictures,
-        None if math.isnan(fps) else float(fps),
-      )
-    )
-  return schema.Example(
-    id=text(row["id"]),
-    source=text(row["source"]),
-    task=text(row["task"]),
-    question=text(row["question"]),
-    media=tuple(media),
-    responses=tuple(text(one) for one in row["responses"]),
+def _encoded(medium: Media, name: str) -> list[bytes]:
+  if medium.kind == "image":
+    return [media.encoded_picture(medium.source, name=name)]
+  return media.encoded_frames(medium.source, name=name)
+
+
+def _to_example(row: Row) -> Example:
+  return Example(
+    id=_text(row["id"]),
+    source=_text(row["source"]),
+    task=_text(row["task"]),
+    question=_text(row["question"]),
+    media=tuple(_media(row)),
+    responses=tuple(_text(response) for response in row["responses"]),
     gold=int(row["gold"]) or None,
-    reasoning=text(row["reasoning"]) or None,
+    reasoning=_text(row["reasoning"]) or None,
     attempts=None if row["attempts"] < 0 else int(row["attempts"]),
-    extra=json.loads(text(row["extra"])),
+    extra=json.loads(_text(row["extra"])),
   )
 
 
-def _encoded(example_id, media):
-  """The pictures of one medium as encoded bytes."""
-  source = media.source
-  if media.kind == "image":
-    return [_picture(example_id, source)]
-  if isinstance(source, (str, pathlib.Path)) and pathlib.Path(source).is_dir():
-    source = sorted(pathlib.Path(source).iterdir())
-  elif isinstance(source, (str, pathlib.Path)) and str(source).endswith(".npy"):
-    source = np.load(source)
-  if isinstance(source, np.ndarray):
-    source = [Image.fromarray(frame) for frame in source]
-  if not isinstance(source, (tuple, list)):
-    raise ValueError(
-      f"example {example_id!r}: a video is stored frame by frame; give its frames, "
-      f"a folder of them or an .npy, not {type(source).__name__} {str(source)[:80]}"
-    )
-  return [_picture(example_id, frame) for frame in source]
+def _media(row: Row) -> Iterator[Media]:
+  columns = row["media_kind"], row["media_fps"], row["media_pictures"]
+  at = 0
+  for kind, fps, count in zip(*columns, strict=True):
+    pictures = tuple(bytes(picture) for picture in row["pictures"][at : at + count])
+    at += count
+    source = pictures[0] if _text(kind) == "image" else pictures
+    yield Media(_text(kind), source, None if math.isnan(fps) else float(fps))
 
 
-def _picture(example_id, source):
-  if isinstance(source, bytes):
-    return source
-  if isinstance(source, Image.Image):
-    out = io.BytesIO()
-    source.save(out, "PNG")
-    return out.getvalue()
-  if isinstance(source, str) and source.startswith("data:"):
-    return base64.b64decode(source.partition(",")[2], validate=True)
-  if isinstance(source, (str, pathlib.Path)):
-    return pathlib.Path(source).read_bytes()
-  raise ValueError(
-    f"example {example_id!r}: cannot store a picture from {type(source).__name__}; "
-    f"give a path, encoded bytes, a data URL or a PIL image"
-  )
+def _text(value: bytes | str) -> str:
+  return value.decode() if isinstance(value, bytes) else str(value)

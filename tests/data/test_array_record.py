@@ -76,7 +76,7 @@ def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
 def test_every_kind_of_picture_becomes_bytes(tmp_path):
   folder = tmp_path / "frames"
   folder.mkdir()
-  for name, colour in (("0.png", "red"), ("1.png", "blue")):
+  for name, colour in (("9.png", "red"), ("10.png", "blue")):
     (folder / name).write_bytes(_png(colour))
   frames = np.stack([np.full((6, 4, 3), level, np.uint8) for level in (0, 255)])
   np.save(tmp_path / "frames.npy", frames)
@@ -85,7 +85,7 @@ def test_every_kind_of_picture_becomes_bytes(tmp_path):
     tmp_path / "set",
     {
       "some": [
-        _example("path", str(folder / "0.png")),
+        _example("path", str(folder / "9.png")),
         _example("pil", Image.new("RGB", (4, 6), "red")),
         _example("url", url),
         _example("folder", str(folder), "video"),

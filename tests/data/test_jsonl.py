@@ -70,7 +70,7 @@ def test_a_record_becomes_an_example_with_paths_beside_the_file(folder):
   )
 
 
-def test_what_may_be_left_out_may_be_null(folder):
+def test_an_optional_field_may_be_null(folder):
   (left, null) = read(folder, good(gold=...), good(gold=None, reasoning=None, extra=None))
   assert left == null and left.gold is None and left.source == ""
 
@@ -110,7 +110,7 @@ def test_frames_are_paths_base64_or_data_urls(folder):
   assert video.fps == 2
 
 
-def test_blank_lines_and_a_byte_order_mark_are_passed_over(folder):
+def test_blank_lines_and_a_byte_order_mark_are_skipped(folder):
   path = folder / "data.jsonl"
   path.write_bytes(b"\xef\xbb\xbf" + json.dumps(good()).encode() + b"\n\n  \n")
   assert len(list(jsonl.read(path))) == 1
@@ -120,43 +120,55 @@ def test_blank_lines_and_a_byte_order_mark_are_passed_over(folder):
   ("changed", "message"),
   [
     ({"id": ...}, "field 'id' is missing"),
-    ({"id": 7}, "field 'id': a string is due, not int"),
-    ({"id": " "}, "field 'id': the text is empty"),
+    ({"id": 7}, "field 'id': must be a string, not int"),
+    ({"id": " "}, "field 'id': is empty"),
     ({"task": ...}, "field 'task' is missing"),
     ({"task": "image_generaton"}, "field 'task': unknown task .*did you mean 'image_generation'"),
-    ({"question": None}, "field 'question': a string is due, not null"),
-    ({"question": ["q"]}, "field 'question': a string is due, not list"),
-    ({"responses": ...}, "field 'responses': two responses are due; got 0"),
-    ({"responses": ["one"]}, "field 'responses': two responses are due; got 1"),
-    ({"responses": ["1", "2", "3"]}, "field 'responses': two responses are due; got 3"),
-    ({"responses": "ab"}, "field 'responses': a list is due, not str"),
-    ({"responses": ["two", ""]}, r"field 'responses\[1\]': the response is empty"),
-    ({"responses": [3, "two"]}, r"field 'responses\[0\]': a string is due, not int"),
-    ({"gold": 0}, "field 'gold': 1 or 2 is due, not 0"),
-    ({"gold": "1"}, "field 'gold': a whole number is due, not str"),
-    ({"gold": True}, "field 'gold': a whole number is due, not bool"),
-    ({"attempts": -1}, "field 'attempts': a count is due"),
-    ({"reasoning": 1}, "field 'reasoning': a string is due"),
-    ({"extra": []}, "field 'extra': an object is due, not list"),
+    ({"question": None}, "field 'question': must be a string, not null"),
+    ({"question": ["q"]}, "field 'question': must be a string, not list"),
+    ({"responses": ...}, "field 'responses': must be two responses; got 0"),
+    ({"responses": ["one"]}, "field 'responses': must be two responses; got 1"),
+    ({"responses": ["1", "2", "3"]}, "field 'responses': must be two responses; got 3"),
+    ({"responses": "ab"}, "field 'responses': must be a list, not str"),
+    ({"responses": ["two", ""]}, r"field 'responses\[1\]': is empty"),
+    ({"responses": [3, "two"]}, r"field 'responses\[0\]': must be a string, not int"),
+    ({"gold": 0}, "example 'u-1': gold is 0; it must be 1, 2 or None"),
+    ({"gold": "1"}, "field 'gold': must be a whole number, not str"),
+    ({"gold": True}, "field 'gold': must be a whole number, not bool"),
+    ({"attempts": -1}, "field 'attempts': must be 0 or more, not -1"),
+    ({"reasoning": 1}, "field 'reasoning': must be a string"),
+    ({"extra": []}, "field 'extra': must be an object, not list"),
     ({"respones": []}, "unknown key 'respones'; did you mean 'responses'"),
-    ({"media": ...}, "one of the fields 'media' and 'images' is due"),
-    ({"images": []}, "one of the fields 'media' and 'images' is due"),
-    ({"media": "a.png"}, "field 'media': a list is due, not str"),
-    ({"media": [7]}, r"field 'media\[0\]': an object or a string is due, not int"),
+    ({"media": ...}, "must have either 'media' or 'images'"),
+    ({"images": []}, "must have either 'media' or 'images'"),
+    ({"media": "a.png"}, "field 'media': must be a list, not str"),
+    ({"media": [7]}, r"field 'media\[0\]': must be an object or a string, not int"),
     ({"media": ["no.png"]}, r"field 'media\[0\].path': no such file: .*no.png"),
     ({"media": ["https://a/b.png"]}, r"field 'media\[0\].path': .*download https://a/b.png first"),
     ({"media": [{"kind": "audio", "path": "a.png"}]}, r"field 'media\[0\].kind': .*not 'audio'"),
-    ({"media": [{"kind": "image"}]}, r"field 'media\[0\]': one of 'path' and 'base64'"),
-    ({"media": [{"path": "a.png", "base64": "QQ=="}]}, r"field 'media\[0\]': one of 'path'"),
-    ({"media": [{"path": 7}]}, r"field 'media\[0\].path': a path is due, not int"),
+    ({"media": [{"kind": "image"}]}, r"field 'media\[0\]': must have either 'path' or 'base64'"),
+    (
+      {"media": [{"path": "a.png", "base64": "QQ=="}]},
+      r"field 'media\[0\]': must have either 'path'",
+    ),
+    ({"media": [{"path": 7}]}, r"field 'media\[0\].path': must be a string, not int"),
     ({"media": [{"base64": "?"}]}, r"field 'media\[0\].base64': not base64"),
-    ({"media": [{"base64": ""}]}, r"field 'media\[0\].base64': base64 is due"),
-    ({"media": ["data:image/png,abcd"]}, r"field 'media\[0\]': a data URL"),
+    ({"media": [{"base64": ""}]}, r"field 'media\[0\].base64': is empty"),
+    ({"media": ["data:image/png,abcd"]}, r"field 'media\[0\].path': the data URL"),
     ({"media": [{"pth": "a.png"}]}, r"field 'media\[0\]': unknown key 'pth'; did you mean 'path'"),
     ({"media": [{"kind": "image", "path": "a.png", "fps": 2}]}, "unknown key 'fps'"),
-    ({"media": [{"kind": "video", "path": "clip", "fps": 0}]}, r"'media\[0\].fps': a number above"),
-    ({"media": [{"kind": "video", "path": "clip", "frames": []}]}, "one of 'path' and 'frames'"),
-    ({"media": [{"kind": "video", "frames": []}]}, r"'media\[0\].frames': a list of at least one"),
+    (
+      {"media": [{"kind": "video", "path": "clip", "fps": 0}]},
+      r"'media\[0\].fps': must be a number above",
+    ),
+    (
+      {"media": [{"kind": "video", "path": "clip", "frames": []}]},
+      "must have either 'path' or 'frames'",
+    ),
+    (
+      {"media": [{"kind": "video", "frames": []}]},
+      r"'media\[0\].frames': must have at least one frame",
+    ),
     (
       {"media": [{"kind": "video", "frames": ["a.png", "x.png"]}]},
       r"'media\[0\].frames\[1\].path': no such file: .*x.png",
@@ -164,7 +176,7 @@ def test_blank_lines_and_a_byte_order_mark_are_passed_over(folder):
     ({"task": "image_generation", "responses": []}, "field 'media': .*two media; got 1"),
     (
       {"task": "image_generation", "media": ["a.png", "b.png"]},
-      "field 'responses': .*takes no responses; got 2",
+      "example 'u-1': .*takes no responses; got 2",
     ),
   ],
 )
@@ -177,7 +189,7 @@ def test_a_bad_record_is_named_by_file_line_and_field(folder, changed, message):
   ("line", "message"),
   [
     (b'{"id": ', "line 1: not JSON: .* at column"),
-    (b"[1]", "line 1: an object is due, not list"),
+    (b"[1]", "line 1: must be an object, not list"),
     (b'"\xff"', "line 1: not UTF-8"),
   ],
 )
@@ -202,7 +214,7 @@ def test_records_before_a_bad_one_are_read(folder):
     next(examples)
 
 
-def test_what_is_written_is_read_back_equal(folder):
+def test_written_examples_are_read_back_equal(folder):
   examples = [
     schema.Example(
       "ü-1",
@@ -290,7 +302,7 @@ def test_a_video_in_memory_keeps_its_frames_and_rate(folder):
 
 def test_a_cmyk_picture_can_be_written():
   picture = Image.fromarray(PIXELS).convert("CMYK")
-  record = jsonl.record(
+  record = jsonl.to_record(
     schema.Example(
       "t", "s", "image_understanding", "q", (schema.Media("image", picture),), ("a", "b")
     )
@@ -301,14 +313,14 @@ def test_a_cmyk_picture_can_be_written():
 @pytest.mark.parametrize(
   ("media", "message"),
   [
-    (schema.Media("image", PIXELS.astype(np.float32)), "'t': a picture is u8.*float32"),
-    (schema.Media("image", 7), "'t': a picture cannot be written from int"),
-    (schema.Media("video", 7), "'t': a video cannot be written from int"),
+    (schema.Media("image", PIXELS.astype(np.float32)), "'t': a picture as an array is u8.*float32"),
+    (schema.Media("image", 7), "'t': a picture cannot be a int"),
+    (schema.Media("video", 7), "'t': a video cannot be a int"),
   ],
 )
 def test_media_that_cannot_be_written_name_the_example(media, message):
   with pytest.raises(ValueError, match=message):
-    jsonl.record(schema.Example("t", "s", "image_understanding", "q", (media,), ("a", "b")))
+    jsonl.to_record(schema.Example("t", "s", "image_understanding", "q", (media,), ("a", "b")))
 
 
 def test_an_interrupted_write_leaves_the_file_as_it_was(folder):

@@ -112,7 +112,7 @@ def test_a_bad_knob_stops_before_anything_is_written(workdir, config, given, cha
 
 
 def test_a_bad_record_names_file_line_and_field_before_any_work(workdir, config, given):
-  good = jsonl.record(given[0])
+  good = jsonl.to_record(given[0])
   picture = {"kind": "image", "base64": base64.b64encode(b"x").decode()}
   bad = {"id": "b", "task": "image_generation", "question": "a star", "media": [picture]}
   with open(config.judge.input, "w") as file:

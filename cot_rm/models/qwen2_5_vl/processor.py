@@ -189,7 +189,7 @@ class Processor:
       pictures = [media.picture(source, name=name)]
     else:
       video = media.video(source, fps=part.get("fps"), name=name)
-      numbers, fps = media.sample(
+      numbers, fps = media.sample_frames(
         video.count,
         video.fps,
         fps=settings.fps,
