@@ -266,7 +266,7 @@ def test_the_figures_of_a_correction_are_of_all_minibatches(workdir, config, rew
     factors_BT, found = real(batch, settings)
     return factors_BT, found | {"correction/factor_mean": float(len(made))}
 
-  monkeypatch.setattr(rl.importance_correction, "factors", factors)
+  monkeypatch.setattr(rl.importance_correction, "importance_weights", factors)
   config.rl.correction.cap = 2.0
   curves = curves_of(workdir, config, steps=1, updates=2, silent="keep")
   assert len(made) == 2 and curves["correction/factor_mean"][1] == [1.5]
