@@ -242,7 +242,10 @@ def _loss(f, **how):
   """Value and gradients of a loss of GRPO with its KL to a reference."""
   import jax
 
-  return jax.value_and_grad(functools.partial(f, kl=0.04, **how), (0, 1))
+  def loss(x, w, tokens, old, advantages, weights, ref):
+    return f(x, w, tokens, old, advantages, weights, ref_logps_BT=ref, kl=0.04, **how)
+
+  return jax.value_and_grad(loss, (0, 1))
 
 
 def loss(tile):
@@ -295,14 +298,16 @@ def decoding():
   B, shape = seats * group, jax.ShapeDtypeStruct
   some = lambda *sizes: shape(sizes, jnp.bfloat16)
   number = lambda *sizes: shape(sizes, jnp.int32)
-  kept = lambda rows, T: decode.Kept(
+  part = lambda rows, T: decode.KeysValues(
     some(1, rows, KV_HEADS, SIZE, T), some(1, rows, KV_HEADS, T, SIZE)
   )
-  parts = kept(seats, prompt), number(seats), kept(B, answer), number(B), kept(B, chunk)
+  cache = decode.DecodeCache(
+    part(seats, prompt), number(seats), part(B, answer), number(B), part(B, chunk), number()
+  )
   rows, numbers = HEADS // KV_HEADS, KV_HEADS * SIZE
   flops = 4 * KV_HEADS * rows * SIZE
   blocks = prompt // decode.BLOCK, answer // decode.BLOCK
-  tiles = B // decode.TILE
+  tiles = B // decode.MAX_TILE
   works = {
     "decode_prompts": Work(
       flops * B * prompt,
@@ -317,7 +322,7 @@ def decoding():
       (tiles * blocks[1],),  # one block: it begins and ends with it
     ),
   }
-  given = (some(B, HEADS, SIZE), number(), *parts, number(), number(seats, group), number(B))
+  given = (some(B, HEADS, SIZE), number(), cache, number(seats, group), number(B))
   return decode.decode_attention, given, works
 
 

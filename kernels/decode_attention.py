@@ -1,15 +1,20 @@
-"""Attention of one new token a sample, for TPUs: its prompt, its own answer, and its chunk.
+"""Attention of one new token per sample, for TPUs: to its prompt, its answer and its chunk.
 
-B samples, Q prompts, G places at each for samples of it; N heads, K kv heads, R = N / K, H head
-size; S prompt positions, P of an answer, C of the chunk that is being made, L layers. Decoding is
-bound by what it reads: a prompt's keys and values go by once for all at its places, an answer's as
-far as the longest of its tile has come, and all parts end in one softmax. One kernel goes over the
-prompts and hands its sums on to another, over the samples, which begins with them: who sits where
-changes between two tokens. Arrays of all layers are read in place.
+B samples, Q prompts with G group indices each; N heads, K kv heads, R = N / K, r = R padded to
+whole registers, H head size; S prompt positions, P answer positions, C positions of the chunk that
+is being decoded, L layers.
+
+Decoding is bound by the bytes that it reads. A prompt's keys and values are read once for all its
+samples, an answer's up to the longest of its tile of samples, and one softmax spans the three
+parts. One kernel goes over the prompts; a second goes over the samples and starts from the first
+one's partial softmax, because the assignment of samples to prompts changes between tokens. Caches
+of all layers are read in place.
 """
 
+import dataclasses
 import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,72 +23,74 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from cot_rm.kernels import products
+from cot_rm.kernels import common
+from cot_rm.kernels.common import LANES
 
-BLOCK = 512  # positions at a time
-LANES = 128
-SPARE = 6 << 20  # bytes of VMEM beside the blocks
-ROWS = 8  # of a register: a sample's heads of a kv head are padded to them
-MASKED = -1e30
-LOWEST = -1e29  # where a row's highest score begins
-TILE = 8  # samples at a time, at most
-SMALL = 32 << 20  # bytes of a stack of layers
+BLOCK = 512  # positions of a block
+VMEM_OVERHEAD = 6 << 20  # bytes of VMEM beside the blocks
+SUBLANES = 8  # rows of a register: a sample's heads of a kv head are padded to whole registers
+MASKED = -1e30  # score of a position that does not count
+LOWEST = -1e29  # running maximum before the first score: far above MASKED
+MAX_TILE = 8  # samples of a step of the grid
+MAX_VMEM_STACK = 32 << 20  # bytes of a stack of layers that the compiler may keep in VMEM
 
-
-class Kept(NamedTuple):
-  """Keys [L, rows, K, H, T] and values [L, rows, K, T, H]; of int8 with their scales."""
-
-  keys: jax.Array
-  values: jax.Array
-  key_scales: jax.Array | None = None  # f32[L, rows, K, T]
-  value_scales: jax.Array | None = None
+BlockedArray = tuple[jax.Array | jax.ShapeDtypeStruct, pl.BlockSpec]
 
 
-def int8(keys, values):
-  """Kept in int8: each position of each kv head by its largest number, which becomes 127."""
+class KeysValues(NamedTuple):
+  """Keys and values of all layers in the KV cache's layout; rows are prompts or samples."""
 
-  def one(x, axis):
-    scale = jnp.maximum(jnp.abs(x).max(axis, keepdims=True).astype(jnp.float32) / 127, 1e-30)
-    return jnp.round(x.astype(jnp.float32) / scale).astype(jnp.int8), scale.squeeze(axis)
+  keys: jax.Array  # [L, rows, K, H, positions]
+  values: jax.Array  # [L, rows, K, positions, H]
 
-  (keys, key_scales), (values, value_scales) = one(keys, -2), one(values, -1)
-  return Kept(keys, values, key_scales, value_scales)
+
+class DecodeCache(NamedTuple):
+  """The three parts of the KV cache that a new token attends to."""
+
+  prompts: KeysValues  # rows are Q prompts
+  prompt_length_Q: jax.Array  # i32: the first positions of a prompt that count
+  answers: KeysValues  # rows are B samples
+  answer_length_B: jax.Array  # i32: the first positions of an answer that count
+  chunk: KeysValues  # rows are B samples
+  chunk_position: jax.Array  # i32[]: the last position of the chunk that counts
 
 
 def decode_attention_ref(
-  q_BNH, layer, prompts, length_Q, answers, age_B, chunk, at, sample_QG, place_B
-):
-  """The definition: one softmax over a sample's three parts, laid end to end.
+  q_BNH: jax.Array,
+  layer: jax.Array | int,
+  cache: DecodeCache,
+  sample_QG: jax.Array,
+  flat_index_B: jax.Array,
+) -> jax.Array:
+  """The definition: one softmax over the concatenation of a sample's three parts.
 
   Args:
     q_BNH: queries.
-    layer: i32[], which of the L.
-    prompts, answers, chunk: Kept of Q prompts, of B answers and of B chunks.
-    length_Q: i32, how many of the prompt's positions count, from the first on.
-    age_B: i32, how many of the answer's do.
-    at: i32[], the last of the chunk's that counts.
-    sample_QG: i32, which sample is at a place; B or more: none.
-    place_B: i32, the place of a sample, q * G + g. That of one that counts is its own.
+    layer: i32[], index of the layer in the cache.
+    cache: keys and values.
+    sample_QG: i32, the sample at each group index of a prompt; B or more: none.
+    flat_index_B: i32, q * G + g of each sample; arbitrary for an inactive one.
 
   Returns:
-    [B, N, H] of q's dtype; sums are float32.
+    [B, N, H] in q's dtype; sums are float32.
   """
   B, N, H = q_BNH.shape
-  K = prompts.keys.shape[2]
-  prompt_B = place_B // sample_QG.shape[1]
-
-  def plain(kept):
-    keys, values = kept.keys[layer].astype(jnp.float32), kept.values[layer].astype(jnp.float32)
-    if kept.key_scales is not None:
-      keys *= kept.key_scales[layer][:, :, None]
-      values *= kept.value_scales[layer][..., None]
-    return keys, values
-
-  seen = lambda x, count: jnp.arange(x.shape[-1])[None] < count[:, None]
-  keys, values = zip(*map(plain, (prompts, answers, chunk)), strict=True)
-  keys, values = [(x[0][prompt_B], *x[1:]) for x in (keys, values)]
-  counts = length_Q[prompt_B], age_B, jnp.broadcast_to(at + 1, B)
-  mask_BS = jnp.concatenate([seen(k, n) for k, n in zip(keys, counts, strict=True)], -1)
+  K = cache.prompts.keys.shape[2]
+  prompt_B = flat_index_B // sample_QG.shape[1]
+  parts = cache.prompts, cache.answers, cache.chunk
+  keys = [part.keys[layer].astype(jnp.float32) for part in parts]
+  values = [part.values[layer].astype(jnp.float32) for part in parts]
+  keys[0], values[0] = keys[0][prompt_B], values[0][prompt_B]
+  lengths = (
+    cache.prompt_length_Q[prompt_B],
+    cache.answer_length_B,
+    jnp.broadcast_to(cache.chunk_position + 1, B),
+  )
+  visible = [
+    jnp.arange(k.shape[-1])[None] < length_B[:, None]
+    for k, length_B in zip(keys, lengths, strict=True)
+  ]
+  mask_BS = jnp.concatenate(visible, -1)
   q_BKRH = q_BNH.reshape(B, K, N // K, H).astype(jnp.float32)
   s_BKRS = jnp.einsum("BKRH,BKHS->BKRS", q_BKRH, jnp.concatenate(keys, -1)) * H**-0.5
   p_BKRS = jax.nn.softmax(jnp.where(mask_BS[:, None, None], s_BKRS, -jnp.inf), axis=-1)
@@ -91,168 +98,203 @@ def decode_attention_ref(
   return o_BKRH.reshape(B, N, H).astype(q_BNH.dtype)
 
 
-def _add(sums, at, q, kept, place, count, dtype):
-  """Adds a block of positions to the softmax of some rows.
+class _Softmax(NamedTuple):
+  """Refs of a partial softmax, float32: an online softmax is resumed from it."""
+
+  max_ref: jax.Ref  # [K, rows, LANES]: highest score so far, in every lane
+  total_ref: jax.Ref  # [K, rows, LANES]: sum of exponentials, in every lane
+  out_ref: jax.Ref  # [K, rows, H]: weighted sum of the values
+
+
+def _attend_block(
+  softmax: _Softmax,
+  at: tuple[int, slice | pl.Slice],
+  q: jax.Array,
+  cache_refs: tuple[jax.Ref, jax.Ref],
+  block: tuple[int | jax.Array, ...],
+  *,
+  count: jax.Array,
+  dtype: jnp.dtype,
+) -> None:
+  """Adds a block of positions to the partial softmax of the rows `at`.
 
   Args:
-    sums: refs of the highest scores, of totals [K, rows, LANES] and of outputs [K, rows, H].
-    at: (kv head, which rows).
-    q: [rows, H], scaled.
-    kept: refs of keys, values, and their scales or None; place: this block in them.
-    count: how many of the positions count.
+    softmax: the partial softmax.
+    at: (kv head, rows).
+    q: f32[rows, H], scaled.
+    cache_refs: refs of keys and of values.
+    block: index of the block, [H, positions] and [positions, H], in both refs.
+    count: positions of the block that count, the first ones; 0 or less: none.
+    dtype: of the operands of the matrix products.
   """
-  top_ref, total_ref, out_ref = sums
-  keys, values, key_scales, value_scales = kept
-  s = products.dot(q.astype(dtype), keys[place].astype(dtype))
-  if key_scales is not None:
-    s *= key_scales[place]
+  keys_ref, values_ref = cache_refs
+  max_ref, total_ref, out_ref = softmax
+  s = common.matmul(q.astype(dtype), keys_ref[block].astype(dtype))
   s = jnp.where(lax.broadcasted_iota(jnp.int32, s.shape, 1) < count, s, MASKED)
-  before = top_ref[at]
-  top = jnp.maximum(before, s.max(1, keepdims=True))
-  p, fade = jnp.exp(s - top[:, :1]), jnp.exp(before - top)
+  before = max_ref[at]
+  highest = jnp.maximum(before, s.max(1, keepdims=True))
+  p, fade = jnp.exp(s - highest[:, :1]), jnp.exp(before - highest)
   total_ref[at] = total_ref[at] * fade + p.sum(1, keepdims=True)
-  if value_scales is not None:
-    p *= value_scales[place]
-  out_ref[at] = out_ref[at] * fade[:, :1] + products.dot(
-    p.astype(dtype), values[place].astype(dtype)
+  out_ref[at] = out_ref[at] * fade[:, :1] + common.matmul(
+    p.astype(dtype), values_ref[block].astype(dtype)
   )
-  top_ref[at] = top
+  max_ref[at] = highest
 
 
-def _prompt_kernel(now, length_Q, q_ref, *refs, scaled, dtype):
-  """A prompt's block of positions and all at its places. now: (layer, at).
+def _prompt_kernel(scalars_ref, length_ref, q_ref, *refs: jax.Ref, dtype: jnp.dtype) -> None:
+  """One block of a prompt's positions, for the samples at all its group indices.
 
-  q_ref: [G, K, rows, H]. refs: keys, values and scales [K, ...]; outputs: sums [G, K, rows, H], and
-  of each row its highest score and its total, half of the lanes each; three sums.
+  Args:
+    scalars_ref: i32[2], (layer, chunk position).
+    length_ref: i32[Q].
+    q_ref: [G, K, rows, H].
+    refs: keys and values [K, ...]; the outputs: the weighted sum [G, K, rows, H], and
+      [G, K, rows, LANES] with the highest score in the first half of the lanes and the total in the
+      second; then the scratch of a `_Softmax`.
+    dtype: of the operands of the matrix products.
   """
-  (kept,), (o_ref, told_ref, *sums) = _split(refs, [scaled])
+  *cache_refs, o_ref, stats_ref, max_ref, total_ref, out_ref = refs
+  softmax = _Softmax(max_ref, total_ref, out_ref)
   n, j = pl.program_id(0), pl.program_id(1)
   G, K, rows, H = q_ref.shape
-  left = length_Q[n] - j * kept[0].shape[-1]
+  count = length_ref[n] - j * cache_refs[0].shape[-1]
 
   @pl.when(j == 0)
-  def _():
-    top_ref, *others = sums
-    top_ref[...] = jnp.full_like(top_ref, LOWEST)
-    for ref in others:
-      ref[...] = jnp.zeros_like(ref)
+  def _begin():
+    max_ref[...] = jnp.full_like(max_ref, LOWEST)
+    total_ref[...] = jnp.zeros_like(total_ref)
+    out_ref[...] = jnp.zeros_like(out_ref)
 
-  @pl.when(left > 0)
-  def _():
+  @pl.when(count > 0)
+  def _attend():
     for k in range(K):
       q = q_ref[:, k].reshape(G * rows, H)
-      _add(sums, (k, slice(None)), q, kept, (k,), left, dtype)
+      _attend_block(softmax, (k, slice(None)), q, cache_refs, (k,), count=count, dtype=dtype)
 
   @pl.when(j == pl.num_programs(1) - 1)
-  def _():
-    top_ref, total_ref, out_ref = sums
-    half = lax.broadcasted_iota(jnp.int32, top_ref.shape[1:], 1) < LANES // 2
+  def _end():
+    first_half = lax.broadcasted_iota(jnp.int32, max_ref.shape[1:], 1) < LANES // 2
     for k in range(K):
       o_ref[:, k] = out_ref[k].reshape(G, rows, H)
-      told_ref[:, k] = jnp.where(half, top_ref[k], total_ref[k]).reshape(G, rows, LANES)
+      stats = jnp.where(first_half, max_ref[k], total_ref[k])
+      stats_ref[:, k] = stats.reshape(G, rows, LANES)
 
 
-def _sample_kernel(now, longest_T, age_B, q_ref, o_ref, told_ref, *refs, scaled, dtype):
-  """A tile of samples and a block of their answers, behind what `_prompt_kernel` found for them.
+def _sample_kernel(
+  scalars_ref, longest_ref, length_ref, q_ref, *refs: jax.Ref, dtype: jnp.dtype
+) -> None:
+  """A tile of samples and one block of their answers, resumed from `_prompt_kernel`'s softmax.
 
-  q_ref: [tile, K, rows, H]. refs: keys, values and scales of answers and of chunks [tile, K, ...];
-  the output and three sums.
+  Args:
+    scalars_ref: i32[2], (layer, chunk position).
+    longest_ref: i32[B / tile], the longest answer of each tile.
+    length_ref: i32[B], answer lengths.
+    q_ref: [tile, K, rows, H].
+    refs: the prompt's weighted sum and statistics; keys and values of the answers and of the chunk
+      [tile, K, ...]; the output [tile, K, rows, H]; then the scratch of a `_Softmax`.
+    dtype: of the operands of the matrix products.
   """
-  (answers, chunk), (out_ref, *sums) = _split(refs, scaled)
+  prompt_out_ref, prompt_stats_ref, *refs = refs
+  *cache_refs, o_ref, max_ref, total_ref, out_ref = refs
+  answer_refs, chunk_refs = cache_refs[:2], cache_refs[2:]
+  softmax = _Softmax(max_ref, total_ref, out_ref)
   n, j = pl.program_id(0), pl.program_id(1)
   tile, K, rows, _ = q_ref.shape
 
-  def each(do):
-    def one(b, _):
+  def for_each_head(do: Callable[[jax.Array, int, tuple[int, pl.Slice]], None]) -> None:
+    """do(sample, kv head, index of their rows in the softmax)."""
+
+    def sample(b: jax.Array, _: None) -> None:
       place = pl.ds(pl.multiple_of(b * rows, rows), rows)
       for k in range(K):
         do(b, k, (k, place))
 
-    lax.fori_loop(0, tile, one, None)
+    lax.fori_loop(0, tile, sample, None)
 
   @pl.when(j == 0)
-  def _():
-    def begin(b, k, at):
-      told = told_ref[b, k]
-      sums[0][at] = jnp.broadcast_to(told[:, :1], (rows, LANES))
-      sums[1][at] = jnp.broadcast_to(told[:, LANES // 2 : LANES // 2 + 1], (rows, LANES))
-      sums[2][at] = o_ref[b, k]
-      _add(sums, at, q_ref[b, k], chunk, (b, k), now[1] + 1, dtype)
+  def _begin():
+    def resume(b, k, at):
+      stats = prompt_stats_ref[b, k]
+      max_ref[at] = jnp.broadcast_to(stats[:, :1], (rows, LANES))
+      total_ref[at] = jnp.broadcast_to(stats[:, LANES // 2 : LANES // 2 + 1], (rows, LANES))
+      out_ref[at] = prompt_out_ref[b, k]
+      q, count = q_ref[b, k], scalars_ref[1] + 1
+      _attend_block(softmax, at, q, chunk_refs, (b, k), count=count, dtype=dtype)
 
-    each(begin)
+    for_each_head(resume)
 
-  first = j * answers[0].shape[-1]
+  first = j * answer_refs[0].shape[-1]
 
-  @pl.when(first < longest_T[n])
-  def _():
-    each(
-      lambda b, k, at: _add(
-        sums, at, q_ref[b, k], answers, (b, k), age_B[n * tile + b] - first, dtype
-      )
-    )
+  @pl.when(first < longest_ref[n])
+  def _attend():
+    def attend(b, k, at):
+      q, count = q_ref[b, k], length_ref[n * tile + b] - first
+      _attend_block(softmax, at, q, answer_refs, (b, k), count=count, dtype=dtype)
+
+    for_each_head(attend)
 
   @pl.when(j == pl.num_programs(1) - 1)
-  def _():
-    def end(b, k, at):
-      out_ref[b, k] = sums[2][at] / sums[1][at][:, :1]
+  def _end():
+    def normalize(b, k, at):
+      o_ref[b, k] = out_ref[at] / total_ref[at][:, :1]
 
-    each(end)
-
-
-def _split(refs, scaled):
-  """([refs of each part, four to each], the rest); None where a part has no scales."""
-  out, refs = [], list(refs)
-  for one in scaled:
-    count = 4 if one else 2
-    out.append((refs[:count] + [None, None])[:4])
-    refs = refs[count:]
-  return out, refs
+    for_each_head(normalize)
 
 
-def _block(length):
-  """Positions of a block; all of them where they are no whole blocks."""
+def _block(length: int) -> int:
+  """Positions of a block: BLOCK, or all of a length that is not a multiple of it."""
   return BLOCK if length % BLOCK == 0 else length
 
 
-def _bytes(given):
-  """Bytes of VMEM that an array's blocks take, two at a time, in whole lanes."""
-  x, spec = given
+def _last_block(length: jax.Array, block: int) -> jax.Array:
+  """Index of the last block with any of the first `length` positions."""
+  return jnp.maximum(lax.div(length + block - 1, block) - 1, 0)
+
+
+def _vmem_bytes(blocked: BlockedArray) -> int:
+  """Bytes of VMEM that an array's blocks take, double-buffered, in whole lanes."""
+  x, spec = blocked
   sizes = [size for size in spec.block_shape if size is not None]
   return 2 * x.dtype.itemsize * math.prod([*sizes[:-1], -(-sizes[-1] // LANES) * LANES])
 
 
-def _kept(kept, count, size, place):
-  """(array, BlockSpec) of a part's keys, values and scales: `count` rows, `size` positions.
+def _blocked_cache(
+  part: KeysValues, rows: int | None, size: int, index: Callable[..., tuple]
+) -> list[BlockedArray]:
+  """Keys and values in blocks of `rows` rows (None: one, without its axis) and `size` positions.
 
-  place: of a step of the grid: (layer, which rows, which positions), in blocks.
+  index: grid step and scalars -> (layer, block of rows, block of positions).
   """
-  *_, K, H, _ = kept.keys.shape
-  along = lambda *a: (*(x := place(*a))[:2], 0, 0, x[2])
-  down = lambda *a: (*(x := place(*a))[:2], 0, x[2], 0)
-  out = [
-    (kept.keys, pl.BlockSpec((None, count, K, H, size), along)),
-    (kept.values, pl.BlockSpec((None, count, K, size, H), down)),
+  *_, K, H, _ = part.keys.shape
+
+  def keys_index(*step):
+    layer, row, position = index(*step)
+    return layer, row, 0, 0, position
+
+  def values_index(*step):
+    layer, row, position = index(*step)
+    return layer, row, 0, position, 0
+
+  return [
+    (part.keys, pl.BlockSpec((None, rows, K, H, size), keys_index)),
+    (part.values, pl.BlockSpec((None, rows, K, size, H), values_index)),
   ]
-  if kept.key_scales is not None:
-    row = pl.BlockSpec((None, count, K, 1, size), along)
-    out += [(x[..., None, :], row) for x in kept[2:]]
-  return out
 
 
-def _in_hbm(x):
-  """A stack of all layers where a kernel is to read it.
+def _in_hbm(x: jax.Array) -> jax.Array:
+  """A stack of all layers, pinned to HBM if it is large.
 
-  Else one that just fits VMEM is copied there whole at each layer, for the one that is read. A
-  small one the compiler may keep in VMEM for all layers, and would have to copy out.
+  The compiler copies a stack that just fits VMEM there as a whole, once per layer, although a
+  kernel reads one layer. A small stack can stay in VMEM for all layers and must not be pinned.
   """
-  return pltpu.with_memory_space_constraint(x, pltpu.HBM) if x.nbytes > SMALL else x
+  return pltpu.with_memory_space_constraint(x, pltpu.HBM) if x.nbytes > MAX_VMEM_STACK else x
 
 
-def _cost(q, *parts):
-  """Of one layer, all positions read: it is the most that there may be to do."""
-  arrays = [x for kept in parts for x in kept if x is not None]
-  rows, H = q.size // q.shape[-1], q.shape[-1]  # those of a part are shared by all that it has
-  pairs = sum(rows * kept.keys.shape[-1] for kept in parts)
+def _cost(q: jax.Array, *parts: KeysValues) -> pl.CostEstimate:
+  """Upper bound of one layer's cost: all positions are read."""
+  arrays = [x for part in parts for x in part]
+  rows, H = q.size // q.shape[-1], q.shape[-1]
+  pairs = sum(rows * part.keys.shape[-1] for part in parts)
   return pl.CostEstimate(
     flops=4 * pairs * H,
     transcendentals=pairs,
@@ -260,86 +302,119 @@ def _cost(q, *parts):
   )
 
 
-def _call(kernel, name, grid, scalars, given, out, rows, cost, interpret):
-  """A pallas_call; given: (array, BlockSpec) a part, out: (shape, BlockSpec); rows: of the sums."""
-  K, H = given[0][0].shape[1], given[0][0].shape[-1]
-  sums = [(K, rows, LANES), (K, rows, LANES), (K, rows, H)]
+@dataclasses.dataclass(frozen=True)
+class _Launch:
+  """Static settings of a pallas_call."""
+
+  name: str
+  grid: tuple[int, int]
+  softmax_rows: int  # rows of the partial softmax of a kv head
+  cost: pl.CostEstimate
+  interpret: bool | pltpu.InterpretParams
+
+
+def _call(
+  kernel: Callable[..., None],
+  launch: _Launch,
+  scalars: Sequence[jax.Array],
+  inputs: Sequence[BlockedArray],
+  outputs: Sequence[BlockedArray],
+) -> list[jax.Array]:
+  """Runs a kernel whose first input is the queries [rows, K, r, H]; returns its outputs."""
+  K, H = inputs[0][0].shape[1], inputs[0][0].shape[-1]
+  rows = launch.softmax_rows
+  softmax = [(K, rows, LANES), (K, rows, LANES), (K, rows, H)]
   return pl.pallas_call(
     kernel,
-    out_shape=[x for x, _ in out],
+    out_shape=[shape for shape, _ in outputs],
     grid_spec=pltpu.PrefetchScalarGridSpec(
       num_scalar_prefetch=len(scalars),
-      grid=grid,
-      in_specs=[spec for _, spec in given],
-      out_specs=[spec for _, spec in out],
-      scratch_shapes=[pltpu.VMEM(shape, jnp.float32) for shape in sums],
+      grid=launch.grid,
+      in_specs=[spec for _, spec in inputs],
+      out_specs=[spec for _, spec in outputs],
+      scratch_shapes=[pltpu.VMEM(shape, jnp.float32) for shape in softmax],
     ),
     compiler_params=pltpu.CompilerParams(
       dimension_semantics=("parallel", "arbitrary"),
-      # No more than it needs: what it takes the compiler cannot use for weights to come.
-      vmem_limit_bytes=SPARE + sum(map(_bytes, [*given, *out])),
+      # No more than needed: the compiler cannot prefetch weights into VMEM that is reserved here.
+      vmem_limit_bytes=VMEM_OVERHEAD + sum(map(_vmem_bytes, [*inputs, *outputs])),
     ),
-    cost_estimate=cost,
-    interpret=interpret,
-    name=name,
-  )(*scalars, *[x for x, _ in given])
+    cost_estimate=launch.cost,
+    interpret=launch.interpret,
+    name=launch.name,
+  )(*scalars, *[x for x, _ in inputs])
+
+
+def _block_of_rows(n: jax.Array, *_: jax.Array) -> tuple[jax.Array, int, int, int]:
+  """Index map: the first axis of the grid is that of the array."""
+  return n, 0, 0, 0
 
 
 def decode_attention(
-  q_BNH, layer, prompts, length_Q, answers, age_B, chunk, at, sample_QG, place_B, *,
-  interpret=False,
-):  # fmt: skip
-  """Equal to `decode_attention_ref`, on a TPU. Products are made in q's dtype."""
+  q_BNH: jax.Array,
+  layer: jax.Array | int,
+  cache: DecodeCache,
+  sample_QG: jax.Array,
+  flat_index_B: jax.Array,
+  *,
+  interpret: bool | pltpu.InterpretParams = False,
+) -> jax.Array:
+  """Equal to `decode_attention_ref`, on a TPU. Matrix products take operands in q's dtype.
+
+  interpret: as pallas_call takes it, to run on other platforms.
+  """
   B, N, H = q_BNH.shape
-  (Q, G), K = sample_QG.shape, prompts.keys.shape[2]
-  R, tile = N // K, math.gcd(B, TILE)
-  rows = -(-R // ROWS) * ROWS
-  now = jnp.stack([layer, at])
+  (Q, G), K = sample_QG.shape, cache.prompts.keys.shape[2]
+  R, tile = N // K, math.gcd(B, MAX_TILE)
+  rows = -(-R // SUBLANES) * SUBLANES
+  scalars = jnp.stack([layer, cache.chunk_position])
+  prompts, answers, chunk = cache.prompts, cache.answers, cache.chunk
   if not interpret:
     prompts, answers, chunk = jax.tree.map(_in_hbm, (prompts, answers, chunk))
-  # A kv head's queries of a sample on registers of their own.
+  # The queries of a sample's kv head are in registers of their own.
   q_BKrH = q_BNH.reshape(B, K, R, H).astype(jnp.float32) * H**-0.5
   q_BKrH = jnp.pad(q_BKrH, ((0, 0), (0, 0), (0, rows - R), (0, 0)))
   q_PKrH = q_BKrH.at[sample_QG.reshape(-1)].get(mode="fill", fill_value=0)
-  mine = lambda count, width: pl.BlockSpec((count, K, rows, width), lambda n, *_: (n, 0, 0, 0))
-  found = lambda count, width: jax.ShapeDtypeStruct((count, K, rows, width), jnp.float32)
-  call = functools.partial(_call, interpret=interpret)
-  last = lambda count, size: jnp.maximum(lax.div(count + size - 1, size) - 1, 0)
 
-  S, P, C = (kept.keys.shape[-1] for kept in (prompts, answers, chunk))
+  def blocks(count: int, width: int) -> pl.BlockSpec:
+    return pl.BlockSpec((count, K, rows, width), _block_of_rows)
+
+  def output(count: int, width: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((count, K, rows, width), jnp.float32)
+
+  S, P, C = (part.keys.shape[-1] for part in (prompts, answers, chunk))
   s, p = _block(S), _block(P)
-  of_prompt = lambda n, j, now, length_Q: (now[0], n, jnp.minimum(j, last(length_Q[n], s)))
-  o_PKrH, told_PKrl = call(
-    functools.partial(_prompt_kernel, scaled=prompts.key_scales is not None, dtype=q_BNH.dtype),
-    "decode_prompts",
-    (Q, S // s),
-    (now, length_Q),
-    [(q_PKrH, mine(G, H)), *_kept(prompts, None, s, of_prompt)],
-    [(found(Q * G, H), mine(G, H)), (found(Q * G, LANES), mine(G, LANES))],
-    G * rows,
-    _cost(q_PKrH, prompts),
+
+  def prompt_block(n, j, scalars_ref, length_ref):
+    return scalars_ref[0], n, jnp.minimum(j, _last_block(length_ref[n], s))
+
+  o_PKrH, stats_PKrl = _call(
+    functools.partial(_prompt_kernel, dtype=q_BNH.dtype),
+    _Launch("decode_prompts", (Q, S // s), G * rows, _cost(q_PKrH, prompts), interpret),
+    (scalars, cache.prompt_length_Q),
+    [(q_PKrH, blocks(G, H)), *_blocked_cache(prompts, None, s, prompt_block)],
+    [(output(Q * G, H), blocks(G, H)), (output(Q * G, LANES), blocks(G, LANES))],
   )
-  longest_T = age_B.reshape(-1, tile).max(1)
-  of_answers = lambda n, j, now, longest_T, _: (now[0], n, jnp.minimum(j, last(longest_T[n], p)))
-  of_chunk = lambda n, j, now, *_: (now[0], n, 0)
-  (o_BKrH,) = call(
-    functools.partial(
-      _sample_kernel,
-      scaled=[kept.key_scales is not None for kept in (answers, chunk)],
-      dtype=q_BNH.dtype,
-    ),
-    "decode_samples",
-    (B // tile, P // p),
-    (now, longest_T, age_B),
+
+  def answer_block(n, j, scalars_ref, longest_ref, _):
+    return scalars_ref[0], n, jnp.minimum(j, _last_block(longest_ref[n], p))
+
+  def chunk_block(n, j, scalars_ref, *_):
+    return scalars_ref[0], n, 0
+
+  length_B = cache.answer_length_B
+  cost = _cost(q_BKrH, answers, chunk)
+  (o_BKrH,) = _call(
+    functools.partial(_sample_kernel, dtype=q_BNH.dtype),
+    _Launch("decode_samples", (B // tile, P // p), tile * rows, cost, interpret),
+    (scalars, length_B.reshape(-1, tile).max(1), length_B),
     [
-      (q_BKrH, mine(tile, H)),
-      (o_PKrH[place_B], mine(tile, H)),
-      (told_PKrl[place_B], mine(tile, LANES)),
-      *_kept(answers, tile, p, of_answers),
-      *_kept(chunk, tile, C, of_chunk),
+      (q_BKrH, blocks(tile, H)),
+      (o_PKrH[flat_index_B], blocks(tile, H)),
+      (stats_PKrl[flat_index_B], blocks(tile, LANES)),
+      *_blocked_cache(answers, tile, p, answer_block),
+      *_blocked_cache(chunk, tile, C, chunk_block),
     ],
-    [(found(B, H), mine(tile, H))],
-    tile * rows,
-    _cost(q_BKrH, answers, chunk),
+    [(output(B, H), blocks(tile, H))],
   )
   return o_BKrH[:, :, :R].reshape(B, N, H).astype(q_BNH.dtype)

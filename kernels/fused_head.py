@@ -1,12 +1,14 @@
-"""A linear head's log-probabilities, and their gradients, for TPUs: by tiles of the vocabulary.
+"""Log-probabilities under a linear head, and their gradients, for TPUs: by tiles of the vocabulary.
 
 N tokens, D width, V vocabulary, C cores; a tile has v words, a block n tokens. The tokens' hidden
-states, and the gradients of these, lie in VMEM while the head goes by once, tile after tile. Logits
-are made where they are used, transposed, [v, n]: sums over words are then sums of registers, and
-what is one number a token is a row. Cores that share a program have a part of the tiles each.
+states, and the gradients of these, are in VMEM while the head is read once, tile after tile. Logits
+are made in the kernel, transposed, [v, n]: sums over words are then sums of registers, and one
+number per token is a row. Cores that share a program have a part of the tiles each.
 """
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,273 +16,389 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from cot_rm.kernels import products
+from cot_rm.kernels import common
 
-TILES = (512, 256, 128)  # words
-BLOCK = 512  # tokens
-ENOUGH = 1024  # tokens that hide the head's way to VMEM
-LOWEST = -1e30  # the logit of a word that is not there
+TILES = (512, 256, 128)  # words of a tile, in order of preference
+BLOCK = 512  # tokens of a block
+MIN_PART = 1024  # tokens that hide the time to read a tile of the head
+LOWEST = -1e30  # logit of a row behind the last word
+
+# (array or its shape, its kind): see `_call`.
+Operand = tuple[jax.Array | jax.ShapeDtypeStruct, Literal["tokens", "words", "row"]]
+Axis = str | tuple[str, ...] | None
+Interpret = bool | pltpu.InterpretParams
 
 
-def _machine():
+def _vmem_and_cores() -> tuple[int, int]:
   """(bytes of VMEM, cores that share a program) of the ambient mesh's chip."""
   info = pltpu.get_tpu_info()
   return info.vmem_capacity_bytes, info.num_cores
 
 
-def _room(tile, D, size, *, added):
-  """Tokens, whole blocks, that fit beside a tile of the head and of its gradient, two each."""
-  here = 2 * size + (4 * 4 if added else 2 * size + 4)  # or their sum is apart, float32
-  logits = 12 * tile * BLOCK * 4
-  return (_machine()[0] - here * tile * D - logits) // ((size + 4) * D) // BLOCK * BLOCK
+def _token_capacity(tile: int, D: int, itemsize: int, *, accumulate: bool) -> int:
+  """Tokens, whole blocks, that fit VMEM beside two tiles of the head and two of its gradient.
 
-
-def plan(N, D, dtype):
-  """(words of a tile, parts that tokens go in, tokens of a part).
-
-  One part if that fits: of several the head's gradients have to be added up in HBM, in float32.
-  Raises ValueError where not even a block of tokens fits.
+  accumulate: tiles of the gradient are read and written, in float32, instead of written alone.
   """
-  size = jnp.dtype(dtype).itemsize
+  tile_bytes = 2 * itemsize + (4 * 4 if accumulate else 2 * itemsize + 4)  # of one number
+  logits = 12 * tile * BLOCK * 4
+  vmem, _ = _vmem_and_cores()
+  return (vmem - tile_bytes * tile * D - logits) // ((itemsize + 4) * D) // BLOCK * BLOCK
+
+
+class Plan(NamedTuple):
+  """How tokens and words are divided."""
+
+  tile: int  # words of a tile
+  parts: int  # parts of the tokens; each reads the whole head
+  part_size: int  # tokens of a part, whole blocks
+
+
+def plan(N: int, D: int, dtype: jnp.dtype) -> Plan:
+  """The Plan of N tokens of width D: one part if it fits VMEM.
+
+  With several parts the head's gradient is accumulated in HBM, in float32. Raises ValueError if not
+  even one block of tokens fits.
+  """
+  itemsize = jnp.dtype(dtype).itemsize
   for tile in TILES:
-    if _room(tile, D, size, added=False) >= N:
-      return tile, 1, -(-N // BLOCK) * BLOCK
-  rooms = [(_room(tile, D, size, added=True), tile) for tile in TILES]
-  room, tile = next((x for x in rooms if x[0] >= ENOUGH), max(rooms))
-  if room < 1:
-    raise ValueError(f"a head of width {D} does not fit {_machine()[0]:,} bytes of VMEM")
-  parts = -(-N // room)
-  return tile, parts, -(-N // (parts * BLOCK)) * BLOCK
+    if _token_capacity(tile, D, itemsize, accumulate=False) >= N:
+      return Plan(tile, 1, -(-N // BLOCK) * BLOCK)
+  capacities = [(_token_capacity(tile, D, itemsize, accumulate=True), tile) for tile in TILES]
+  capacity, tile = next((x for x in capacities if x[0] >= MIN_PART), max(capacities))
+  if capacity < 1:
+    raise ValueError(f"a head of width {D} does not fit {_vmem_and_cores()[0]:,} bytes of VMEM")
+  parts = -(-N // capacity)
+  return Plan(tile, parts, -(-N // (parts * BLOCK)) * BLOCK)
 
 
-def _blocks(count, block):
+def _for_each_block(count: jax.Array, block: Callable[[pl.Slice], None]) -> None:
   """block(rows) for the first `count` blocks of tokens."""
-  rows = lambda i: pl.ds(pl.multiple_of(i * BLOCK, BLOCK), BLOCK)
-  lax.fori_loop(0, count, lambda i, _: (block(rows(i)), None)[1], None)
+
+  def step(i: jax.Array, _: None) -> None:
+    block(pl.ds(pl.multiple_of(i * BLOCK, BLOCK), BLOCK))
+
+  lax.fori_loop(0, count, step, None)
 
 
-def _place():
-  """(which tile of all, whether it is this core's first)."""
+def _tile_index() -> tuple[jax.Array, jax.Array]:
+  """(index of the tile among all tiles, whether it is this core's first)."""
   t = pl.program_id(1)
   return pl.program_id(0) * pl.num_programs(1) + t, t == 0
 
 
-def _forward_kernel(
-  count, x_ref, w_ref, token_ref, picked_ref, top_ref, total_ref, mean_ref, *, words
-):
-  """A tile of words against all tokens. x [N, D], w [v, D], the others [1, N]."""
-  j, begins = _place()
-  tile = len(w_ref)
-  left = words - j * tile  # words from this tile on
+def _forward_kernel(count_ref, x_ref, w_ref, token_ref, *out_refs: jax.Ref, words: int) -> None:
+  """One tile of words against all tokens.
 
-  @pl.when(begins)
-  def _():
-    top_ref[...] = jnp.full_like(top_ref, LOWEST)
-    for ref in (total_ref, picked_ref, mean_ref):
+  Args:
+    count_ref: i32[1], blocks of tokens.
+    x_ref: hidden states [N, D].
+    w_ref: the tile of the head [v, D].
+    token_ref: word of each token [1, N].
+    out_refs: the tokens' logits, running maximum and total of the softmax, [1, N] each.
+    words: V.
+  """
+  picked_ref, max_ref, total_ref = out_refs
+  j, is_first = _tile_index()
+  tile = len(w_ref)
+  remaining = words - j * tile  # words from this tile on
+
+  @pl.when(is_first)
+  def _begin():
+    max_ref[...] = jnp.full_like(max_ref, LOWEST)
+    for ref in (total_ref, picked_ref):
       ref[...] = jnp.zeros_like(ref)
 
-  def block(rows):
-    s = products.dot(w_ref[...], x_ref[rows, :], products.NT)
-    at = lax.broadcasted_iota(jnp.int32, s.shape, 0)
-    there = at < left
-    s = jnp.where(there, s, LOWEST)
-    before = top_ref[:, rows]
-    top = jnp.maximum(before, s.max(0, keepdims=True))
-    p, fade = jnp.exp(s - top), jnp.exp(before - top)
+  def block(rows: pl.Slice) -> None:
+    s = common.matmul(w_ref[...], x_ref[rows, :], common.NT)
+    word = lax.broadcasted_iota(jnp.int32, s.shape, 0)
+    exists = word < remaining
+    s = jnp.where(exists, s, LOWEST)
+    before = max_ref[:, rows]
+    highest = jnp.maximum(before, s.max(0, keepdims=True))
+    p, fade = jnp.exp(s - highest), jnp.exp(before - highest)
     total_ref[:, rows] = total_ref[:, rows] * fade + p.sum(0, keepdims=True)
-    mean_ref[:, rows] = mean_ref[:, rows] * fade + (p * s).sum(0, keepdims=True)
-    hit = (at == token_ref[:, rows] - j * tile) & there
+    hit = (word == token_ref[:, rows] - j * tile) & exists
     picked_ref[:, rows] += jnp.where(hit, s, 0.0).sum(0, keepdims=True)
-    top_ref[:, rows] = top
+    max_ref[:, rows] = highest
 
-  # Where cores do not share equally the last has a tile less.
-  pl.when(left > 0)(lambda: _blocks(count[0], block))
+  # Where the tiles do not divide evenly, the last core has one less.
+  @pl.when(remaining > 0)
+  def _run():
+    _for_each_block(count_ref[0], block)
 
 
-def _backward_kernel(count, x_ref, w_ref, token_ref, lse_ref, g_ref, *refs, words, added):
-  """The same tile: dx [N, D], the sum over tiles; dw [v, D], on top of what there is of it."""
-  # What is added to is float32, and is the sum itself.
-  dw_in, dx_ref, dw_ref, sum_ref = (*refs, refs[2]) if added else (None, *refs)
-  j, begins = _place()
+def _backward_kernel(
+  count_ref, x_ref, w_ref, token_ref, lse_ref, g_ref, *refs: jax.Ref, words: int, accumulate: bool
+) -> None:
+  """Gradients of one tile: dx [N, D] is summed over tiles, dw [v, D] is written.
+
+  Args:
+    count_ref: see `_forward_kernel`, as x_ref, w_ref, token_ref and words.
+    lse_ref: log-sum-exp of each token's logits [1, N].
+    g_ref: gradient of each token's log-probability [1, N].
+    refs: with `accumulate` dw so far, float32; the outputs dx, float32, and dw; without
+      `accumulate` the sum of dw, float32.
+    accumulate: dw is added to its input.
+  """
+  # An accumulated dw is float32, and is its own sum.
+  dw_in_ref, dx_ref, dw_ref, sum_ref = (*refs, refs[2]) if accumulate else (None, *refs)
+  j, is_first = _tile_index()
   tile = len(w_ref)
-  left = words - j * tile
+  remaining = words - j * tile
 
-  @pl.when(begins)
-  def _():
+  @pl.when(is_first)
+  def _begin():
     dx_ref[...] = jnp.zeros_like(dx_ref)
 
-  def block(rows):
+  def block(rows: pl.Slice) -> None:
     x = x_ref[rows, :]
-    s = products.dot(w_ref[...], x, products.NT)
-    at = lax.broadcasted_iota(jnp.int32, s.shape, 0)
-    hit = at == token_ref[:, rows] - j * tile
+    s = common.matmul(w_ref[...], x, common.NT)
+    word = lax.broadcasted_iota(jnp.int32, s.shape, 0)
+    hit = word == token_ref[:, rows] - j * tile
     ds = (jnp.where(hit, 1.0, 0.0) - jnp.exp(s - lse_ref[:, rows])) * g_ref[:, rows]
     w = w_ref[...]
-    if words % tile:  # what lies behind the last word may be anything, also no number
-      ds = jnp.where(at < left, ds, 0.0)
-      w = jnp.where(lax.broadcasted_iota(jnp.int32, w.shape, 0) < left, w, 0)
+    if words % tile:  # rows behind the last word may hold anything, NaN included
+      ds = jnp.where(word < remaining, ds, 0.0)
+      w = jnp.where(lax.broadcasted_iota(jnp.int32, w.shape, 0) < remaining, w, 0)
     ds = ds.astype(x.dtype)
-    sum_ref[...] += products.dot(ds, x)
-    dx_ref[rows, :] += products.dot(ds, w, products.TN)
+    sum_ref[...] += common.matmul(ds, x)
+    dx_ref[rows, :] += common.matmul(ds, w, common.TN)
 
-  @pl.when(left > 0)
-  def _():
-    sum_ref[...] = dw_in[...] if added else jnp.zeros_like(sum_ref)
-    _blocks(count[0], block)
-    if not added:
+  @pl.when(remaining > 0)
+  def _run():
+    sum_ref[...] = dw_in_ref[...] if accumulate else jnp.zeros_like(sum_ref)
+    _for_each_block(count_ref[0], block)
+    if not accumulate:
       dw_ref[...] = sum_ref[...].astype(dw_ref.dtype)
 
 
-def _call(kernel, name, tile, count, inputs, outputs, scratch, aliases, interpret):
-  """A pallas_call over cores and tiles.
+class _Kernel(NamedTuple):
+  """A kernel and the static settings of its pallas_call."""
 
-  inputs, outputs: (array or shape, kind): "x" [N, D] stays in VMEM, "w" [V, D] goes by in tiles,
-  "row" [1, N] stays. What stays is one a core where it comes out, [C, ...].
+  body: Callable[..., None]
+  name: str
+  scratch: Sequence[pltpu.VMEM] = ()
+  aliases: Mapping[int, int] = {}  # input -> output that is written in place
+
+
+def _whole_array(*_: jax.Array) -> tuple[int, int]:
+  """Index map of an input that stays in VMEM."""
+  return 0, 0
+
+
+def _own_array(core: jax.Array, *_: jax.Array) -> tuple[jax.Array, int, int]:
+  """Index map of an output that each core has one of."""
+  return core, 0, 0
+
+
+def _call(
+  kernel: _Kernel,
+  count: jax.Array,
+  inputs: Sequence[Operand],
+  outputs: Sequence[Operand],
+  tile: int,
+  interpret: Interpret,
+) -> list[jax.Array]:
+  """Runs a kernel over cores and tiles; returns its outputs.
+
+  Args:
+    kernel: the kernel.
+    count: i32[], blocks of tokens.
+    inputs: arrays and their kinds: "tokens" [N, D] stays in VMEM, "words" [V, D] is read in tiles,
+      "row" [1, N] stays. The first is the hidden states, the second the head.
+    outputs: the same of shapes; those that stay are one per core, [C, ...].
+    tile: words of a tile.
+    interpret: as pallas_call takes it.
   """
-  room, cores = _machine()
+  vmem, cores = _vmem_and_cores()
   (N, D), V = inputs[0][0].shape, len(inputs[1][0])
   tiles = pl.cdiv(V, tile)
-  each = pl.cdiv(tiles, cores)
-  passing = pl.BlockSpec((tile, D), lambda c, t, _: (jnp.minimum(c * each + t, tiles - 1), 0))
-  once = pl.Buffered(1)
-  stay = lambda *block: pl.BlockSpec(block, lambda *_: (0, 0), pipeline_mode=once)
-  own = lambda *block: pl.BlockSpec((None, *block), lambda c, *_: (c, 0, 0), pipeline_mode=once)
-  specs = {"x": stay(N, D), "w": passing, "row": stay(1, N)}
-  made = {"x": own(N, D), "w": passing, "row": own(1, N)}
+  core_tiles = pl.cdiv(tiles, cores)
+
+  def tile_index(core: jax.Array, t: jax.Array, _: jax.Array) -> tuple[jax.Array, int]:
+    return jnp.minimum(core * core_tiles + t, tiles - 1), 0
+
+  by_tiles, once = pl.BlockSpec((tile, D), tile_index), pl.Buffered(1)
+  shapes = {"tokens": (N, D), "row": (1, N)}
+  in_specs = {kind: pl.BlockSpec(x, _whole_array, pipeline_mode=once) for kind, x in shapes.items()}
+  out_specs = {
+    kind: pl.BlockSpec((None, *x), _own_array, pipeline_mode=once) for kind, x in shapes.items()
+  }
+  in_specs["words"] = out_specs["words"] = by_tiles
   return pl.pallas_call(
-    kernel,
+    kernel.body,
     out_shape=[shape for shape, _ in outputs],
     grid_spec=pltpu.PrefetchScalarGridSpec(
       num_scalar_prefetch=1,
-      grid=(cores, each),
-      in_specs=[specs[kind] for _, kind in inputs],
-      out_specs=[made[kind] for _, kind in outputs],
-      scratch_shapes=scratch,
+      grid=(cores, core_tiles),
+      in_specs=[in_specs[kind] for _, kind in inputs],
+      out_specs=[out_specs[kind] for _, kind in outputs],
+      scratch_shapes=kernel.scratch,
     ),
-    input_output_aliases=aliases,
+    input_output_aliases=dict(kernel.aliases),
     compiler_params=pltpu.CompilerParams(
-      dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=room
+      dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=vmem
     ),
     interpret=interpret,
-    name=name,
+    name=kernel.name,
   )(jnp.stack([count]), *[x for x, _ in inputs])
 
 
-def _forward(x_ND, w_VD, tokens_N, count, tile, interpret):
-  """f32[4, C, N]: of each core the word's logit, the highest, sums of softmax and of logits."""
-  row = jax.ShapeDtypeStruct((_machine()[1], 1, len(x_ND)), jnp.float32)
+class _Tokens(NamedTuple):
+  """Tokens of one part."""
+
+  x_ND: jax.Array  # hidden states
+  token_N: jax.Array  # i32, words
+  lse_N: jax.Array | None = None  # f32, log-sum-exp of the logits
+  g_N: jax.Array | None = None  # f32, gradient of the log-probabilities
+
+
+def _forward(
+  tokens: _Tokens, w_VD: jax.Array, count: jax.Array, tile: int, interpret: Interpret
+) -> jax.Array:
+  """f32[3, C, N]: of each core the tokens' logits, maximum and total of the softmax."""
+  row = jax.ShapeDtypeStruct((_vmem_and_cores()[1], 1, len(tokens.x_ND)), jnp.float32)
   out = _call(
-    functools.partial(_forward_kernel, words=len(w_VD)),
-    "head_forward",
-    tile,
+    _Kernel(functools.partial(_forward_kernel, words=len(w_VD)), "head_forward"),
     count,
-    [(x_ND, "x"), (w_VD, "w"), (tokens_N[None], "row")],
-    [(row, "row")] * 4,
-    [],
-    {},
+    [(tokens.x_ND, "tokens"), (w_VD, "words"), (tokens.token_N[None], "row")],
+    [(row, "row")] * 3,
+    tile,
     interpret,
   )
   return jnp.stack(out)[:, :, 0]
 
 
-def _backward(x_ND, w_VD, tokens_N, lse_N, g_N, count, dw_VD, tile, interpret):
-  """(dx_CND f32, dw_VD); dw_VD: what is to be added to, given up, or None."""
-  inputs = [(x_ND, "x"), (w_VD, "w"), *[(x[None], "row") for x in (tokens_N, lse_N, g_N)]]
-  added = dw_VD is not None
-  if added:
-    inputs.append((dw_VD, "w"))
-  dx = jax.ShapeDtypeStruct((_machine()[1], *x_ND.shape), jnp.float32)
-  dw = jax.ShapeDtypeStruct(w_VD.shape, dw_VD.dtype if added else w_VD.dtype)
-  return _call(
-    functools.partial(_backward_kernel, words=len(w_VD), added=added),
+def _backward(
+  tokens: _Tokens,
+  w_VD: jax.Array,
+  dw_VD: jax.Array | None,
+  count: jax.Array,
+  tile: int,
+  interpret: Interpret,
+) -> tuple[jax.Array, jax.Array]:
+  """(dx_CND f32, dw_VD); with `dw_VD` given the gradient is added to it, in place."""
+  rows = [(x[None], "row") for x in tokens[1:]]
+  inputs = [(tokens.x_ND, "tokens"), (w_VD, "words"), *rows]
+  accumulate = dw_VD is not None
+  if accumulate:
+    inputs.append((dw_VD, "words"))
+  dx = jax.ShapeDtypeStruct((_vmem_and_cores()[1], *tokens.x_ND.shape), jnp.float32)
+  dw = jax.ShapeDtypeStruct(w_VD.shape, dw_VD.dtype if accumulate else w_VD.dtype)
+  kernel = _Kernel(
+    functools.partial(_backward_kernel, words=len(w_VD), accumulate=accumulate),
     "head_backward",
-    tile,
-    count,
-    inputs,
-    [(dx, "x"), (dw, "w")],
-    [] if added else [pltpu.VMEM((tile, w_VD.shape[1]), jnp.float32)],
-    {len(inputs): 1} if added else {},
-    interpret,
+    scratch=[] if accumulate else [pltpu.VMEM((tile, w_VD.shape[1]), jnp.float32)],
+    aliases={len(inputs): 1} if accumulate else {},  # inputs are counted with the scalar
   )
+  outputs = [(dx, "tokens"), (dw, "words")]
+  return _call(kernel, count, inputs, outputs, tile, interpret)
 
 
-def _blocks_of(count, part, size):
-  """i32[]: blocks of a part that have any of the first `count` tokens."""
+def _part_blocks(count: jax.Array, part: jax.Array | int, size: int) -> jax.Array:
+  """i32[]: blocks of a part of `size` tokens that hold any of the first `count` tokens."""
   return jnp.clip(-(-(count - part * size) // BLOCK), 0, size // BLOCK)
 
 
-def _cut(x, part, size):
-  return lax.dynamic_slice_in_dim(x, part * size, size)
+def _part(tokens: _Tokens, part: jax.Array, size: int) -> _Tokens:
+  """Part number `part` of the tokens."""
+  return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, part * size, size), tokens)
 
 
-def _padded(size, *arrays):
-  return [jnp.pad(x, ((0, size - len(x)), *[(0, 0)] * (x.ndim - 1))) for x in arrays]
+def _padded(tokens: _Tokens, size: int) -> _Tokens:
+  """Tokens padded to `size`."""
+
+  def pad(x: jax.Array) -> jax.Array:
+    return jnp.pad(x, ((0, size - len(x)), *[(0, 0)] * (x.ndim - 1)))
+
+  return jax.tree.map(pad, tokens)
 
 
-def _own(tokens_N, w_VD, axis):
-  """Tokens as rows of this device's share of the head; no row's where another has it."""
+def _local_words(tokens_N: jax.Array, w_VD: jax.Array, axis: Axis) -> jax.Array:
+  """Words as rows of this device's shard of the head; outside of 0..V - 1 for other shards."""
   return tokens_N if axis is None else tokens_N - lax.axis_index(axis) * len(w_VD)
 
 
-def logps(x_ND, w_VD, tokens_N, count, axis=None, *, interpret=False):
-  """Log-probabilities of tokens under the head, and what goes with them.
+def logps(
+  x_ND: jax.Array,
+  w_VD: jax.Array,
+  tokens_N: jax.Array,
+  count: jax.Array,
+  *,
+  axis: Axis = None,
+  interpret: Interpret = False,
+) -> tuple[jax.Array, jax.Array]:
+  """Log-probabilities of tokens under the head, as `token_logps.token_logps_ref` defines them.
 
   Args:
     x_ND: hidden states.
-    w_VD: the head, one row a word; with `axis` this device's share of the words.
-    tokens_N: i32, which word.
-    count: i32[]: of the first so many tokens; of the others all is 0.
-    axis: of the mesh, over whose devices the words are shared, inside shard_map.
+    w_VD: the head, one row a word; with `axis` this device's shard of the words.
+    tokens_N: i32, the words.
+    count: i32[]: the first `count` tokens are computed, the others are 0.
+    axis: mesh axes over which the words are sharded; the call is then inside shard_map.
+    interpret: as pallas_call takes it, to run on other platforms.
 
   Returns:
-    (log-probability, log-sum-exp of the logits, entropy in nats), f32[N]. No gradient: `gradients`.
+    (log-probabilities, log-sum-exps of the logits), f32[N]. Not differentiable: see `gradients`.
   """
   N, D = x_ND.shape
   tile, parts, size = plan(N, D, x_ND.dtype)
-  x_ND, tokens_N = _padded(parts * size, x_ND, _own(tokens_N, w_VD, axis))
+  tokens = _padded(_Tokens(x_ND, _local_words(tokens_N, w_VD, axis)), parts * size)
 
-  def one(part, found_4CN):
-    new = _forward(
-      _cut(x_ND, part, size), w_VD, _cut(tokens_N, part, size), _blocks_of(count, part, size),
-      tile, interpret,
-    )  # fmt: skip
-    return lax.dynamic_update_slice_in_dim(found_4CN, new, part * size, 2)
+  def forward(part: jax.Array, found_3CN: jax.Array) -> jax.Array:
+    part_tokens, blocks = _part(tokens, part, size), _part_blocks(count, part, size)
+    new = _forward(part_tokens, w_VD, blocks, tile, interpret)
+    return lax.dynamic_update_slice_in_dim(found_3CN, new, part * size, 2)
 
-  found_4CN = jnp.zeros((4, _machine()[1], parts * size), jnp.float32)
+  found_3CN = jnp.zeros((3, _vmem_and_cores()[1], parts * size), jnp.float32)
   used = -(-count // size) if parts > 1 else 1
-  found_4CN = lax.fori_loop(0, used, one, found_4CN)
+  found_3CN = lax.fori_loop(0, used, forward, found_3CN)
   if axis is not None:
-    found_4CN = lax.all_gather(found_4CN, axis, axis=1, tiled=True)
-  picked, top, total, mean = found_4CN
-  highest_N = top.max(0)
-  fade = jnp.exp(top - highest_N[None])
-  total_N = (total * fade).sum(0)
-  lse_N = highest_N + jnp.log(total_N)
-  entropy_N = lse_N - (mean * fade).sum(0) / total_N
-  wanted = jnp.arange(N) < count
-  return tuple(jnp.where(wanted, x[:N], 0) for x in (picked.sum(0) - lse_N, lse_N, entropy_N))
+    found_3CN = lax.all_gather(found_3CN, axis, axis=1, tiled=True)
+  picked_CN, max_CN, total_CN = found_3CN
+  highest_N = max_CN.max(0)
+  fade_CN = jnp.exp(max_CN - highest_N[None])
+  lse_N = highest_N + jnp.log((total_CN * fade_CN).sum(0))
+  wanted_N = jnp.arange(N) < count
+  return tuple(jnp.where(wanted_N, x[:N], 0) for x in (picked_CN.sum(0) - lse_N, lse_N))
 
 
-def gradients(x_ND, w_VD, tokens_N, lse_N, g_N, count, axis=None, *, interpret=False):
-  """(dx_ND f32, dw_VD) of the sum of g_N * log-probabilities; arguments as in `logps`.
+def gradients(
+  x_ND: jax.Array,
+  w_VD: jax.Array,
+  tokens_N: jax.Array,
+  lse_N: jax.Array,
+  g_N: jax.Array,
+  count: jax.Array,
+  *,
+  axis: Axis = None,
+  interpret: Interpret = False,
+) -> tuple[jax.Array, jax.Array]:
+  """(dx_ND f32, dw_VD) of the sum of g_N * log-probabilities; see `logps`.
 
-  With `axis` dx is of this device's words: to be summed over it.
+  With `axis` dx is that of this device's words: the caller sums it over the axis.
+
+  Args:
+    x_ND: see `logps`, as w_VD, tokens_N, count, axis and interpret.
+    lse_N: log-sum-exps of `logps`.
+    g_N: f32, gradients of the log-probabilities, 0 for tokens that are not computed.
   """
   N, (V, D) = len(x_ND), w_VD.shape
   tile, parts, size = plan(N, D, x_ND.dtype)
-  given = _padded(parts * size, x_ND, _own(tokens_N, w_VD, axis), lse_N, g_N)
+  tokens = _Tokens(x_ND, _local_words(tokens_N, w_VD, axis), lse_N, g_N)
+  tokens = _padded(tokens, parts * size)
   if parts == 1:
-    dx_CND, dw_VD = _backward(
-      given[0], w_VD, *given[1:], _blocks_of(count, 0, size), None, tile, interpret
-    )
+    blocks = _part_blocks(count, 0, size)
+    dx_CND, dw_VD = _backward(tokens, w_VD, None, blocks, tile, interpret)
     return dx_CND.sum(0)[:N], dw_VD
 
-  def one(part, sums):
+  def backward(part: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     dx_ND, dw_VD = sums
-    x, *rows = [_cut(x, part, size) for x in given]
-    dx, dw_VD = _backward(x, w_VD, *rows, _blocks_of(count, part, size), dw_VD, tile, interpret)
-    return lax.dynamic_update_slice_in_dim(dx_ND, dx.sum(0), part * size, 0), dw_VD
+    part_tokens, blocks = _part(tokens, part, size), _part_blocks(count, part, size)
+    dx_CND, dw_VD = _backward(part_tokens, w_VD, dw_VD, blocks, tile, interpret)
+    return lax.dynamic_update_slice_in_dim(dx_ND, dx_CND.sum(0), part * size, 0), dw_VD
 
   sums = jnp.zeros((parts * size, D), jnp.float32), jnp.zeros((V, D), jnp.float32)
-  dx_ND, dw_VD = lax.fori_loop(0, -(-count // size), one, sums)
+  dx_ND, dw_VD = lax.fori_loop(0, -(-count // size), backward, sums)
   return dx_ND[:N], dw_VD.astype(w_VD.dtype)

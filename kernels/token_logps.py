@@ -1,46 +1,58 @@
 """Log-probabilities of given tokens under a linear head, without the [B, T, V] logits.
 
-B batch, T time, D width, V vocabulary, N tokens (B * T, or a block of them), C chunk of the
-vocabulary.
+B batch, T time, D width, V vocabulary, N tokens (B * T, or a block of them), C words of a chunk of
+the vocabulary.
 """
 
 import functools
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
+Tree = TypeVar("Tree")  # a pytree
 
-def token_logps_ref(x_BTD, w_VD, tokens_BT):
+
+def token_logps_ref(x_BTD: jax.Array, w_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
   """The definition: log-softmax of x @ w.T in float32, at the tokens. Materialises the logits."""
   logits_BTV = jnp.einsum("BTD,VD->BTV", x_BTD, w_VD, preferred_element_type=jnp.float32)
   logps_BTV = jax.nn.log_softmax(logits_BTV, axis=-1)
   return jnp.take_along_axis(logps_BTV, tokens_BT[..., None], axis=-1)[..., 0]
 
 
-def token_logps(x_BTD, w_VD, tokens_BT, mask_BT=None, *, chunk=8192, block=2048):
+def token_logps(
+  x_BTD: jax.Array,
+  w_VD: jax.Array,
+  tokens_BT: jax.Array,
+  mask_BT: jax.Array | None = None,
+  *,
+  chunk: int = 8192,
+  block: int = 2048,
+) -> jax.Array:
   """Equal to `token_logps_ref`; holds [block, chunk] logits at a time, forward and backward.
 
   Args:
     x_BTD: hidden states.
     w_VD: the head, one row a word.
     tokens_BT: i32, ids below V.
-    mask_BT: which tokens are wanted, those above 0; the others' log-probability is 0. On one device
-      they cost nothing. None: all.
+    mask_BT: tokens with 0 or less have log-probability 0; on one device their computation is
+      skipped. None: all tokens are computed.
     chunk: words of the vocabulary in one step of the scan.
-    block: tokens in one step, on one device; where several share the tokens it is all of them.
+    block: tokens in one step on one device; on several devices it is all tokens.
 
   Returns:
     f32[B, T]. Differentiable in x_BTD and w_VD.
   """
   x_ND, tokens_N = x_BTD.reshape(-1, x_BTD.shape[-1]), tokens_BT.reshape(-1)
   N = len(tokens_N)
-  alone = jax.sharding.get_abstract_mesh().size <= 1
-  block, chunk = min(block, N) if alone else N, min(chunk, len(w_VD))
+  one_device = jax.sharding.get_abstract_mesh().size <= 1
+  block, chunk = min(block, N) if one_device else N, min(chunk, len(w_VD))
   wanted_N = None if mask_BT is None else mask_BT.reshape(-1) > 0
-  if wanted_N is None or not alone:
+  if wanted_N is None or not one_device:
     logps_N = _padded_logps(x_ND, w_VD, tokens_N, N, chunk, block)
   else:
-    order_N = jnp.argsort(~wanted_N)  # stable: those that are wanted come first
+    order_N = jnp.argsort(~wanted_N)  # stable: wanted tokens come first, in their order
     logps_N = _padded_logps(x_ND[order_N], w_VD, tokens_N[order_N], wanted_N.sum(), chunk, block)
     logps_N = jnp.zeros_like(logps_N).at[order_N].set(logps_N, unique_indices=True)
   if wanted_N is not None:
@@ -48,85 +60,115 @@ def token_logps(x_BTD, w_VD, tokens_BT, mask_BT=None, *, chunk=8192, block=2048)
   return logps_N.reshape(tokens_BT.shape)
 
 
-def _padded_logps(x_ND, w_VD, tokens_N, count, chunk, block):
-  """_logps of the first `count` tokens; whole blocks are made."""
+def _padded_logps(
+  x_ND: jax.Array,
+  w_VD: jax.Array,
+  tokens_N: jax.Array,
+  count: int | jax.Array,
+  chunk: int,
+  block: int,
+) -> jax.Array:
+  """`_logps` of the first `count` tokens, padded to whole blocks."""
   N = len(tokens_N)
-  more = -N % block
-  if more:
-    x_ND, tokens_N = jnp.pad(x_ND, ((0, more), (0, 0))), jnp.pad(tokens_N, (0, more))
+  padding = -N % block
+  if padding:
+    x_ND, tokens_N = jnp.pad(x_ND, ((0, padding), (0, 0))), jnp.pad(tokens_N, (0, padding))
   return _logps(x_ND, w_VD, tokens_N, jnp.int32(-(-count // block)), chunk, block)[:N]
 
 
-def _starts(w_VD, chunk):
+def _chunk_starts(w_VD: jax.Array, chunk: int) -> jax.Array:
+  """First row of each chunk of the head."""
   return jnp.arange(0, w_VD.shape[0], chunk)
 
 
-def _chunk(w_VD, first, chunk):
-  """C rows of the head from `first` on, and which of them are new.
+def _chunk(
+  w_VD: jax.Array, first: jax.Array, chunk: int
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """(first row, words i32[C], rows w_CD, new bool[C]) of the chunk of the head from `first` on.
 
-  The last chunk is moved back so that it ends with V; the rows that it repeats do not count.
+  The last chunk is moved back so that it ends with V; the rows that it repeats are not new.
   """
   start = jnp.minimum(first, w_VD.shape[0] - chunk)
   ids_C = start + jnp.arange(chunk)
   return start, ids_C, jax.lax.dynamic_slice_in_dim(w_VD, start, chunk), ids_C >= first
 
 
-def _logits(x_ND, w_CD, new_C):
+def _logits(x_ND: jax.Array, w_CD: jax.Array, new_C: jax.Array) -> jax.Array:
+  """f32[N, C]; -inf for words that are not new."""
   logits_NC = jnp.einsum("ND,CD->NC", x_ND, w_CD, preferred_element_type=jnp.float32)
   return jnp.where(new_C[None], logits_NC, -jnp.inf)
 
 
-def _over_blocks(one, blocks, block, start, *arrays_N):
-  """`start` after `carry, parts = one(carry, *parts of arrays)` of each of the first blocks.
+def _over_blocks(
+  f: Callable[..., tuple[Tree, Tree]],
+  blocks: jax.Array,
+  block: int,
+  init: tuple[Tree, Tree],
+  *arrays_N: jax.Array,
+) -> tuple[Tree, Tree]:
+  """`carry, outputs = f(carry, *blocks of arrays)` for the first blocks of tokens, in order.
 
-  start: (carry, arrays that the parts go into).
+  Args:
+    f: the function of one block.
+    blocks: i32[], number of blocks.
+    block: tokens of a block.
+    init: (carry before the first block, arrays [N, ...] that the outputs are written into).
+    arrays_N: the arrays, [N, ...].
   """
   if len(arrays_N[0]) == block:
-    return one(start[0], *arrays_N)
+    return f(init[0], *arrays_N)
 
-  def step(i, both):
-    carry, outs = both
-    part = lambda x: jax.lax.dynamic_slice_in_dim(x, i * block, block)
-    carry, new = one(carry, *map(part, arrays_N))
-    put = lambda out, x: jax.lax.dynamic_update_slice_in_dim(out, x, i * block, 0)
-    return carry, jax.tree.map(put, outs, new)
+  def step(i, carry_and_outputs):
+    carry, outputs = carry_and_outputs
+    parts = [jax.lax.dynamic_slice_in_dim(x, i * block, block) for x in arrays_N]
+    carry, new = f(carry, *parts)
 
-  return jax.lax.fori_loop(0, blocks, step, start)
+    def write(output, x):
+      return jax.lax.dynamic_update_slice_in_dim(output, x, i * block, 0)
+
+    return carry, jax.tree.map(write, outputs, new)
+
+  return jax.lax.fori_loop(0, blocks, step, init)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def _logps(x_ND, w_VD, tokens_N, blocks, chunk, block):
+  """Log-probabilities of the tokens in the first `blocks` blocks, f32[N]; 0 for the others."""
   return _forward(x_ND, w_VD, tokens_N, blocks, chunk, block)[0]
 
 
 def _forward(x_ND, w_VD, tokens_N, blocks, chunk, block):
-  def one(_, x_ND, tokens_N):
+  """(output of `_logps`, residuals of `_backward`)."""
+
+  def forward_block(_, x_ND, tokens_N):
     def step(carry, first):
-      top_N, total_N, picked_N = carry
+      max_N, total_N, picked_N = carry
       _, ids_C, w_CD, new_C = _chunk(w_VD, first, chunk)
       logits_NC = _logits(x_ND, w_CD, new_C)
-      # The online log-sum-exp: what was summed so far is rescaled to the new maximum.
-      higher_N = jnp.maximum(top_N, logits_NC.max(-1))
-      total_N = total_N * jnp.exp(top_N - higher_N) + jnp.exp(logits_NC - higher_N[:, None]).sum(-1)
+      # Online log-sum-exp: the total so far is rescaled to the new maximum.
+      higher_N = jnp.maximum(max_N, logits_NC.max(-1))
+      total_N = total_N * jnp.exp(max_N - higher_N) + jnp.exp(logits_NC - higher_N[:, None]).sum(-1)
       hit_NC = (ids_C[None] == tokens_N[:, None]) & new_C[None]
       picked_N = picked_N + jnp.where(hit_NC, logits_NC, 0.0).sum(-1)
       return (higher_N, total_N, picked_N), None
 
     empty_N = jnp.zeros(tokens_N.shape, jnp.float32)
-    start = (jnp.full_like(empty_N, -jnp.inf), empty_N, empty_N)
-    (top_N, total_N, picked_N), _ = jax.lax.scan(step, start, _starts(w_VD, chunk))
-    lse_N = top_N + jnp.log(total_N)
+    init = (jnp.full_like(empty_N, -jnp.inf), empty_N, empty_N)
+    (max_N, total_N, picked_N), _ = jax.lax.scan(step, init, _chunk_starts(w_VD, chunk))
+    lse_N = max_N + jnp.log(total_N)
     return (), (picked_N - lse_N, lse_N)
 
   empty_N = jnp.zeros(tokens_N.shape, jnp.float32)
-  _, (logps_N, lse_N) = _over_blocks(one, blocks, block, ((), (empty_N,) * 2), x_ND, tokens_N)
+  init = (), (empty_N,) * 2
+  _, (logps_N, lse_N) = _over_blocks(forward_block, blocks, block, init, x_ND, tokens_N)
   return logps_N, (x_ND, w_VD, tokens_N, blocks, lse_N)
 
 
-def _backward(chunk, block, saved, g_N):
-  x_ND, w_VD, tokens_N, blocks, lse_N = saved
+def _backward(chunk, block, residuals, g_N):
+  """Gradients of `_logps`, of the probabilities recomputed chunk by chunk."""
+  x_ND, w_VD, tokens_N, blocks, lse_N = residuals
 
-  def one(dw_VD, x_ND, tokens_N, lse_N, g_N):
+  def backward_block(dw_VD, x_ND, tokens_N, lse_N, g_N):
     def step(carry, first):
       dx_ND, dw_VD = carry
       start, ids_C, w_CD, new_C = _chunk(w_VD, first, chunk)
@@ -138,12 +180,12 @@ def _backward(chunk, block, saved, g_N):
       dw_CD += jax.lax.dynamic_slice_in_dim(dw_VD, start, chunk)
       return (dx_ND, jax.lax.dynamic_update_slice_in_dim(dw_VD, dw_CD, start, 0)), None
 
-    start = (jnp.zeros(x_ND.shape, jnp.float32), dw_VD)
-    (dx_ND, dw_VD), _ = jax.lax.scan(step, start, _starts(w_VD, chunk))
+    init = (jnp.zeros(x_ND.shape, jnp.float32), dw_VD)
+    (dx_ND, dw_VD), _ = jax.lax.scan(step, init, _chunk_starts(w_VD, chunk))
     return dw_VD, dx_ND
 
-  start = (jnp.zeros(w_VD.shape, jnp.float32), jnp.zeros(x_ND.shape, jnp.float32))
-  dw_VD, dx_ND = _over_blocks(one, blocks, block, start, x_ND, tokens_N, lse_N, g_N)
+  init = (jnp.zeros(w_VD.shape, jnp.float32), jnp.zeros(x_ND.shape, jnp.float32))
+  dw_VD, dx_ND = _over_blocks(backward_block, blocks, block, init, x_ND, tokens_N, lse_N, g_N)
   return dx_ND.astype(x_ND.dtype), dw_VD.astype(w_VD.dtype), None, None
 
 

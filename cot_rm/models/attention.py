@@ -222,13 +222,15 @@ def _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, a
   if layer is None:
     layer = 0
     prompts, answers, chunk = jax.tree.map(lambda x: x[None], (prompts, answers, chunk))
-  kernel, kept = decode_attention_kernel.decode_attention, decode_attention_kernel.Kept
 
   def own(q_BNH, i, now, prompts, length_Q, answers, age_B, chunk, *assigned):
     sample_B = jnp.arange(len(q_BNH), dtype=jnp.int32)
     assigned = assigned or (sample_B.reshape(len(length_Q), -1), sample_B)
-    held = kept(*prompts), length_Q, kept(*answers), age_B, kept(*chunk)
-    return kernel(q_BNH, i, *held, now, *assigned)
+    prompts, answers, chunk = (
+      decode_attention_kernel.KeysValues(*part) for part in (prompts, answers, chunk)
+    )
+    cache = decode_attention_kernel.DecodeCache(prompts, length_Q, answers, age_B, chunk, now)
+    return decode_attention_kernel.decode_attention(q_BNH, i, cache, *assigned)
 
   assigned = (
     () if assignment is None else zip(assignment, (("batch", None), ("batch",)), strict=True)

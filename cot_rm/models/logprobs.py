@@ -130,7 +130,7 @@ def _forward(x_BTD, w_VD, tokens_BT, wanted_BT):
 
   def shard(x_BTD, w_VD, tokens_BT, wanted_BT):
     row_N, count, (x_ND, tokens_N) = _wanted_first(wanted_BT, x_BTD, tokens_BT)
-    logps_N, lse_N, _ = fused_head.logps(x_ND, w_VD, tokens_N, count, axis=vocab or None)
+    logps_N, lse_N = fused_head.logps(x_ND, w_VD, tokens_N, count, axis=vocab or None)
     return _unflatten(logps_N, row_N, tokens_BT), _unflatten(lse_N, row_N, tokens_BT)
 
   rows, words = P(batch or None), P(vocab or None)

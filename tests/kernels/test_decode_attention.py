@@ -1,4 +1,4 @@
-"""The kernel of decoding's attention against its definition, interpreted; and by the compiler."""
+"""The kernels of decoding attention against their definition, interpreted; and by the compiler."""
 
 import hypothesis
 import hypothesis.strategies as st
@@ -20,36 +20,38 @@ def small_blocks(monkeypatch):
   monkeypatch.setattr(decode, "BLOCK", 128)
 
 
-def inputs(Q, G, N, K, H, S, P, C, *, dtype=jnp.float32, kept=decode.Kept, seed=0):
-  """Arguments of the kernel; a first answer that has not begun, a prompt that fills its room.
+def inputs(Q, G, N, K, H, S, P, C, *, dtype=jnp.float32, seed=0):
+  """Arguments of the kernel; the first answer is empty, the last prompt has the full length.
 
-  Q + 1 prompts, one of which nobody sits at, and of the others' G + 1 places one each is empty.
+  Q + 1 prompts of which one has no samples; each other has G samples at G + 1 group indices.
   """
   rng = np.random.default_rng(seed)
   some = lambda *shape: jnp.asarray(rng.standard_normal(shape), dtype)
-  room = lambda kept, rows, T: kept(some(L, rows, K, H, T), some(L, rows, K, T, H))
+  part = lambda rows, T: decode.KeysValues(some(L, rows, K, H, T), some(L, rows, K, T, H))
   length_Q = jnp.asarray(rng.integers(1, S + 1, Q + 1), jnp.int32).at[-1].set(S).at[0].set(0)
-  age_B = jnp.asarray(rng.integers(0, P + 1, Q * G), jnp.int32).at[0].set(0)
+  answer_length_B = jnp.asarray(rng.integers(0, P + 1, Q * G), jnp.int32).at[0].set(0)
   places = [q * (G + 1) + g for q in range(1, Q + 1) for g in rng.permutation(G + 1)[:G]]
-  place_B = rng.permutation(places).astype(np.int32)
+  flat_index_B = rng.permutation(places).astype(np.int32)
   sample_P = np.full((Q + 1) * (G + 1), Q * G, np.int32)
-  sample_P[place_B] = np.arange(Q * G)
+  sample_P[flat_index_B] = np.arange(Q * G)
   return (
     some(Q * G, N, H),
     jnp.int32(1),
-    room(kept, Q + 1, S),
-    length_Q,
-    room(kept, Q * G, P),
-    age_B,
-    room(decode.Kept, Q * G, C),
-    jnp.int32(rng.integers(0, C)),
+    decode.DecodeCache(
+      part(Q + 1, S),
+      length_Q,
+      part(Q * G, P),
+      answer_length_B,
+      part(Q * G, C),
+      jnp.int32(rng.integers(0, C)),
+    ),
     jnp.asarray(sample_P.reshape(Q + 1, G + 1)),
-    jnp.asarray(place_B),
+    jnp.asarray(flat_index_B),
   )
 
 
-def check(*shape, dtype=jnp.float32, kept=decode.Kept, interpret=True):
-  given = inputs(*shape, dtype=dtype, kept=kept)
+def check(*shape, dtype=jnp.float32, interpret=True):
+  given = inputs(*shape, dtype=dtype)
   found = decode.decode_attention(*given, interpret=interpret)
   wanted = decode.decode_attention_ref(*given)
   assert found.dtype == wanted.dtype == dtype
@@ -59,16 +61,13 @@ def check(*shape, dtype=jnp.float32, kept=decode.Kept, interpret=True):
 
 def test_the_definition_is_softmax_by_hand():
   column = lambda *x: jnp.array(x, jnp.float32).reshape(1, 1, 1, 1, -1)  # keys of a head of 1
-  kept = lambda keys, values: decode.Kept(column(*keys), column(*values).swapaxes(-1, -2))
+  part = lambda keys, values: decode.KeysValues(column(*keys), column(*values).swapaxes(-1, -2))
+  prompts, answers, chunk = part([1, 9], [10, 0]), part([0.5, 9], [20, 0]), part([0, 9], [30, 0])
+  one = jnp.array([1])
   o = decode.decode_attention_ref(
     jnp.full((1, 1, 1), 2.0),
     0,
-    kept([1, 9], [10, 0]),
-    jnp.array([1]),
-    kept([0.5, 9], [20, 0]),
-    jnp.array([1]),
-    kept([0, 9], [30, 0]),
-    0,
+    decode.DecodeCache(prompts, one, answers, one, chunk, jnp.int32(0)),
     jnp.array([[0]]),
     jnp.array([0]),
   )
@@ -81,39 +80,23 @@ def test_the_definition_is_softmax_by_hand():
   groups=st.sampled_from([(1, 1), (2, 3), (3, 2)]),
   heads=st.sampled_from([(14, 2), (16, 2), (3, 1), (18, 2)]),
   size=st.sampled_from([16, 64, 128]),
-  rooms=st.sampled_from([(256, 384), (200, 100), (128, 50), (30, 256)]),
+  lengths=st.sampled_from([(256, 384), (200, 100), (128, 50), (30, 256)]),
   chunk=st.sampled_from([1, 16]),
 )
-def test_any_shape_is_the_definition(groups, heads, size, rooms, chunk):
-  check(*groups, *heads, size, *rooms, chunk)
+def test_any_shape_is_the_definition(groups, heads, size, lengths, chunk):
+  check(*groups, *heads, size, *lengths, chunk)
 
 
-def test_bfloat16_is_near_it():
+def test_bfloat16_is_near_the_definition():
   check(2, 3, 14, 2, 128, 256, 256, 16, dtype=jnp.bfloat16)
 
 
-@pytest.mark.parametrize("dtype", list(WITHIN))
-def test_keys_and_values_may_be_kept_in_int8(dtype):
-  check(2, 3, 14, 2, 64, 256, 256, 16, dtype=dtype, kept=decode.int8)
-
-
-def test_int8_is_off_by_half_a_step_at_most():
-  keys, values = (
-    jnp.asarray(np.random.default_rng(i).standard_normal((2, 3, 8, 8))) for i in (0, 1)
-  )
-  kept = decode.int8(keys, values)
-  step = jnp.abs(keys).max(-2, keepdims=True) / 127
-  assert (jnp.abs(kept.keys * kept.key_scales[:, :, None] - keys) <= 0.501 * step).all()
-  np.testing.assert_allclose(kept.values * kept.value_scales[..., None], values, atol=0.02)
-
-
-def test_no_step_reads_what_another_has_not_written_yet():
+def test_the_kernels_have_no_races():
   races = pltpu.InterpretParams(detect_races=True, out_of_bounds_reads="raise")
   check(2, 3, 14, 2, 64, 256, 256, 16, interpret=races)
 
 
 @pytest.mark.parametrize("chip", list(chips.CHIPS))
-@pytest.mark.parametrize("kept", [decode.Kept, decode.int8])
 @pytest.mark.parametrize(
   "heads",
   [
@@ -122,13 +105,11 @@ def test_no_step_reads_what_another_has_not_written_yet():
     pytest.param((64, 8), marks=pytest.mark.slow),
   ],
 )
-def test_it_is_compiled_for_a_chip(chip, kept, heads, monkeypatch):
+def test_the_kernels_compile_for_a_chip(chip, heads, monkeypatch):
   """The decoders of the 3b, 7b and 72b presets."""
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed")
   monkeypatch.setattr(decode, "BLOCK", 512)
-  given = jax.eval_shape(
-    lambda: inputs(8, 8, *heads, 128, 1024, 512, 64, dtype=jnp.bfloat16, kept=kept)
-  )
+  given = jax.eval_shape(lambda: inputs(8, 8, *heads, 128, 1024, 512, 64, dtype=jnp.bfloat16))
   layout = chips.one(chip)
   with jax.set_mesh(layout.mesh):
     compiled = jax.jit(decode.decode_attention).lower(*chips.on(layout, given)).compile()

@@ -1,4 +1,4 @@
-"""The kernels of attention against their definition, interpreted; and by the TPU compiler."""
+"""Attention by the interpreted kernels against its definition."""
 
 import functools
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from jax.experimental.pallas import tpu as pltpu
 
-from bench.tpu import chips
 from cot_rm.kernels import block_mask
 from cot_rm.kernels import flash_attention as flash
 
@@ -23,7 +22,7 @@ def small_blocks(monkeypatch):
 
 
 def arrays(B, T, S, N, K, H, dtype=jnp.float32, seed=0):
-  """(q, k, v), and what the gradients of (o, lse) are to be weighed with."""
+  """(q, k, v), and the weights of the loss on (o, lse)."""
   rng = np.random.default_rng(seed)
   some = lambda *shape, dtype=dtype: jnp.asarray(rng.standard_normal(shape), dtype)
   weights = some(B, T, N, H, dtype=jnp.float32), some(B, T, N, dtype=jnp.float32)
@@ -33,12 +32,12 @@ def arrays(B, T, S, N, K, H, dtype=jnp.float32, seed=0):
 def all_of(f, qkv, weights, *segments, **how):
   """Outputs and gradients; -inf counts as 0."""
 
-  def weighed(*qkv):
+  def weighted(*qkv):
     o, lse = f(*qkv, *segments, **how)
     seen = jnp.where(jnp.isneginf(lse), 0.0, lse)
     return (o.astype(jnp.float32) * weights[0]).sum() + (seen * weights[1]).sum(), (o, lse)
 
-  (_, out), grads = jax.jit(jax.value_and_grad(weighed, (0, 1, 2), has_aux=True))(*qkv)
+  (_, out), grads = jax.jit(jax.value_and_grad(weighted, (0, 1, 2), has_aux=True))(*qkv)
   return dict(zip(("o", "lse", "dq", "dk", "dv"), (*out, *grads), strict=True))
 
 
@@ -54,7 +53,7 @@ def check(shape, *segments, dtype=jnp.float32, interpret=True, **how):
 
 
 def packed(B, T, count, seed=0):
-  """Segments as packing makes them: 1, 2, ... one behind the other, and 0 behind them all."""
+  """Segments as packing makes them: 1, 2, ..., then padding with 0."""
   rng = np.random.default_rng(seed)
   ids = np.sort(rng.integers(1, count + 1, (B, T)), axis=1)
   ids[:, T - T // 7 :] = 0
@@ -87,12 +86,12 @@ def test_any_shape_is_the_definition(rows, length, heads, size, count, causal):
 
 
 @pytest.mark.parametrize("causal", [True, False])
-def test_bfloat16_is_near_it(causal):
+def test_bfloat16_is_near_the_definition(causal):
   segments = packed(1, 260, 2)
   check((1, 260, 260, 4, 2, 80), segments, segments, dtype=jnp.bfloat16, causal=causal)
 
 
-def test_a_row_that_sees_nothing_has_nothing_and_moves_nothing():
+def test_a_query_that_sees_no_key_has_output_zero_and_no_gradient():
   ours, theirs = jnp.full((1, 140), 1).at[0, 5:9].set(7), jnp.full((1, 200), 1)
   check((1, 140, 200, 2, 1, 64), ours, theirs, causal=False)
   qkv, _ = arrays(1, 140, 200, 2, 1, 64)
@@ -100,50 +99,29 @@ def test_a_row_that_sees_nothing_has_nothing_and_moves_nothing():
   assert not o[0, 5:9].any() and jnp.isneginf(lse[0, 5:9]).all()
 
 
-def test_queries_may_begin_behind_the_keys():
+def test_queries_may_begin_after_the_first_key():
   check((1, 130, 330, 2, 1, 64), causal=True, offset=200)
 
 
-def test_windows_skip_what_they_do_not_see():
-  """Windows of 64 patches in any order of their numbers."""
+def test_windows_skip_the_blocks_that_they_do_not_see():
+  """Windows of 64 patches, numbered in any order."""
   windows = jnp.repeat(jnp.array([[5, 6, 4, 2, 3, 9]]), 64, axis=1)
   check((1, 384, 384, 2, 2, 80), windows, windows, causal=False)
   blocks = windows.reshape(1, 3, 128)
-  need, full = block_mask.spans(*[blocks.min(-1), blocks.max(-1)] * 2, 128, 128, False, 0)
-  assert not full.any()  # blocks have windows 5 to 6, 2 to 4 and 3 to 9
-  assert need[0].tolist() == [[1, 0, 1], [0, 1, 1], [1, 1, 1]]
+  segments = block_mask.BlockSegments(blocks.min(-1), blocks.max(-1), 128)
+  mask = block_mask.block_mask(segments, segments, False, 0)
+  assert not mask.full.any()  # blocks have windows 5 to 6, 2 to 4 and 3 to 9
+  assert mask.needed[0].tolist() == [[1, 0, 1], [0, 1, 1], [1, 1, 1]]
 
 
-def test_what_does_not_fit_goes_in_parts(monkeypatch):
-  monkeypatch.setattr(block_mask, "LONGEST", 256)
+def test_rows_that_do_not_fit_vmem_go_in_parts(monkeypatch):
+  monkeypatch.setattr(block_mask, "MAX_VMEM_LENGTH", 256)
   segments = packed(1, 600, 3)
   check((1, 600, 600, 4, 2, 64), segments, segments, causal=True)
   check((1, 300, 520, 2, 1, 64), causal=False)
 
 
-def test_no_step_reads_what_another_has_not_written_yet():
+def test_the_kernels_have_no_races():
   races = pltpu.InterpretParams(detect_races=True, out_of_bounds_reads="raise")
   segments = packed(1, 256, 2)
   check((1, 256, 256, 2, 1, 64), segments, segments, causal=True, interpret=races)
-
-
-@pytest.mark.parametrize("chip", list(chips.CHIPS))
-@pytest.mark.parametrize(
-  ("heads", "size", "causal"),
-  [((16, 2), 128, True), ((28, 4), 128, True), ((64, 8), 128, True), ((16, 16), 80, False)],
-)
-def test_it_is_compiled_for_a_chip(chip, heads, size, causal, monkeypatch):
-  """The decoders of the 3b, 7b and 72b presets, and the vision tower."""
-  pytest.importorskip("libtpu", reason="the TPU compiler is not installed")
-  monkeypatch.setattr(block_mask, "BLOCK", None)
-  T = 2048
-  x = lambda n: jax.ShapeDtypeStruct((1, T, n, size), jnp.bfloat16)
-  ids = jax.ShapeDtypeStruct((1, T), jnp.int32)
-
-  def loss(q, k, v, segments):
-    o, _ = flash.flash_attention(q, k, v, segments, segments, causal=causal)
-    return o.astype(jnp.float32).sum()
-
-  given = chips.on(chips.one(chip), (x(heads[0]), x(heads[1]), x(heads[1]), ids))
-  compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(*given).compile()
-  assert compiled.as_text().count('custom_call_target="tpu_custom_call"') == 2

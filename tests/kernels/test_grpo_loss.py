@@ -1,4 +1,4 @@
-"""The loss from hidden states and the head against its definition, hand and the algorithms'."""
+"""The loss from hidden states and the head: by hand, its definition, and the algorithms' loss."""
 
 import math
 
@@ -52,14 +52,16 @@ def test_k3_is_zero_at_the_reference_never_negative_and_clamped():
   ],
 )
 @pytest.mark.parametrize("wanted", ["some", "none"])
-def test_it_and_its_gradients_are_the_definitions(dtype, settings, wanted):
+def test_the_loss_and_its_gradients_equal_the_definition(dtype, settings, wanted):
   (x_BTD, w_VD, tokens_BT), old_BT, ref_BT, advantages_BT, mask_BT = inputs(dtype)
   weights_BT = mask_BT / mask_BT.sum() if wanted == "some" else 0 * mask_BT
   ref_BT = ref_BT if "kl" in settings else None
-  given = old_BT, advantages_BT, weights_BT, ref_BT
-  both = lambda f: jax.value_and_grad(lambda x, w: f(x, w, tokens_BT, *given, **settings), (0, 1))(
-    x_BTD, w_VD
-  )
+  given = old_BT, advantages_BT, weights_BT
+
+  def both(f):
+    loss = lambda x, w: f(x, w, tokens_BT, *given, ref_logps_BT=ref_BT, **settings)
+    return jax.value_and_grad(loss, (0, 1))(x_BTD, w_VD)
+
   found, wanted = (
     jax.tree.leaves(both(kernel.grpo_loss)),
     jax.tree.leaves(both(kernel.grpo_loss_ref)),
@@ -71,7 +73,7 @@ def test_it_and_its_gradients_are_the_definitions(dtype, settings, wanted):
 
 @pytest.mark.parametrize("how", aggregation.AGGREGATES[:2])
 @pytest.mark.parametrize("algorithm", [grpo, stable_reinforce])
-def test_it_is_the_loss_that_the_trainer_adds_up(algorithm, how):
+def test_the_loss_is_that_of_the_train_step(algorithm, how):
   given, old_BT, ref_BT, advantages_BT, mask_BT = inputs()
   batch = batches.batch(old_BT, advantages_BT, mask_BT, ref_BT if algorithm is grpo else None)
   weights_BT, logps_BT = aggregation.token_weights(batch, how), token_logps_ref(*given)
@@ -83,5 +85,7 @@ def test_it_is_the_loss_that_the_trainer_adds_up(algorithm, how):
       dict(preclip=(math.log(1e-3), math.log(1e3))),
     )
   wanted, _ = algorithm.loss(logps_BT, batch, weights_BT, settings)
-  found = kernel.grpo_loss(*given, old_BT, advantages_BT, weights_BT, batch.ref_logps, **how)
+  found = kernel.grpo_loss(
+    *given, old_BT, advantages_BT, weights_BT, ref_logps_BT=batch.ref_logps, **how
+  )
   np.testing.assert_allclose(found, wanted, rtol=1e-5)

@@ -58,7 +58,7 @@ def test_a_group_shares_the_pictures_of_its_prompt(model):
 def tpu(monkeypatch):
   """Runs the kernels of a TPU, interpreted."""
   monkeypatch.setattr(sharding, "platform", lambda: "tpu")
-  monkeypatch.setattr(fused_head, "_machine", lambda: (128 << 20, 1))
+  monkeypatch.setattr(fused_head, "_vmem_and_cores", lambda: (128 << 20, 1))
   monkeypatch.setattr(fused_head, "TILES", (128,))
   monkeypatch.setattr(fused_head, "BLOCK", 128)
   for name in ("logps", "gradients"):
