@@ -172,19 +172,19 @@ def decoding(place, *, seats, group, prompt, room, chunk):
   import jax.numpy as jnp
   import numpy as np
 
-  from cot_rm.models import attention
+  from cot_rm.models import kv_cache
   from cot_rm.sampler import programs
   from cot_rm.sampler import sampling as draw
 
   params, _, write = programs_of(place)
   c, B = place.config, seats * group
-  kept = functools.partial(attention.empty_kept, seats, c.num_kv_heads, c.head_dim)
+  kept = functools.partial(kv_cache.empty_kv_cache, seats, c.num_kv_heads, c.head_dim)
   memory = jax.eval_shape(
     lambda: programs.empty(
       kept(prompt, jnp.bfloat16, layers=(c.num_layers,)), seats=seats, slots=B, parts=(room,)
     )
   )
-  rows = place.layout(None, *attention.KEPT)
+  rows = place.layout(None, *kv_cache.KV_AXES)
   memory = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), memory)
   slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 7)
   slots = slots._replace(seed_B=np.zeros(B, np.uint32))

@@ -1,7 +1,7 @@
-"""Attention, as models train, read and write; and the keys and values that it keeps.
+"""Grouped-query attention for training, prefill and decoding.
 
 B batch, T query positions, S key positions, N heads, K kv heads, R = N / K, H head size, Q prompts,
-G places at a prompt for samples of it.
+G samples of a prompt.
 """
 
 import functools
@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from cot_rm import sharding
-from cot_rm.kernels import decode_attention as decode_attention_kernel
+from cot_rm.kernels import decode_attention as decode_kernel
 from cot_rm.kernels import flash_attention
-from cot_rm.models import layers
+from cot_rm.models import kv_cache, layers
+from cot_rm.models.kv_cache import KV_AXES, KeysValues
 
-# Low enough to vanish in a softmax; finite, so that a row with nothing to look at is not NaN.
+# Low enough to vanish in a softmax; finite, so that a query that sees no key does not give NaN.
 MASKED = -1e30
-KEPT = ("batch", "kv_heads", None, None)  # logical axes of keys and values as they are kept
 
 
 class Assignment(NamedTuple):
@@ -32,8 +32,23 @@ class Assignment(NamedTuple):
   flat_index_B: jax.Array  # i32: q * G + g of each sample; arbitrary for an inactive one
 
 
-def _scores(q_BTNH, k_BSKH):
-  """f32[B, K, R, T, S]: scaled products of each query with the keys of its kv head."""
+class DecodeContext(NamedTuple):
+  """The KV cache before the current chunk: prompts and whole chunks of answers.
+
+  Keys and values are those of one layer, stacks of layers, or lists with an entry per layer: see
+  layers.scan_in_place.
+  """
+
+  prompts: KeysValues | list[KeysValues]  # of Q prompts
+  prompt_mask_QS: jax.Array  # bool: the prompt positions that count, the first ones
+  # Parts of P positions each, one after the other; on a TPU one part.
+  answers: list[KeysValues] | list[list[KeysValues]]
+  answer_length_B: jax.Array  # i32: the answer positions that count, the first ones
+  assignment: Assignment | None  # None: sample q * G + g belongs to prompt q
+
+
+def _scores(q_BTNH: jax.Array, k_BSKH: jax.Array) -> jax.Array:
+  """Scaled products of each query with the keys of its kv head, f32[B, K, R, T, S]."""
   B, T, N, H = q_BTNH.shape
   q_BTKRH = q_BTNH.reshape(B, T, k_BSKH.shape[2], -1, H)
   return (
@@ -41,270 +56,256 @@ def _scores(q_BTNH, k_BSKH):
   )
 
 
-def _mix(p_BKRTS, v_BSKH):
+def _weighted_values(p_BKRTS: jax.Array, v_BSKH: jax.Array) -> jax.Array:
+  """Values weighted by attention, [B, T, N * H]."""
   o_BTKRH = jnp.einsum("BKRTS,BSKH->BTKRH", p_BKRTS.astype(v_BSKH.dtype), v_BSKH)
   return o_BTKRH.reshape(*o_BTKRH.shape[:2], -1)
 
 
-def attention(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
-  """Grouped-query attention; softmax in float32. Returns [B, T, N * H].
+def attention(
+  q_BTNH: jax.Array, k_BSKH: jax.Array, v_BSKH: jax.Array, mask_BTS: jax.Array
+) -> jax.Array:
+  """Grouped-query attention with the softmax in float32, [B, T, N * H].
 
-  A query whose mask is empty gets the mean of the values: finite, and of no meaning.
+  A query whose mask is empty gets the mean of the values: finite, and without meaning.
   """
   s_BKRTS = jnp.where(mask_BTS[:, None, None], _scores(q_BTNH, k_BSKH), MASKED)
-  return _mix(jax.nn.softmax(s_BKRTS, axis=-1), v_BSKH)
+  return _weighted_values(jax.nn.softmax(s_BKRTS, axis=-1), v_BSKH)
 
 
-def segment_attention(q_BTNH, k_BTKH, v_BTKH, segments_BT, *, causal):
-  """Attention within segments, if causal to what is before: `attention`, on a TPU by a kernel.
+def segment_attention(
+  q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array, segments_BT: jax.Array, *, causal: bool
+) -> jax.Array:
+  """`attention` within segments, [B, T, N * H]; on a TPU by the kernel of flash attention.
 
-  Returns [B, T, N * H].
+  Args:
+    q_BTNH: queries.
+    k_BTKH: keys.
+    v_BTKH: values.
+    segments_BT: i32, segment ids; a query sees keys of its own segment.
+    causal: whether a query sees no later key.
   """
   if sharding.platform() != "tpu":
     mask_BTT = segments_BT[:, :, None] == segments_BT[:, None, :]
     if causal:
       mask_BTT &= np.tri(segments_BT.shape[1], dtype=bool)[None]
     return attention(q_BTNH, k_BTKH, v_BTKH, mask_BTT)
-  given = [(q_BTNH, "heads"), (k_BTKH, "kv_heads"), (v_BTKH, "kv_heads")]
+
+  def shard(q_BTNH, k_BTKH, v_BTKH, segments_BT):
+    return flash_attention.flash_attention(
+      q_BTNH, k_BTKH, v_BTKH, segments_BT, segments_BT, causal=causal
+    )[0]
+
   o_BTNH = sharding.shard_map_logical(
-    lambda q, k, v, ids: flash_attention.flash_attention(q, k, v, ids, ids, causal=causal)[0],
-    *[(x, ("batch", None, heads, None)) for x, heads in given],
+    shard,
+    (q_BTNH, ("batch", None, "heads", None)),
+    (k_BTKH, ("batch", None, "kv_heads", None)),
+    (v_BTKH, ("batch", None, "kv_heads", None)),
     (segments_BT, ("batch", None)),
   )
   return o_BTNH.reshape(*o_BTNH.shape[:2], -1)
 
 
-def shared_attention(q_BTNH, shared, mask_QS, *own, assignment=None):
-  """Attention over the keys of a prompt, held once for all its samples, and each sample's own keys.
+def shared_attention(
+  q_BTNH: jax.Array,
+  prompts: KeysValues,
+  mask_QS: jax.Array,
+  *own_parts: tuple[jax.Array, jax.Array, jax.Array],
+  assignment: Assignment | None = None,
+) -> jax.Array:
+  """Attention to a prompt, cached once for all its samples, and to each sample's own positions.
 
   Args:
     q_BTNH: queries.
-    shared: keys [Q, K, H, S] and values [Q, K, S, H] of the prompts.
-    mask_QS: which prompt positions count.
-    own: parts of what a sample has of its own, in order: keys [B, K, H, S'], values [B, K, S', H],
-      and mask_BTS', which of these positions each query sees.
+    prompts: keys [Q, K, H, S] and values [Q, K, S, H].
+    mask_QS: the prompt positions that count.
+    own_parts: a sample's own positions in order, in parts: keys [B, K, H, S'], values
+      [B, K, S', H], and mask_BTS', the positions that each query sees.
     assignment: sample-to-prompt assignment; None: sample q * G + g belongs to prompt q.
 
   Returns:
-    [B, T, N * H]; equal to `attention` over all parts laid end to end.
+    [B, T, N * H]; equal to `attention` over the concatenation of all parts.
   """
   B, T, N, H = q_BTNH.shape
-  Q, K, _, S = shared[0].shape
+  Q, K, _, S = prompts[0].shape
   G = B // Q if assignment is None else assignment.sample_QG.shape[1]
-  M = T * (N // K)  # queries that a sample has of a kv head
+  M = T * (N // K)  # queries of a sample and kv head
 
-  # One product serves all at a prompt's places: their queries stand beside one another.
-  def together(x_BKMH):
+  # The queries of all samples of a prompt are neighbours, so that one product serves them.
+  def by_prompt(x_BKMH):
     x_PKMH = x_BKMH if assignment is None else _gathered(x_BKMH, assignment.sample_QG.reshape(-1))
     return x_PKMH.reshape(Q, G, K, M, -1).swapaxes(1, 2).reshape(Q, K, G * M, -1)
 
-  def apart(x):
+  def by_sample(x):
     x_PKMH = x.reshape(Q, K, G, M, -1).swapaxes(1, 2).reshape(Q * G, K, M, -1)
     return x_PKMH if assignment is None else _gathered(x_PKMH, assignment.flat_index_B)
 
-  score = lambda q, k: (
-    jnp.einsum("BKMH,BKHS->BKMS", q, k, preferred_element_type=jnp.float32) * H**-0.5
-  )
-  mix = lambda p, v: jnp.einsum(
-    "BKMS,BKSH->BKMH", p.astype(v.dtype), v, preferred_element_type=jnp.float32
-  )
-
   q_BKMH = q_BTNH.reshape(B, T, K, -1, H).swapaxes(1, 2).reshape(B, K, M, H)
   mask_Q11S = mask_QS[:, None, None]
-  scores = [apart(jnp.where(mask_Q11S, score(together(q_BKMH), shared[0]), MASKED))]
-  for keys, _, mask_BTS in own:
+  prompt_scores = _cached_scores(by_prompt(q_BKMH), prompts[0])
+  scores = [by_sample(jnp.where(mask_Q11S, prompt_scores, MASKED))]
+  for keys, _, mask_BTS in own_parts:
     mask_BMS = jnp.repeat(mask_BTS, N // K, axis=1)
-    scores.append(jnp.where(mask_BMS[:, None], score(q_BKMH, keys), MASKED))
-  # Each part is summed alone and the sums in order, so that a part of which a row sees nothing adds
-  # an exact 0: the row comes out the same, bit for bit, where that part is not there.
+    scores.append(jnp.where(mask_BMS[:, None], _cached_scores(q_BKMH, keys), MASKED))
+  # Each part is summed alone, then the sums in order: a part that a row does not see adds an exact
+  # 0, so that the row is the same bit for bit without that part.
   highest = functools.reduce(jnp.maximum, [s.max(-1, keepdims=True) for s in scores])
-  highest = jax.lax.stop_gradient(highest)  # it falls out of the quotient
-  shares = [jnp.exp(s - highest) for s in scores]
-  o_BKMH = apart(mix(together(shares[0]), shared[1]))
-  total = shares[0].sum(-1, keepdims=True)
-  for (_, values, _), share in zip(own, shares[1:], strict=True):
-    o_BKMH, total = o_BKMH + mix(share, values), total + share.sum(-1, keepdims=True)
+  highest = jax.lax.stop_gradient(highest)  # it cancels in the quotient
+  weights = [jnp.exp(s - highest) for s in scores]
+  o_BKMH = by_sample(_cached_mix(by_prompt(weights[0]), prompts[1]))
+  total = weights[0].sum(-1, keepdims=True)
+  for (_, values, _), weight in zip(own_parts, weights[1:], strict=True):
+    o_BKMH, total = o_BKMH + _cached_mix(weight, values), total + weight.sum(-1, keepdims=True)
   o_BKMH = (o_BKMH / total).astype(q_BTNH.dtype)
   return o_BKMH.reshape(B, K, T, -1, H).swapaxes(1, 2).reshape(B, T, -1)
 
 
-def _gathered(x, row_P):
-  """x[row_P], zeros where there is no such row; each device in its own share."""
+def _cached_scores(q_BKMH: jax.Array, k_BKHS: jax.Array) -> jax.Array:
+  """Scaled products of queries with cached keys, f32[B, K, M, S]."""
+  scale = q_BKMH.shape[-1] ** -0.5
+  return jnp.einsum("BKMH,BKHS->BKMS", q_BKMH, k_BKHS, preferred_element_type=jnp.float32) * scale
+
+
+def _cached_mix(p_BKMS: jax.Array, v_BKSH: jax.Array) -> jax.Array:
+  """Cached values weighted by attention, f32[B, K, M, H]."""
+  return jnp.einsum(
+    "BKMS,BKSH->BKMH", p_BKMS.astype(v_BKSH.dtype), v_BKSH, preferred_element_type=jnp.float32
+  )
+
+
+def _gathered(x_BKMH: jax.Array, row_P: jax.Array) -> jax.Array:
+  """x[row_P], zeros for rows that do not exist; each device within its own shard."""
   take = functools.partial(jnp.take, axis=0, mode="fill", fill_value=0)
-  return sharding.shard_map_logical(take, (x, KEPT), (row_P, ("batch",)))
+  return sharding.shard_map_logical(take, (x_BKMH, KV_AXES), (row_P, ("batch",)))
 
 
-def extended_attention(q_BTNH, k_BTKH, v_BTKH, shared, mask_QS):
-  """Causal attention of rows that go on from their group's prompt: of `shared_attention`.
+def extended_attention(
+  q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array, prompts: KeysValues, mask_QS: jax.Array
+) -> jax.Array:
+  """Causal attention of rows that continue their group's prompt, [B, T, N * H].
 
-  On a TPU by a kernel over the prompt, where a group's queries stand one behind the other, and one
-  over the row itself; neither makes the scores.
+  Equal to `shared_attention`. On a TPU flash attention runs twice, over the prompt with a group's
+  queries one after the other and over the rows themselves, and the results are merged.
 
   Args:
-    q_BTNH, k_BTKH, v_BTKH: of the new positions; rows of one group are neighbours (B = Q * G).
-    shared, mask_QS: see `shared_attention`.
-
-  Returns:
-    [B, T, N * H].
+    q_BTNH: queries of the new positions; B = Q * G, rows of a group are neighbours.
+    k_BTKH: keys of the new positions.
+    v_BTKH: values of the new positions.
+    prompts: see `shared_attention`.
+    mask_QS: see `shared_attention`.
   """
   B, T, N, H = q_BTNH.shape
   if sharding.platform() != "tpu":
     mask_BTT = jnp.broadcast_to(np.tri(T, dtype=bool), (B, T, T))
-    return shared_attention(q_BTNH, shared, mask_QS, (*kept(k_BTKH, v_BTKH), mask_BTT))
-
-  def own(q_BTNH, k_BTKH, v_BTKH, k_QKHS, v_QKSH, mask_QS):
-    Q = len(mask_QS)
-    q_QMNH = q_BTNH.reshape(Q, -1, *q_BTNH.shape[2:])
-    ones_QM, seen_QS = jnp.ones(q_QMNH.shape[:2], jnp.int32), mask_QS.astype(jnp.int32)
-    k_QSKH, v_QSKH = k_QKHS.transpose(0, 3, 1, 2), v_QKSH.swapaxes(1, 2)
-    flash = flash_attention.flash_attention
-    before = flash(q_QMNH, k_QSKH, v_QSKH, ones_QM, seen_QS, causal=False)
-    parts = [before, flash(q_BTNH, k_BTKH, v_BTKH)]
-    outs, lses = zip(
-      *[(o.reshape(q_BTNH.shape), lse.reshape(*q_BTNH.shape[:3], 1)) for o, lse in parts],
-      strict=True,
-    )
-    top = jax.lax.stop_gradient(jnp.maximum(*lses))
-    shares = [jnp.exp(lse - top) for lse in lses]
-    o_BTNH = sum(o * share for o, share in zip(outs, shares, strict=True)) / sum(shares)
-    return o_BTNH.astype(q_BTNH.dtype)
-
+    own = (*kv_cache.to_cache_layout(k_BTKH, v_BTKH), mask_BTT)
+    return shared_attention(q_BTNH, prompts, mask_QS, own)
   o_BTNH = sharding.shard_map_logical(
-    own,
+    _extended_by_kernels,
     (q_BTNH, ("batch", None, "heads", None)),
     *[(x, ("batch", None, "kv_heads", None)) for x in (k_BTKH, v_BTKH)],
-    *[(x, KEPT) for x in shared],
+    *[(x, KV_AXES) for x in prompts],
     (mask_QS, ("batch", None)),
   )
   return o_BTNH.reshape(B, T, N * H)
 
 
-def decode_attention(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, assignment):
-  """`shared_attention` of one new position, on a TPU by kernels that read each part once.
+def _extended_by_kernels(q_BTNH, k_BTKH, v_BTKH, k_QKHS, v_QKSH, mask_QS):
+  """`extended_attention` of one device's shard, o_BTNH."""
+  Q = len(mask_QS)
+  q_QMNH = q_BTNH.reshape(Q, -1, *q_BTNH.shape[2:])
+  ones_QM, seen_QS = jnp.ones(q_QMNH.shape[:2], jnp.int32), mask_QS.astype(jnp.int32)
+  k_QSKH, v_QSKH = k_QKHS.transpose(0, 3, 1, 2), v_QKSH.swapaxes(1, 2)
+  flash = flash_attention.flash_attention
+  over_prompt = flash(q_QMNH, k_QSKH, v_QSKH, ones_QM, seen_QS, causal=False)
+  parts = [over_prompt, flash(q_BTNH, k_BTKH, v_BTKH)]
+  outs, lses = zip(
+    *[(o.reshape(q_BTNH.shape), lse.reshape(*q_BTNH.shape[:3], 1)) for o, lse in parts],
+    strict=True,
+  )
+  highest = jax.lax.stop_gradient(jnp.maximum(*lses))
+  weights = [jnp.exp(lse - highest) for lse in lses]
+  o_BTNH = sum(o * weight for o, weight in zip(outs, weights, strict=True)) / sum(weights)
+  return o_BTNH.astype(q_BTNH.dtype)
+
+
+def decode_attention(
+  q_B1NH: jax.Array,
+  layer: jax.Array | None,
+  context: DecodeContext,
+  chunk: KeysValues,
+  chunk_position: jax.Array,
+) -> jax.Array:
+  """`shared_attention` of one new position, [B, 1, N * H]; on a TPU by the decode kernels.
 
   Args:
     q_B1NH: queries.
-    layer: where keys and values are stacks of layers, which of them; None: they are of one.
-    prompts: keys and values of Q prompts; mask_QS: which positions count, the first ones.
-    answers: of what came before the chunk, a list of parts of one size P, on a TPU of one. Of
-      several those of which no row needs any are not read: decoding is bound by what it reads.
-    age_B: how many of an answer's positions count.
-    chunk: of the chunk that is being made; at: the last that counts.
-    assignment: see `shared_attention`.
-
-  Returns:
-    [B, 1, N * H].
+    layer: i32[], index in the context's stacks of layers; None: the context is of one layer.
+    context: the KV cache before the chunk. Parts of answers that no row needs are not read, as
+      decoding is bound by the bytes that it reads.
+    chunk: keys and values of the chunk that is being decoded.
+    chunk_position: i32[], the last position of the chunk that counts.
   """
   if sharding.platform() == "tpu":
-    return _decode_by_kernels(
-      q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, assignment
-    )
-  prompts, answers, chunk = layers.of_layer((prompts, answers, chunk), layer)
-  B, C = len(age_B), chunk[0].shape[-1]
+    return _decode_by_kernels(q_B1NH, layer, context, chunk, chunk_position)
+  prompts, answers, chunk = layers.layer_slice((context.prompts, context.answers, chunk), layer)
+  length_B = context.answer_length_B
+  B, C = len(length_B), chunk[0].shape[-1]
   P = answers[0][0].shape[-1] if answers else 0
-  new_B1C = jnp.broadcast_to(jnp.arange(C) <= at, (B, 1, C))
-  old_B1P = lambda i: (i * P + jnp.arange(P)[None] < age_B[:, None])[:, None]
+  chunk_mask_B1C = jnp.broadcast_to(jnp.arange(C) <= chunk_position, (B, 1, C))
 
-  def over(count):
-    own = [(*part, old_B1P(i)) for i, part in enumerate(answers[:count])]
+  def over_parts(count: int) -> jax.Array:
+    own = []
+    for i, part in enumerate(answers[:count]):
+      mask_B1P = (i * P + jnp.arange(P)[None] < length_B[:, None])[:, None]
+      own.append((*part, mask_B1P))
+    own.append((*chunk, chunk_mask_B1C))
     return shared_attention(
-      q_B1NH, prompts, mask_QS, *own, (*chunk, new_B1C), assignment=assignment
+      q_B1NH, prompts, context.prompt_mask_QS, *own, assignment=context.assignment
     )
 
   if len(answers) <= 1:
-    return over(len(answers))
+    return over_parts(len(answers))
   counts = range(len(answers) + 1)
-  return jax.lax.switch(-(-age_B.max() // P), [functools.partial(over, n) for n in counts])
+  needed = -(-length_B.max() // P)
+  return jax.lax.switch(needed, [functools.partial(over_parts, n) for n in counts])
 
 
-def _decode_by_kernels(q_B1NH, layer, prompts, mask_QS, answers, age_B, chunk, at, assignment):
-  (answers,) = answers
+def _decode_by_kernels(
+  q_B1NH: jax.Array,
+  layer: jax.Array | None,
+  context: DecodeContext,
+  chunk: KeysValues,
+  chunk_position: jax.Array,
+) -> jax.Array:
+  """`decode_attention` on a TPU."""
+  prompts, (answers,) = context.prompts, context.answers
   if layer is None:
     layer = 0
     prompts, answers, chunk = jax.tree.map(lambda x: x[None], (prompts, answers, chunk))
 
-  def own(q_BNH, i, now, prompts, length_Q, answers, age_B, chunk, *assigned):
+  def shard(q_BNH, layer, position, *cache_and_assignment):
+    prompts, length_Q, answers, length_B, chunk, *assigned = cache_and_assignment
     sample_B = jnp.arange(len(q_BNH), dtype=jnp.int32)
     assigned = assigned or (sample_B.reshape(len(length_Q), -1), sample_B)
     prompts, answers, chunk = (
-      decode_attention_kernel.KeysValues(*part) for part in (prompts, answers, chunk)
+      decode_kernel.KeysValues(*part) for part in (prompts, answers, chunk)
     )
-    cache = decode_attention_kernel.DecodeCache(prompts, length_Q, answers, age_B, chunk, now)
-    return decode_attention_kernel.decode_attention(q_BNH, i, cache, *assigned)
+    cache = decode_kernel.DecodeCache(prompts, length_Q, answers, length_B, chunk, position)
+    return decode_kernel.decode_attention(q_BNH, layer, cache, *assigned)
 
-  assigned = (
-    () if assignment is None else zip(assignment, (("batch", None), ("batch",)), strict=True)
-  )
+  assigned = ()
+  if context.assignment is not None:
+    assigned = zip(context.assignment, (("batch", None), ("batch",)), strict=True)
   o_BNH = sharding.shard_map_logical(
-    own,
+    shard,
     (q_B1NH[:, 0], ("batch", "heads", None)),
     (jnp.int32(layer), ()),
-    (jnp.int32(at), ()),
-    (prompts, KEPT),
-    (mask_QS.sum(-1, dtype=jnp.int32), ("batch",)),
-    (answers, KEPT),
-    (age_B, ("batch",)),
-    (chunk, KEPT),
+    (jnp.int32(chunk_position), ()),
+    (prompts, KV_AXES),
+    (context.prompt_mask_QS.sum(-1, dtype=jnp.int32), ("batch",)),
+    (answers, KV_AXES),
+    (context.answer_length_B, ("batch",)),
+    (chunk, KV_AXES),
     *assigned,
   )
   return o_BNH.reshape(len(q_B1NH), 1, -1)
-
-
-def kept(k_BTKH, v_BTKH):
-  """Keys [B, K, H, T] and values [B, K, T, H], as they are kept: a product runs along the last."""
-  return k_BTKH.transpose(0, 2, 3, 1), v_BTKH.swapaxes(1, 2)
-
-
-def empty_kept(rows, kv_heads, head_dim, length, dtype, *, layers=()):
-  """Room for the keys and the values of so many positions of so many rows, of a layer or a stack.
-
-  layers: () of one, (L,) of a stack.
-  """
-  return (
-    jnp.zeros((*layers, rows, kv_heads, head_dim, length), dtype),
-    jnp.zeros((*layers, rows, kv_heads, length, head_dim), dtype),
-  )
-
-
-def put_kept(room, at, new, layer=None):
-  """`room` with the keys and values of new positions in it, from `at` on.
-
-  layer: where room is a stack of layers, which of them they are of.
-  """
-
-  def put(room, new, axis):
-    first = [0] * room.ndim
-    first[axis] = at
-    if layer is not None:
-      first[0], new = layer, new[None]
-    return jax.lax.dynamic_update_slice(room, new, first)
-
-  return put(room[0], new[0], -1), put(room[1], new[1], -2)
-
-
-def put_chunk(room, at_B, chunk):
-  """`room` with a chunk of C positions in each row b, from at_B[b] on, a multiple of C.
-
-  A row whose at_B[b] lies outside of the room stays as it is. Of a layer, or of a stack of them.
-  """
-  C, P = (keys.shape[-1] for keys, _ in (chunk, room))
-  at_B = jnp.asarray(at_B)
-
-  def each(room, chunk, at_B):
-    # A row at a time: all at once, by a scatter or a mask, is a pass over the whole room.
-    def step(b, room):
-      at = at_B[b]
-
-      def put(whole, part, axis):
-        first = [0] * whole.ndim
-        first[-4], first[axis] = b, at
-        part = jax.lax.dynamic_slice_in_dim(part, b, 1, -4)
-        here = (at >= 0) & (at < P)
-        part = jnp.where(here, part, jax.lax.dynamic_slice(whole, first, part.shape))
-        return jax.lax.dynamic_update_slice(whole, part, first)
-
-      return put(room[0], chunk[0], -1), put(room[1], chunk[1], -2)
-
-    return jax.lax.fori_loop(0, len(at_B), step, room)
-
-  return sharding.shard_map_logical(each, (room, KEPT), (chunk, KEPT), (at_B, ("batch",)))

@@ -1,9 +1,12 @@
-"""The layers that model families share: projections, norms, rotary positions.
+"""Layers that model families share: projections, norms, rotary positions, stacks of layers.
 
 B batch, T positions, N heads, H head size, D width, F mlp width, L layers.
 
 A stack of layers is one module whose weights have a leading axis "layers"; `scan` runs it.
 """
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,37 +15,69 @@ from flax import nnx
 
 from cot_rm.sharding import constrain
 
+Axes = tuple[str | None, ...]  # logical axes, see cot_rm/sharding.py
+Tree = TypeVar("Tree")  # a pytree
 
-def param(rngs, shape, axes, layers, scale):
-  """A normal weight of standard deviation `scale`, stacked `layers` times."""
+
+def param(
+  rngs: nnx.Rngs, shape: tuple[int, ...], axes: Axes, layers: int | None, scale: float
+) -> nnx.Param:
+  """A normal weight of standard deviation `scale`, stacked `layers` times (None: one layer)."""
   if layers is not None:
     shape, axes = (layers, *shape), ("layers", *axes)
   return nnx.Param(scale * jax.random.normal(rngs.params(), shape), axes=axes)
 
 
-def constant(shape, axes, layers, value):
-  """A parameter that starts at one value, stacked `layers` times."""
+def constant(shape: tuple[int, ...], axes: Axes, layers: int | None, value: float) -> nnx.Param:
+  """A parameter initialized to one value, stacked `layers` times (None: one layer)."""
   if layers is not None:
     shape, axes = (layers, *shape), ("layers", *axes)
   return nnx.Param(jnp.full(shape, value, jnp.float32), axes=axes)
 
 
 class Linear(nnx.Module):
-  """y = x @ weight.T + bias. The weight lies as in a checkpoint: [out, in]."""
+  """y = x @ weight.T + bias. The weight has the checkpoint's layout, [out, in]."""
 
-  def __init__(self, axes, d_out, d_in, *, rngs, layers=None, bias=False, scale=1.0):
+  def __init__(
+    self,
+    axes: Axes,
+    d_out: int,
+    d_in: int,
+    *,
+    rngs: nnx.Rngs,
+    layers: int | None = None,
+    bias: bool = False,
+    scale: float = 1.0,
+  ):
+    """Initializes a normal weight of standard deviation scale * d_in ** -0.5.
+
+    Args:
+      axes: logical axes of the weight [out, in].
+      d_out: output width.
+      d_in: input width.
+      rngs: random keys of the initial weight.
+      layers: number of stacked layers; None: one layer.
+      bias: whether there is a bias, initially 0.
+      scale: see above.
+    """
     self.weight = param(rngs, (d_out, d_in), axes, layers, scale * d_in**-0.5)
     self.bias = constant((d_out,), axes[:1], layers, 0.0) if bias else None
 
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[..., in] to [..., out]."""
     y = _product(x, self.weight.get_value())
     return y if self.bias is None else y + _like(self.bias, y)
 
-  def in_parts(self, x, parts, axes):
-    """[..., parts, out / parts] of several layers in one, as of q, k and v.
+  def in_parts(self, x: jax.Array, parts: int, axes: Axes) -> jax.Array:
+    """[..., parts, out / parts], for several projections in one weight, as q, k and v.
 
-    axes: logical axes of a part's weight. Where `out` is shared over devices each part is: the
-    weight is cut before the product, as it is less to send than what comes of it.
+    Where `out` is sharded over devices each part is sharded: the weight is split before the
+    product, as that moves fewer bytes between devices than splitting the product.
+
+    Args:
+      x: [..., in].
+      parts: number of projections.
+      axes: logical axes of a part's weight.
     """
     weight = self.weight.get_value()
     if isinstance(weight, qwix.QArray):
@@ -54,8 +89,8 @@ class Linear(nnx.Module):
     )
 
 
-def _product(x, weight):
-  """x @ weight.T. Of eight bits are the integers read, and scaled behind the product."""
+def _product(x: jax.Array, weight: jax.Array | qwix.QArray) -> jax.Array:
+  """x @ weight.T. A quantized weight is multiplied as integers and scaled afterwards."""
   if not isinstance(weight, qwix.QArray):
     return jnp.einsum("...i,oi->...o", x, weight.astype(x.dtype))
   y = jnp.einsum("...i,oi->...o", x, weight.qvalue.astype(x.dtype))
@@ -63,13 +98,14 @@ def _product(x, weight):
 
 
 class RMSNorm(nnx.Module):
-  """x / rms(x) * weight, the mean square in float32 (arXiv:1910.07467)."""
+  """x / rms(x) * weight, with the mean square in float32 (arXiv:1910.07467)."""
 
-  def __init__(self, width, *, eps, layers=None):
+  def __init__(self, width: int, *, eps: float, layers: int | None = None):
     self.weight = constant((width,), ("embed",), layers, 1.0)
     self.eps = eps
 
-  def __call__(self, x):
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[..., D] to [..., D], in x's dtype."""
     x32 = x.astype(jnp.float32)
     normed = x32 * jax.lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + self.eps)
     return _like(self.weight, x) * normed.astype(x.dtype)
@@ -78,87 +114,126 @@ class RMSNorm(nnx.Module):
 class SwiGlu(nnx.Module):
   """down(silu(gate(x)) * up(x)) (arXiv:2002.05202)."""
 
-  def __init__(self, width, mlp, *, rngs, layers, bias, out_scale):
+  def __init__(
+    self,
+    width: int,
+    mlp: int,
+    *,
+    rngs: nnx.Rngs,
+    layers: int | None,
+    bias: bool,
+    out_scale: float,
+  ):
+    """Initializes the three projections; out_scale is the `scale` of the last one."""
     up = dict(rngs=rngs, layers=layers, bias=bias)
     self.gate_proj = Linear(("mlp", "embed"), mlp, width, **up)
     self.up_proj = Linear(("mlp", "embed"), mlp, width, **up)
     self.down_proj = Linear(("embed", "mlp"), width, mlp, scale=out_scale, **up)
 
-  def __call__(self, x_BTD):
+  def __call__(self, x_BTD: jax.Array) -> jax.Array:
+    """[B, T, D] to [B, T, D]."""
     h_BTF = jax.nn.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)
     return self.down_proj(constrain(h_BTF, "batch", "length", "mlp"))
 
 
-def _like(variable, x):
-  """A vector parameter as an array that broadcasts against x by rank."""
+def _like(variable: nnx.Param, x: jax.Array) -> jax.Array:
+  """A vector parameter in x's dtype, with leading axes to broadcast against x by rank."""
   w = variable[...].astype(x.dtype)
   return w.reshape((1,) * (x.ndim - 1) + w.shape)
 
 
-def rotate(x_BTNH, cos_BTH, sin_BTH):
-  """Rotary positions, the half-split form: pairs are (h, h + H / 2) (arXiv:2104.09864)."""
+def rotate(x_BTNH: jax.Array, cos_BTH: jax.Array, sin_BTH: jax.Array) -> jax.Array:
+  """Rotary positions in the half-split form: pairs are (h, h + H / 2) (arXiv:2104.09864)."""
   low, high = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
   turned = jnp.concatenate([-high, low], axis=-1)
   x = x_BTNH.astype(jnp.float32) * cos_BTH[:, :, None] + turned * sin_BTH[:, :, None]
   return x.astype(x_BTNH.dtype)
 
 
-def at_end(x_BTD, segments_BT):
-  """[B, D]: what stands at each row's last position that is not padding; rows begin at 0."""
+def last_token(x_BTD: jax.Array, segments_BT: jax.Array) -> jax.Array:
+  """x at each row's last position that is not padding (segment 0), [B, D]; rows begin at 0."""
   last_B = jnp.maximum((segments_BT > 0).sum(-1) - 1, 0)
   return jnp.take_along_axis(x_BTD, last_B[:, None, None], axis=1)[:, 0]
 
 
-def scan(stack, x, body, per_layer=None, *, remat=False):
-  """Runs `x, out = body(layer, x, slice of per_layer)` over a stacked module's layers.
+def scan(
+  stack: nnx.Module,
+  x: jax.Array,
+  body: Callable[[nnx.Module, jax.Array, Tree], tuple[jax.Array, Tree]],
+  per_layer: Tree = None,
+  *,
+  remat: bool = False,
+) -> tuple[jax.Array, Tree]:
+  """Runs `x, output = body(layer, x, slice of per_layer)` over a stack of layers.
 
-  Returns the last x and the outs, stacked. With remat a layer's activations are computed again in
-  the backward pass instead of kept.
+  Args:
+    stack: a module with stacked weights.
+    x: input of the first layer.
+    body: the function of one layer.
+    per_layer: a tree of arrays with a leading axis of layers.
+    remat: a layer's activations are recomputed in the backward pass instead of stored.
+
+  Returns:
+    (x after the last layer, the outputs stacked).
   """
   graphdef, state = nnx.split(stack)
 
-  def step(x, slices):
-    layer_state, extra = slices
+  def step(x, slices_of_layer):
+    layer_state, extra = slices_of_layer
     return body(nnx.merge(graphdef, layer_state), x, extra)
 
   return jax.lax.scan(jax.checkpoint(step) if remat else step, x, (state, per_layer))
 
 
-def each(blocks, x, room, held, body):
-  """Runs `x, room = body(layer, x, room, held, i)` over layers, to generate with.
+def scan_in_place(
+  blocks: nnx.Module | Sequence[nnx.Module],
+  x: jax.Array,
+  written: Tree,
+  read: Tree,
+  body: Callable[..., tuple[jax.Array, Tree]],
+) -> tuple[jax.Array, Tree]:
+  """Runs `x, written = body(layer, x, written, read, index)` over layers, for decoding.
 
-  Where blocks are a stack, arrays have a leading axis of layers, of which `of_layer` takes one:
-  what is held is read where it lies and the room is written in place, by one program for all
-  layers. Where they are a list, as `unstacked` makes it, room and held are lists too, body gets the
-  layer's entries, and i is None.
+  With a stack of layers the arrays have a leading axis of layers, from which `layer_slice` takes
+  one: `read` is read and `written` is updated in place, and one program serves all layers. With a
+  list of layers, as `unstacked` gives it, `read` and `written` are lists too; body gets the layer's
+  entries, and its index is None.
 
-  Returns the last x and the room.
+  Args:
+    blocks: a stack of layers, or a list.
+    x: input of the first layer.
+    written: trees that the layers update.
+    read: trees that the layers only read.
+    body: the function of one layer.
+
+  Returns:
+    (x after the last layer, written).
   """
   if isinstance(blocks, list):
-    rooms = []
-    for block, *its in zip(blocks, room, held, strict=True):
-      x, new = body(block, x, *its, None)
-      rooms.append(new)
-    return x, rooms
+    updated = []
+    for block, *entries in zip(blocks, written, read, strict=True):
+      x, new = body(block, x, *entries, None)
+      updated.append(new)
+    return x, updated
 
   graphdef, state = nnx.split(blocks)
 
   def step(i, carry):
-    x, room = carry
-    return body(nnx.merge(graphdef, of_layer(state, i)), x, room, held, i)
+    x, written = carry
+    return body(nnx.merge(graphdef, layer_slice(state, i)), x, written, read, i)
 
-  return jax.lax.fori_loop(0, len(jax.tree.leaves(state)[0]), step, (x, room))
-
-
-def of_layer(tree, i):
-  """Slice i of a tree of stacks; where i is None it is one layer's already."""
-  one = lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False)
-  return tree if i is None else jax.tree.map(one, tree)
+  return jax.lax.fori_loop(0, len(jax.tree.leaves(state)[0]), step, (x, written))
 
 
-def unstacked(stack):
-  """The layers of a stacked module one by one: slices, to be made outside of a loop over tokens."""
+def layer_slice(tree: Tree, i: jax.Array | int | None) -> Tree:
+  """Slice i of a tree of stacks; with i None the tree, which is of one layer already."""
+  if i is None:
+    return tree
+  return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), tree)
+
+
+def unstacked(stack: nnx.Module) -> list[nnx.Module]:
+  """The layers of a stacked module, sliced. Call it outside the loop over tokens."""
   graphdef, state = nnx.split(stack)
   count = len(jax.tree.leaves(state)[0])
-  part = lambda i: nnx.merge(graphdef, jax.tree.map(lambda x: x[i], state))
-  return [part(i) for i in range(count)]
+  return [nnx.merge(graphdef, jax.tree.map(lambda x, i=i: x[i], state)) for i in range(count)]

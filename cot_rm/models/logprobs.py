@@ -60,7 +60,7 @@ def _after_prompts(model: nnx.Module, batch: Batch, mask_BT: jax.Array | None) -
   B = len(batch.tokens)
   x_QSD, prompt_kv = _prefill(model, batch.prompts)
   segments_QS = batch.prompts.segments
-  x_Q1D = layers.at_end(x_QSD, segments_QS)[:, None]
+  x_Q1D = layers.last_token(x_QSD, segments_QS)[:, None]
   x_BTD, _ = model.extend(model.embed(batch.tokens), batch.positions, prompt_kv, segments_QS > 0)
   # The prompt's last hidden state predicts the first token of each of its answers.
   first_B1D = jnp.repeat(x_Q1D, B // len(x_QSD), axis=0)

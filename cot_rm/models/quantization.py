@@ -5,15 +5,15 @@ import qwix
 from flax import nnx
 
 
-def quantized(params):
-  """Parameters with the decoder's matrices as qwix.QArray: int8, with a scale for each output.
+def quantized(params: nnx.State) -> nnx.State:
+  """Parameters with the decoder's matrices as qwix.QArray: int8 with a scale per output.
 
-  Everything else (embeddings, head, norms, biases, the vision tower) stays as it is.
+  All other parameters (embeddings, head, norms, biases, the vision tower) are unchanged.
   """
 
-  def one(path, variable):
+  def quantize(path: tuple[str, ...], variable: nnx.Variable) -> nnx.Variable:
     if path[0] != "layers" or path[-1] != "weight" or variable.ndim != 3:
       return variable
     return variable.replace(qwix.quantize(variable[...], jnp.int8, channelwise_axes=(0, 1)))
 
-  return nnx.map_state(one, params)
+  return nnx.map_state(quantize, params)

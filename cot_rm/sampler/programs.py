@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from cot_rm import sharding
-from cot_rm.models import attention, layers
+from cot_rm.models import attention, kv_cache, layers
 from cot_rm.sampler import sampling as draw
 
 # On a CPU products of so many rows, and of multiples of it, round a row alike: others need not.
@@ -23,7 +23,7 @@ ALIKE = 32
 
 
 class Memory(NamedTuple):
-  """Keys and values, see attention.kept: a list with an entry a layer, or layers stacked."""
+  """Keys and values, see kv_cache: a list with an entry a layer, or layers stacked."""
 
   prompts: list | tuple  # [R, K, H, S] and [R, K, S, H]
   answers: list  # of parts, of whole chunks: [B, K, H, P] and [B, K, P, H]
@@ -106,7 +106,7 @@ def empty(read, *, seats, slots, parts):
 
   def room(kept):
     *lead, _, K, H, S = kept[0].shape
-    some = lambda rows, length: attention.empty_kept(
+    some = lambda rows, length: kv_cache.empty_kv_cache(
       rows, K, H, length, kept[0].dtype, layers=tuple(lead)
     )
     return some(seats, S), [some(slots, size) for size in parts]
@@ -115,7 +115,7 @@ def empty(read, *, seats, slots, parts):
     memory = Memory(*map(list, zip(*map(room, read), strict=True)))
   else:
     memory = Memory(*room(read))
-  return jax.tree.map(lambda x: sharding.constrain_if_even(x, *attention.KEPT), memory)
+  return jax.tree.map(lambda x: sharding.constrain_if_even(x, *kv_cache.KV_AXES), memory)
 
 
 def _fill(memory, read, seats_r):
@@ -135,6 +135,9 @@ def _write(
   stop = np.array(stop_ids, np.int32)
   seated = seats.slot_RG is not None
   assignment = attention.Assignment(seats.slot_RG, slots.place_B) if seated else None
+  context = attention.DecodeContext(
+    memory.prompts, seats.mask_RS, memory.answers, slots.age_B, assignment
+  )
   keys_B = jax.vmap(lambda seed, g: jax.random.fold_in(jax.random.key(seed), g))(
     slots.seed_B, slots.sample_B
   )
@@ -149,18 +152,8 @@ def _write(
   def step(carry):
     t, token_B, chunk, done_B, out = carry
     age_B = slots.age_B + t
-    x_BD, chunk = model.decode(
-      blocks,
-      model.embed(token_B[:, None])[:, 0],
-      slots.first_B + age_B,
-      memory.prompts,
-      seats.mask_RS,
-      memory.answers,
-      slots.age_B,
-      chunk,
-      t,
-      assignment,
-    )
+    x_BD = model.embed(token_B[:, None])[:, 0]
+    x_BD, chunk = model.decode(blocks, x_BD, slots.first_B + age_B, context, chunk, t)
     new = pick(x_BD, jax.vmap(jax.random.fold_in)(keys_B, age_B), done_B)
     put = lambda room, new: jax.lax.dynamic_update_index_in_dim(room, new, t, axis=1)
     out = out._replace(
@@ -174,7 +167,7 @@ def _write(
     return t + 1, new.token_B, chunk, done_B | out.stopped_B | (t + 1 >= slots.left_B), out
 
   with jax.named_scope("decode"):
-    some = functools.partial(attention.empty_kept, B, K, H, C, keys.dtype)
+    some = functools.partial(kv_cache.empty_kv_cache, B, K, H, C, keys.dtype)
     room = [some() for _ in blocks] if listed else some(layers=tuple(lead))
     out = Chunk(
       jnp.zeros((B, C), jnp.int32),
@@ -189,7 +182,7 @@ def _write(
 
     def grown(parts, new):
       return [
-        attention.put_chunk(part, slots.age_B - i * part[0].shape[-1], new)
+        kv_cache.write_chunk(part, slots.age_B - i * part[0].shape[-1], new)
         for i, part in enumerate(parts)
       ]
 

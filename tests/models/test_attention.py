@@ -1,4 +1,4 @@
-"""Attention against torch, part by part, and as a TPU makes it."""
+"""Attention against torch, part by part, and by the kernels of a TPU."""
 
 import dataclasses
 import functools
@@ -43,7 +43,7 @@ def test_attention_is_torchs_with_shared_kv_heads():
   np.testing.assert_allclose(found, wanted.transpose(1, 2).reshape(s.B, s.T, -1), atol=1e-5)
 
 
-def test_a_query_that_sees_nothing_is_finite_with_finite_gradients():
+def test_a_query_that_sees_no_key_is_finite_with_finite_gradients():
   q = k = v = normal(1, 2, 2, 4)
   mask = np.zeros((1, 2, 2), bool)
   value, grads = jax.value_and_grad(
@@ -78,8 +78,8 @@ def test_shared_attention_equals_attention_over_all_parts():
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_samples_may_sit_anywhere():
-  """Of three prompts with three places each; two samples of the last, none of the first."""
+def test_samples_may_be_assigned_to_prompts_in_any_order():
+  """Three prompts with three group indices each; two samples of the last, none of the first."""
   s = Sizes()
   q = normal(s.B, s.T, s.N, s.H)
   shared = normal(3, s.K, s.H, s.S, seed=1), normal(3, s.K, s.S, s.H, seed=2)
@@ -103,11 +103,11 @@ def test_samples_may_sit_anywhere():
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("said", [True, False])
-def test_the_way_of_a_tpu_is_that_of_others_whether_or_not_it_is_said_who_sits_where(
-  said, devices, monkeypatch
+@pytest.mark.parametrize("assigned", [True, False])
+def test_decoding_by_the_kernels_equals_other_platforms_with_and_without_an_assignment(
+  assigned, devices, monkeypatch
 ):
-  """Neighbours of one prompt; each device counts those of its own share."""
+  """Samples of a prompt are neighbours; the assignment counts within a device's shard."""
   s = Sizes()
   q = normal(s.B, 1, s.N, s.H)
   some = lambda rows, size, seed: (
@@ -115,23 +115,22 @@ def test_the_way_of_a_tpu_is_that_of_others_whether_or_not_it_is_said_who_sits_w
     normal(rows, s.K, size, s.H, seed=seed + 1),
   )
   prompts, answers, chunk = some(s.Q, s.S, 1), some(s.B, 5, 3), some(s.B, 3, 5)
-  seen_QS, age_B = np.arange(s.S) < np.array([[6], [4]]), np.array([0, 5, 2, 1])
-  shares = lambda count: np.arange(count) % (count // devices)
-  assignment = attention.Assignment(shares(s.B).reshape(s.Q, -1), shares(s.B)) if said else None
-  given = jax.tree.map(
-    jnp.asarray, (q, None, prompts, seen_QS, [answers], age_B, chunk, 1, assignment)
-  )
+  seen_QS, length_B = np.arange(s.S) < np.array([[6], [4]]), np.array([0, 5, 2, 1])
+  local_B = np.arange(s.B) % (s.B // devices)
+  assignment = attention.Assignment(local_B.reshape(s.Q, -1), local_B) if assigned else None
+  context = attention.DecodeContext(prompts, seen_QS, [answers], length_B, assignment)
+  given = jax.tree.map(jnp.asarray, (q, None, context, chunk, 1))
   mesh = sharding.make_mesh({"data": devices}, jax.devices()[:devices])
   with sharding.use(mesh, {"batch": "data"}):
     wanted = jax.jit(lambda: attention.decode_attention(*given))()
     monkeypatch.setattr(attention.sharding, "platform", lambda: "tpu")
-    kernels = attention.decode_attention_kernel
+    kernels = attention.decode_kernel
     monkeypatch.setattr(kernels, "decode_attention", kernels.decode_attention_ref)
     found = jax.jit(lambda: attention.decode_attention(*given))()
   np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_a_part_that_no_one_sees_may_as_well_not_be_there():
+def test_a_part_that_no_query_sees_changes_no_bit():
   s = Sizes()
   q = normal(s.B, 1, s.N, s.H)
   shared = normal(s.Q, s.K, s.H, s.S, seed=1), normal(s.Q, s.K, s.S, s.H, seed=2)
@@ -146,30 +145,6 @@ def test_a_part_that_no_one_sees_may_as_well_not_be_there():
   wanted = attend(part(3, True), part(5, True))
   found = attend(part(3, True), part(7, False), part(9, False), part(5, True))
   np.testing.assert_array_equal(found, wanted)
-
-
-def test_positions_are_put_one_by_one_and_in_chunks():
-  B, K, H, C = 3, 2, 4, 2
-  k, v = attention.kept(normal(B, C, K, H), normal(B, C, K, H, seed=1))
-  chunk = attention.empty_kept(B, K, H, C, jnp.float32)
-  for at in range(C):
-    chunk = attention.put_kept(chunk, at, (k[..., at : at + 1], v[:, :, at : at + 1]))
-  np.testing.assert_array_equal(chunk[0], k)
-  np.testing.assert_array_equal(chunk[1], v)
-  room = normal(B, K, H, 6), normal(B, K, 6, H)
-  keys, values = attention.put_chunk(room, np.array([0, 4, 2]), chunk)
-  for b, at in enumerate((0, 4, 2)):
-    np.testing.assert_array_equal(keys[b, :, :, at : at + C], k[b])
-    np.testing.assert_array_equal(values[b, :, at : at + C], v[b])
-    left = np.setdiff1d(np.arange(6), [at, at + 1])
-    np.testing.assert_array_equal(keys[b][..., left], room[0][b][..., left])
-    np.testing.assert_array_equal(values[b][:, left], room[1][b][:, left])
-  for outside in (-C, 6):
-    left = attention.put_chunk(room, np.full(B, outside), chunk)
-    np.testing.assert_array_equal(left[0], room[0])
-  both = lambda tree: jax.tree.map(lambda x: np.stack([x, -x]), tree)
-  stacked = attention.put_chunk(both(room), np.array([0, 4, 2]), both(chunk))
-  jax.tree.map(np.testing.assert_array_equal, stacked, both((keys, values)))
 
 
 def check_on_eight_tpus(run, given, monkeypatch):
@@ -188,10 +163,10 @@ def check_on_eight_tpus(run, given, monkeypatch):
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1)])
 @pytest.mark.parametrize("causal", [True, False])
-def test_a_tpus_attention_is_that_of_the_mask_on_each_devices_share(
+def test_segment_attention_by_the_kernel_equals_the_mask_on_each_shard(
   heads, kv_heads, causal, monkeypatch
 ):
-  """Eight devices, rows over four of them, heads over two where they can be parted."""
+  """Eight devices, rows over four of them, heads over two if they divide evenly."""
   qkv = [
     jnp.asarray(normal(8, 40, n, 16, seed=i)) for i, n in enumerate((heads, kv_heads, kv_heads))
   ]
@@ -206,7 +181,7 @@ def test_a_tpus_attention_is_that_of_the_mask_on_each_devices_share(
 
 
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 2), (3, 1)])
-def test_a_tpus_rows_go_on_from_their_groups_prompt(heads, kv_heads, monkeypatch):
+def test_extended_attention_by_the_kernel_equals_shared_attention(heads, kv_heads, monkeypatch):
   """Four prompts of different lengths over four devices, two rows of each."""
   given = [normal(8, 20, n, 16, seed=i) for i, n in enumerate((heads, kv_heads, kv_heads))]
   given += [normal(4, kv_heads, 16, 30, seed=3), normal(4, kv_heads, 30, 16, seed=4)]

@@ -12,7 +12,7 @@ from flax import nnx
 from cot_rm import sharding
 from cot_rm.data import packing
 from cot_rm.kernels import decode_attention, flash_attention
-from cot_rm.models import attention, qwen2_5_vl
+from cot_rm.models import kv_cache, qwen2_5_vl
 from cot_rm.sampler import programs, sampling
 from tests import chats
 
@@ -32,7 +32,7 @@ def parts():
 
 def memory(config):
   some = lambda rows, length: [
-    attention.empty_kept(rows, config.num_kv_heads, config.head_dim, length, jnp.float32)
+    kv_cache.empty_kv_cache(rows, config.num_kv_heads, config.head_dim, length, jnp.float32)
     for _ in range(config.num_layers)
   ]
   halves = some(R, 2 * C), some(R, 2 * C)
@@ -67,7 +67,7 @@ def test_prompts_go_into_their_seats_and_padding_into_none(parts):
 @pytest.mark.parametrize("stacked", [True, False])
 def test_what_is_kept_is_shared_over_rows_and_kv_heads(stacked):
   mesh = sharding.make_mesh({"fsdp": 4, "tensor": 2})
-  kept = attention.empty_kept(4, 2, 8, S, jnp.float32, layers=(3,) if stacked else ())
+  kept = kv_cache.empty_kv_cache(4, 2, 8, S, jnp.float32, layers=(3,) if stacked else ())
   with sharding.use(mesh, {"batch": "fsdp", "kv_heads": "tensor"}):
     made = programs.empty(kept if stacked else [kept], seats=4, slots=8, parts=(T,))
   for x in jax.tree.leaves(made):

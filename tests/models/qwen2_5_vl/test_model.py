@@ -13,7 +13,7 @@ from flax import nnx
 from cot_rm import distributed, sharding
 from cot_rm.batch import Batch, Pictures
 from cot_rm.checkpoints import huggingface
-from cot_rm.models import attention, layers, logprobs, qwen2_5_vl
+from cot_rm.models import attention, kv_cache, layers, logprobs, qwen2_5_vl
 from tests.models.qwen2_5_vl import oracle
 
 HEADS = {"untied": oracle.CONFIG, "tied": oracle.TIED}
@@ -246,47 +246,46 @@ def test_cached_decoding_of_a_group_equals_the_full_forward(pair):
   _, prompt_kv = jax.jit(lambda m, x, p, s: m.prefill(x, p, s))(
     model, x_QSD, batch.positions, batch.segments
   )
-  # Two samples begin a chunk before the others: each has its own age.
-  C, ahead_B = 4, np.array([4, 0, 0, 0, 4, 0])
+  # Two samples begin a chunk before the others: lengths of the answers differ.
+  C, lead_B = 4, np.array([4, 0, 0, 0, 4, 0])
   K, H = pair.config.num_kv_heads, pair.config.head_dim
-  room = lambda size: [
-    attention.empty_kept(Q * G, K, H, size, jnp.float32) for _ in range(pair.config.num_layers)
+  empty = lambda size: [
+    kv_cache.empty_kv_cache(Q * G, K, H, size, jnp.float32) for _ in range(pair.config.num_layers)
   ]
   prompts_kv = [(prompt_kv[0][i], prompt_kv[1][i]) for i in range(pair.config.num_layers)]
   decode = jax.jit(lambda m, *args: m.decode(layers.unstacked(m.layers), *args))
   start_B = np.repeat([e.next_position for e in prompts], G)
   assignment = attention.Assignment(np.arange(Q * G).reshape(Q, G), np.arange(Q * G))
-  answers = [list(parts) for parts in zip(*(room(2 * C) for _ in range(2)), strict=True)]
+  answers = [list(parts) for parts in zip(*(empty(2 * C) for _ in range(2)), strict=True)]
   found_BTD = np.zeros((Q * G, T, pair.config.hidden_size), np.float32)
-  age_B = ahead_B - C
+  length_B = lead_B - C
   for _ in range(-(-T // C) + 1):
-    chunk = room(C)
-    for at in range(C):
-      t_B = age_B + at
+    chunk = empty(C)
+    context = attention.DecodeContext(
+      prompts_kv, batch.segments > 0, answers, np.maximum(length_B, 0), assignment
+    )
+    for position in range(C):
+      t_B = length_B + position
       read_B = np.clip(t_B, 0, T - 1)
       h_BD, chunk = decode(
         model,
         model.embed(answers_BT[np.arange(Q * G), read_B][:, None])[:, 0],
         start_B + read_B,
-        prompts_kv,
-        batch.segments > 0,
-        answers,
-        np.maximum(age_B, 0),
+        context,
         chunk,
-        at,
-        assignment,
+        position,
       )
       counts = (t_B >= 0) & (t_B < T)
       found_BTD[counts, t_B[counts]] = h_BD[counts]
-    # What is put for a sample that has not begun is overwritten when it does.
+    # Chunks written for a sample before its first token are overwritten by its own.
     answers = [
       [
-        attention.put_chunk(old, np.clip(age_B, 0, 3 * C) - i * 2 * C, new)
+        kv_cache.write_chunk(old, np.clip(length_B, 0, 3 * C) - i * 2 * C, new)
         for i, old in enumerate(parts)
       ]
       for parts, new in zip(answers, chunk, strict=True)
     ]
-    age_B = age_B + C
+    length_B = length_B + C
   whole = []
   for b in range(Q * G):
     e = prompts[b // G]
