@@ -90,7 +90,7 @@ class Place:
     whole, real = (
       functools.partial(self.shape, dtype, self.rows) for dtype in ("int32", "float32")
     )
-    numbers = self.config.vision.patch_numbers
+    numbers = self.config.vision.patch_dim
     seen = Pictures(real(PATCHES, numbers), whole(PATCHES, 2), whole(PATCHES), whole(PATCHES))
     return Batch(
       tokens=whole(tokens),
@@ -225,7 +225,7 @@ def weights(c):
     block=4 * v.hidden_size**2 + 3 * seen_down,
     seen_down=seen_down,
     merger=wide**2 + wide * v.out_hidden_size,
-    patch=v.patch_numbers * v.hidden_size,
+    patch=v.patch_dim * v.hidden_size,
     words=c.vocab_size * width,
   )
 
@@ -261,7 +261,7 @@ def arguments(c, what, fsdp, tensor, rows=ROWS):
   # Of a token itself, three positions, a segment, its picture, its mask; old and reference
   # log-probabilities and advantages of an answer's.
   text = 4 * (7 * TOKENS + (3 * ANSWER if what == "rl" else 0))
-  return kept + rows * (text + 4 * PATCHES * (v.patch_numbers + 4)) / fsdp
+  return kept + rows * (text + 4 * PATCHES * (v.patch_dim + 4)) / fsdp
 
 
 def sending(c, what, fsdp, tensor, rows=ROWS):

@@ -49,7 +49,7 @@ def needed(c):
   layer = c.hidden_size * (2 * q + 2 * kv + 3 * c.intermediate_size)
   weights = c.num_layers * layer + c.vocab_size * c.hidden_size
   positions = SEATS * (PROMPT + GROUP * ANSWER / 2)
-  return 2 * (weights + c.kept_numbers * positions)
+  return 2 * (weights + c.kv_numbers_per_token * positions)
 
 
 def measure(preset, topology, chunk):

@@ -177,7 +177,7 @@ def engine(c, graphdef, prompts, *, rows, spare):
     buckets=buckets,
     batch=functools.partial(packing.prompts, buckets=buckets),
     rows=rows,
-    position_bytes=4 * c.kept_numbers,
+    position_bytes=4 * c.kv_numbers_per_token,
     room=Room(spare=spare),
   )
 

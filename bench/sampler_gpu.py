@@ -149,7 +149,7 @@ def ours(folder, preset, quick, *, chunk):
     buckets=buckets,
     batch=functools.partial(packing.prompts, buckets=buckets),
     rows=len(prompts),
-    position_bytes=2 * c.kept_numbers,
+    position_bytes=2 * c.kv_numbers_per_token,
     room=Room(chunk=min(chunk, answer)),
   )
   how = sampling.Sampling(temperature=1.0, max_tokens=answer)
@@ -169,7 +169,7 @@ def ours(folder, preset, quick, *, chunk):
   told = made.report()
   weights = sum(x.nbytes for x in jax.tree.leaves(params["layers"]))
   weights += 2 * c.vocab_size * c.hidden_size
-  position = 2 * c.kept_numbers
+  position = 2 * c.kv_numbers_per_token
   stats = jax.devices()[0].memory_stats() or {}
   return {
     "seconds": seconds,

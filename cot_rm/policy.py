@@ -114,7 +114,7 @@ class Policy:
       buckets=buckets,
       batch=functools.partial(packing.prompts, buckets=buckets),
       rows=max_prompts,
-      position_bytes=opened.config.kept_numbers * jax.numpy.dtype(sample.compute_dtype).itemsize,
+      position_bytes=opened.config.kv_numbers_per_token * jax.numpy.dtype(sample.compute_dtype).itemsize,
       room=limits,
     )
     self._logps = logprobs.make_batch_logps(train.graphdef)

@@ -1,10 +1,12 @@
-"""TPU chips by their data sheets, and the real TPU compiler on a machine without one.
+"""TPU chips by their data sheets, and layouts to compile for them on a machine without a TPU.
 
-libtpu compiles for a topology that is not there: `jax.jit(f).lower(*shapes on device).compile()`.
+libtpu compiles for a topology that does not exist here: `jax.jit(f).lower(*shapes).compile()`, with
+the layouts of `one` in the shapes.
 """
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 import jax
 from jax.experimental import topologies
@@ -12,20 +14,20 @@ from jax.experimental import topologies
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """Data sheet: of a chip, dense bfloat16."""
+  """Data sheet of a chip, dense bfloat16."""
 
-  topology: str  # of one chip
-  flops: float  # a second
-  bandwidth: float  # bytes of HBM a second
+  topology: str  # name of a slice of one chip
+  flops: float  # per second
+  bandwidth: float  # bytes of HBM per second
   memory: float  # bytes of HBM
-  cores: int  # that a program's steps are shared by; each has a share of the flops
-  cycle_flops: int  # of a core in a cycle
-  units: int  # for products, of a core
-  tile: int  # a unit holds so many rows and columns of the second matrix
+  cores: int  # cores that share a program; each has its part of the flops
+  cycle_flops: int  # flops of a core per cycle
+  matrix_units: int  # of a core
+  tile: int  # rows and columns of the second matrix that a matrix unit holds
 
   @property
-  def clock(self):
-    """Cycles a second."""
+  def clock(self) -> float:
+    """Cycles per second."""
     return self.flops / self.cores / self.cycle_flops
 
 
@@ -37,23 +39,30 @@ CHIPS = {
 }
 
 
-def devices(topology, **how):
-  """The devices of a TPU topology to compile for, "v5e:8x8". ImportError where libtpu is absent."""
+def devices(
+  topology: str, *, chips_per_host_bounds: Sequence[int] | None = None
+) -> Sequence[jax.Device]:
+  """Devices of a TPU topology, such as "v5e:8x8", to compile for.
+
+  chips_per_host_bounds: chips of a host along each axis; None: the topology's default.
+
+  Raises ImportError if libtpu is not installed.
+  """
   import libtpu  # noqa: F401  the compiler itself
 
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # no metadata server to ask for the hosts
-  # No chip is taken: another process may have one, or compile at the same time.
+  # No chip is used: another process may use one, or compile at the same time.
   os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")
-  return topologies.get_topology_desc(platform="tpu", topology_name=topology, **how).devices
+  bounds = {"chips_per_host_bounds": chips_per_host_bounds} if chips_per_host_bounds else {}
+  return topologies.get_topology_desc(platform="tpu", topology_name=topology, **bounds).devices
 
 
-def one(chip):
-  """A layout for arrays on one chip of CHIPS; its mesh tells a kernel what the chip is."""
+def one(chip: str) -> jax.NamedSharding:
+  """A layout for arrays on one chip of CHIPS; kernels read the chip from its mesh."""
   found = devices(CHIPS[chip].topology, chips_per_host_bounds=[1, 1, 1])
   return jax.NamedSharding(jax.sharding.Mesh(found[:1], ("chip",)), jax.P())
 
 
-def on(layout, tree):
-  """Shapes of a tree's arrays, on a device or a mesh that is not there."""
-  lay = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
-  return jax.tree.map(lay, tree)
+def on(layout: jax.sharding.Sharding, tree: object) -> object:
+  """The tree with a ShapeDtypeStruct of this layout for every array."""
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout), tree)

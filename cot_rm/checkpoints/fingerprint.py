@@ -55,7 +55,7 @@ def probe(config: Any) -> Batch:
   hw_P2 = np.stack(
     [np.repeat(row, merge**2) * merge + in_row, np.repeat(column, merge**2) * merge + in_column], 1
   )
-  patches_PC = np.sin(np.arange(P * c.patch_numbers, dtype=np.float32)).reshape(P, -1)
+  patches_PC = np.sin(np.arange(P * c.patch_dim, dtype=np.float32)).reshape(P, -1)
   ones_P = np.ones(P, np.int32)
   batched = lambda x: jnp.asarray(x)[None]
   return Batch(

@@ -1,4 +1,4 @@
-"""The key table of a model family: what its parameters are called in Hugging Face checkpoints."""
+"""The key table of a model family: its parameters' names in Hugging Face checkpoints."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -6,26 +6,30 @@ from collections.abc import Callable, Mapping
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointKeys:
-  """How a family's parameters are called in a checkpoint.
+  """Names of a family's parameters in a checkpoint.
 
-  A prefix of one of our paths becomes another; the first that fits counts. "{layer}" in it is the
-  index along the stacked axis.
+  The first prefix of a path that is in the table is replaced. "{layer}" in a name is the index
+  along the stacked axis.
   """
 
-  prefixes: Mapping[str, str]  # ours to that of the layout that is written
-  aliases: Mapping[str, str]  # other layouts' prefixes to that of the layout that is written
-  shapes: Mapping[str, Callable]  # our path to `shape(config)`, where a checkpoint's shape differs
-  tied: str  # the head's name; it may be there, and is not read, where embeddings are tied
+  prefixes: Mapping[str, str]  # prefix of our path -> prefix in the layout that is written
+  aliases: Mapping[str, str]  # prefix in other layouts -> prefix in the layout that is written
+  # our path -> shape(config) in the checkpoint, where it differs from ours
+  shapes: Mapping[str, Callable[..., tuple[int, ...]]]
+  tied: str  # name of the head, which is ignored where it is tied to the embeddings
 
-  def name(self, path):
-    """A path of ours, as the checkpoint calls it; holds "{layer}" where layers are stacked."""
+  def name(self, path: str) -> str:
+    """The checkpoint's name of a parameter; with "{layer}" where layers are stacked.
+
+    Raises KeyError if no prefix fits.
+    """
     for ours, theirs in self.prefixes.items():
       if path.startswith(ours):
         return theirs + path[len(ours) :]
     raise KeyError(f"no prefix of the key table fits parameter {path!r}")
 
-  def canonical(self, name):
-    """A checkpoint's name in the layout that is written."""
+  def canonical(self, name: str) -> str:
+    """A checkpoint's name, of any known layout, in the layout that is written."""
     for other, written in self.aliases.items():
       if name.startswith(other):
         return written + name[len(other) :]

@@ -1,4 +1,4 @@
-"""A script of bench/ as a module: they are no package."""
+"""Scripts of bench/ as modules: bench/ is not a package."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 @pytest.fixture(scope="module")
 def bench(request):
-  """The script that the asking test file is named after."""
+  """The script that the test file is named after."""
   test = request.path.relative_to(Path(__file__).parent)
   path = BENCH / test.with_name(test.name.removeprefix("test_"))
   spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -15,7 +15,7 @@ def test_matrices_by_hand_are_the_models(bench, preset):
   _, params = train.abstract_model(lambda rngs: qwen2_5_vl.Model(c, rngs=rngs))
   count = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
   batch = bench.arguments(c, "sft", fsdp=1, tensor=1) - 12 * count
-  given = bench.ROWS * (28 * bench.TOKENS + 4 * bench.PATCHES * (c.vision.patch_numbers + 4))
+  given = bench.ROWS * (28 * bench.TOKENS + 4 * bench.PATCHES * (c.vision.patch_dim + 4))
   assert batch == pytest.approx(given, rel=0.1)  # the rest is vectors, 0.05 % of the weights
 
 

@@ -1,15 +1,19 @@
 """The table of model families."""
 
 import pytest
+from flax import nnx
 
 from cot_rm import models
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_a_family_has_the_face_that_is_promised(name):
+def test_a_family_has_the_interface_of_a_model_family(name):
   family = models.get(name)
-  for part in ("Config", "PRESETS", "Model", "Processor", "HF_KEYS", "from_hf", "to_hf"):
-    assert hasattr(family, part), part
+  assert isinstance(family, models.ModelFamily)
+  config = family.PRESETS["tiny"]
+  model = nnx.eval_shape(lambda: family.Model(config, rngs=nnx.Rngs(0)))
+  assert isinstance(model, models.Model)
+  assert config.kv_numbers_per_token > 0 and config.vision.patch_dim > 0
 
 
 def test_an_unknown_family_is_named_with_the_nearest():

@@ -1,4 +1,4 @@
-"""The Qwen2.5-VL family: its face is what models/__init__.py promises of a family."""
+"""The Qwen2.5-VL family; see models.ModelFamily for the interface."""
 
 from cot_rm.models.qwen2_5_vl.config import PRESETS, Config, VisionConfig, from_hf, to_hf
 from cot_rm.models.qwen2_5_vl.hf_keys import HF_KEYS

@@ -1,13 +1,16 @@
-"""The sizes of a Qwen2.5-VL, read from a Hugging Face config.json and written back.
+"""Sizes of a Qwen2.5-VL, and their conversion from and to a Hugging Face config.json.
 
 Source: arXiv:2502.13923 and the config.json of the released checkpoints.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
 class VisionConfig:
+  """Sizes of the vision tower."""
+
   depth: int = 32
   hidden_size: int = 1280
   intermediate_size: int = 3420
@@ -19,21 +22,24 @@ class VisionConfig:
   in_channels: int = 3
   window_size: int = 112  # pixels a side of an attention window
   full_attention_blocks: tuple[int, ...] = (7, 15, 23, 31)
-  tokens_per_second: float = 2  # M-RoPE time steps in a second of video
+  tokens_per_second: float = 2  # M-RoPE time steps per second of video
   rms_norm_eps: float = 1e-6
 
   @property
-  def head_dim(self):
+  def head_dim(self) -> int:
+    """H: numbers of a head."""
     return self.hidden_size // self.num_heads
 
   @property
-  def patch_numbers(self):
-    """C: how many numbers one patch holds."""
+  def patch_dim(self) -> int:
+    """C: numbers of a patch."""
     return self.in_channels * self.temporal_patch_size * self.patch_size**2
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
+  """Sizes and special tokens of the model. Raises ValueError if sizes contradict each other."""
+
   vision: VisionConfig = VisionConfig()
   vocab_size: int = 151936
   hidden_size: int = 2048
@@ -68,12 +74,23 @@ class Config:
       )
 
   @property
-  def kept_numbers(self):
-    """Numbers in the keys and values of one position, all layers together."""
+  def kv_numbers_per_token(self) -> int:
+    """Numbers in the keys and values of one token, all layers together."""
     return 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
 
-def _preset(width, mlp, layers, heads, kv_heads, vision_mlp, vocab=152064, tied=False):
+def _preset(
+  *,
+  width: int,
+  mlp: int,
+  layers: int,
+  heads: int,
+  kv_heads: int,
+  vision_mlp: int,
+  vocab: int = 152064,
+  tied: bool = False,
+) -> Config:
+  """Config of a released checkpoint."""
   return Config(
     vision=VisionConfig(intermediate_size=vision_mlp, out_hidden_size=width),
     vocab_size=vocab,
@@ -86,8 +103,8 @@ def _preset(width, mlp, layers, heads, kv_heads, vision_mlp, vocab=152064, tied=
   )
 
 
-PRESETS = {
-  # Learns the built-in world in minutes on a laptop; vocabulary and token ids follow its tokenizer.
+PRESETS: Mapping[str, Config] = {
+  # Learns the toy world in minutes on a laptop; vocabulary and token ids are its tokenizer's.
   "tiny": Config(
     vision=VisionConfig(
       depth=2,
@@ -106,7 +123,7 @@ PRESETS = {
     num_kv_heads=2,
     head_dim=24,
     # A picture is three visual tokens wide, and columns turn by the slowest third of the rotary
-    # frequencies: at the usual 1e4 two neighbours lie 0.002 radians apart, and left is as right.
+    # frequencies: at the usual 1e4 neighbours are 0.002 radians apart, and left looks like right.
     rope_theta=10.0,
     mrope_section=(4, 4, 4),
     image_token_id=5,
@@ -116,43 +133,36 @@ PRESETS = {
     bos_token_id=None,
     eos_token_id=2,
   ),
-  "3b": _preset(2048, 11008, 36, 16, 2, 3420, vocab=151936, tied=True),
-  "7b": _preset(3584, 18944, 28, 28, 4, 3420),
-  "32b": _preset(5120, 27648, 64, 40, 8, 3456),
-  "72b": _preset(8192, 29568, 80, 64, 8, 3456),
+  "3b": _preset(
+    width=2048, mlp=11008, layers=36, heads=16, kv_heads=2, vision_mlp=3420, vocab=151936, tied=True
+  ),
+  "7b": _preset(width=3584, mlp=18944, layers=28, heads=28, kv_heads=4, vision_mlp=3420),
+  "32b": _preset(width=5120, mlp=27648, layers=64, heads=40, kv_heads=8, vision_mlp=3456),
+  "72b": _preset(width=8192, mlp=29568, layers=80, heads=64, kv_heads=8, vision_mlp=3456),
 }
 
 
-def from_hf(values):
-  """Config of a parsed config.json: the 4.x layout (flat) or the 5.x one (text_config inside).
+def from_hf(values: Mapping[str, object]) -> Config:
+  """Config of a parsed config.json in the flat layout (4.x) or with a text_config (5.x).
 
-  Raises ValueError where it is another family's, lacks a size, or asks for what this model does not
-  do.
+  Raises ValueError for another family's config.json, for a missing size, and for a setting that
+  this model does not support.
   """
   try:
-    return _config(values)
+    return _from_hf(values)
   except KeyError as error:
     raise ValueError(f"config.json: {error.args[0]} is missing") from error
 
 
-def _config(values):
+def _from_hf(values: Mapping[str, object]) -> Config:
+  """`from_hf`; raises KeyError for a missing size."""
   if values.get("model_type") != "qwen2_5_vl":
     raise ValueError(f"config.json has model_type {values.get('model_type')!r}, not 'qwen2_5_vl'")
   text = {**values, **values.get("text_config", {})}
   vision = values["vision_config"]
   rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-  kind = rope.get("rope_type", rope.get("type", "mrope"))
-  for name, wanted, found in (
-    ("hidden_act", "silu", text.get("hidden_act", "silu")),
-    ("vision_config.hidden_act", "silu", vision.get("hidden_act", "silu")),
-    ("use_sliding_window", False, text.get("use_sliding_window", False)),
-    # transformers 5 calls the type "default"; the sections say that it is M-RoPE.
-    ("rope type", "mrope", {"default": "mrope"}.get(kind, kind)),
-  ):
-    if found != wanted:
-      raise ValueError(f"config.json: {name} is {found!r}; only {wanted!r} is supported")
+  _check_supported(text, vision, rope)
   width, heads = text["hidden_size"], text["num_attention_heads"]
-  token = lambda name, default: values.get(name, default)
   base = Config()
   return Config(
     vision=VisionConfig(
@@ -179,19 +189,38 @@ def _config(values):
     rope_theta=rope.get("rope_theta", text.get("rope_theta", 1e6)),
     mrope_section=tuple(rope["mrope_section"]),
     rms_norm_eps=text["rms_norm_eps"],
-    # Some releases write the tie into text_config, and the default beside it.
+    # Some releases write the tie into text_config and the default at the top level.
     tie_word_embeddings=any(part.get("tie_word_embeddings", False) for part in (values, text)),
-    image_token_id=token("image_token_id", base.image_token_id),
-    video_token_id=token("video_token_id", base.video_token_id),
-    vision_start_token_id=token("vision_start_token_id", base.vision_start_token_id),
-    vision_end_token_id=token("vision_end_token_id", base.vision_end_token_id),
+    image_token_id=values.get("image_token_id", base.image_token_id),
+    video_token_id=values.get("video_token_id", base.video_token_id),
+    vision_start_token_id=values.get("vision_start_token_id", base.vision_start_token_id),
+    vision_end_token_id=values.get("vision_end_token_id", base.vision_end_token_id),
     bos_token_id=text.get("bos_token_id"),
     eos_token_id=text.get("eos_token_id"),
   )
 
 
-def to_hf(config, *, dtype="float32"):
-  """The config.json of a Config, in the flat layout that the released checkpoints have."""
+def _check_supported(
+  text: Mapping[str, object], vision: Mapping[str, object], rope: Mapping[str, object]
+) -> None:
+  """Raises ValueError for a setting that this model does not support."""
+  kind = rope.get("rope_type", rope.get("type", "mrope"))
+  for name, wanted, found in (
+    ("hidden_act", "silu", text.get("hidden_act", "silu")),
+    ("vision_config.hidden_act", "silu", vision.get("hidden_act", "silu")),
+    ("use_sliding_window", False, text.get("use_sliding_window", False)),
+    # transformers 5 calls the type "default"; mrope_section makes it M-RoPE.
+    ("rope type", "mrope", {"default": "mrope"}.get(kind, kind)),
+  ):
+    if found != wanted:
+      raise ValueError(f"config.json: {name} is {found!r}; only {wanted!r} is supported")
+
+
+def to_hf(config: Config, *, dtype: str = "float32") -> dict[str, object]:
+  """The config.json of a Config, in the flat layout of the released checkpoints.
+
+  dtype: of the saved parameters.
+  """
   vision = config.vision
   return {
     "architectures": ["Qwen2_5_VLForConditionalGeneration"],

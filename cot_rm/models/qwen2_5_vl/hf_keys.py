@@ -1,10 +1,11 @@
-"""What the parameters are called in Hugging Face checkpoints of Qwen2.5-VL."""
+"""Names of the parameters in Hugging Face checkpoints of Qwen2.5-VL."""
 
 from cot_rm.models.checkpoint_keys import CheckpointKeys
+from cot_rm.models.qwen2_5_vl.config import Config
 
 
-def _patch_embed(config):
-  """The kernel of the convolution, which is a matrix here."""
+def _patch_embed(config: Config) -> tuple[int, ...]:
+  """Shape of the convolution's kernel, which is a matrix in our model."""
   c = config.vision
   return (c.hidden_size, c.in_channels, c.temporal_patch_size, c.patch_size, c.patch_size)
 
@@ -20,7 +21,7 @@ HF_KEYS = CheckpointKeys(
     "norm.": "model.norm.",
     "lm_head.": "lm_head.",
   },
-  aliases={  # transformers 5 names them so in memory
+  aliases={  # names in memory of transformers 5
     "model.visual.": "visual.",
     "model.language_model.": "model.",
   },

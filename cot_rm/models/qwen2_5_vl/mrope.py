@@ -1,13 +1,16 @@
-"""M-RoPE positions: one axis each for time, height and width; text counts on all three alike.
+"""M-RoPE positions on three axes: time, height and width; text counts up on all three.
 
 Source: arXiv:2409.12191 section 2.1, arXiv:2502.13923 section 2.1.2 (time in seconds).
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
-MODES = ("hf4", "hf5")
+Mode = Literal["hf4", "hf5"]  # generations of transformers, see `positions`
+MODES: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,27 +22,31 @@ class Span:
   seconds: float | None = None  # from one frame (pair) to the next; None: a picture
 
   @property
-  def length(self):
+  def length(self) -> int:
+    """Number of visual tokens."""
     return self.grid[0] * self.grid[1] * self.grid[2]
 
 
-def positions(length, spans, *, tokens_per_second, mode):
-  """Positions of a prompt's tokens, and the position of the token that would come next.
+def positions(
+  length: int, spans: Sequence[Span], *, tokens_per_second: float, mode: Mode
+) -> tuple[np.ndarray, int]:
+  """Positions of a prompt's tokens, i32[T, 3], and the position of the first token after it.
 
   The modes are two generations of transformers, which differ on video only:
-    hf4: 4.x, and what the released checkpoints saw. The seconds between frames are truncated to a
-      whole number first (at 4 sampled frames a second time stands still), and what follows goes on
-      after the largest position so far.
-    hf5: 5.x. Time steps are truncated after the multiplication, and what follows goes on after the
-      larger side of a frame, however long the video: positions may then repeat.
-  In both, decoding goes on after the largest position of all.
+    hf4: 4.x, as in the training of the released checkpoints. The seconds between frames are
+      truncated to an integer first (at 4 sampled frames per second all frames have the same time),
+      and text after a video continues after the largest position so far.
+    hf5: 5.x. Time steps are truncated after the multiplication, and text after a video continues
+      after the larger side of a frame, however long the video: positions may repeat.
+  In both, decoding continues after the largest position of all.
 
   Args:
     length: T, tokens of the prompt.
-    spans: its Spans, in order.
-    tokens_per_second: time steps to a second of video.
-  Returns:
-    (i32[T, 3], int).
+    spans: the prompt's pictures and videos, in order.
+    tokens_per_second: time steps per second of video.
+    mode: see above.
+
+  Raises ValueError on an unknown mode.
   """
   if mode not in MODES:
     raise ValueError(f"unknown mrope mode {mode!r}; known: {', '.join(MODES)}")
@@ -61,8 +68,8 @@ def positions(length, spans, *, tokens_per_second, mode):
   return out_T3, int(out_T3.max(initial=-1)) + 1
 
 
-def _steps(frames, seconds, tokens_per_second, mode):
-  """The time axis of each frame."""
+def _steps(frames: int, seconds: float, tokens_per_second: float, mode: Mode) -> np.ndarray:
+  """Time position of each frame, i32[frames]."""
   if mode == "hf4":
     return (np.arange(frames) * int(seconds) * tokens_per_second).astype(np.int32)
   # float32, as torch multiplies an integer tensor by a number: the truncation depends on it.

@@ -1,9 +1,10 @@
-"""From RGB pictures to flat patches, number for number as transformers' Qwen2VLImageProcessorPil.
+"""RGB pictures to flat patches, equal to transformers' Qwen2VLImageProcessorPil.
 
-P patches, C numbers in a patch (channel, frame, row, column).
+P patches, C numbers of a patch (channel, frame, row, column).
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -11,11 +12,13 @@ from PIL import Image
 MAX_ASPECT = 200
 
 
-def smart_resize(height, width, *, factor, min_pixels, max_pixels):
-  """(height, width) a picture is resized to: multiples of `factor`, the area within the bounds.
+def smart_resize(
+  height: int, width: int, *, factor: int, min_pixels: int, max_pixels: int
+) -> tuple[int, int]:
+  """(height, width) after resizing: multiples of `factor`, with the area within the bounds.
 
-  Source: transformers' `smart_resize`. Raises ValueError where one side is over MAX_ASPECT times
-  the other.
+  Source: transformers' `smart_resize`. Raises ValueError if one side is over MAX_ASPECT times the
+  other.
   """
   if max(height, width) > MAX_ASPECT * min(height, width):
     raise ValueError(
@@ -34,30 +37,30 @@ def smart_resize(height, width, *, factor, min_pixels, max_pixels):
   return max(rows, factor), max(columns, factor)
 
 
-def table(*, rescale, mean, std):
-  """f32[3, 256]: what each byte of each channel becomes, rounded in transformers' order."""
+def table(*, rescale: float, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+  """Normalized value of each byte of each channel, f32[3, 256], rounded in transformers' order."""
   values = (np.arange(256, dtype=np.float64) * rescale).astype(np.float32)
   mean, std = np.float32(mean)[:, None], np.float32(std)[:, None]
   return (values[None, :] - mean) / std
 
 
-def resize(pictures, size, resample):
-  """u8[frames, height, width, 3] of RGB pictures, each resized to size (height, width)."""
+def resize(pictures: Sequence[Image.Image], size: tuple[int, int], resample: int) -> np.ndarray:
+  """RGB pictures resized to (height, width), u8[frames, height, width, 3].
+
+  resample: Pillow's number of the filter.
+  """
   height, width = size
-  return np.stack(
-    [
-      np.asarray(
-        picture
-        if picture.size == (width, height)
-        else picture.resize((width, height), Image.Resampling(resample))
-      )
-      for picture in pictures
-    ]
-  )
+  resized = [
+    picture
+    if picture.size == (width, height)
+    else picture.resize((width, height), Image.Resampling(resample))
+    for picture in pictures
+  ]
+  return np.stack([np.asarray(picture) for picture in resized])
 
 
-def patches(frames, *, patch, merge, temporal):
-  """u8[P, C], merged patch by merged patch in raster order, frame pair after frame pair.
+def patches(frames: np.ndarray, *, patch: int, merge: int, temporal: int) -> np.ndarray:
+  """Patches u8[P, C]: merged patch by merged patch in raster order, frame pair after frame pair.
 
   Args:
     frames: u8[frames, height, width, 3]; the last is repeated up to a multiple of `temporal`.

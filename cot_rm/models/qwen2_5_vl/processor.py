@@ -1,11 +1,14 @@
 """From chat messages to Encoded: template, tokens, patches, positions.
 
-T tokens, P patches, M merged patches, C numbers in a patch.
+T tokens, P patches, M merged patches, C numbers of a patch.
 """
 
 import dataclasses
+import os
 import pathlib
 import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,32 +19,45 @@ from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
 from cot_rm.models.qwen2_5_vl import pixels, windows
 from cot_rm.models.qwen2_5_vl import settings as settings_lib
 
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerBase  # imported late, because it takes seconds
+
+Part = Mapping[str, object]  # a part of a message's content
+Kind = Literal["image", "video"]
+
 ROLES = ("system", "user", "assistant")
 SOURCES = {"image": ("image", "image_url", "path", "url"), "video": ("video", "path", "url")}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seen:
-  """One picture or video, as the prompt needs it."""
+class _Visual:
+  """A preprocessed picture or video."""
 
-  token: int  # the pad token that stands for each of its merged patches
+  token: int  # the pad token of each of its merged patches
   grid: tuple[int, int, int]  # frames, rows, columns of merged patches
-  seconds: float | None
-  patches_PC: np.ndarray
+  seconds: float | None  # from one frame (pair) to the next; None: a picture
+  patches_PC: np.ndarray  # u8, in raster order
 
 
 class Processor:
   """Tokenizer, chat template and picture settings of one checkpoint.
 
   Attributes:
-    settings: the settings.Settings in force.
-    vocab_size: tokens the tokenizer knows; the model's table may be longer.
-    end_of_turn: the token that ends a turn.
-    stop_ids: tokens after which nothing is sampled.
+    settings: picture settings.
+    vocab_size: tokens of the tokenizer; the model's table may be longer.
+    end_of_turn: token that ends a turn.
+    stop_ids: tokens that end an answer.
     banned_ids: tokens that are never sampled: those of pictures.
   """
 
-  def __init__(self, folder, config, settings, tokenizer):
+  def __init__(
+    self,
+    folder: pathlib.Path,
+    config: config_lib.Config,
+    settings: settings_lib.Settings,
+    tokenizer: "PreTrainedTokenizerBase",
+  ):
+    """Processor of loaded parts; `load` reads them from a checkpoint folder."""
     self.folder, self.config, self.settings = folder, config, settings
     self._tokenizer = tokenizer
     self.vocab_size = len(tokenizer)
@@ -64,17 +80,30 @@ class Processor:
     )
 
   @classmethod
-  def load(cls, folder, *, min_pixels=None, max_pixels=None, fps=None, max_frames=None, mrope=None):
+  def load(
+    cls,
+    folder: str | os.PathLike,
+    *,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    fps: float | None = None,
+    max_frames: int | None = None,
+    mrope: mrope_lib.Mode | None = None,
+  ) -> "Processor":
     """The processor of a checkpoint folder (Hugging Face's layout). Nothing is downloaded.
+
+    Settings that are None are the folder's.
 
     Args:
       folder: holds config.json, the tokenizer's files, and preprocessor_config.json or
         processor_config.json.
-      min_pixels, max_pixels: bounds of a picture's area, and of each frame's of a video.
-      fps: frames per second that are looked at. None here as above: as the folder says.
-      max_frames: frames that are looked at, of one video.
-      mrope: "hf4" or "hf5", see mrope.positions. None: as saved, else "hf4".
-    Raises FileNotFoundError where a file is missing, ValueError where files disagree.
+      min_pixels: least area of a picture or a frame of a video after resizing.
+      max_pixels: largest area.
+      fps: sampled frames per second of video.
+      max_frames: sampled frames of a video.
+      mrope: see mrope.positions; "hf4" where the folder has none.
+
+    Raises FileNotFoundError if a file is missing, ValueError if files disagree.
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
@@ -84,48 +113,52 @@ class Processor:
       min_pixels=min_pixels, max_pixels=max_pixels, fps=fps, max_frames=max_frames, mrope=mrope
     )
     settings = settings_lib.read(
-      folder, config.vision, {knob: value for knob, value in given.items() if value is not None}
+      folder, config.vision, {name: value for name, value in given.items() if value is not None}
     )
     return cls(folder, config, settings, settings_lib.load_tokenizer(folder, config))
 
-  def save(self, folder):
-    """Writes what `load` needs to give an equal processor. A config.json already there stays."""
-    settings_lib.write(folder, self.settings, self.config.vision, source=self.folder)
+  def save(self, folder: str | os.PathLike) -> None:
+    """Writes the files that make an equal processor by `load`; keeps an existing config.json."""
+    settings_lib.write(pathlib.Path(folder), self.settings, self.config.vision, source=self.folder)
 
-  def encode(self, text, *, name="text"):
-    """Token ids of plain text, nothing added.
+  def encode(self, text: str, *, name: str = "text") -> list[int]:
+    """Token ids of plain text, without special tokens.
 
-    Raises ValueError where it holds a control token or a character that the vocabulary lacks;
-    `name` is how the error calls the sample.
+    Raises ValueError if the text holds a control token or a character that the vocabulary lacks;
+    `name` names the sample in the error.
     """
     self._refuse_control(text, name)
     return self._ids(text, name)
 
-  def decode(self, tokens):
-    """The text of token ids, control tokens left out."""
-    # The tokenizer itself: transformers' wrapper first looks at each number, ten times as long.
+  def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
+    """The text of token ids, without control tokens."""
+    # The backend: transformers' wrapper checks each number first, which takes ten times as long.
     return self._tokenizer.backend_tokenizer.decode(
       np.asarray(tokens).tolist(), skip_special_tokens=True
     )
 
-  def __call__(self, messages, *, id):
-    """The prompt of chat messages, up to where the assistant begins, as Encoded.
+  def __call__(self, messages: Sequence[Mapping[str, object]], *, id: str) -> Encoded:
+    """The encoded prompt of chat messages, up to the start of the assistant's turn.
+
+    A prompt is never truncated: its length is `len(encoded.tokens)`.
 
     Args:
       messages: [{"role", "content"}]; content is a string or parts of type "text", "image",
         "image_url" (as OpenAI's clients write it) or "video". An image or video part may have
-        min_pixels and max_pixels; a video part `fps`, the rate of its frames as given.
+        min_pixels and max_pixels; a video part may have `fps`, the rate of its frames.
       id: names the sample in errors.
-    Raises ValueError where a part is unknown, a picture cannot be read, or text holds a control
-    token. Nothing is ever cut: how long the prompt is, is `len(encoded.tokens)`.
+
+    Raises ValueError for an unknown part, an unreadable picture, or a control token in a text.
     """
     name = f"example {id!r}"
     turns, parts = self._turns(messages, name)
     text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     short_T = np.asarray(self._ids(text, name), np.int32)
-    return self._assemble(id, name, short_T, [self._see(part, name) for part in parts])
+    visuals = [self._visual(kind, part, name) for kind, part in parts]
+    return self._assemble(id, name, short_T, visuals)
 
-  def _ids(self, text, name):
+  def _ids(self, text: str, name: str) -> list[int]:
+    """Token ids of a text. Raises ValueError for a character that the vocabulary lacks."""
     ids = self._tokenizer.encode(text, add_special_tokens=False)
     unknown = self._tokenizer.unk_token_id
     if unknown is not None and unknown in ids:
@@ -135,15 +168,18 @@ class Processor:
       raise ValueError(f"{name}: the vocabulary in {str(self.folder)!r} lacks {strange}")
     return ids
 
-  def _refuse_control(self, text, name):
+  def _refuse_control(self, text: str, name: str) -> None:
+    """Raises ValueError if the text holds a control token."""
     if found := self._control.search(text):
       raise ValueError(
         f"{name}: the text holds the control token {found[0]!r}, which would be "
         "read as structure; take it out"
       )
 
-  def _turns(self, messages, name):
-    """(messages with their media left out, the media parts in order)."""
+  def _turns(
+    self, messages: Sequence[Mapping[str, object]], name: str
+  ) -> tuple[list[dict[str, object]], list[tuple[Kind, Part]]]:
+    """(messages without the sources of their media, the media parts with their kinds)."""
     turns, media_parts = [], []
     for message in messages:
       role, content = message.get("role"), message.get("content")
@@ -177,8 +213,8 @@ class Processor:
       turns.append({"role": role, "content": content if isinstance(content, str) else bare})
     return turns, media_parts
 
-  def _see(self, kind_and_part, name):
-    kind, part = kind_and_part
+  def _visual(self, kind: Kind, part: Part, name: str) -> _Visual:
+    """Opens and preprocesses a picture or video."""
     vision, settings = self.config.vision, self.settings
     source = next((part[key] for key in SOURCES[kind] if part.get(key) is not None), None)
     if source is None:
@@ -222,49 +258,40 @@ class Processor:
     rows, columns = size[0] // side, size[1] // side
     frames = len(patches_PC) // (rows * columns * vision.merge_size**2)
     token = self.config.image_token_id if kind == "image" else self.config.video_token_id
-    return _Seen(token, (frames, rows, columns), seconds, patches_PC)
+    return _Visual(token, (frames, rows, columns), seconds, patches_PC)
 
-  def _assemble(self, id, name, short_T, seen):
+  def _assemble(
+    self, id: str, name: str, short_T: np.ndarray, visuals: Sequence[_Visual]
+  ) -> Encoded:
+    """The encoded prompt of token ids with one pad token per picture or video, and these."""
     config, vision = self.config, self.config.vision
-    slots = np.flatnonzero((short_T == config.image_token_id) | (short_T == config.video_token_id))
-    if short_T[slots].tolist() != [one.token for one in seen]:
+    pads = np.flatnonzero((short_T == config.image_token_id) | (short_T == config.video_token_id))
+    if short_T[pads].tolist() != [visual.token for visual in visuals]:
       raise ValueError(
-        f"{name}: the chat template of {str(self.folder)!r} left {len(slots)} picture tokens for "
-        f"{len(seen)} pictures and videos, or not in their order"
+        f"{name}: the chat template of {str(self.folder)!r} left {len(pads)} picture tokens for "
+        f"{len(visuals)} pictures and videos, or not in their order"
       )
-    counts = np.array([np.prod(one.grid) for one in seen], np.int64)
+    counts = np.array([np.prod(visual.grid) for visual in visuals], np.int64)
     repeats = np.ones(len(short_T), np.int64)
-    repeats[slots] = counts
+    repeats[pads] = counts
     tokens_T = short_T.repeat(repeats)
-    starts = slots + np.cumsum(counts) - counts - np.arange(len(slots))
+    starts = pads + np.cumsum(counts) - counts - np.arange(len(pads))
 
-    unit, window = vision.merge_size**2, vision.window_size // vision.patch_size
-    visual_T = np.full(len(tokens_T), -1, np.int32)
-    spans, arrays, merged, window_id, frame_id = [], [], 0, 0, 0
-    for start, one in zip(starts.tolist(), seen, strict=True):
-      lay = windows.layout(one.grid, merge=vision.merge_size, window=window // vision.merge_size)
-      count = len(lay.order_M)
-      visual_T[start : start + count] = lay.inverse_M + merged
-      spans.append(mrope_lib.Span(start, one.grid, one.seconds))
-      ordered_PC = one.patches_PC.reshape(count, -1)[lay.order_M].reshape(one.patches_PC.shape)
-      arrays.append((ordered_PC, lay.hw_P, lay.windows_P + window_id, lay.frames_P + frame_id))
-      merged += count
-      window_id += int(lay.windows_P[-1])
-      frame_id += one.grid[0]
-    if not arrays:
-      arrays = [
-        (
-          np.zeros((0, vision.patch_numbers), np.uint8),
-          np.zeros((0, 2), np.int32),
-          np.zeros(0, np.int32),
-          np.zeros(0, np.int32),
-        )
-      ]
-    joined = [
-      column[0] if len(column) == 1 else np.concatenate(column)
-      for column in zip(*arrays, strict=True)
+    spans = [
+      mrope_lib.Span(start, visual.grid, visual.seconds)
+      for start, visual in zip(starts.tolist(), visuals, strict=True)
     ]
-    assert merged * unit == len(joined[0]), (name, merged, unit, joined[0].shape)
+    window = vision.window_size // vision.patch_size // vision.merge_size
+    layouts = [
+      windows.layout(visual.grid, merge=vision.merge_size, window=window) for visual in visuals
+    ]
+    visual_T, merged = np.full(len(tokens_T), -1, np.int32), 0
+    for span, layout in zip(spans, layouts, strict=True):
+      visual_T[span.start : span.start + span.length] = layout.inverse_M + merged
+      merged += span.length
+    patches_PC, hw_P2, windows_P, frames_P = self._joined(visuals, layouts)
+    patches_per_token = vision.merge_size**2
+    assert merged * patches_per_token == len(patches_PC), (name, merged, patches_PC.shape)
     positions_T3, next_position = mrope_lib.positions(
       len(tokens_T), spans, tokens_per_second=vision.tokens_per_second, mode=self.settings.mrope
     )
@@ -274,10 +301,33 @@ class Processor:
       positions=positions_T3,
       visual=visual_T,
       next_position=next_position,
-      patches_per_token=unit,
-      patches=joined[0],
-      hw=joined[1],
-      windows=joined[2],
-      frames=joined[3],
+      patches_per_token=patches_per_token,
+      patches=patches_PC,
+      hw=hw_P2,
+      windows=windows_P,
+      frames=frames_P,
       pixel_values=self._pixel_values,
     )
+
+  def _joined(
+    self, visuals: Sequence[_Visual], layouts: Sequence[windows.Layout]
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(patches u8[P, C], hw i32[P, 2], window ids i32[P], frame ids i32[P]) in window order."""
+    if not visuals:
+      none_P = np.zeros(0, np.int32)
+      return (
+        np.zeros((0, self.config.vision.patch_dim), np.uint8),
+        np.zeros((0, 2), np.int32),
+        none_P,
+        none_P,
+      )
+    arrays, last_window, last_frame = [], 0, 0
+    for visual, layout in zip(visuals, layouts, strict=True):
+      patches_PC = visual.patches_PC
+      ordered_PC = patches_PC.reshape(len(layout.order_M), -1)[layout.order_M]
+      windows_P, frames_P = layout.windows_P + last_window, layout.frames_P + last_frame
+      arrays.append((ordered_PC.reshape(patches_PC.shape), layout.hw_P, windows_P, frames_P))
+      last_window += int(layout.windows_P[-1])
+      last_frame += visual.grid[0]
+    columns = zip(*arrays, strict=True)
+    return tuple(x[0] if len(x) == 1 else np.concatenate(x) for x in columns)

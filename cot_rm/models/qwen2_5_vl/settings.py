@@ -1,15 +1,22 @@
-"""What a checkpoint folder says of its processor: picture settings, tokenizer, template, stops."""
+"""Processor files of a checkpoint folder: picture settings, tokenizer, template, stop tokens."""
 
 import dataclasses
 import json
 import pathlib
 import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from cot_rm import files
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
+from cot_rm.models.qwen2_5_vl.config import Config, VisionConfig
+
+if TYPE_CHECKING:
+  from transformers import PreTrainedTokenizerBase  # imported late, because it takes seconds
 
 END_OF_TURN = "<|im_end|>"
-END_OF_TEXT = "<|endoftext|>"  # what the base models end with; a chat model may too
-# What a checkpoint folder may hold for its processor, in either generation of transformers.
+END_OF_TEXT = "<|endoftext|>"  # ends an answer of base models, sometimes of chat models
+# Processor files of a checkpoint folder, in either generation of transformers.
 FILES = (
   "config.json",
   "generation_config.json",
@@ -26,17 +33,17 @@ FILES = (
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """preprocessor_config.json. Those that a caller gives win over the file, and are saved."""
+  """Picture settings, of preprocessor_config.json. Raises ValueError for a value out of range."""
 
-  min_pixels: int = 56 * 56  # a picture's or frame's area after resizing
-  max_pixels: int = 28 * 28 * 1280
-  fps: float = 2.0  # frames of a video looked at per second
-  max_frames: int = 768  # and of a whole video
-  mrope: str = "hf4"  # see mrope.positions
+  min_pixels: int = 56 * 56  # least area of a picture or frame after resizing
+  max_pixels: int = 28 * 28 * 1280  # largest area
+  fps: float = 2.0  # sampled frames per second of video
+  max_frames: int = 768  # sampled frames of a video
+  mrope: mrope_lib.Mode = "hf4"  # see mrope.positions
   image_mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
   image_std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
   rescale_factor: float = 1 / 255
-  resample: int = 3  # Pillow's number: bicubic
+  resample: int = 3  # Pillow's number of the filter: bicubic
 
   def __post_init__(self):
     if not 0 < self.min_pixels <= self.max_pixels:
@@ -50,8 +57,11 @@ class Settings:
       raise ValueError(f"unknown mrope mode {self.mrope!r}; known: {', '.join(mrope_lib.MODES)}")
 
 
-def load_json(folder, name):
-  """A file of a checkpoint folder, parsed. Raises FileNotFoundError or ValueError with its path."""
+def load_json(folder: pathlib.Path, name: str) -> dict[str, object]:
+  """A parsed file of a checkpoint folder.
+
+  Raises FileNotFoundError, or ValueError for invalid JSON, with the path.
+  """
   path = folder / name
   if not path.exists():
     raise FileNotFoundError(f"no {name} in the checkpoint folder {str(folder)!r}")
@@ -61,10 +71,15 @@ def load_json(folder, name):
     raise ValueError(f"{str(path)!r} is no JSON: {error}") from error
 
 
-def read(folder, vision, given):
-  """The Settings of a folder, those of the dict `given` on top.
+def read(folder: pathlib.Path, vision: VisionConfig, given: Mapping[str, object]) -> Settings:
+  """The Settings of a checkpoint folder.
 
-  Raises FileNotFoundError where there are none, ValueError where they contradict the VisionConfig.
+  Args:
+    folder: holds preprocessor_config.json or processor_config.json.
+    vision: sizes that the file must agree with.
+    given: values of fields that override the file's.
+
+  Raises FileNotFoundError if neither file exists, ValueError if the file contradicts `vision`.
   """
   if (folder / "preprocessor_config.json").exists():
     name = "preprocessor_config.json"
@@ -109,12 +124,13 @@ def read(folder, vision, given):
   return Settings(**found | given)
 
 
-def write(folder, settings, vision, *, source):
-  """Copies the files of `source` into folder and writes these settings as preprocessor_config.json.
+def write(
+  folder: pathlib.Path, settings: Settings, vision: VisionConfig, *, source: pathlib.Path
+) -> None:
+  """Writes a processor's files: preprocessor_config.json, and copies of those in `source`.
 
-  A config.json that is already there stays: it is the model's.
+  An existing config.json is kept: it is the model's.
   """
-  folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   for name in FILES:
     old, new = source / name, folder / name
@@ -129,13 +145,13 @@ def write(folder, settings, vision, *, source):
     "temporal_patch_size": vision.temporal_patch_size,
     "size": {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels},
   }
-  (folder / "preprocessor_config.json").write_text(json.dumps(values, indent=2) + "\n")
+  files.write_atomic(folder / "preprocessor_config.json", json.dumps(values, indent=2) + "\n")
 
 
-def load_tokenizer(folder, config):
+def load_tokenizer(folder: pathlib.Path, config: Config) -> "PreTrainedTokenizerBase":
   """transformers' tokenizer with its chat template.
 
-  Raises FileNotFoundError where either is missing, ValueError where it does not fit the Config.
+  Raises FileNotFoundError if either is missing, ValueError if it does not fit the Config.
   """
   if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.json")):
     raise FileNotFoundError(
@@ -169,8 +185,10 @@ def load_tokenizer(folder, config):
   return tokenizer
 
 
-def stop_ids(folder, tokenizer, end_of_turn):
-  """Tokens that end an answer: of the chat format, the tokenizer and generation_config.json."""
+def stop_ids(
+  folder: pathlib.Path, tokenizer: "PreTrainedTokenizerBase", end_of_turn: int
+) -> tuple[int, ...]:
+  """Tokens that end an answer: those of the chat format, tokenizer and generation_config.json."""
   ids = {end_of_turn, tokenizer.eos_token_id, tokenizer.get_vocab().get(END_OF_TEXT)}
   if (folder / "generation_config.json").exists():
     stops = load_json(folder, "generation_config.json").get("eos_token_id")

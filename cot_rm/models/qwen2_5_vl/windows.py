@@ -1,4 +1,4 @@
-"""The order in which the vision tower reads patches, and who attends to whom; all of it numpy.
+"""Window order of the vision tower's patches, and their segment ids for attention; in numpy.
 
 M merged patches (visual tokens), P patches. A grid counts merged patches: (frames, rows, columns).
 """
@@ -11,21 +11,21 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """What follows from a grid alone. Segment ids count from 1. The arrays are shared: read only."""
+  """Order and segment ids of a grid's patches. Ids count from 1. The arrays are read only."""
 
-  order_M: np.ndarray  # which merged patch, in raster order, stands at each place
-  inverse_M: np.ndarray  # at which place each merged patch of raster order stands
+  order_M: np.ndarray  # raster index of the merged patch at each index of window order
+  inverse_M: np.ndarray  # index in window order of each merged patch of raster order
   hw_P: np.ndarray  # i32[P, 2]: row and column of each patch in its frame, in window order
-  windows_P: np.ndarray  # i32: window of each patch
-  frames_P: np.ndarray  # i32: frame of each patch
+  windows_P: np.ndarray  # i32: window id of each patch
+  frames_P: np.ndarray  # i32: frame id of each patch
 
 
 @functools.lru_cache(maxsize=1024)
-def layout(grid, *, merge, window):
-  """Layout of one picture or video. Windows are square, cut from each frame's top left corner.
+def layout(grid: tuple[int, int, int], *, merge: int, window: int) -> Layout:
+  """Layout of one picture or video. Windows are square, from each frame's top left corner.
 
-  The order, the windows and the frames are those of transformers' `get_vision_window_index` and
-  `get_vision_cu_seqlens`, the rows and columns those of its `get_vision_position_ids`.
+  Order, windows and frames equal transformers' `get_vision_window_index` and
+  `get_vision_cu_seqlens`, rows and columns its `get_vision_position_ids`.
 
   Args:
     grid: (frames, rows, columns) of merged patches.

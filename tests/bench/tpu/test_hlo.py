@@ -1,11 +1,11 @@
-"""What a compiled program moves: a module small enough to count by hand, and a real compiler's."""
+"""Traffic of compiled programs: a module small enough to count by hand, and a real program."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-# 4 layers of f32[8, 128] (4 KiB each), one a turn; a sum kept in VMEM; a row written in place.
+# 4 layers of f32[8, 128] (4 KiB each), one per turn; a sum in VMEM; a row written in place.
 LOOP = """\
 HloModule jit_f, is_scheduled=true
 
@@ -86,16 +86,21 @@ for short, long in (
 PAGE = 8 * 128 * 4
 
 
-def test_a_loop_counts_as_often_as_it_turns_and_only_what_lies_in_hbm(bench):
+def loops(program):
+  """The loops of the entry computation."""
+  return [i for i in program.computations["ENTRY"].values() if i.op == "while"]
+
+
+def test_a_loop_counts_by_its_trips_and_only_arrays_in_hbm_count(bench):
   program = bench.Program(LOOP)
-  (loop,) = program.loops()
+  (loop,) = loops(program)
   assert program.trips(loop) == 4
   assert program.moved("body") == bench.Moved(read=PAGE, written=PAGE, cycles=750)
-  # Before the loop all four layers, in each turn one, behind it a result.
+  # All four layers before the loop, one in each turn, the result after it.
   assert program.moved() == bench.Moved(read=8 * PAGE, written=5 * PAGE, cycles=3000)
 
 
-def test_a_branch_counts_as_the_dearest(bench):
+def test_a_conditional_counts_as_its_largest_branch(bench):
   text = LOOP.replace(
     "%x = f32[8,128]{1,0:T(8,128)S(1)} fusion(%w), calls=%whole",
     "%x = f32[8,128]{1,0:T(8,128)S(1)} conditional(%nought, %w, %w), "
@@ -124,7 +129,7 @@ def test_arrays_are_whole_tiles(bench, kind, sizes):
   assert [(a.bytes, a.hbm) for a in bench.arrays(kind)] == sizes
 
 
-def test_a_loop_without_a_count_is_not_guessed(bench):
+def test_a_loop_without_a_trip_count_is_refused(bench):
   program = bench.Program(LOOP.replace("constant(4)", "parameter(1)"))
   with pytest.raises(ValueError, match="loop turned"):
     program.moved()
@@ -155,15 +160,15 @@ def test_a_real_program_is_read(bench):
     ("0bf_0io->0bf", "window={size=2 pad=1_1 rhs_reversal=1}, ", (1, 6, 5), (2, 6, 7), 5),
   ],
 )
-def test_products_are_counted_by_what_they_add_up(bench, labels, window, left, out, terms):
+def test_flops_of_a_convolution_are_those_of_its_terms(bench, labels, window, left, out, terms):
   kind = lambda dims: f"bf16[{','.join(map(str, dims))}]{{}}"
   text = f"ENTRY %main (a: {kind(left)}) -> {kind(out)} {{\n  %a = {kind(left)} parameter(0)\n"
   text += f"  ROOT %c = {kind(out)} convolution(%a, %a), {window}dim_labels={labels}\n}}\n"
   assert bench.Program(text).flops() == 2 * terms * np.prod(out)
 
 
-def test_what_is_sent_is_counted_once_and_as_often_as_its_loop_turns(bench):
-  """A sum in each of 4 turns, which a fusion beside it goes on with, and one gathering."""
+def test_a_collective_counts_once_per_turn_of_its_loop(bench):
+  """A sum in each of 4 turns that appears in two fusions, and one all-gather."""
   text = LOOP.replace(
     "  %next = s32[]{:T(128)S(6)} add(%i, %i)\n",
     "  %next = s32[]{:T(128)S(6)} add(%i, %i)\n"
@@ -181,17 +186,17 @@ def test_what_is_sent_is_counted_once_and_as_often_as_its_loop_turns(bench):
   assert bench.Program(text).sent() == {"all-reduce": 4 * PAGE, "all-gather": PAGE}
 
 
-def test_a_loop_may_count_in_larger_steps(bench):
+def test_the_trip_count_depends_on_the_step_of_the_counter(bench):
   text = LOOP.replace("add(%i, %i)", "add(%i, %two)").replace(
     "  %w = f32[4,8,128]{2,1,0:T(8,128)} get-tuple-element(%arg), index=1\n",
     "  %w = f32[4,8,128]{2,1,0:T(8,128)} get-tuple-element(%arg), index=1\n"
     "  %two = s32[]{:T(128)S(6)} constant(2)\n",
   )
   program = bench.Program(text)
-  assert program.trips(program.loops()[0]) == 2
+  assert program.trips(loops(program)[0]) == 2
 
 
-def test_a_kernel_says_itself_what_it_reads(bench):
+def test_a_kernel_counts_by_its_cost_estimate(bench):
   text = LOOP.replace(
     "fusion(%w), calls=%whole",
     'custom-call(%w), custom_call_target="tpu_custom_call", backend_config={"custom_call_config":'

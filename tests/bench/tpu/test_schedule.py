@@ -6,7 +6,7 @@ from bench.tpu import schedule
 from bench.tpu.chips import CHIPS
 from bench.tpu.schedule import Work
 
-# A grid that turns 6 times for 4 steps, in it a branch, in that a loop that may turn no time.
+# A grid of 6 turns for 4 steps; in it a branch; in that a loop that may have no turn.
 BUNDLES = """\
      0   :  { %s0 = smov 0 }
    0x1 LB: > { %s1 = sadd.s32 1, %s0 } /* Start region 1 */
@@ -40,7 +40,7 @@ VECTOR, SCALAR = (0xC, 0x11), (0, 1, 2, 7, 0xD, 0x13, 0x14, 0x19)
 USE = HEAD + "\n".join(f"0 {int(i in VECTOR)} {int(i in SCALAR)}" for i in range(26))
 
 
-def test_each_bundle_counts_as_often_as_it_is_passed():
+def test_each_bundle_counts_by_its_runs():
   whole = schedule.sections(BUNDLES)
   (grid,) = whole.inner
   (branch,) = grid.inner
@@ -52,13 +52,13 @@ def test_each_bundle_counts_as_often_as_it_is_passed():
   assert counts == [1] + [6] * 6 + [4] * 5 + [20] * 6 + [4] + [6] * 6 + [1]
 
 
-def test_figures_are_sums_over_the_path():
+def test_figures_are_sums_over_all_runs():
   work = Work(flops=131_072 * 30, bytes=CHIPS["v5e"].bandwidth, steps=4, runs=(20,))
   found = schedule.figures(BUNDLES, USE, work, CHIPS["v5e"])
   assert found["cycles"] == 2 + 12 * 6 + 6 * 4 + 6 * 20
   assert found["empty"] == 4 * 6 + 4 * 4 + 3 * 20 + 4 + 4 * 6
   assert found["busy"]["VALU"] == round(2 * 20 / 4 / found["cycles"], 3)
-  # The loop takes the most: 6 bundles, 3 of them empty, two of their 24 vector slots used.
+  # The loop takes the most cycles: 6 bundles, 3 empty, two of the 24 vector slots used.
   assert found["inner"]["share"] == round(6 * 20 / found["cycles"], 3)
   assert (found["inner"]["bundles"], found["inner"]["empty"]) == (6, 3)
   assert (found["inner"]["VALU"], found["inner"]["MXU"]) == (round(2 / 24, 3), 0)
@@ -67,8 +67,8 @@ def test_figures_are_sums_over_the_path():
   assert found["bytes_bound"] == round(CHIPS["v5e"].clock)  # a second's bytes
 
 
-def test_products_keep_their_unit_busy_longer_than_they_take_to_start():
-  """One in the loop, which has 6 bundles: 16 rows of 128 x 128 take a v5e's unit 16 cycles."""
+def test_a_section_takes_at_least_the_time_of_its_matrix_unit():
+  """A product in the loop of 6 bundles: 16 rows of 128 x 128 take a v5e's unit 16 cycles."""
   bundles = BUNDLES.replace("%v1 = vadd.f32 %v0, %v0", "%9 = vmatmul.bf16.gmra.mxu2 %v0")
   work = Work(flops=0, bytes=0, steps=4, runs=(20,))
   found = schedule.figures(bundles, USE, work, CHIPS["v5e"])
@@ -76,13 +76,13 @@ def test_products_keep_their_unit_busy_longer_than_they_take_to_start():
   assert found["products"] == 16 * 20
 
 
-def test_cores_that_share_a_grid_share_its_branches():
+def test_cores_that_share_a_grid_divide_its_branches():
   whole = schedule.sections(BUNDLES)
   counts = schedule.passes(whole, Work(flops=0, bytes=0, steps=8, runs=(40,)))
   assert counts[2] == 6 and counts[7] == 4 and counts[12] == 20  # four steps, two fill the pipeline
 
 
-def test_a_wrong_count_of_runs_says_where_the_sections_are():
+def test_a_wrong_number_of_runs_names_the_addresses_of_the_sections():
   with pytest.raises(ValueError, match=r"of 0 sections; there are 0xc to 0x11"):
     schedule.passes(schedule.sections(BUNDLES), Work(flops=0, bytes=0, steps=4, runs=()))
 
@@ -124,7 +124,7 @@ def known(tmp_path):
 
 @pytest.mark.parametrize("chip", list(CHIPS))
 def test_a_sum_stores_each_register_once(known, chip):
-  """Each of 16 steps takes 512 x 128 numbers, 64 registers of 8 x 128."""
+  """Each of 16 steps adds 512 x 128 numbers, 64 registers of 8 x 128."""
   found = schedule.measure(f"{known}:add", chip, steps=16, rows=512)["one_more"]
   stores = {"v5e": 1, "v5p": 1, "v6e": 2, "tpu7x": 2}[chip]  # slots in a bundle
   assert found["busy"]["VSTORE"] * found["cycles"] * stores == pytest.approx(16 * 64, rel=0.01)
@@ -139,10 +139,10 @@ def test_a_product_takes_the_cycles_of_its_flops(known):
   assert found["flops_bound"] == 8 * 2048
   assert 1 < found["cycles"] / found["flops_bound"] < 1.3
   assert found["products"] == found["flops_bound"]
-  # Two of each block of x and z, y once, and a little for itself.
+  # Double-buffered blocks of x and z, y once, and a little overhead.
   assert found["vmem"] == pytest.approx(2 * (2 + 4) * 512**2 + 2 * 512**2, rel=0.1)
 
 
-def test_what_does_not_compile_says_why(known):
+def test_a_kernel_that_does_not_compile_shows_the_compilers_error(known):
   with pytest.raises(RuntimeError, match="(?s)known.py:product for v5e was .*argument: 'n'"):
     schedule.measure(f"{known}:product", "v5e", steps=8)

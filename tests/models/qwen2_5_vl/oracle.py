@@ -116,7 +116,7 @@ def prompt(parts, *, model, config=CONFIG, seed=0):
     "attention_mask": torch.ones(1, len(tokens), dtype=torch.long),
   }
   picture = dict(
-    patches=np.zeros((0, config.vision.patch_numbers), np.float32),
+    patches=np.zeros((0, config.vision.patch_dim), np.float32),
     hw=np.zeros((0, 2), np.int32),
     windows=np.zeros(0, np.int32),
     frames=np.zeros(0, np.int32),
@@ -124,7 +124,7 @@ def prompt(parts, *, model, config=CONFIG, seed=0):
   visual = np.full(len(tokens), -1, np.int32)
   positions = np.repeat(np.arange(len(tokens))[:, None], 3, 1)
   if grids:
-    raw = rng.standard_normal((sum(map(np.prod, grids)), config.vision.patch_numbers))
+    raw = rng.standard_normal((sum(map(np.prod, grids)), config.vision.patch_dim))
     raw = raw.astype(np.float32)
     picture, places = windowed(raw, grids, config)
     visual[types > 0] = places

@@ -144,5 +144,5 @@ def test_sizes_that_do_not_fit_each_other_are_an_error(change, text):
 
 
 def test_a_patch_holds_two_frames_of_three_colours():
-  assert qwen2_5_vl.PRESETS["7b"].vision.patch_numbers == 2 * 3 * 14 * 14
+  assert qwen2_5_vl.PRESETS["7b"].vision.patch_dim == 2 * 3 * 14 * 14
   assert qwen2_5_vl.PRESETS["7b"].vision.head_dim == 80
