@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self, cast
+from typing import Self, cast
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from absl import logging
 from flax import nnx
 from jax.sharding import Mesh
 
-from cot_rm import sharding
+from cot_rm import models, sharding
 from cot_rm.batch import Encoded
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
@@ -31,20 +31,6 @@ LABELS = ("1", "2")  # the verdict's digits; their log-probabilities are recorde
 BUCKETS = packing.Buckets(
   tokens=(512, 1024, 2048, 4096, 8192), patches=(1024, 2048, 4096, 8192, 16384)
 )
-
-
-class Processor(Protocol):
-  """Tokenizer, chat template and image preprocessing of a model family."""
-
-  stop_ids: Sequence[int]  # tokens that end an answer
-  banned_ids: Sequence[int]  # tokens that are never sampled
-  end_of_turn: int
-
-  def __call__(self, messages: Chat, *, id: str) -> Encoded: ...
-
-  def encode(self, text: str) -> Sequence[int]: ...
-
-  def decode(self, tokens: np.ndarray) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +58,7 @@ class Policy:
   def __init__(
     self,
     opened: model_folder.Opened,
-    processor: Processor,
+    processor: models.Processor,
     *,
     train: ModelSpec,
     sample: ModelSpec,
@@ -106,6 +92,7 @@ class Policy:
       buckets.num_shapes,
     )
     self.label_ids = tuple(processor.encode(label)[-1] for label in LABELS)
+    kv_numbers = opened.config.kv_numbers_per_token
     self.engine = engine.Engine(
       sample.graphdef,
       stop_ids=processor.stop_ids,
@@ -114,7 +101,7 @@ class Policy:
       buckets=buckets,
       batch=functools.partial(packing.prompts, buckets=buckets),
       rows=max_prompts,
-      position_bytes=opened.config.kv_numbers_per_token * jax.numpy.dtype(sample.compute_dtype).itemsize,
+      position_bytes=kv_numbers * jax.numpy.dtype(sample.compute_dtype).itemsize,
       room=limits,
     )
     self._logps = logprobs.make_batch_logps(train.graphdef)

@@ -14,12 +14,11 @@ from cot_rm.batch import Encoded, Pictures
 from cot_rm.models.attention import DecodeContext
 from cot_rm.models.checkpoint_keys import CheckpointKeys
 from cot_rm.models.kv_cache import KeysValues
+from cot_rm.schema import Chat
 
 MODELS = {
   "qwen2_5_vl": "cot_rm.models.qwen2_5_vl",
 }
-
-Messages = Sequence[Mapping[str, object]]  # chat messages: [{"role", "content"}]
 
 
 class VisionConfig(Protocol):
@@ -93,7 +92,7 @@ class Processor(Protocol):
   stop_ids: tuple[int, ...]  # tokens that end an answer
   banned_ids: tuple[int, ...]  # tokens that are never sampled
 
-  def __call__(self, messages: Messages, *, id: str) -> Encoded:
+  def __call__(self, messages: Chat, *, id: str) -> Encoded:
     """The prompt of chat messages; `id` names the sample in errors."""
 
   def encode(self, text: str, *, name: str = "text") -> list[int]:

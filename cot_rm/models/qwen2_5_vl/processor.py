@@ -18,6 +18,7 @@ from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
 from cot_rm.models.qwen2_5_vl import pixels, windows
 from cot_rm.models.qwen2_5_vl import settings as settings_lib
+from cot_rm.schema import Chat
 
 if TYPE_CHECKING:
   from transformers import PreTrainedTokenizerBase  # imported late, because it takes seconds
@@ -137,7 +138,7 @@ class Processor:
       np.asarray(tokens).tolist(), skip_special_tokens=True
     )
 
-  def __call__(self, messages: Sequence[Mapping[str, object]], *, id: str) -> Encoded:
+  def __call__(self, messages: Chat, *, id: str) -> Encoded:
     """The encoded prompt of chat messages, up to the start of the assistant's turn.
 
     A prompt is never truncated: its length is `len(encoded.tokens)`.
@@ -177,7 +178,7 @@ class Processor:
       )
 
   def _turns(
-    self, messages: Sequence[Mapping[str, object]], name: str
+    self, messages: Chat, name: str
   ) -> tuple[list[dict[str, object]], list[tuple[Kind, Part]]]:
     """(messages without the sources of their media, the media parts with their kinds)."""
     turns, media_parts = [], []
