@@ -37,9 +37,9 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
   slow = config.getoption("--slow") or os.environ.get("CI") == "true"
   for item in items:
-    if "slow" in item.keywords and not slow:
+    if item.get_closest_marker("slow") and not slow:
       item.add_marker(pytest.mark.skip(reason="slow: run with --slow, or set CI=true"))
-    if "tpu" in item.keywords and os.environ["JAX_PLATFORMS"] != "tpu":
+    if item.get_closest_marker("tpu") and os.environ["JAX_PLATFORMS"] != "tpu":
       item.add_marker(pytest.mark.skip(reason="needs a TPU: run with JAX_PLATFORMS=tpu"))
 
 
