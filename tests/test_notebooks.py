@@ -1,4 +1,4 @@
-"""The notebooks: stored bare, they define nothing, and they run from top to bottom."""
+"""The notebooks: stored without outputs, without definitions, and they run from top to bottom."""
 
 import ast
 from pathlib import Path
@@ -11,7 +11,7 @@ from IPython.core import inputtransformer2
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# The values that make a notebook small, said again behind its cell of parameters.
+# Assignments that make a notebook small, inserted after its cell of parameters.
 SMALL = {"judge_a_pair": "STEPS = 4", "train_in_ten_minutes": 'SIZE = "smoke"'}
 
 each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -27,13 +27,13 @@ def code(notebook):
 
 
 def trees(notebook):
-  """The syntax trees of its code cells, lines for the shell turned into calls."""
+  """The syntax trees of its code cells; lines for the shell are turned into calls."""
   plain = inputtransformer2.TransformerManager().transform_cell
   return [ast.parse(plain(cell.source)) for cell in code(notebook)]
 
 
 def parameters(notebook):
-  """Which of the cells holds the parameters."""
+  """The index of the cell of parameters."""
   (at,) = (
     i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())
   )
@@ -56,7 +56,7 @@ def test_a_notebook_defines_nothing(path):
 
 
 @each
-def test_only_colab_is_asked_to_install_anything(path):
+def test_packages_are_installed_on_colab_only(path):
   install, *others = trees(opened(path))
   outside = [node for node in install.body if not isinstance(node, ast.If)]
   (guarded,) = (node for node in install.body if isinstance(node, ast.If))
@@ -68,7 +68,7 @@ def test_only_colab_is_asked_to_install_anything(path):
 @pytest.mark.slow
 @each
 def test_a_notebook_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
-  monkeypatch.setenv("PYTHONPATH", str(ROOT))  # a bare clone will do
+  monkeypatch.setenv("PYTHONPATH", str(ROOT))  # runs from a clone without an install
   monkeypatch.setenv("XLA_FLAGS", "")  # one device
   monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
@@ -87,4 +87,4 @@ def test_a_notebook_runs_from_top_to_bottom(path, tmp_path, monkeypatch):
   outputs = [output for cell in cells for output in cell.outputs]
   kinds = {kind for output in outputs for kind in output.get("data", ())}
   assert {"image/png", "text/html"} <= kinds  # pictures and tables
-  assert len(list((tmp_path / "runs").glob("*/*/model"))) > 1  # the world's, and a trained one
+  assert len(list((tmp_path / "runs").glob("*/*/model"))) > 1  # the initial model and a trained one
