@@ -115,7 +115,7 @@ def training(place, what):
   graphdef, params = train.abstract_model(
     lambda rngs: qwen2_5_vl.Model(place.config, rngs=rngs, dtype=jnp.bfloat16, remat=True)
   )
-  tx, _ = optim.make(lr=1e-5, steps=100)
+  tx, _ = optim.make(lr=1e-5, steps=100, warmup=10, frozen=())
   state = jax.eval_shape(
     lambda params: train.TrainState(jnp.zeros((), jnp.int32), params, tx.init(params)), params
   )

@@ -105,7 +105,7 @@ def ours(folder, quick):
   c, graphdef, params = sampler.loaded(folder, remat=True)
   mesh, rules = sharding.make_mesh({"data": 1}), {}
   settings = grpo.Config(clip_low=CLIP, clip_high=CLIP, kl=KL, max_tokens=8)
-  tx, rate = optim.make(lr=LR, steps=100, warmup=1)
+  tx, rate = optim.make(lr=LR, steps=100, warmup=1, frozen=())
   reference = jax.tree.map(lambda x: x.copy(), params)
   state, shardings = train.init_state(params, tx, mesh, rules)
   del params

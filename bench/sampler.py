@@ -168,7 +168,9 @@ def engine(c, graphdef, prompts, *, rows, spare):
 
   longest = max(len(p.tokens) for p in prompts)
   buckets = packing.Buckets(
-    tokens=(-(-longest // 64) * 64,), patches=(max(len(p.patches) for p in prompts),)
+    tokens=(-(-longest // 64) * 64,),
+    patches=(max(len(p.patches) for p in prompts),),
+    answers=(),
   )
   return engine.Engine(
     graphdef,

@@ -141,7 +141,7 @@ def ours(folder, preset, quick, *, chunk):
     tree, [draw(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
   )
   _, _, answer = work(quick)
-  buckets = packing.Buckets(tokens=(PROMPT,), patches=(len(prompts[0].patches),))
+  buckets = packing.Buckets(tokens=(PROMPT,), patches=(len(prompts[0].patches),), answers=())
   made = engine.Engine(
     graphdef,
     stop_ids=(),

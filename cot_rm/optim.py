@@ -37,7 +37,7 @@ def make(
   *,
   lr,
   steps,
-  warmup=50,
+  warmup,
   decay=0.5,
   final=0.0,
   clip=1.0,
@@ -45,7 +45,7 @@ def make(
   b1=0.9,
   b2=0.98,
   muon=0.0,
-  frozen=(),
+  frozen,
 ):
   """AdamW, or Muon with AdamW, under a global-norm clip.
 

@@ -29,7 +29,7 @@ from cot_rm.schema import Chat, Completion, Finish
 
 LABELS = ("1", "2")  # the verdict's digits; their log-probabilities are recorded at every step
 BUCKETS = packing.Buckets(
-  tokens=(512, 1024, 2048, 4096, 8192), patches=(1024, 2048, 4096, 8192, 16384)
+  tokens=(512, 1024, 2048, 4096, 8192), patches=(1024, 2048, 4096, 8192, 16384), answers=()
 )
 
 

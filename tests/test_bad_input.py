@@ -20,7 +20,7 @@ from cot_rm.toy_world import world as toy_world
 
 @pytest.fixture(scope="module")
 def judge(tiny_folder):
-  buckets = packing.Buckets(tokens=(64, 128), patches=(72, 144))
+  buckets = packing.Buckets(tokens=(64, 128), patches=(72, 144), answers=())
   return cot_rm.load(tiny_folder, buckets=buckets, max_prompts=4)
 
 

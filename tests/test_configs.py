@@ -235,6 +235,39 @@ def test_no_function_of_a_section_takes_everything():
     assert inspect.Parameter.VAR_KEYWORD not in kinds, row
 
 
+# Arguments that have a default and no knob: a stage passes them, or they are for library users.
+NO_KNOB = {
+  "cot_rm.judge.load": {
+    *("min_pixels", "max_pixels", "fps", "max_frames", "mrope"),  # the section processor
+    *("buckets", "max_prompts", "sampler", "mesh", "rules", "sample_mesh", "sample_rules"),
+  },
+  "cot_rm.chat.Sampling": {"attempt"},
+}
+# Knobs whose function has another default, and why.
+TWO_DEFAULTS = {
+  "processor.mrope": "None: as the model folder has saved it, for readers of folders",
+  **dict.fromkeys(("rl.sampling.temperature", "rl.sampling.max_tokens"), "until renamed"),
+  **dict.fromkeys(("reject.sampling.temperature", "reject.sampling.max_tokens"), "until renamed"),
+}
+
+
+@pytest.mark.parametrize(
+  "path, row", [(path, row) for path, row in SECTIONS.items() if row not in (STAGE, TABLE)]
+)
+def test_a_knob_has_one_default(path, row):
+  section = dict(sections(load("base")))[path]
+  bad = []
+  for name, parameter in inspect.signature(resolve(row)).parameters.items():
+    if parameter.default is inspect.Parameter.empty or f"{path}.{name}" in TWO_DEFAULTS:
+      continue
+    if name not in section:
+      if name not in NO_KNOB.get(row, ()):
+        bad.append(f"{row}: {name}={parameter.default!r} has no knob in config.{path}")
+    elif section[name] != parameter.default:
+      bad.append(f"{row}: {name}={parameter.default!r}, config.{path}.{name}={section[name]!r}")
+  assert not bad, "\n".join(bad)
+
+
 def test_every_row_is_a_section_of_base():
   stale = sorted(set(SECTIONS) - {path for path, _ in sections(load("base"))})
   assert not stale, stale

@@ -12,7 +12,7 @@ from cot_rm.sampler.limits import Room
 from cot_rm.schema import Completion, Example, Media, PairVerdict, Verdict
 from cot_rm.toy_world import world
 
-BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144))
+BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144), answers=())
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_one_pair_has_one_verdict_and_a_list_has_a_list(judge):
 
 
 def test_a_pair_of_images_needs_no_grammar_to_be_named(tiny_folder):
-  buckets = packing.Buckets(tokens=(2048,), patches=(144,))
+  buckets = packing.Buckets(tokens=(2048,), patches=(144,), answers=())
   judge = cot_rm.load(tiny_folder, buckets=buckets, max_prompts=4)
   red, blue = (Image.new("RGB", (84, 84), colour) for colour in ("red", "blue"))
   verdict = judge.compare(Example.images("a red star", red, blue), max_tokens=4)

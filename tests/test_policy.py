@@ -14,7 +14,7 @@ from cot_rm.data import packing
 from cot_rm.sampler.limits import Room
 from cot_rm.schema import Completion
 
-BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144))
+BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144), answers=())
 
 
 @pytest.fixture(scope="module")

@@ -31,5 +31,5 @@ class Client:
 
 
 def test_a_service_is_asked_with_the_number_of_the_attempt():
-  ask = reward_judge.of_service(Client(), chat.Sampling(temperature=0.5))
+  ask = reward_judge.of_service(Client(), chat.Sampling(temperature=0.5, seed=None))
   assert ask(["a", "b"], 1) == ["a 1", None] and ask(["a"], 3) == ["a 3"]

@@ -99,7 +99,7 @@ def laid(grouped, lay):
   if lay == "groups":
     return packing.groups(grouped, BUCKETS, rows=16)
   rows = grouped if lay == "packed" else [[item] for group in grouped for item in group]
-  buckets = packing.Buckets(tokens=(20, 40), patches=(16, 32))
+  buckets = packing.Buckets(tokens=(20, 40), patches=(16, 32), answers=())
   return packing.pack(rows, buckets, rows=len(rows))
 
 
@@ -131,7 +131,7 @@ class Run:
 
 def run(objective, mesh, rules):
   whole = batch(objective)
-  tx, rate = optim.make(lr=1e-3, steps=10, warmup=0)
+  tx, rate = optim.make(lr=1e-3, steps=10, warmup=0, frozen=())
   silent = dataclasses.replace(whole, mask=0 * whole.mask)
   return trained(
     (whole, whole, spoilt(whole), silent), OBJECTIVES[objective], mesh, rules, tx, rate

@@ -26,7 +26,7 @@ class Endpoint:
   Raises ValueError on a value out of range.
   """
 
-  base_url: str = "https://api.openai.com/v1"
+  base_url: str  # such as https://api.openai.com/v1
   key: str = "OPENAI_API_KEY"  # environment variable that holds the key; not needed on localhost
   concurrency: int = 16  # most calls in flight
   retries: int = 5  # of a call after HTTP 408, 409, 429, 5xx or a lost connection
@@ -48,14 +48,14 @@ class Endpoint:
         raise ValueError(f"endpoint.{name} is {getattr(self, name)}; seconds, more than 0")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
   """How a chat is answered. All fields are part of the cache key: do not rename or add any."""
 
   attempt: int = 1  # number of the attempt at this chat: another number is another call
-  temperature: float = 0.0
+  temperature: float
   max_tokens: int = 4096  # of an answer
-  seed: int | None = None  # sent as seed + attempt; None: not sent (not all services know it)
+  seed: int | None  # sent as seed + attempt; None: not sent (not all services know it)
 
 
 class _LimitReached(Exception):

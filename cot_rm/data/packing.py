@@ -20,7 +20,7 @@ class Buckets:
 
   tokens: tuple[int, ...]  # lengths of a row
   patches: tuple[int, ...]  # patches of a row's pictures; 0 is always allowed
-  answers: tuple[int, ...] = ()  # lengths of an answer, for groups that share their prompt
+  answers: tuple[int, ...]  # lengths of an answer, for groups that share their prompt
 
   @property
   def num_shapes(self) -> int:

@@ -52,7 +52,9 @@ def test_packed_equals_alone(logps):
 
 def test_more_padding_changes_nothing(logps):
   small = packing.pack([[ITEMS[0]]], BUCKETS, rows=1)
-  large = packing.pack([[ITEMS[0]]], packing.Buckets(tokens=(64,), patches=(48,)), rows=4)
+  large = packing.pack(
+    [[ITEMS[0]]], packing.Buckets(tokens=(64,), patches=(48,), answers=()), rows=4
+  )
   assert small.tokens.shape == (1, 16) and large.tokens.shape == (4, 64)
   np.testing.assert_allclose(
     answers(logps(small), small)[0], answers(logps(large), large)[0], atol=2e-5
@@ -60,7 +62,9 @@ def test_more_padding_changes_nothing(logps):
 
 
 def test_left_padding_changes_nothing(logps):
-  right = packing.pack([[ITEMS[0]]], packing.Buckets(tokens=(20,), patches=(16,)), rows=1)
+  right = packing.pack(
+    [[ITEMS[0]]], packing.Buckets(tokens=(20,), patches=(16,), answers=()), rows=1
+  )
   fields = ("tokens", "positions", "segments", "visual", "mask")
   left = dataclasses.replace(
     right, **{name: np.roll(getattr(right, name), 6, axis=1) for name in fields}

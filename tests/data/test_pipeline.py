@@ -212,7 +212,7 @@ def test_an_example_longer_than_a_row_names_itself_and_the_knob(changes, message
 
 def test_batches_are_what_packing_takes():
   batch = next(_batches())
-  packed = packing.pack(batch, packing.Buckets(tokens=(12,), patches=(8,)), rows=3)
+  packed = packing.pack(batch, packing.Buckets(tokens=(12,), patches=(8,), answers=()), rows=3)
   assert packed.tokens.shape == (3, 12)
   assert {*np.unique(packed.tokens)} - {0} == {*itertools.chain(*_ids(batch))} - {0}
 

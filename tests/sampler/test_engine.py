@@ -16,7 +16,7 @@ from cot_rm.sampler import engine, sampling
 from cot_rm.sampler import limits as limits_lib
 from tests import chats
 
-BUCKETS = packing.Buckets(tokens=(16, 32, 64), patches=(16, 48))
+BUCKETS = packing.Buckets(tokens=(16, 32, 64), patches=(16, 48), answers=())
 PROMPTS = [chats.encoded(0, 9, (4,)), chats.encoded(1, 7), chats.encoded(2, 20, (2, 5))]
 POSITION = 4 * qwen2_5_vl.PRESETS["tiny"].kv_numbers_per_token  # bytes, in float32
 STOP, BANNED = (7,), (3, 4, 5, 6)

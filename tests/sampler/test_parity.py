@@ -66,7 +66,7 @@ def folder(tmp_path_factory):
 def judge(folder):
   return cot_rm.load(
     folder,
-    buckets=packing.Buckets(tokens=(256,), patches=(320,)),
+    buckets=packing.Buckets(tokens=(256,), patches=(320,), answers=()),
     max_prompts=len(CHATS),
     mrope="hf5",
     fps=FPS,  # positions as this transformers counts them

@@ -18,7 +18,7 @@ from cot_rm.models import qwen2_5_vl
 from cot_rm.sampler import engine, limits, sampling
 from tests import chats
 
-BUCKETS = packing.Buckets(tokens=(16, 32), patches=(16, 48))
+BUCKETS = packing.Buckets(tokens=(16, 32), patches=(16, 48), answers=())
 # The first has more to do than the others, and questions of a length that they have none of.
 PROMPTS = (
   [chats.encoded(i, *what) for i, what in enumerate([(9, (4,)), (7,), (20, (2, 5)), (8,)])],

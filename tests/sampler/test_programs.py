@@ -16,7 +16,7 @@ from cot_rm.models import kv_cache, qwen2_5_vl
 from cot_rm.sampler import programs, sampling
 from tests import chats
 
-BUCKETS = packing.Buckets(tokens=(16,), patches=(16,))
+BUCKETS = packing.Buckets(tokens=(16,), patches=(16,), answers=())
 PROMPTS = [chats.encoded(0, 9, (4,)), chats.encoded(1, 7)]
 R, S, T, C = 3, 16, 8, 4
 HOW = sampling.Sampling(temperature=1.0, max_tokens=T)

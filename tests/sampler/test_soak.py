@@ -14,7 +14,7 @@ from cot_rm.sampler import engine, sampling
 from cot_rm.sampler import limits as limits_lib
 from tests import chats
 
-BUCKETS = packing.Buckets(tokens=(16, 32), patches=(16,))
+BUCKETS = packing.Buckets(tokens=(16, 32), patches=(16,), answers=())
 HOW = sampling.Sampling(temperature=1.0, max_tokens=12)
 CALLS, REQUESTS = 100, 20
 

@@ -31,7 +31,7 @@ def logps(graphdef, params):
   prompt = chats.encoded(0, 20, (4,))
   batch = packing.pack(
     [[packing.Item(prompt, np.arange(20, 40, dtype=np.int32))]],
-    packing.Buckets(tokens=(64,), patches=(16,)),
+    packing.Buckets(tokens=(64,), patches=(16,), answers=()),
     rows=1,
   )
   return np.asarray(logprobs.make_batch_logps(graphdef)(params, batch))[0, 1:40]
