@@ -43,7 +43,7 @@ def test_the_published_accuracy_rule_pays_hacks(bench):
   (mix,) = (mix for mix in bench.configured_mixes() if ("accuracy_published", 1.0) in mix)
   _, breaches = bench.audit([mix], quick=True)
   found = "\n".join(breaches[mix])
-  for hack in ("an <answer> for each", "a candidate's own <answer>", "endless text behind"):
+  for hack in ("an <answer> for each", "a candidate's own <answer>", "endless text after it"):
     assert f"{hack!r} earns 2 without a verdict, an honest wrong judgement 1" in found, hack
 
 
