@@ -252,26 +252,30 @@ def get_config():
         budget=dict(BUDGET),  # [chat.Budget]
       ),
       tasks="",  # those that are asked, with commas; "": all
-      least_attempts=0,  # only questions that the teacher took this many for; 0: all
-      order="shuffled",  # of the questions; "ascending": by the teacher's attempts, easy ones first
-      steps=500,  # rollouts
+      min_attempts=0,  # only pairs that took the teacher at least this many attempts; 0: all
+      order="shuffled",  # of the pairs; "ascending": by the teacher's attempts, easy pairs first
+      rollouts=500,
       max_pixels=None,  # of a picture, in this stage alone; None: as config.processor has it
-      questions=16,  # prompts a rollout; with a swap reward half of them are the other half, turned
-      rows=0,  # prompts that are answered at a time, at most; 0: all of a rollout
-      group=8,  # samples per question
-      silent="drop",  # groups whose rewards are equal: "keep", "drop", or "resample" for others
-      rounds=3,  # of sampling a rollout may take, where it resamples
-      train_questions=16,  # at most this many groups of a rollout are trained on
-      updates=1,  # the parts into which these are split, a step each
-      epochs=1,  # times that a rollout is gone through
-      accumulate=1,  # slices in which the batch of a step goes through the model
-      unsound="raise",  # where the loss is not finite; "end": the stage ends with what it has
-      ahead=0,  # 1: while this rollout is judged and trains the next is sampled, by weights one old
+      prompts=16,  # a rollout; with the reward "swap" half of them are the other half, swapped
+      max_prompts=0,  # prompts that are answered at a time, at most; 0: all of a rollout
+      group=8,  # samples per prompt
+      # Groups whose rewards are all equal: train on them ("keep"), leave them out ("drop"), or
+      # leave them out and sample other prompts ("resample").
+      zero_variance="drop",
+      max_resample_rounds=3,  # rounds of sampling a rollout, at most, with "resample"
+      train_prompts=16,  # groups of a rollout that are trained on, at most
+      minibatches=1,  # of these groups; an optimizer step each
+      epochs=1,  # passes over a rollout
+      accumulate=1,  # microbatches of a step that go through the model one after the other
+      on_nonfinite="raise",  # a loss that is not finite raises; "end": the stage ends and saves
+      # 1: the next rollout is sampled while this one is judged and trained on, with weights from
+      # before its updates. One process only.
+      async_rollouts=0,
       sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [Sampling]
       eval_every=50,
       save_every=50,
       samples_every=50,
-      look_every=50,  # rollouts between two looks at whether blank pictures make a difference
+      vision_check_every=50,  # rollouts; compares with the log-probabilities of blank pictures
       optim=dict(
         lr=1e-6,
         warmup=10,

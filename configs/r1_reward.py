@@ -10,7 +10,7 @@ sft       its reasonings, where it came to the label
 rl        StableReinforce on the pairs for which it took two attempts or more, or found no way
 
 Who has references and hard pairs already leaves the teacher out: --config.stages=sft,rl,eval
---config.sft.data=references.jsonl --config.rl.data=hard.jsonl --config.rl.least_attempts=0
+--config.sft.data=references.jsonl --config.rl.data=hard.jsonl --config.rl.min_attempts=0
 
                      paper                        released
   RL starts from     the SFT checkpoint           Qwen2.5-VL-7B-Instruct
@@ -30,7 +30,7 @@ Qwen2.5-VL-7B-Instruct at temperature 0.1, and has to be up before RL begins; el
   vllm serve Qwen/Qwen2.5-VL-7B-Instruct --port 8000
 
 Not taken over: the released actor's log-probabilities never see the picture; here every forward
-pass does. Batches are one process's: on several hosts divide questions, train_questions, rows and
+pass does. Batches are one process's: on several hosts divide prompts, train_prompts, rows and
 examples by their number.
 
 Published figures, greedy, and by the vote of 15 in brackets:
@@ -72,14 +72,14 @@ def get_config(preset="paper"):
   c.sft.steps, c.sft.examples, c.sft.rows, c.sft.accumulate = 804, 256, 256, 8
   c.sft.optim.update(lr=1e-5, warmup=24, decay=0.97, final=0.1, b2=0.95)
 
-  c.rl.data, c.rl.split, c.rl.least_attempts = "distill/data", "kept+failed", 2
+  c.rl.data, c.rl.split, c.rl.min_attempts = "distill/data", "kept+failed", 2
   c.rl.algorithm = "stable_reinforce"
   c.rl.group = 1
   # A rollout of 256, in two updates of 128; what the filter drops stays and counts in the mean.
-  c.rl.questions = c.rl.train_questions = 256
-  c.rl.updates, c.rl.silent, c.rl.accumulate = 2, "keep", 8
+  c.rl.prompts = c.rl.train_prompts = 256
+  c.rl.minibatches, c.rl.zero_variance, c.rl.accumulate = 2, "keep", 8
   c.rl.sampling.max_tokens = 1024
-  c.rl.steps = 337
+  c.rl.rollouts = 337
   c.rl.optim.update(lr=1e-6, warmup=20, decay=0.97, final=0.1, b2=0.95)
   c.rl.optim.frozen = ()  # the released script freezes no parameters
   c.rl.rewards = dict(accuracy=1.0, consistency=0.5, format=0.5)
@@ -91,8 +91,8 @@ def get_config(preset="paper"):
   if preset == "released":
     c.stages = ("rl", "eval")
     c.rl.start = MODEL
-    c.rl.data, c.rl.split, c.rl.least_attempts = "", "train", 0
-    c.rl.steps = 67
+    c.rl.data, c.rl.split, c.rl.min_attempts = "", "train", 0
+    c.rl.rollouts = 67
     c.rl.optim.lr, c.rl.optim.warmup = 3e-7, 4
     c.rl.settings.stable_reinforce.filter = "released"
     c.rl.settings.stable_reinforce.kl = 1e-3

@@ -21,11 +21,11 @@ train on as many samples a step:
 
 from configs import base
 
-ONE_EACH = dict(group=1, questions=128, train_questions=128)
+ONE_EACH = dict(group=1, prompts=128, train_prompts=128)
 PRESETS = {  # algorithm, what differs in its settings, and in the other knobs of rl
   "unified_reward": ("grpo", {}, {}),
   "dr_grpo": ("grpo", dict(kl=0.0, normalize="none", aggregate="constant"), {}),
-  "dapo": ("grpo", dict(kl=0.0, clip_high=0.28, aggregate="token"), dict(silent="resample")),
+  "dapo": ("grpo", dict(kl=0.0, clip_high=0.28, aggregate="token"), dict(zero_variance="resample")),
   "gspo": ("grpo", dict(kl=0.0, ratio="sequence", clip_low=3e-4, clip_high=4e-4), {}),
   "rloo": ("rloo", {}, {}),
   "reinforce_pp": ("reinforce_pp", {}, ONE_EACH),
@@ -45,7 +45,7 @@ def get_config(preset="unified_reward"):
   c.processor.max_pixels = 384**2
   c.rl.algorithm = algorithm
   # All samples stay in the batch, as published, those without an advantage too.
-  c.rl.silent = "keep"
+  c.rl.zero_variance = "keep"
   c.rl.settings[algorithm].update(settings)
   c.rl.update(knobs)
   if preset == "dapo":

@@ -9,7 +9,7 @@ Three algorithms in five arms from one SFT model on the same questions, each rol
 four times in two parts at a learning rate that is high and stays so, all groups kept. "constant"
 asks the family of videos that SFT has nearly learnt, at a quarter of that rate: rewards are almost
 constant, and the few that are not stand many standard deviations out. A knob of config.rl holds for
-all arms (--config.rl.group=4), a knob of an arm for that arm (--config.grpo.steps=60).
+all arms (--config.rl.group=4), a knob of an arm for that arm (--config.grpo.rollouts=60).
 
 bench/stability.py draws what came. The claim of R1-Reward (arXiv:2505.02835) that this can test:
 REINFORCE++ collapses or turns NaN, StableReinforce does not.
@@ -33,15 +33,15 @@ def get_config(size="full"):
   c = tiny_grpo.get_config("full" if size == "constant" else size)
   del c.control_sft
   c.stages = ("world", "sft", *(f"{arm}:rl" for arm in ARMS), "eval")
-  c.rl.unsound = "end"
-  c.rl.silent, c.rl.updates, c.rl.epochs = "keep", 2, 4
-  c.rl.questions = c.rl.train_questions = 16
+  c.rl.on_nonfinite = "end"
+  c.rl.zero_variance, c.rl.minibatches, c.rl.epochs = "keep", 2, 4
+  c.rl.prompts = c.rl.train_prompts = 16
   c.rl.optim.update(lr=2e-3, decay=0.0)
   if size == "constant":
     c.rl.tasks = "video_understanding"
     c.rl.optim.lr = 5e-4
-  c.rl.steps = 2 if size == "smoke" else 120
-  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = c.rl.steps
+  c.rl.rollouts = 2 if size == "smoke" else 120
+  c.rl.eval_every = c.rl.save_every = c.rl.samples_every = c.rl.rollouts
   for arm, (algorithm, settings) in ARMS.items():
     c[arm] = base.inherit(c.rl)
     c[arm].algorithm = algorithm

@@ -59,7 +59,7 @@ def get_config(size="full"):
   c.control_sft.steps, c.control_sft.minutes_of = 0, "reject,sft2,rl"
   c.control_sft.eval_every = c.control_sft.save_every = 100
 
-  c.rl.start, c.rl.steps = "sft2", 200
+  c.rl.start, c.rl.rollouts = "sft2", 200
   c.rl.tasks = "image_generation,image_understanding,video_understanding"
 
   c.eval.models = "base,sft,sft2,rl,control_sft"
@@ -69,6 +69,6 @@ def get_config(size="full"):
     c.sft2.data = "distill/data"  # so small a model has judged nothing right itself
     for stage in (c.base, c.sft, c.sft2):
       stage.steps = stage.eval_every = stage.save_every = 10
-    c.rl.steps = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
-    c.rl.questions = 8
+    c.rl.rollouts = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
+    c.rl.prompts = 8
   return c

@@ -44,7 +44,7 @@ def get_config(size="full"):
   c.control_sft.optim.lr = 3e-4
 
   c.rl.data, c.rl.tasks = "world/data", "image_generation,image_understanding"
-  c.rl.steps, c.rl.questions, c.rl.train_questions = 300, 32, 16
+  c.rl.rollouts, c.rl.prompts, c.rl.train_prompts = 300, 32, 16
   c.rl.sampling.max_tokens = 52
   c.rl.settings.grpo.kl = 0.0
   c.rl.rewards = dict(accuracy=1.0, format=0.5, chain=0.5)
@@ -58,8 +58,8 @@ def get_config(size="full"):
     c.world.sizes = dict(references=64, train=64, check=8, heldout=16)
     c.world.corpus = 400
     c.sft.steps = c.sft.eval_every = c.sft.save_every = 10
-    c.rl.steps = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
-    c.rl.questions = c.rl.train_questions = 8
+    c.rl.rollouts = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2
+    c.rl.prompts = c.rl.train_prompts = 8
     c.eval.pairs = c.eval.blank_pairs = 16
     c.eval.val_pairs = 8
   return c

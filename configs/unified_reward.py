@@ -26,7 +26,7 @@ rl        GRPO on the pairs that were judged wrongly, 8 samples each, KL weight 
 1.rejection_sampling.sh, as that model has none. What the paper leaves open is as 2.grpo.sh has it,
 the script for its LLaVA models. The released Qwen checkpoints were trained with other programs
 whose settings were not published. How many of the pool are judged rightly no source says: the
-steps suppose 72,500. Batches are one process's: on several hosts divide questions, train_questions,
+steps suppose 72,500. Batches are one process's: on several hosts divide prompts, train_prompts,
 rows and examples by their number.
 
 Published accuracies of the 7B on a LLaVA-OneVision base, pairs in one random order:
@@ -75,9 +75,9 @@ def get_config(preset="paper"):
 
   c.reject.start, c.reject.samples = "sft", 1
   c.rl.start, c.rl.data, c.rl.split = "sft2", "reject/data", "hard"
-  c.rl.algorithm, c.rl.silent, c.rl.settings.grpo.kl_clamp = "grpo", "keep", 11.0
-  c.rl.questions = c.rl.train_questions = 64
-  c.rl.steps, c.rl.accumulate = 3 * HARD // 64, 8
+  c.rl.algorithm, c.rl.zero_variance, c.rl.settings.grpo.kl_clamp = "grpo", "keep", 11.0
+  c.rl.prompts = c.rl.train_prompts = 64
+  c.rl.rollouts, c.rl.accumulate = 3 * HARD // 64, 8
   c.rl.rewards = dict(format=1.0, accuracy=1.0)
 
   c.eval.models = "sft,sft2,rl"
@@ -86,7 +86,7 @@ def get_config(preset="paper"):
     c.buckets.answers = (*c.buckets.answers, 4096)
     c.rl.max_pixels = 384 * 384
     c.rl.settings.grpo.kl_clamp = 10.0
-    c.rl.steps = 2 * HARD // 64
+    c.rl.rollouts = 2 * HARD // 64
     c.rl.rewards = dict(format=1.0, accuracy_published=1.0)
     c.rl.sampling.top_p, c.rl.sampling.max_tokens = 0.95, 4096
   return c

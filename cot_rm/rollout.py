@@ -44,7 +44,7 @@ class Config:
   def __post_init__(self) -> None:
     if self.zero_variance not in get_args(ZeroVariance):
       raise ValueError(
-        f"zero_variance is {self.zero_variance!r} (config.rl.silent); "
+        f"zero_variance is {self.zero_variance!r} (config.rl.zero_variance); "
         f"known: {', '.join(get_args(ZeroVariance))}"
       )
 

@@ -39,10 +39,21 @@ RENAMED_KNOBS: dict[str, str | None] = {
   "model.products": "model.compute_dtype",
   "more": None,  # of configs without a control
   "reject.rows": "reject.max_prompts",
+  "rl.ahead": "rl.async_rollouts",
+  "rl.least_attempts": "rl.min_attempts",
+  "rl.look_every": "rl.vision_check_every",
+  "rl.questions": "rl.prompts",
+  "rl.rounds": "rl.max_resample_rounds",
+  "rl.rows": "rl.max_prompts",
   "rl.settings.grpo.max_tokens": None,  # these are the `max_tokens` of rl.sampling
   "rl.settings.reinforce_pp.max_tokens": None,
   "rl.settings.rloo.max_tokens": None,
   "rl.settings.stable_reinforce.max_tokens": None,
+  "rl.silent": "rl.zero_variance",
+  "rl.steps": "rl.rollouts",
+  "rl.train_questions": "rl.train_prompts",
+  "rl.unsound": "rl.on_nonfinite",
+  "rl.updates": "rl.minibatches",
 }
 # Knobs that did not exist, with the value that a run then had; the first row of a knob holds.
 ADDED_KNOBS: dict[str, Any] = {

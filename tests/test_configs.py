@@ -162,7 +162,7 @@ def test_a_section_that_a_config_replaces_is_found():
   assert "config.rl.optim.frozen" in missing(config)
 
 
-@pytest.mark.parametrize("knob", ["sampling.max_tokens", "optim.lr", "steps"])
+@pytest.mark.parametrize("knob", ["sampling.max_tokens", "optim.lr", "rollouts"])
 def test_a_section_that_inherits_follows_the_other_until_it_is_set(knob):
   config = load("consistency_ablation")
   *path, last = knob.split(".")

@@ -23,7 +23,7 @@ def get_config():
   c.sft.steps = 2
   c.reject.data, c.reject.max_prompts = "world/data", 8
   c.reject.sampling.max_tokens = 54
-  c.rl.steps, c.rl.save_every = 12, 2
+  c.rl.rollouts, c.rl.save_every = 12, 2
   c.rl.eval_every = c.rl.samples_every = 12
   return c
 """

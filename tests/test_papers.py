@@ -31,7 +31,7 @@ R1_REWARD = {  # arXiv:2505.02835v2, section 5, and scripts/train.sh
   "rl.start": ("sft", "Qwen/Qwen2.5-VL-7B-Instruct"),
   "rl.data": ("distill/data", ""),
   "rl.split": ("kept+failed", "train"),
-  "rl.least_attempts": (2, 0),
+  "rl.min_attempts": (2, 0),
   "rl.algorithm": BOTH("stable_reinforce"),
   "rl.optim.lr": (1e-6, 3e-7),
   "rl.optim.final": BOTH(0.1),  # a cosine to a tenth after 3 %, of two updates a rollout
@@ -42,13 +42,13 @@ R1_REWARD = {  # arXiv:2505.02835v2, section 5, and scripts/train.sh
   "rl.optim.b2": BOTH(0.95),
   "rl.optim.weight_decay": BOTH(0.0),  # --l2 of the script's program
   "rl.optim.frozen": BOTH(()),  # --freeze_prefix: none
-  "rl.steps": (5 * 17_261 // 256, 17_261 // 256),  # 5 epochs, 1 episode
-  "rl.questions": BOTH(256),
-  "rl.train_questions": BOTH(256),
-  "rl.updates": BOTH(2),  # of 128
+  "rl.rollouts": (5 * 17_261 // 256, 17_261 // 256),  # 5 epochs, 1 episode
+  "rl.prompts": BOTH(256),
+  "rl.train_prompts": BOTH(256),
+  "rl.minibatches": BOTH(2),  # of 128
   "rl.epochs": BOTH(1),
   "rl.group": BOTH(1),
-  "rl.silent": BOTH("keep"),
+  "rl.zero_variance": BOTH("keep"),
   "rl.settings.stable_reinforce.kl": (0.0, 1e-3),
   "rl.settings.stable_reinforce.clip_low": BOTH(0.2),
   "rl.settings.stable_reinforce.clip_high": BOTH(0.2),
@@ -107,11 +107,11 @@ UNIFIED_REWARD = {
   "rl.algorithm": BOTH("grpo"),
   "rl.optim.lr": BOTH(1e-6),
   "rl.optim.frozen": BOTH(("visual",)),
-  "rl.steps": (3 * HARD // 64, 2 * HARD // 64),
-  "rl.questions": BOTH(64),  # one a device, of 64
-  "rl.train_questions": BOTH(64),
+  "rl.rollouts": (3 * HARD // 64, 2 * HARD // 64),
+  "rl.prompts": BOTH(64),  # one a device, of 64
+  "rl.train_prompts": BOTH(64),
   "rl.group": BOTH(8),
-  "rl.updates": BOTH(1),
+  "rl.minibatches": BOTH(1),
   "rl.epochs": BOTH(1),
   "rl.settings.grpo.kl": BOTH(0.04),
   "rl.settings.grpo.kl_clamp": (11.0, 10.0),

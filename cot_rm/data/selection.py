@@ -68,7 +68,7 @@ def select(
   if not indices:
     raise ValueError(
       f"none of {len(attempts):,} examples took {min_attempts} attempts or more; lower "
-      f"min_attempts (config.rl.least_attempts)"
+      f"min_attempts (config.rl.min_attempts)"
     )
   if order == "ascending":
     indices.sort(key=attempts.__getitem__)

@@ -53,7 +53,7 @@ def run(config, workdir, name):
     config,
     workdir,
     knobs.start,
-    max_prompts=min(knobs.rows or knobs.questions, knobs.questions),
+    max_prompts=min(knobs.max_prompts or knobs.prompts, knobs.prompts),
     max_pixels=knobs.max_pixels,
   )
   validate = common.make_validation(config, workdir)
@@ -74,14 +74,14 @@ def run(config, workdir, name):
     rollouts = stack.enter_context(rollout.Rollouts(sample))
     stack.enter_context(checkpoints)  # leaving waits for the checkpoint that is being written
     writer = stack.enter_context(metrics.Writer(folder))
-    bar = stack.enter_context(metrics.bar(name, total=knobs.steps, done=first))
-    while done < knobs.steps and not fell:
+    bar = stack.enter_context(metrics.bar(name, total=knobs.rollouts, done=first))
+    while done < knobs.rollouts and not fell:
       began, i, done = time.monotonic(), done, done + 1
-      last = done == knobs.steps
+      last = done == knobs.rollouts
       saves = last or done % knobs.save_every == 0
       # 1. Sample with the weights of now, or with those from before the last update.
       sampled = rollouts.take(i, state.params)
-      if knobs.ahead and not saves:
+      if knobs.async_rollouts and not saves:
         rollouts.start(done, _copy(state.params))
       waited = time.monotonic() - began
 
@@ -96,7 +96,7 @@ def run(config, workdir, name):
       # 3. Minibatches of the groups that are trained on.
       batches, found = _batches(learner, state.params, scored, advantages)
       out |= found
-      if i == first or done % knobs.look_every == 0:
+      if i == first or done % knobs.vision_check_every == 0:
         with learner.scope():
           out["vision/logp_shift"] = vision_check.logp_shift(
             learner.logps, state.params, batches[0]
@@ -171,16 +171,17 @@ def _check_knobs(config, name):
     raise ValueError(
       f"config.{name}.judge.by is {knobs.judge.by!r}; known: 'service', 'policy', or '' for nobody"
     )
-  if knobs.train_questions % knobs.updates:
+  if knobs.train_prompts % knobs.minibatches:
     raise ValueError(
-      f"config.{name}.train_questions is {knobs.train_questions}, which {knobs.updates} updates "
-      f"cannot share equally"
+      f"config.{name}.train_prompts is {knobs.train_prompts}, which cannot be split into "
+      f"{knobs.minibatches} equal minibatches (config.{name}.minibatches)"
     )
-  if knobs.ahead and jax.process_count() > 1:
+  if knobs.async_rollouts and jax.process_count() > 1:
     raise ValueError(
-      f"config.{name}.ahead is {knobs.ahead} on {jax.process_count()} processes: one thread would "
-      f"launch the train step and another the sampler's programs, in an order that may differ "
-      f"between processes, and their collectives would wait for each other for ever; set it to 0"
+      f"config.{name}.async_rollouts is {knobs.async_rollouts} on {jax.process_count()} processes: "
+      f"two threads would launch the train step and the sampler's programs, in an order that may "
+      f"differ between processes, and collectives of different programs would wait for each other; "
+      f"set it to 0"
     )
 
 
@@ -189,7 +190,7 @@ def _prompts(config, workdir, knobs, policy):
   source = selection.select(
     datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
     tasks=common.parse_tasks(knobs.tasks),
-    min_attempts=knobs.least_attempts,
+    min_attempts=knobs.min_attempts,
     order=knobs.order,
   )
   both_orders = "swap" in knobs.rewards
@@ -198,7 +199,7 @@ def _prompts(config, workdir, knobs, policy):
     source,
     lambda example: rollout.encoded_prompts(example, encode, both_orders),
     seed=config.seed if knobs.order == "shuffled" else None,
-    batch=knobs.questions // 2 if both_orders else knobs.questions,
+    batch=knobs.prompts // 2 if both_orders else knobs.prompts,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
@@ -210,7 +211,7 @@ def _init_learner(knobs, policy):
   settings = algorithm.Config(
     **knobs.settings[knobs.algorithm], max_tokens=knobs.sampling.max_tokens
   )
-  steps = knobs.steps * knobs.updates * knobs.epochs  # of the optimizer
+  steps = knobs.rollouts * knobs.minibatches * knobs.epochs  # of the optimizer
   tx, schedule = optim.make(steps=steps, **knobs.optim)
   # The state's buffers are donated to each step: the frozen reference needs its own.
   reference = _copy(policy.params) if settings.kl else None
@@ -229,7 +230,7 @@ def _init_learner(knobs, policy):
     algorithm=algorithm,
     settings=settings,
     correction=importance_correction.Config(**knobs.correction),
-    batch_sizes=_batch_sizes(knobs.train_questions // knobs.updates, shards),
+    batch_sizes=_batch_sizes(knobs.train_prompts // knobs.minibatches, shards),
     schedule=schedule,
     step=train.make_step(
       policy.graphdef, loss, tx, shardings, token_weights=token_weights, accumulate=knobs.accumulate
@@ -261,9 +262,9 @@ def _make_sample(stack, config, workdir, name, policy, data):
     sampling=sampling.Sampling(**knobs.sampling),
     seed=config.seed,
     rewards=knobs.rewards.to_dict(),
-    zero_variance=knobs.silent,
-    train_prompts=knobs.train_questions,
-    max_resample_rounds=knobs.rounds,
+    zero_variance=knobs.zero_variance,
+    train_prompts=knobs.train_prompts,
+    max_resample_rounds=knobs.max_resample_rounds,
   )
   # Rewards are computed beside sampling and training, unless the sampler itself is the judge.
   scorer = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
@@ -333,9 +334,9 @@ def _advantages(learner, scored, kl_QGT):
 def _batches(learner, params, scored, advantages):
   """(a Batch on the devices for each minibatch, metrics of them)."""
   knobs = learner.knobs
-  chosen = scored.train_groups(knobs.silent, knobs.train_questions, least=knobs.updates)
+  chosen = scored.train_groups(knobs.zero_variance, knobs.train_prompts, least=knobs.minibatches)
   batches, corrections = [], []
-  for groups in np.array_split(chosen, knobs.updates):
+  for groups in np.array_split(chosen, knobs.minibatches):
     most = distributed.all_gather_host(
       [len(groups)]
     ).max()  # all processes have batches of one size
@@ -378,7 +379,7 @@ def _updates(learner, state, batches, i):
     lr = float(learner.schedule(int(state.step)))
     with learner.scope():
       state, found = learner.step(state, batch, lr)
-    if learner.knobs.unsound == "raise":
+    if learner.knobs.on_nonfinite == "raise":
       train.check_finite(found, i)
     steps.append({key: float(value) for key, value in found.items()})
   finite = all(

@@ -61,7 +61,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
 @pytest.mark.slow
 def test_groups_that_all_agree_are_counted_and_teach_nothing(workdir, config, same):
   # No answer of 8 tokens is inside the grammar: every reward is 0.
-  config.rl.steps, config.rl.settings.grpo.kl, config.rl.optim.warmup = 1, 0.0, 0
+  config.rl.rollouts, config.rl.settings.grpo.kl, config.rl.optim.warmup = 1, 0.0, 0
   rl.run(config, workdir, "rl")
   curves = metrics.read(workdir / "rl" / "metrics.jsonl")
   assert curves["rl/silent_groups"] == ([1], [1.0]) and curves["rl/used_groups"] == ([1], [0.0])
@@ -77,7 +77,7 @@ def test_it_asks_what_the_teacher_found_hard_and_the_policy_too(
   config.distill.data = "world/data"
   config.distill.teacher.update(error=0.5, unparsable=0.1)
   distill.run(config, workdir, "distill")
-  config.rl.data, config.rl.split, config.rl.least_attempts = "distill/data", "kept+failed", 2
+  config.rl.data, config.rl.split, config.rl.min_attempts = "distill/data", "kept+failed", 2
   config.rl.tasks = ""
   pairs = list(datasets.open(workdir / "distill" / "data", "kept+failed"))
   due = {pair.id for pair in pairs if pair.attempts >= 2}
@@ -97,7 +97,7 @@ def test_it_asks_what_the_teacher_found_hard_and_the_policy_too(
     return real(example, *how)
 
   monkeypatch.setattr(rl.rollout, "encoded_prompts", notes)
-  config.rl.steps = config.rl.eval_every = -(-len(due) // config.rl.questions)
+  config.rl.rollouts = config.rl.eval_every = -(-len(due) // config.rl.prompts)
   rl.run(config, workdir, "rl")
   assert set(asked) == due
 
@@ -117,15 +117,15 @@ def curves_of(workdir, config, **knobs):
 
 @pytest.mark.slow
 def test_a_rollout_may_be_sampled_in_several_calls(workdir, config, rewarded):
-  whole = curves_of(workdir, config, steps=1)
+  whole = curves_of(workdir, config, rollouts=1)
   shutil.rmtree(workdir / "rl")
-  parts = curves_of(workdir, config, steps=1, rows=config.rl.questions // 2)
+  parts = curves_of(workdir, config, rollouts=1, max_prompts=config.rl.prompts // 2)
   for name in ("reward/total", "rl/mean_length", "train/loss"):
     np.testing.assert_allclose(parts[name], whole[name], atol=1e-5)
 
 
 def test_blank_pictures_make_a_difference_and_it_is_logged(workdir, config, rewarded):
-  curves = curves_of(workdir, config, steps=2, look_every=1)
+  curves = curves_of(workdir, config, rollouts=2, vision_check_every=1)
   steps, shift = curves["vision/logp_shift"]
   assert steps == [1, 2] and min(shift) > 1e-6
 
@@ -157,8 +157,8 @@ def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewar
 
 @pytest.mark.slow
 def test_a_rollout_trains_in_parts_and_more_than_once(workdir, config, rewarded):
-  curves = curves_of(workdir, config, steps=2, updates=2, epochs=2, silent="keep")
-  # The rate falls over steps * updates * epochs optimizer steps; the last one is logged.
+  curves = curves_of(workdir, config, rollouts=2, minibatches=2, epochs=2, zero_variance="keep")
+  # The rate falls over rollouts * minibatches * epochs optimizer steps; the last one is logged.
   assert curves["train/loss"][0] == [1, 2]
   assert json.loads((workdir / "rl" / "training.json").read_text())["steps"] == 2
   # What a later pass sees is off policy; what is compared with the sampler is the first update.
@@ -168,7 +168,7 @@ def test_a_rollout_trains_in_parts_and_more_than_once(workdir, config, rewarded)
 @pytest.mark.slow
 def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewarded, same):
   other = shutil.copytree(workdir, tmp_path / "other")
-  config.rl.ahead = 1
+  config.rl.async_rollouts = 1
   rl.run(config, workdir, "rl")
   curves = metrics.read(workdir / "rl" / "metrics.jsonl")
   # Behind a checkpoint sampling starts afresh; the others are by weights one step old. (The first
@@ -176,7 +176,7 @@ def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewar
   apart = curves["train/ratio_max"][1]
   assert max(apart[0], apart[2]) < 1 + 1e-3 < apart[3]
 
-  config.rl.steps = 4
+  config.rl.rollouts = 4
   real = rl.train.check_finite
 
   def stop(found, i):
@@ -213,8 +213,8 @@ def test_no_rollout_is_sampled_while_validation_pairs_are_asked(
 
   monkeypatch.setattr(judge.Judge, "sample", sample)
   monkeypatch.setattr(rl.rollout.Rollouts, "wait", lambda self: validating.release() or wait(self))
-  config.rl.steps = 3
-  curves = curves_of(workdir, config, ahead=1, eval_every=1, save_every=9)
+  config.rl.rollouts = 3
+  curves = curves_of(workdir, config, async_rollouts=1, eval_every=1, save_every=9)
   assert len(ahead) == 2 and curves["check/accuracy"][0] == [1, 2, 3]
   assert not overlaps
 
@@ -223,8 +223,8 @@ def test_the_next_rollout_cannot_be_sampled_meanwhile_on_several_processes(
   workdir, config, monkeypatch
 ):
   monkeypatch.setattr(rl.jax, "process_count", lambda: 2)
-  config.rl.ahead = 1
-  with pytest.raises(ValueError, match="config.rl.ahead is 1 on 2 processes"):
+  config.rl.async_rollouts = 1
+  with pytest.raises(ValueError, match="config.rl.async_rollouts is 1 on 2 processes"):
     rl.run(config, workdir, "rl")
 
 
@@ -240,7 +240,7 @@ def test_other_algorithms_run_with_and_without_a_reference(
   workdir, config, rewarded, algorithm, kl
 ):
   config.rl.settings[algorithm].kl, config.rl.optim.warmup = kl, 0
-  curves = curves_of(workdir, config, algorithm=algorithm, silent="keep", steps=2)
+  curves = curves_of(workdir, config, algorithm=algorithm, zero_variance="keep", rollouts=2)
   assert len(curves["train/loss"][1]) == 2 and curves["train/grad_norm"][1][0] > 0
   assert curves["rl/filtered"][0] == [1, 2]
   # At first the policy is its reference; without one nothing is known.
@@ -253,7 +253,7 @@ def test_other_algorithms_run_with_and_without_a_reference(
 @pytest.mark.slow
 def test_a_correction_weighs_by_the_trainer_s_own_probabilities(workdir, config, rewarded):
   config.rl.correction.cap = 2.0
-  curves = curves_of(workdir, config, steps=1)
+  curves = curves_of(workdir, config, rollouts=1)
   assert curves["correction/factor_mean"][1][0] == pytest.approx(1, abs=1e-3)
   assert curves["agree/logp_diff_mean"][1][0] < 1e-4
 
@@ -268,12 +268,12 @@ def test_the_figures_of_a_correction_are_of_all_minibatches(workdir, config, rew
 
   monkeypatch.setattr(rl.importance_correction, "importance_weights", factors)
   config.rl.correction.cap = 2.0
-  curves = curves_of(workdir, config, steps=1, updates=2, silent="keep")
+  curves = curves_of(workdir, config, rollouts=1, minibatches=2, zero_variance="keep")
   assert len(made) == 2 and curves["correction/factor_mean"][1] == [1.5]
 
 
 def test_both_orders_are_asked_for_the_swap_reward(workdir, config, rewarded):
-  curves = curves_of(workdir, config, steps=1, rewards=dict(accuracy=1.0, swap=0.5))
+  curves = curves_of(workdir, config, rollouts=1, rewards=dict(accuracy=1.0, swap=0.5))
   # Answers of 8 tokens are outside the grammar: no order has a verdict to agree with.
   assert curves["reward/failed/swap"][1] == [8.0] and curves["reward/failed"][1] == [8.0]
 
@@ -295,11 +295,11 @@ def test_a_loss_that_is_not_finite_ends_the_stage_where_that_is_wanted(
 
   monkeypatch.setattr(rl.train, "make_step", falls)
   other = config.copy_and_resolve_references()
-  curves = curves_of(workdir, config, unsound="end")
+  curves = curves_of(workdir, config, on_nonfinite="end")
   assert curves["train/lr"][0] == [1, 2, 3] and curves["check/accuracy"][0] == [3]
   assert json.loads((workdir / "rl" / "training.json").read_text())["steps"] == 3
   # Killed before it was marked done and run again, it stays where it fell.
-  assert curves_of(workdir, config, unsound="end")["train/lr"][0] == [1, 2, 3]
+  assert curves_of(workdir, config, on_nonfinite="end")["train/lr"][0] == [1, 2, 3]
   shutil.rmtree(workdir / "rl")
   with pytest.raises(FloatingPointError, match="step 2: train/loss is nan"):
     rl.run(other, workdir, "rl")
@@ -335,6 +335,6 @@ def test_a_batch_is_halved_only_where_it_can_be_shared():
 
 
 def test_a_rollout_that_cannot_be_split_equally_is_an_error(workdir, config):
-  config.rl.updates = 3
-  with pytest.raises(ValueError, match="train_questions is 4, which 3 updates cannot share"):
+  config.rl.minibatches = 3
+  with pytest.raises(ValueError, match="train_prompts is 4, which .* 3 equal minibatches"):
     rl.run(config, workdir, "rl")

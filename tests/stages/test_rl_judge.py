@@ -27,7 +27,7 @@ def test_a_service_is_asked_as_judge_and_its_answers_are_kept(
   monkeypatch.setitem(rewards.REWARDS, "consistent", follows)
   with endpoints.serve(lambda number, body: endpoints.completion(str(number % 2))) as service:
     config.rl.judge.update(by="service", model="m", endpoint=dict(base_url=service.base_url))
-    curves = curves_of(workdir, config, steps=2, rewards=dict(accuracy=1.0, consistency=0.5))
+    curves = curves_of(workdir, config, rollouts=2, rewards=dict(accuracy=1.0, consistency=0.5))
   asked = [body["messages"][-1]["content"] for body in service.asked]
   assert asked and all("Does it follow?" in str(content) for content in asked)
   assert len(set(map(str, asked))) == len(asked)  # the same text is not asked about twice
@@ -66,7 +66,7 @@ def test_a_service_judges_while_the_next_rollout_is_sampled(workdir, config, rew
     return real(self, *args, **kwargs)
 
   monkeypatch.setattr(judge.Judge, "judge", sampled)
-  curves = judged_after(sampling, workdir, config, monkeypatch, steps=2, ahead=1)
+  curves = judged_after(sampling, workdir, config, monkeypatch, rollouts=2, async_rollouts=1)
   failed = curves["reward/failed/consistent"][1]
   assert failed[0] >= 1 and failed[1] == 0 and curves["train/loss"][0] == [1, 2]
 
@@ -81,7 +81,7 @@ def test_a_service_judges_while_the_reference_reads(workdir, config, rewarded, m
 
   monkeypatch.setattr(rl.train, "make_logps", make)
   config.rl.settings.rloo.kl = 0.01
-  curves = judged_after(reading, workdir, config, monkeypatch, steps=1, algorithm="rloo")
+  curves = judged_after(reading, workdir, config, monkeypatch, rollouts=1, algorithm="rloo")
   assert curves["reward/failed/consistent"][1][0] >= 1 and curves["train/loss"][0] == [1]
 
 
@@ -100,7 +100,7 @@ def test_the_policy_as_it_was_may_be_asked(workdir, config, rewarded, monkeypatc
 
   monkeypatch.setitem(rewards.REWARDS, "consistent", kept)
   config.rl.judge.by, config.rl.judge.sampling.max_tokens = "policy", 8
-  curves_of(workdir, config, steps=3, rewards=dict(accuracy=1.0, consistent=0.0))
+  curves_of(workdir, config, rollouts=3, rewards=dict(accuracy=1.0, consistent=0.0))
   # Weights moved, the judge's did not: the same question and seed have the same answer.
   assert len(replies) == 3 and replies[0] == replies[1] == replies[2] and replies[0][0]
 
