@@ -57,6 +57,7 @@ setuptools.setup(
       *TPU_COMPILER,
       "nbclient",
       "nbformat",
+      "pyright",
       "pytest",
       "ruff",
       "setuptools>=70.1",

@@ -1,24 +1,49 @@
-"""How judgements are scored. To add a benchmark: write the module, add the line.
+"""Benchmarks: the pairs, and how judgements about them are scored.
 
-A benchmark is a module with
-
-    MODES                                   {name: rules.Rule}: orders asked, groups; "both" is one
-    score(judgements, swapped, *, mode, fidelity, contradicts) -> figures
-
-and `examples(root)` from the files of its owners, except `pairs`, which scores any set of examples
-with a gold answer. Judgements are in step with the examples, None where an order was not asked.
+To add one: write the module, add the line.
 """
 
-from cot_rm import registry
-from cot_rm.benchmarks import mm_rlhf_rewardbench, pairs, vl_rewardbench
+import pathlib
+from typing import Protocol
 
-BENCHMARKS = {
-  "pairs": pairs,
+from cot_rm import registry
+from cot_rm.benchmarks import mm_rlhf_rewardbench, pairs, rules, vl_rewardbench
+from cot_rm.schema import Example
+
+
+class Benchmark(Protocol):
+  """The interface of a benchmark module. `pairs` scores any examples with gold answers."""
+
+  MODES: dict[str, rules.Rule]  # the orders asked, and the groups; "both" is one of the modes
+
+  def score(
+    self,
+    judgements: pairs.Judgements,
+    swapped: pairs.Judgements,
+    *,
+    mode: str = "both",
+    fidelity: pairs.Fidelity | None = None,
+    contradicts: pairs.Contradicts | None = None,
+  ) -> pairs.Figures:
+    """The figures of judgements in step with the examples; see `pairs.tally`."""
+    ...
+
+
+class PublicBenchmark(Benchmark, Protocol):
+  """The interface of a benchmark whose pairs are read from its owners' files."""
+
+  def examples(self, root: str | pathlib.Path) -> list[Example]:
+    """The pairs, with their gold answers, from the files under `root`."""
+    ...
+
+
+PUBLIC: dict[str, PublicBenchmark] = {
   "vl_rewardbench": vl_rewardbench,
   "mm_rlhf_rewardbench": mm_rlhf_rewardbench,
 }
+BENCHMARKS: dict[str, Benchmark] = {"pairs": pairs, **PUBLIC}
 
 
-def get(name):
-  """The benchmark's module. Raises ValueError, with the known names, when there is none."""
+def get(name: str) -> Benchmark:
+  """The benchmark's module. Raises ValueError on an unknown name."""
   return registry.lookup(BENCHMARKS, name, "benchmark")

@@ -1,17 +1,20 @@
-"""What each figure is, in words, and how many it is over: a number alone can mean anything."""
+"""The definition of each figure, in words, and the number of items behind it."""
+
+from collections.abc import Mapping
+from typing import TypedDict
 
 WORDS = {
   "accuracy": "share of right verdicts, an unparsable one is wrong (of pairs)",
-  "first_slot_accuracy": "the same where the better one stands first (of verdicts)",
+  "first_slot_accuracy": "accuracy where the better candidate is the first (of verdicts)",
   "order_consistency": "share of pairs whose two orders name the same candidate (of pairs)",
   "parse_rate": "share of verdicts inside the grammar (of verdicts)",
-  "accuracy_parsed": "share of right ones among verdicts inside the grammar (of those)",
-  "verdict_slots": "share of verdicts for the candidate that stands first (of those parsed)",
-  "mean_length": "tokens of an answer, mean (of answers)",
+  "accuracy_parsed": "share of right verdicts among those inside the grammar (of parsed verdicts)",
+  "verdict_slots": "share of verdicts for the first candidate (of parsed verdicts)",
+  "mean_length": "mean number of tokens of an answer (of answers)",
   "cut": "share of answers that reached the limit of tokens (of answers)",
-  "fidelity": "how much is true of the scene that an answer describes, mean (of answers)",
-  "contradictions": "share of answers whose reasoning is against their verdict (of those parsed)",
-  "contradictions_decided": "share of answers of which that can be said (of those parsed)",
+  "fidelity": "mean share of an answer's description that is true of the scene (of answers)",
+  "contradictions": "share of answers whose reasoning contradicts the verdict (of parsed verdicts)",
+  "contradictions_decided": "share of answers for which that is known (of parsed verdicts)",
   "accuracy_plus": "share of questions of which every pair is right (of questions)",
   "accuracy_pictures": "mean of the accuracies of the families without video (of families)",
   "accuracy_macro": "mean of the groups' accuracies (of groups)",
@@ -21,16 +24,25 @@ WORDS = {
   "vote_plus": "share of questions of which every pair is voted right (of questions)",
   "any": "chance that one of k samples is right, over all subsets of k (of pairs)",
   "blank_accuracy": "accuracy where every picture is blank (of pairs)",
-  "blank_accuracy_parsed": "accuracy_parsed where every picture is blank (of those parsed)",
+  "blank_accuracy_parsed": "accuracy_parsed where every picture is blank (of parsed verdicts)",
 }
 
 
-def of(counts, said):
-  """{figure: {"what": in words, "n": how many it is over}}.
+class Definition(TypedDict):
+  """The definition of one figure."""
+
+  what: str
+  n: int  # items behind the figure
+
+
+def describe(counts: Mapping[str, int], description: str) -> dict[str, Definition]:
+  """The definition of each figure.
 
   Args:
-    counts: {figure: n}; "families/mcq" is of the kind "families".
-    said: the orders and groups in words, as rules.Rule has them.
+    counts: {figure: items behind it}; the words of "families/mcq" are those of "families".
+    description: the orders and groups in words, see rules.Rule.
   """
-  what = lambda name: f"{WORDS[name.partition('/')[0]]}; {said}"
-  return {name: {"what": what(name), "n": int(n)} for name, n in counts.items()}
+  return {
+    name: {"what": f"{WORDS[name.partition('/')[0]]}; {description}", "n": int(n)}
+    for name, n in counts.items()
+  }

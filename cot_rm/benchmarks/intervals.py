@@ -1,25 +1,28 @@
-"""95 % intervals of shares, where some of the answers hang together."""
+"""95 % intervals of shares whose answers are correlated within clusters."""
 
 import math
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
 Z = 1.959964  # the normal distribution holds 95 % between -Z and Z
 
 
-def share(values, clusters):
+def share(
+  values: Sequence[float] | np.ndarray, clusters: Iterable[Hashable] | np.ndarray
+) -> list[float]:
   """[low, high], the 95 % interval of a mean.
 
   Wilson's score interval (1927) with an effective number of answers, as Korn and Graubard (1998)
   take it for shares of clustered samples. Both orders of a pair are answered by one model on one
   question, and are not independent; so the variance of the mean p is that over clusters,
   V = sum over clusters of (sum of x - p)^2 / N^2, and the effective number is p (1 - p) / V: N
-  answers that have nothing to do with each other count as N, orders that always agree as one each.
-  It is never more than N; where all values are 0, or all 1, it is the number of clusters.
+  independent answers count as N, two orders that always agree count as one answer. It is never more
+  than N; if all values are 0, or all are 1, it is the number of clusters.
 
   Args:
-    values: N numbers from 0 to 1, one an answer.
-    clusters: N labels; answers of one label hang together.
+    values: N numbers from 0 to 1, one per answer.
+    clusters: N labels; answers of one label are correlated.
 
   Raises:
     ValueError: there are no values.
@@ -27,7 +30,7 @@ def share(values, clusters):
   values = np.asarray(values, np.float64)
   if not len(values):
     raise ValueError("an interval of no values")
-  _, cluster = np.unique(np.asarray(clusters), return_inverse=True)
+  _, cluster = np.unique(np.asarray([*clusters]), return_inverse=True)
   p, count = float(values.mean()), len(values)
   off = np.bincount(cluster, values - p)
   variance = float(np.sum(off**2)) / count**2

@@ -1,169 +1,291 @@
 """Accuracy on preference pairs, each asked in both orders."""
 
 import collections
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NotRequired, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
+from cot_rm import registry
 from cot_rm.benchmarks import definitions, intervals, rules
+from cot_rm.schema import Example, Judged, Task
 
-MODES = {
+Judgements = Sequence[Judged | None]  # one a pair; None: the pair was not asked in this order
+# `(text, example)`: share of the described scene that is true, from 0 to 1; None: unknown.
+Fidelity = Callable[[str, Example], float | None]
+# `(text, task)`: whether the reasoning is against the verdict; None: unknown.
+Contradicts = Callable[[str, Task], bool | None]
+How = TypeVar("How", contravariant=True)
+
+MODES: dict[str, rules.Rule] = {
   "both": rules.Rule(),
-  "first": rules.Rule(orders=rules.first),  # as they stand in the data
+  "first": rules.Rule(orders=rules.first),  # as given in the data
 }
 
 
-def score(judgements, swapped, *, mode="both", fidelity=None, contradicts=None):
-  """`tally` by task; `mode` is of MODES."""
-  rule = rules.get(MODES, mode)
+class Figures(TypedDict):
+  """The figures of a set of pairs; shares and means are rounded to 6 places. See `tally`."""
+
+  accuracy: float
+  first_slot_accuracy: float
+  parse_rate: float
+  accuracy_parsed: float
+  mean_length: float
+  cut: float
+  order_consistency: NotRequired[float]
+  verdict_slots: NotRequired[float]
+  accuracy_plus: NotRequired[float]
+  fidelity: NotRequired[float]
+  contradictions: NotRequired[float]
+  contradictions_decided: NotRequired[float]
+  families: dict[str, float]
+  accuracy_pictures: NotRequired[float]
+  n: int
+  intervals: dict[str, list[float]]
+  definitions: dict[str, definitions.Definition]
+  accuracy_macro: NotRequired[float]  # of VL-RewardBench
+  families_plus: NotRequired[dict[str, float]]  # of MM-RLHF-RewardBench
+
+
+class BothOrders(Protocol[How]):
+  """A judge, as far as `evaluate` needs it."""
+
+  def both(
+    self,
+    examples: Sequence[Example],
+    *,
+    grammar: str,
+    n: int,
+    how: How,
+    seed: int,
+    progress: Callable[[int], None] | None,
+  ) -> tuple[Sequence[Judged], Sequence[Judged]]: ...
+
+
+def score(
+  judgements: Judgements,
+  swapped: Judgements,
+  *,
+  mode: str = "both",
+  fidelity: Fidelity | None = None,
+  contradicts: Contradicts | None = None,
+) -> Figures:
+  """`tally` by task; `mode` is a name in MODES."""
+  rule = registry.lookup(MODES, mode, "mode")
   return tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
 
 
-def tally(judgements, swapped, rule, *, fidelity=None, contradicts=None):
+def tally(
+  judgements: Judgements,
+  swapped: Judgements,
+  rule: rules.Rule,
+  *,
+  fidelity: Fidelity | None = None,
+  contradicts: Contradicts | None = None,
+) -> Figures:
   """The figures of a set of pairs.
 
   Args:
-    judgements: one a pair, as given; the first completion counts. None: not asked in this order.
-    swapped: the same pairs in the other order, in step.
-    rule: rules.Rule.
-    fidelity: `(text, example) -> float in [0, 1] or None`, how true the described scene is; None
-      where nothing can be said.
-    contradicts: `(text, task) -> bool or None`, whether the reasoning is against the verdict; None
-      where nothing can be said.
+    judgements: of the pairs as given; the first completion counts.
+    swapped: of the same pairs with their candidates exchanged.
+    rule: the benchmark's.
+    fidelity, contradicts: None: their figures are left out.
 
   Returns:
-    dict of
-      accuracy: share of right verdicts over the orders asked, an unparsable one being wrong.
-      first_slot_accuracy: the same where the gold answer stands first.
-      order_consistency: share of pairs whose two orders name the same candidate, of those that were
-        asked in both, if there are any.
-      parse_rate: share of completions inside the grammar.
-      accuracy_parsed: share of right verdicts among those.
-      verdict_slots: share of verdicts for the candidate that stands first, among those.
-      mean_length: tokens of a completion.
-      cut: share of completions that reached the limit of tokens.
-      fidelity: mean over completions, where it was asked for.
-      contradictions: share of the parsed completions whose reasoning is against the verdict, where
-        it was asked for; contradictions_decided: share of them of which it can be said.
-      families: accuracy by family.
-      accuracy_plus: where the rule has sets that count whole, share of the sets of which every pair
-        is right in one order, mean of the orders asked.
-      accuracy_pictures: mean over the families without video, where there is one.
-      n: pairs.
-      intervals: {figure: [low, high]}, 95 %, of accuracy, first_slot_accuracy, order_consistency,
-        accuracy_plus and, as "families/<family>", of each family; see `intervals.share`. The
-        clusters are the rule's, where it has none the pairs.
-      definitions: {figure: {"what": in words, "n": how many it is over}}, see `definitions.of`.
+    accuracy: share of right verdicts over the orders asked; an unparsable verdict is wrong.
+    first_slot_accuracy: the same where the gold answer is candidate 1.
+    order_consistency: share of pairs whose two orders name the same candidate, of the pairs that
+      were asked in both orders, if there are any.
+    parse_rate: share of completions inside the grammar.
+    accuracy_parsed: share of right verdicts among those.
+    verdict_slots: share of verdicts for candidate 1 among those.
+    mean_length: tokens of a completion.
+    cut: share of completions that reached the limit of tokens.
+    fidelity: mean over the completions for which it is known.
+    contradictions: share of the parsed completions whose reasoning is against the verdict;
+      contradictions_decided: share of them for which that is known.
+    families: accuracy of each family.
+    accuracy_plus: for a rule with questions, the share of questions of which every pair is right in
+      one order, mean of the orders asked.
+    accuracy_pictures: mean over the families without video, if there is one.
+    n: pairs.
+    intervals: {figure: [low, high]}, 95 %, of accuracy, first_slot_accuracy, order_consistency,
+      accuracy_plus and, as "families/<family>", of each family; see `intervals.share`. The
+      clusters are the rule's, else the pairs.
+    definitions: {figure: its definition}, see `definitions.describe`.
 
   Raises:
-    ValueError: no pairs, or one without a gold answer.
+    ValueError: no pairs, or a pair without a gold answer.
   """
-  places, both, examples = rules.asked(judgements, swapped)
-  answers = [j.verdicts[0].answer for j in both]
-  right = np.array([answer == j.example.gold for answer, j in zip(answers, both, strict=True)])
-  parsed = np.array([answer is not None for answer in answers])
-  first = np.array([j.example.gold == 1 for j in both])
-  labels = rule.clusters(examples)
-  clusters = np.array([labels[row] for row, _ in places])
-  families = np.array([rule.family(examples[row]) for row, _ in places])
-  agree = _agreement(judgements, swapped)
+  asked = rules.flatten(judgements, swapped)
+  table = _tabulate(asked, rule)
+  numbers = _numbers(asked, table)
+  bounds = {"accuracy": intervals.share(table.right, table.clusters)}
+  if (first := table.first).any():
+    bounds["first_slot_accuracy"] = intervals.share(table.right[first], table.clusters[first])
+  if agree := _agreement(judgements, swapped):
+    values = [*agree.values()]
+    numbers["order_consistency"] = _Number(np.mean(values), len(values))
+    bounds["order_consistency"] = intervals.share(values, [table.labels[row] for row in agree])
+  if parsed := int(table.parsed.sum()):
+    numbers["verdict_slots"] = _Number(table.answers.count(1) / parsed, parsed)
+  if rule.question:
+    joint = rules.joint_accuracy(table.right, asked.cells, [*map(rule.question, asked.examples)])
+    numbers["accuracy_plus"] = _Number(np.mean([*joint.values()]), len(joint))
+    bounds["accuracy_plus"] = intervals.share([*joint.values()], [*joint])
+  numbers |= _text_numbers(asked.judged, table.parsed, fidelity, contradicts)
+  counts = {name: number.n for name, number in numbers.items()}
 
-  out = {
-    "accuracy": right.mean(),
-    "first_slot_accuracy": right[first].mean() if first.any() else float("nan"),
-    "parse_rate": parsed.mean(),
-    "accuracy_parsed": right[parsed].mean() if parsed.any() else 0.0,
-    "mean_length": np.mean([len(j.completions[0].tokens) for j in both]),
-    "cut": np.mean([j.completions[0].finish == "length" for j in both]),
-  }
-  bounds = {"accuracy": intervals.share(right, clusters)}
-  if first.any():
-    bounds["first_slot_accuracy"] = intervals.share(right[first], clusters[first])
-  if agree:
-    out["order_consistency"] = np.mean(list(agree.values()))
-    of_rows = [labels[row] for row in agree]
-    bounds["order_consistency"] = intervals.share(list(agree.values()), of_rows)
-  if parsed.any():
-    out["verdict_slots"] = answers.count(1) / parsed.sum()
-  if rule.whole:
-    sets = rules.whole(right, places, [rule.whole(e) for e in examples])
-    out["accuracy_plus"] = np.mean(list(sets.values()))
-    bounds["accuracy_plus"] = intervals.share(list(sets.values()), list(sets))
-  texts, counted = _read(both, parsed, fidelity, contradicts)
-  out |= texts
-  inside = ("accuracy_parsed", "verdict_slots", "contradictions", "contradictions_decided")
-  counted |= {
-    "accuracy": len(examples),
-    "first_slot_accuracy": first.sum(),
-    "order_consistency": len(agree),
-    "accuracy_plus": len(sets) if rule.whole else 0,
-  }
-  n = lambda name: counted.get(name, parsed.sum() if name in inside else len(both))
-  counts = {name: n(name) for name in out}
-
-  out = {name: round(float(value), 6) for name, value in out.items()}
-  out["families"] = {}
-  for family in np.unique(families):
-    some = families == family
-    out["families"][str(family)] = round(float(right[some].mean()), 6)
-    bounds[f"families/{family}"] = intervals.share(right[some], clusters[some])
-  if still := [value for task, value in out["families"].items() if task.startswith("image")]:
-    out["accuracy_pictures"] = round(float(np.mean(still)), 6)
+  families: dict[str, float] = {}
+  for family in np.unique(table.families):
+    some = table.families == family
+    families[str(family)] = _round(table.right[some].mean())
+    bounds[f"families/{family}"] = intervals.share(table.right[some], table.clusters[some])
+  pictures: dict[str, float] = {}
+  if still := [value for family, value in families.items() if family.startswith("image")]:
+    pictures["accuracy_pictures"] = _round(np.mean(still))
     counts["accuracy_pictures"] = len(still)
-  of_family = collections.Counter(map(rule.family, examples))
-  counts |= {f"families/{name}": of_family[name] for name in np.unique(families)}
-  said = definitions.of(counts, rule.said)
-  return {**out, "n": len(examples), "intervals": bounds, "definitions": said}
-
-
-def _agreement(judgements, swapped):
-  """{row: whether both orders name the same candidate} of the pairs asked in both."""
-  answers = {
-    row: (one.verdicts[0].answer, two.verdicts[0].answer)
-    for row, (one, two) in enumerate(zip(judgements, swapped, strict=True))
-    if one is not None and two is not None
+  sizes = collections.Counter(map(rule.family, asked.examples))
+  counts |= {f"families/{name}": sizes[name] for name in families}
+  return {  # pyright: ignore[reportReturnType]
+    **{name: _round(number.value) for name, number in numbers.items()},
+    "families": families,
+    **pictures,
+    "n": len(asked.examples),
+    "intervals": bounds,
+    "definitions": definitions.describe(counts, rule.description),
   }
-  return {row: None not in pair and sum(pair) == 3 for row, pair in answers.items()}
 
 
-def _read(both, parsed, fidelity, contradicts):
-  """The figures of what the texts say, and how many of them something could be said of."""
-  out, counts = {}, {}
+class _Number(NamedTuple):
+  """A figure and the number of items behind it."""
+
+  value: float | np.floating
+  n: int
+
+
+class _Table(NamedTuple):
+  """The answers of rules.Asked, and the labels of the pairs."""
+
+  answers: list[int | None]
+  right: np.ndarray  # bool[answers]
+  parsed: np.ndarray  # bool[answers]
+  first: np.ndarray  # bool[answers]: the gold answer is candidate 1
+  clusters: np.ndarray  # [answers]
+  families: np.ndarray  # [answers]
+  labels: list  # cluster of each pair
+
+
+def _tabulate(asked: rules.Asked, rule: rules.Rule) -> _Table:
+  answers = [j.verdicts[0].answer for j in asked.judged]
+  golds = [j.example.gold for j in asked.judged]
+  labels = rule.clusters(asked.examples)
+  return _Table(
+    answers=[*answers],
+    right=np.array([answer == gold for answer, gold in zip(answers, golds, strict=True)]),
+    parsed=np.array([answer is not None for answer in answers]),
+    first=np.array([gold == 1 for gold in golds]),
+    clusters=np.array([labels[row] for row, _ in asked.cells]),
+    families=np.array([rule.family(asked.examples[row]) for row, _ in asked.cells]),
+    labels=labels,
+  )
+
+
+def _numbers(asked: rules.Asked, table: _Table) -> dict[str, _Number]:
+  """The figures of single answers."""
+  right, first, parsed, n = table.right, table.first, table.parsed, len(asked.judged)
+  completions = [j.completions[0] for j in asked.judged]
+  known = int(parsed.sum())
+  return {
+    "accuracy": _Number(right.mean(), len(asked.examples)),
+    "first_slot_accuracy": _Number(
+      right[first].mean() if first.any() else float("nan"), int(first.sum())
+    ),
+    "parse_rate": _Number(parsed.mean(), n),
+    "accuracy_parsed": _Number(right[parsed].mean() if known else 0.0, known),
+    "mean_length": _Number(np.mean([len(c.tokens) for c in completions]), n),
+    "cut": _Number(np.mean([c.finish == "length" for c in completions]), n),
+  }
+
+
+def _agreement(judgements: Judgements, swapped: Judgements) -> dict[int, bool]:
+  """{row: whether both orders name the same candidate} of the pairs asked in both orders."""
+  out = {}
+  for row, (one, two) in enumerate(zip(judgements, swapped, strict=True)):
+    if one is not None and two is not None:
+      answers = one.verdicts[0].answer, two.verdicts[0].answer
+      out[row] = answers in ((1, 2), (2, 1))  # candidate 1 of one order is 2 of the other
+  return out
+
+
+def _text_numbers(
+  judged: Sequence[Judged],
+  parsed: np.ndarray,
+  fidelity: Fidelity | None,
+  contradicts: Contradicts | None,
+) -> dict[str, _Number]:
+  """The figures that are computed from the texts."""
+  out: dict[str, _Number] = {}
   if fidelity is not None:
-    values = [fidelity(j.completions[0].text, j.example) for j in both]
+    values = [fidelity(j.completions[0].text, j.example) for j in judged]
     if known := [value for value in values if value is not None]:
-      out["fidelity"], counts["fidelity"] = np.mean(known), len(known)
+      out["fidelity"] = _Number(np.mean(known), len(known))
   if contradicts is not None and parsed.any():
-    texts = [j for j, inside in zip(both, parsed, strict=True) if inside]
+    texts = [j for j, inside in zip(judged, parsed, strict=True) if inside]
     found = [contradicts(j.completions[0].text, j.example.task) for j in texts]
     decided = [one for one in found if one is not None]
-    out["contradictions"] = sum(decided) / len(found)
-    out["contradictions_decided"] = len(decided) / len(found)
-  return out, counts
+    out["contradictions"] = _Number(sum(decided) / len(found), len(found))
+    out["contradictions_decided"] = _Number(len(decided) / len(found), len(found))
+  return out
 
 
-def evaluate(judge, examples, *, grammar, how, fidelity=None, contradicts=None, progress=None):
-  """`score` of what a judge says, one completion each, in both orders; see `score`."""
+def _round(value: float | np.floating) -> float:
+  return round(float(value), 6)
+
+
+def evaluate(
+  judge: BothOrders[How],
+  examples: Sequence[Example],
+  *,
+  grammar: str,
+  how: How,
+  fidelity: Fidelity | None = None,
+  contradicts: Contradicts | None = None,
+  progress: Callable[[int], None] | None = None,
+) -> Figures:
+  """`score` of a judge's answers, one completion each, in both orders.
+
+  Args:
+    judge: is asked for judgements.
+    examples: pairs with gold answers.
+    grammar: a name in prompts.PROMPTS.
+    how: temperature and length of the sampling.
+    fidelity, contradicts: see `tally`.
+    progress: called with the number of prompts that have just been answered.
+  """
   given, swapped = judge.both(examples, grammar=grammar, n=1, how=how, seed=0, progress=progress)
   return score(given, swapped, fidelity=fidelity, contradicts=contradicts)
 
 
-def flat(prefix, figures):
+def to_metrics(prefix: str, figures: Figures) -> dict[str, float]:
   """Figures as metrics: {"eval/accuracy": ..., "eval/accuracy/video_generation": ...}."""
-  numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
-  out = {f"{prefix}/{name}": value for name, value in numbers.items()}
-  return out | {f"{prefix}/accuracy/{task}": value for task, value in figures["families"].items()}
+  out: dict[str, float] = {
+    f"{prefix}/{name}": x for name, x in figures.items() if isinstance(x, int | float)
+  }
+  return out | {f"{prefix}/accuracy/{task}": x for task, x in figures["families"].items()}
 
 
-def line(figures):
-  """The figures that are read first, on one line."""
-  shown = {
+def summary_line(figures: Figures) -> str:
+  """The main figures on one line."""
+  names = {
     "accuracy": "accuracy",
-    "accuracy_plus": "whole",
+    "accuracy_plus": "questions",
     "accuracy_pictures": "pictures",
     "order_consistency": "consistent",
     "parse_rate": "parsed",
     "fidelity": "faithful",
     "contradictions": "contradict themselves",
   }
-  parts = [f"{text} {100 * figures[name]:.1f} %" for name, text in shown.items() if name in figures]
+  shares = {name: x for name, x in figures.items() if isinstance(x, float)}
+  parts = [f"{text} {100 * shares[name]:.1f} %" for name, text in names.items() if name in shares]
   return ", ".join([*parts, f"{figures['mean_length']:.0f} tokens", f"{figures['n']} pairs"])

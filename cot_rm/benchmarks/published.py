@@ -2,14 +2,20 @@
 
 import json
 import pathlib
+from collections.abc import Iterator, Mapping, Sequence
 
 from cot_rm.schema import Media
 
+Record = Mapping[str, object]
 
-def find(root, patterns, benchmark):
-  """The files of the first pattern under `root` that has some, sorted; or `root`, if it is a file.
 
-  Raises FileNotFoundError that names the patterns.
+def find_files(
+  root: str | pathlib.Path, patterns: Sequence[str], benchmark: str
+) -> list[pathlib.Path]:
+  """The files of the first pattern under `root` that matches any, sorted; or `root`, if a file.
+
+  Raises:
+    FileNotFoundError: no pattern matches; they are named.
   """
   root = pathlib.Path(root)
   if root.is_file():
@@ -18,15 +24,16 @@ def find(root, patterns, benchmark):
     if files := sorted(root.glob(pattern)):
       return files
   raise FileNotFoundError(
-    f"{benchmark}: {str(root)!r} holds none of {', '.join(patterns)}; "
-    "config.eval.data names the folder into which its owners' files were downloaded"
+    f"{benchmark}: {str(root)!r} holds none of {', '.join(patterns)}; root (config.eval.data) is "
+    "the folder into which its owners' files were downloaded"
   )
 
 
-def records(path):
+def read_records(path: pathlib.Path) -> Iterator[tuple[str, Record]]:
   """Yields (where, record) of a .jsonl or .parquet file; `where` names the row for errors.
 
-  Raises ValueError on a line that is no JSON object.
+  Raises:
+    ValueError: a line is not a JSON object.
   """
   if path.suffix == ".parquet":
     import pyarrow.parquet  # slow to import, and only these files need it
@@ -48,20 +55,20 @@ def records(path):
       except json.JSONDecodeError as error:
         raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
       if not isinstance(record, dict):
-        raise ValueError(f"{where}: an object is due, not {type(record).__name__}")
+        raise ValueError(f"{where}: must be an object, not {type(record).__name__}")
       yield where, record
 
 
-def text(record, name, where):
+def text_field(record: Record, name: str, where: str) -> str:
   """A field that must hold text. Raises ValueError naming row and field."""
   value = record.get(name)
   if not isinstance(value, str) or not value.strip():
-    raise ValueError(f"{where}, field {name!r}: text is due, not {value!r}")
+    raise ValueError(f"{where}, field {name!r}: must be text, not {value!r}")
   return value
 
 
-def there(paths, where):
-  """The first of these paths that exists. Raises FileNotFoundError naming the row and all."""
+def first_existing(paths: Sequence[pathlib.Path], where: str) -> pathlib.Path:
+  """The first path that exists. Raises FileNotFoundError naming the row and all paths."""
   for path in paths:
     if path.exists():
       return path
@@ -69,11 +76,19 @@ def there(paths, where):
   raise FileNotFoundError(f"{where}: no such picture or folder of frames: {looked}")
 
 
-def picture(value, folders, where):
-  """The Media of a picture: its path, under one of the folders, or {"bytes": ..., "path": ...}."""
-  if isinstance(value, dict) and value.get("bytes"):
-    return Media("image", value["bytes"])
-  name = value.get("path") if isinstance(value, dict) else value
+def picture(value: object, folders: Sequence[pathlib.Path], where: str) -> Media:
+  """The Media of a picture.
+
+  Args:
+    value: a path under one of the folders, or {"bytes": ..., "path": ...}.
+    folders: searched in order.
+    where: names the row in errors.
+  """
+  name: object = value
+  if isinstance(value, dict):
+    if value.get("bytes"):
+      return Media("image", value["bytes"])
+    name = value.get("path")
   if not isinstance(name, str) or not name:
-    raise ValueError(f"{where}: a picture's path or bytes are due, not {name!r}")
-  return Media("image", str(there([folder / name for folder in folders], where)))
+    raise ValueError(f"{where}: must be a picture's path or bytes, not {name!r}")
+  return Media("image", str(first_existing([folder / name for folder in folders], where)))

@@ -1,87 +1,103 @@
-"""A benchmark's rule: which orders are asked, what is added up together, what hangs together.
+"""How a benchmark is asked and scored: orders, families, clusters, and sets that count jointly.
 
-N pairs, 2 orders.
+N pairs, 2 orders: 0 as given, 1 with the candidates exchanged.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from cot_rm import registry
+from cot_rm.schema import Example, Judged
+
+Cell = tuple[int, int]  # (row of the pair, order)
 
 
-def both(examples):
-  """Every example as given (0) and with its candidates exchanged (1)."""
+def both(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+  """Both orders of every example."""
   return [(0, 1)] * len(examples)
 
 
-def first(examples):
-  """Every example as given and in no other order."""
+def first(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+  """Every example in the given order only."""
   return [(0,)] * len(examples)
+
+
+def task_of(example: Example) -> str:
+  """The task, the usual family of an example."""
+  return example.task
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-  """How a benchmark is asked and added up. What it says of an example holds in either order."""
+  """How a benchmark is asked and scored. Its labels do not depend on the order of an example."""
 
-  orders: Callable = both  # examples -> for each one the orders that are asked, of (0, 1)
-  family: Callable = lambda example: example.task  # the group that an example counts in
-  cluster: Callable | None = None  # a label; examples that share it hang together. None: none do
-  whole: Callable | None = None  # a label; examples that share it are right together or not at all
-  said: str = "mean of both orders"  # the orders and groups, in the words of a definition
+  orders: Callable[[Sequence[Example]], list[tuple[int, ...]]] = both  # of each example, of (0, 1)
+  family: Callable[[Example], str] = task_of  # the group whose accuracy an example counts in
+  # Label of an example; answers to examples of one label are correlated. None: a cluster a pair.
+  cluster: Callable[[Example], Hashable] | None = None
+  # Label of an example; a label counts as right only if all its pairs are. None: no such sets.
+  question: Callable[[Example], Hashable] | None = None
+  description: str = "mean of both orders"  # the orders and groups, for the definitions
 
-  def clusters(self, examples):
-    """A label an example, for `intervals.share`."""
+  def clusters(self, examples: Sequence[Example]) -> list[Hashable]:
+    """The cluster label of each example, for `intervals.share`."""
     return [self.cluster(e) if self.cluster else row for row, e in enumerate(examples)]
 
 
-def get(modes, name):
-  """The Rule of this mode. Raises ValueError, with the known names, when there is none."""
-  return registry.lookup(modes, name, "mode")
+class Asked(NamedTuple):
+  """The judgements of both orders in one row, those of the given order first."""
+
+  cells: tuple[Cell, ...]  # of each judgement
+  judged: tuple[Judged, ...]
+  examples: list[Example]  # one a pair, in either order
 
 
-def asked(judgements, swapped):
-  """Puts the judgements of both orders in a row.
+def flatten(judgements: Sequence[Judged | None], swapped: Sequence[Judged | None]) -> Asked:
+  """Puts the judgements of both orders in one row.
 
   Args:
-    judgements, swapped: of N pairs in each order, in step; None where it was not asked.
-
-  Returns:
-    (places, both, examples): (row, order) of each judgement, the judgements, as given first; and
-    one example a pair, in the one order or the other.
+    judgements: of N pairs as given; None where that order was not asked.
+    swapped: of the same pairs with their candidates exchanged.
 
   Raises:
-    ValueError: no pairs, one that was asked in no order, or one without a gold answer.
+    ValueError: no pairs, a pair that was asked in no order, or one without a gold answer.
   """
   if not judgements:
     raise ValueError("no pairs to score")
-  sides = list(enumerate((judgements, swapped)))
-  found = [((row, o), j) for o, side in sides for row, j in enumerate(side) if j is not None]
-  for _, j in found:
-    if j.example.gold not in (1, 2):
-      raise ValueError(f"example {j.example.id!r} has no gold answer to score against")
-  of_row = {row: j.example for (row, _), j in reversed(found)}
+  found = [
+    ((row, order), judged)
+    for order, side in enumerate((judgements, swapped))
+    for row, judged in enumerate(side)
+    if judged is not None
+  ]
+  for _, judged in found:
+    if judged.example.gold not in (1, 2):
+      raise ValueError(f"example {judged.example.id!r} has no gold answer to score against")
+  of_row = {row: judged.example for (row, _), judged in reversed(found)}
   if missing := [row for row in range(len(judgements)) if row not in of_row]:
     raise ValueError(f"pair {missing[0]} was asked in no order")
-  places, both_orders = zip(*found, strict=True)
-  return places, both_orders, [of_row[row] for row in range(len(judgements))]
+  cells, in_a_row = zip(*found, strict=True)
+  return Asked(cells, in_a_row, [of_row[row] for row in range(len(judgements))])
 
 
-def whole(values, places, labels):
-  """How often all pairs of a label are right, one number a label.
+def joint_accuracy(
+  values: Sequence[float] | np.ndarray, cells: Sequence[Cell], labels: Sequence[Hashable]
+) -> Mapping[Hashable, float]:
+  """The probability that all pairs of a label are right, of each label.
 
   Args:
-    values: the chance of each answer to be right, independently of the others.
-    places: (row, order) of each answer.
+    values: the probability that each answer is right, independently of the others.
+    cells: (row, order) of each answer.
     labels: of N rows.
 
   Returns:
     {label: mean over the orders asked of the product of its values}, in order of appearance.
   """
   values_N2 = np.full((len(labels), 2), np.nan)
-  values_N2[tuple(np.array(places).T)] = values
-  rows = {}
+  values_N2[tuple(np.array(cells).T)] = values
+  rows: dict[Hashable, list[int]] = {}
   for row, label in enumerate(labels):
     rows.setdefault(label, []).append(row)
   return {

@@ -1,28 +1,31 @@
 """VL-RewardBench (Li et al., arXiv:2411.17451): 1,250 pairs of answers about a picture.
 
-Three groups: general 183, hallucination 749, reasoning 318, by the id. Two papers sorted the ids
-otherwise, and a group's figure can be compared only within one of these:
+Three groups, by the id: general 183, hallucination 749, reasoning 318. Two papers sorted the ids in
+other ways, and a group's figure is comparable only within the same grouping:
 
     R1-Reward (arXiv:2505.02835)        looked for "rlhf" and "rlaif" in ids that have "RLHF" and
                                         "RLAIF": 484, 448, 318
     UnifiedReward-Think (2505.03318)    took the pairs of POVID, "hallucination_pair", for general:
                                         631, 301, 318
 
-The overall accuracy does not hang on it. What their scripts take for a verdict where there is none
-in its place (the last 1 or 2 of the text, else 2; "Image 1 is better" anywhere in the reasoning) is
-in no mode: it finds an answer where a judge gave none.
+The overall accuracy does not depend on it. Their scripts also read a verdict from texts without one
+(the last 1 or 2 of the text, else 2; "Image 1 is better" anywhere in the reasoning). No mode does
+so: it finds an answer where a judge gave none.
 """
 
+import pathlib
 import random
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import logging
 
+from cot_rm import registry
 from cot_rm.benchmarks import definitions, pairs, published, rules
 from cot_rm.schema import Example
 
 SIZE = 1250
-FILES = (  # of the folder, the first that is there
+FILES = (  # patterns, the first that matches any file is read
   "data/test-*.parquet",  # the hub's: id, query, response, human_ranking, image (its bytes)
   "data/data.jsonl",  # the code repository's: the same, and image_path
   "data.jsonl",  # as the first, or as R1-Reward's: id, prompt, chosen, rejected, image (its path)
@@ -30,7 +33,7 @@ FILES = (  # of the folder, the first that is there
 REASONING = ("mathverse", "mmmu")
 
 
-def official(name):
+def official(name: str) -> str:
   """The owners' group of an id."""
   if name.startswith(REASONING):
     return "reasoning"
@@ -38,42 +41,42 @@ def official(name):
   return "hallucination" if hallucination else "general"
 
 
-def r1_reward(name):
-  """R1-Reward's group of an id: lower case is looked for, so RLHF-V and RLAIF-V are general."""
+def r1_reward(name: str) -> str:
+  """R1-Reward's group of an id: it looks for lower case, so RLHF-V and RLAIF-V are general."""
   if any(word in name for word in REASONING):
     return "reasoning"
   hallucination = any(word in name for word in ("hallucination", "rlhf", "rlaif"))
   return "hallucination" if hallucination else "general"
 
 
-def unified_reward(name):
-  """UnifiedReward's group of an id, by what stands before its first "_" or "-"."""
+def unified_reward(name: str) -> str:
+  """UnifiedReward's group of an id, by the part before its first "_" or "-"."""
   prefix = name.replace("_", "-").partition("-")[0]
   if prefix in REASONING:
     return "reasoning"
   return "hallucination" if prefix in ("RLHF", "RLAIF") else "general"
 
 
-def coin(examples):
-  """One order each, drawn as UnifiedReward's evaluation draws it: seed 0, one number a row.
+def coin(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+  """One order each, drawn as in UnifiedReward's evaluation: seed 0, one number per row.
 
-  The published order stands, or is exchanged where the number is below a half. In the published
-  order the better response is the first in all rows but a few (`extra["better"]`).
+  The published order is exchanged if the number is below a half. In the published order the better
+  response is the first, except in a few rows (`extra["better"]`).
   """
   draw = random.Random(0).random
   return [(int((draw() < 0.5) != (e.extra.get("better", 1) == 2)),) for e in examples]
 
 
-def _rule(group, orders, said):
+def _rule(group: Callable[[str], str], orders: Callable, description: str) -> rules.Rule:
   return rules.Rule(
     orders=orders,
-    family=lambda example: group(example.extra["id"]),
-    cluster=lambda example: example.extra["id"],  # 25 ids stand twice, with other responses
-    said=said,
+    family=lambda example: group(str(example.extra["id"])),
+    cluster=lambda example: str(example.extra["id"]),  # 25 ids occur twice, with other responses
+    description=description,
   )
 
 
-MODES = {
+MODES: dict[str, rules.Rule] = {
   "both": _rule(official, rules.both, "mean of both orders; the owners' groups"),
   "first": _rule(official, rules.first, "the better response always first; the owners' groups"),
   "r1_reward": _rule(
@@ -83,43 +86,43 @@ MODES = {
 }
 
 
-def examples(root):
+def examples(root: str | pathlib.Path) -> list[Example]:
   """The pairs in the order of their rows, the better response first; see FILES.
 
-  Ids repeat, so an Example's is "<row>:<id>"; `extra` has `id` and `row`, and `better`, where the
+  Ids repeat, so an Example's id is "<row>:<id>"; `extra` has `id` and `row`, and `better` if the
   file says which of its two responses people preferred.
 
   Raises:
-    FileNotFoundError: no such file, or a picture that is not there, by row.
-    ValueError: a record that cannot be read, by row and field.
+    FileNotFoundError: no such file, or a missing picture, by row.
+    ValueError: an invalid record, by row and field.
   """
   out = []
-  for path in published.find(root, FILES, "VL-RewardBench"):
-    for where, record in published.records(path):
+  for path in published.find_files(root, FILES, "VL-RewardBench"):
+    for where, record in published.read_records(path):
       out.append(_example(len(out), record, path.parent, where))
   if len(out) != SIZE:
-    logging.warning("VL-RewardBench: %d pairs of its %d are here", len(out), SIZE)
+    logging.warning("VL-RewardBench: found %d of its %d pairs", len(out), SIZE)
   return out
 
 
-def _example(row, record, folder, where):
-  id_ = published.text(record, "id", where)
+def _example(row: int, record: published.Record, folder: pathlib.Path, where: str) -> Example:
+  id_ = published.text_field(record, "id", where)
   extra = {"id": id_, "row": row}
   if "chosen" in record:
-    question = published.text(record, "prompt", where)
+    question = published.text_field(record, "prompt", where)
     responses = (
-      published.text(record, "chosen", where),
-      published.text(record, "rejected", where),
+      published.text_field(record, "chosen", where),
+      published.text_field(record, "rejected", where),
     )
   else:
-    # The mark of the picture's place is for other chat templates; ours puts the picture first.
-    question = published.text(record, "query", where).replace("<image>\n", "")
+    # The tag of the picture's position is for other chat templates; ours puts the picture first.
+    question = published.text_field(record, "query", where).replace("<image>\n", "")
     given, ranking = record.get("response"), record.get("human_ranking")
     if ranking not in ([0, 1], [1, 0]) or not isinstance(given, list) or len(given) != 2:
       raise ValueError(
-        f"{where}: two responses and a human_ranking of [0, 1] or [1, 0] are due, not {ranking!r}"
+        f"{where}: needs two responses and a human_ranking of [0, 1] or [1, 0], not {ranking!r}"
       )
-    extra["better"] = 1 + ranking.index(0)
+    extra["better"] = 1 if ranking == [0, 1] else 2
     responses = tuple(given if extra["better"] == 1 else given[::-1])
   image = record.get("image", record.get("image_path"))
   return Example(
@@ -134,22 +137,31 @@ def _example(row, record, folder, where):
   )
 
 
-def score(judgements, swapped, *, mode="both", fidelity=None, contradicts=None):
-  """`pairs.tally` by group, and what the benchmark's table has beside it.
+def score(
+  judgements: pairs.Judgements,
+  swapped: pairs.Judgements,
+  *,
+  mode: str = "both",
+  fidelity: pairs.Fidelity | None = None,
+  contradicts: pairs.Contradicts | None = None,
+) -> pairs.Figures:
+  """`pairs.tally` by group, and the mean of the groups.
 
   Args:
     judgements: of the examples with the better response first; None where not asked.
-    swapped: with the better one second.
-    mode: of MODES: "both" orders and the owners' groups; "first", the same with the better response
+    swapped: of the same with the better response second.
+    mode: in MODES: "both" orders and the owners' groups; "first", the same with the better response
       always first; "r1_reward" and "unified_reward", as these two evaluate.
     fidelity, contradicts: see `pairs.tally`.
 
   Returns:
-    What `pairs.tally` does, accuracy being the table's "overall", and
-      accuracy_macro: mean of the groups' accuracies.
+    The figures of `pairs.tally`, accuracy being "overall" in the benchmark's table, and
+    accuracy_macro: mean of the groups' accuracies.
   """
-  rule = rules.get(MODES, mode)
+  rule = registry.lookup(MODES, mode, "mode")
   out = pairs.tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
   out["accuracy_macro"] = round(float(np.mean(list(out["families"].values()))), 6)
-  out["definitions"] |= definitions.of({"accuracy_macro": len(out["families"])}, rule.said)
+  out["definitions"] |= definitions.describe(
+    {"accuracy_macro": len(out["families"])}, rule.description
+  )
   return out

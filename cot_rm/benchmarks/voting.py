@@ -1,21 +1,41 @@
-"""Voting@k and any@k from K samples of each answer, exact over all subsets of k of them."""
+"""Voting@k and any@k from K samples of each pair, exact over all subsets of k samples."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from cot_rm.benchmarks import definitions, intervals, rules
+from cot_rm.schema import Judged
+
+Counts = tuple[int, int, int]  # right, wrong and unparsable samples
 
 
-def vote(right, wrong, unparsable, k):
-  """The chance that the majority of k samples is right, over all subsets of k.
+class Figures(TypedDict):
+  """The figures of voting; see `score`."""
 
-  Samples outside the grammar abstain. As many right as wrong is half right, as a coin would have
-  it; no parsable sample at all is wrong. `vote(..., 1)` is the share of right samples.
+  at: list[int]
+  families: dict[str, dict[str, list[float]]]
+  vote: list[float]
+  vote_intervals: list[list[float]]
+  vote_plus: NotRequired[list[float]]
+  any: list[float]
+  any_intervals: list[list[float]]
+  samples: int
+  n: int
+  definitions: dict[str, definitions.Definition]
+
+
+def vote(right: int, wrong: int, unparsable: int, k: int) -> float:
+  """The probability that the majority of k samples is right, over all subsets of k.
+
+  Samples outside the grammar abstain. A tie counts half, as a coin would decide it; a subset
+  without a parsable sample is wrong. `vote(..., 1)` is the share of right samples.
 
   Args:
-    right, wrong, unparsable: how many of the K samples are what.
-    k: how many of them vote, at most K.
+    right, wrong, unparsable: numbers of such samples, K in all.
+    k: samples that vote, at most K.
   """
   total, found = right + wrong + unparsable, 0.0
   _check(total, k)
@@ -26,82 +46,103 @@ def vote(right, wrong, unparsable, k):
   return found / math.comb(total, k)
 
 
-def hit(right, wrong, unparsable, k):
-  """any@k: the chance that at least one of k samples is right, over all subsets of k."""
+def hit(right: int, wrong: int, unparsable: int, k: int) -> float:
+  """any@k: the probability that at least one of k samples is right, over all subsets of k."""
   total = right + wrong + unparsable
   _check(total, k)
   return 1 - math.comb(total - right, k) / math.comb(total, k)
 
 
-def score(judgements, swapped, rule, *, at):
+def score(
+  judgements: Sequence[Judged | None],
+  swapped: Sequence[Judged | None],
+  rule: rules.Rule,
+  *,
+  at: Sequence[int],
+) -> Figures:
   """The figures of voting.
 
   Args:
-    judgements, swapped: of N pairs in each order, in step, None where it was not asked; all with
-      equally many samples K.
-    rule: rules.Rule.
+    judgements: of N pairs as given, None where that order was not asked; K samples each.
+    swapped: of the same pairs with their candidates exchanged.
+    rule: the benchmark's.
     at: numbers k of votes, each at most K.
 
   Returns:
-    dict of
-      at: the k's; the lists below are in step with it.
-      vote, any: voting@k and any@k, means over pairs and orders. vote at k = 1 is the mean single
-        sample.
-      vote_intervals, any_intervals: [low, high] of each, 95 %, see `intervals.share`.
-      vote_plus: where the rule has sets that count whole, share of the sets of which every pair is
-        voted right in one order, mean of the orders asked; each pair's votes are drawn by itself.
-      families: {family: {"vote": [...], "any": [...]}}.
-      samples: K.
-      n: pairs.
-      definitions: see `definitions.of`.
+    at: the numbers k; the lists below are in step with it.
+    vote, any: voting@k and any@k, means over pairs and orders; vote at k = 1 is the mean single
+      sample.
+    vote_intervals, any_intervals: [low, high] of each, 95 %, see `intervals.share`.
+    vote_plus: for a rule with questions, the share of questions of which every pair is voted right
+      in one order, mean of the orders asked; the votes of the pairs are independent.
+    families: {family: {"vote": [...], "any": [...]}}.
+    samples: K.
+    n: pairs.
+    definitions: see `definitions.describe`.
 
   Raises:
-    ValueError: no pairs, one without a gold answer, unequal K, or a k above K.
+    ValueError: no pairs, a pair without a gold answer, unequal K, or a k above K.
   """
-  places, both, examples = rules.asked(judgements, swapped)
-  counts = [_counts(j) for j in both]
+  cells, judged, examples = rules.flatten(judgements, swapped)
+  counts = [_counts(j) for j in judged]
   sizes = sorted({sum(count) for count in counts})
   if len(sizes) > 1:
-    raise ValueError(f"votes of {sizes} samples; equally many are due for every pair")
+    raise ValueError(f"votes of {sizes} samples; every pair needs the same number")
   labels = rule.clusters(examples)
-  clusters = [labels[row] for row, _ in places]
-  families = np.array([rule.family(examples[row]) for row, _ in places])
-  over = {"vote": len(examples), "any": len(examples)}
-  out = {"at": [int(k) for k in at], "families": {str(name): {} for name in np.unique(families)}}
-  for name, chance in (("vote", vote), ("any", hit)):
-    columns = [_each(chance, counts, k) for k in at]
-    out[name] = [_mean(values) for values in columns]
-    out[f"{name}_intervals"] = [intervals.share(values, clusters) for values in columns]
-    for family, lists in out["families"].items():
-      lists[name] = [_mean(values[families == family]) for values in columns]
-    if name == "vote" and rule.whole:
-      sets = [rule.whole(e) for e in examples]
-      over["vote_plus"] = len(set(sets))
-      out["vote_plus"] = [
-        _mean(list(rules.whole(values, places, sets).values())) for values in columns
-      ]
-  said = definitions.of(over, rule.said)
-  return {**out, "samples": sizes[0], "n": len(examples), "definitions": said}
+  clusters = [labels[row] for row, _ in cells]
+  families = np.array([rule.family(examples[row]) for row, _ in cells])
+  names = [str(name) for name in np.unique(families)]
+  votes = [_each(vote, counts, k) for k in at]
+  hits = [_each(hit, counts, k) for k in at]
+  items = {"vote": len(examples), "any": len(examples)}
+  plus: dict[str, list[float]] = {}
+  if rule.question:
+    questions = [rule.question(e) for e in examples]
+    items["vote_plus"] = len(set(questions))
+    joint = [rules.joint_accuracy(values, cells, questions) for values in votes]
+    plus["vote_plus"] = [_mean([*shares.values()]) for shares in joint]
+  return {  # pyright: ignore[reportReturnType]
+    "at": [int(k) for k in at],
+    "families": {
+      name: {
+        "vote": [_mean(values[families == name]) for values in votes],
+        "any": [_mean(values[families == name]) for values in hits],
+      }
+      for name in names
+    },
+    "vote": [_mean(values) for values in votes],
+    "vote_intervals": [intervals.share(values, clusters) for values in votes],
+    **plus,
+    "any": [_mean(values) for values in hits],
+    "any_intervals": [intervals.share(values, clusters) for values in hits],
+    "samples": sizes[0],
+    "n": len(examples),
+    "definitions": definitions.describe(items, rule.description),
+  }
 
 
-def _each(chance, counts, k):
-  """f64: `chance` at k of each count; what is the same is computed once."""
+def _each(
+  chance: Callable[[int, int, int, int], float], counts: Sequence[Counts], k: int
+) -> np.ndarray:
+  """f64: `chance` at k of each count; equal counts are computed once."""
   known = {count: chance(*count, k) for count in set(counts)}
   return np.array([known[count] for count in counts])
 
 
-def _counts(judgement):
-  """(right, wrong, unparsable) of a judgement's samples."""
-  answers, gold = [verdict.answer for verdict in judgement.verdicts], judgement.example.gold
-  return answers.count(gold), answers.count(3 - gold), answers.count(None)
+def _counts(judged: Judged) -> Counts:
+  """(right, wrong, unparsable) samples of a judgement."""
+  answers, gold = [verdict.answer for verdict in judged.verdicts], judged.example.gold
+  assert gold is not None  # rules.flatten has checked it
+  return answers.count(gold), answers.count(1 if gold == 2 else 2), answers.count(None)
 
 
-def _check(total, k):
+def _check(total: int, k: int) -> None:
   if not 1 <= k <= total:
     raise ValueError(
-      f"{k} votes of {total} samples; config.eval.vote_at goes from 1 to config.eval.votes"
+      f"{k} votes of {total} samples; `at` (config.eval.vote_at) goes from 1 to the number of "
+      "samples (config.eval.votes)"
     )
 
 
-def _mean(values):
+def _mean(values: Sequence[float] | np.ndarray) -> float:
   return round(float(np.mean(values)), 6)

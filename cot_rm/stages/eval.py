@@ -143,10 +143,10 @@ class _Evaluation:
       for figure in ("accuracy", "accuracy_parsed"):
         figures[f"blank_{figure}"] = blind[figure]
         n = {f"blank_{figure}": blind["definitions"][figure]["n"]}
-        figures["definitions"] |= definitions.of(n, rules.Rule().said)
+        figures["definitions"] |= definitions.describe(n, rules.Rule().description)
     with metrics.Writer(self._folder) as writer:
       writer.write_samples(0, _select_samples([*given, *swapped], knobs, self._grammar))
-    logging.info("%s: %s", self._folder.name, pairs.line(figures))
+    logging.info("%s: %s", self._folder.name, pairs.summary_line(figures))
     return figures
 
   def _answers(

@@ -121,8 +121,8 @@ def run(config, workdir, name):
       if last or done % knobs.eval_every == 0:
         rollouts.wait()  # the engine serves one caller at a time
         figures = validate(policy.using(state.params))
-        writer.write(done, pairs.flat("check", figures))
-        logging.info("%s step %d: %s", name, done, pairs.line(figures))
+        writer.write(done, pairs.to_metrics("check", figures))
+        logging.info("%s step %d: %s", name, done, pairs.summary_line(figures))
       if saves:
         extra = {"data": data.get_state(), "seconds": seconds, "fell": fell}
         checkpoints.save(done, state, extra)

@@ -89,8 +89,8 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
       bar.advance(loss=out["train/loss"])
       if last or (i + 1) % knobs.eval_every == 0:
         figures = validate(policy.using(state.params))
-        writer.write(i + 1, pairs.flat("check", figures))
-        logging.info("%s step %d: %s", name, i + 1, pairs.line(figures))
+        writer.write(i + 1, pairs.to_metrics("check", figures))
+        logging.info("%s step %d: %s", name, i + 1, pairs.summary_line(figures))
       if last or (i + 1) % knobs.save_every == 0:
         checkpoints.save(i + 1, state, {"data": data_state, "seconds": seconds})
 

@@ -6,7 +6,7 @@ from cot_rm.benchmarks import definitions, mm_rlhf_rewardbench, pairs, rules, vl
 
 
 def test_a_figure_by_family_is_of_its_kind():
-  found = definitions.of({"families/mcq": 3, "accuracy": 7}, "in one order")
+  found = definitions.describe({"families/mcq": 3, "accuracy": 7}, "in one order")
   assert found["families/mcq"] == {"what": f"{definitions.WORDS['families']}; in one order", "n": 3}
   assert found["accuracy"]["n"] == 7
 

@@ -85,7 +85,12 @@ def test_a_pair_without_a_gold_answer_is_an_error(example, says):
 
 def test_figures_as_metrics_and_as_a_line(given, swapped):
   found = pairs.score(given, swapped)
-  flat = pairs.flat("check", found)
+  flat = pairs.to_metrics("check", found)
   assert flat["check/accuracy/video_generation"] == 0.5
   assert all(isinstance(value, int | float) for value in flat.values())
-  assert pairs.line(found).startswith("accuracy 50.0 %, pictures 50.0 %, consistent 50.0 %")
+  assert pairs.summary_line(found).startswith("accuracy 50.0 %, pictures 50.0 %, consistent 50.0 %")
+
+
+def test_an_unknown_mode_names_the_known_ones(given, swapped):
+  with pytest.raises(ValueError, match="mode 'frist'; did you mean 'first'. known: both, first"):
+    pairs.score(given, swapped, mode="frist")

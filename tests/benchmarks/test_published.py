@@ -10,36 +10,36 @@ from cot_rm.benchmarks import published
 
 def test_the_first_pattern_that_has_files_is_read(tmp_path):
   with pytest.raises(FileNotFoundError, match="Bench: .* none of data/\\*.parquet, data.jsonl"):
-    published.find(tmp_path, ("data/*.parquet", "data.jsonl"), "Bench")
+    published.find_files(tmp_path, ("data/*.parquet", "data.jsonl"), "Bench")
   (tmp_path / "data.jsonl").write_text("{}\n")
-  found = published.find(tmp_path, ("data/*.parquet", "data.jsonl"), "Bench")
-  assert found == [tmp_path / "data.jsonl"] == published.find(found[0], (), "Bench")
+  found = published.find_files(tmp_path, ("data/*.parquet", "data.jsonl"), "Bench")
+  assert found == [tmp_path / "data.jsonl"] == published.find_files(found[0], (), "Bench")
 
 
 def test_records_of_both_kinds_of_file(tmp_path):
   (tmp_path / "a.jsonl").write_text('{"id": "1"}\n\n{"id": "2"}\n')
   table = pyarrow.table({"id": ["1", "2"], "response": [["a", "b"], ["c", "d"]]})
   pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-  lines = list(published.records(tmp_path / "a.jsonl"))
-  rows = list(published.records(tmp_path / "a.parquet"))
+  lines = list(published.read_records(tmp_path / "a.jsonl"))
+  rows = list(published.read_records(tmp_path / "a.parquet"))
   assert [record["id"] for _, record in lines] == [record["id"] for _, record in rows] == ["1", "2"]
   assert lines[1][0].endswith("a.jsonl, line 3") and rows[1][0].endswith("a.parquet, row 1")
   assert rows[1][1]["response"] == ["c", "d"]
 
 
-@pytest.mark.parametrize("line, message", [("{", "line 1: not JSON"), ("[]", "an object is due")])
+@pytest.mark.parametrize("line, message", [("{", "line 1: not JSON"), ("[]", "must be an object")])
 def test_a_line_that_is_no_record_is_named(tmp_path, line, message):
   (tmp_path / "a.jsonl").write_text(line + "\n")
   with pytest.raises(ValueError, match=message):
-    list(published.records(tmp_path / "a.jsonl"))
+    list(published.read_records(tmp_path / "a.jsonl"))
 
 
 def test_faults_of_a_record_name_row_and_field(tmp_path):
-  with pytest.raises(ValueError, match="row 3, field 'prompt': text is due, not None"):
-    published.text({}, "prompt", "row 3")
+  with pytest.raises(ValueError, match="row 3, field 'prompt': must be text, not None"):
+    published.text_field({}, "prompt", "row 3")
   with pytest.raises(FileNotFoundError, match="row 3: no such picture.*a.png"):
     published.picture("a.png", (tmp_path,), "row 3")
-  with pytest.raises(ValueError, match="row 3: a picture's path or bytes are due"):
+  with pytest.raises(ValueError, match="row 3: must be a picture's path or bytes"):
     published.picture(None, (tmp_path,), "row 3")
 
 

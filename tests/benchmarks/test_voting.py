@@ -60,14 +60,14 @@ def test_a_set_is_voted_right_as_a_whole(example, says):
     says(example(1, id="a"), 1, 1),
     says(example(1, id="b"), 2, 2),
   ]
-  rule = rules.Rule(orders=rules.first, whole=lambda e: e.extra["id"])
+  rule = rules.Rule(orders=rules.first, question=lambda e: e.extra["id"])
   found = voting.score(given, [None] * 3, rule, at=(1, 2))
   assert found["vote_plus"] == [0.25, 0.25]  # a: a half times one; b: never
 
 
 def test_more_votes_than_samples_name_the_knobs(example, says):
   given = [says(example(1), 1, 2)]
-  with pytest.raises(ValueError, match="5 votes of 2 samples; config.eval.vote_at"):
+  with pytest.raises(ValueError, match="5 votes of 2 samples; `at` .config.eval.vote_at"):
     voting.score(given, [None], rules.Rule(), at=(5,))
   with pytest.raises(ValueError, match=r"votes of \[1, 2\] samples"):
     voting.score([*given, says(example(1), 1)], [None] * 2, rules.Rule(), at=(1,))
