@@ -302,11 +302,11 @@ def load(
   )
 
 
-def _graphdef(opened: model_folder.Opened, compute_dtype: str, remat: bool) -> nnx.GraphDef:
+def _graphdef(opened: model_folder.OpenedModel, compute_dtype: str, remat: bool) -> nnx.GraphDef:
   """The graph of the opened model's family and sizes."""
   family = models.get(opened.family)
 
-  def make() -> nnx.Module:
+  def make() -> models.Model:
     return family.Model(opened.config, rngs=nnx.Rngs(0), dtype=compute_dtype, remat=remat)
 
   return nnx.split(nnx.eval_shape(make))[0]

@@ -57,7 +57,7 @@ class Policy:
 
   def __init__(
     self,
-    opened: model_folder.Opened,
+    opened: model_folder.OpenedModel,
     processor: models.Processor,
     *,
     train: ModelSpec,

@@ -67,7 +67,7 @@ def reward(
       break
     chats = [chat(completions[i].text, verdicts[i], examples[i].task, grammar) for i in open_]
     for i, reply in zip(open_, ask(chats, attempt), strict=True):
-      out[i] = NO_ANSWER if reply is None else said(reply)
+      out[i] = NO_ANSWER if reply is None else read_reply(reply)
     open_ = [i for i in open_ if out[i] == UNREADABLE]
   return out
 
@@ -102,7 +102,7 @@ def chat(text: str, verdict: Verdict, task: Task, grammar: Grammar) -> list[Mess
   return [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
 
 
-def said(reply: str) -> float | str:
+def read_reply(reply: str) -> float | str:
   """1.0, 0.0 or UNREADABLE, by the released rule: a 0 anywhere outweighs a 1 ("10" is 0.0)."""
   if "0" in reply:
     return 0.0

@@ -128,7 +128,7 @@ def test_a_verdict_in_words_is_put_to_the_judge_as_it_is():
   ],
 )
 def test_the_judge_is_read_as_the_released_code_reads_it(reply, expected):
-  assert consistency.said(reply) == expected
+  assert consistency.read_reply(reply) == expected
 
 
 def prose(i):

@@ -17,7 +17,7 @@ def follows(completions, verdicts, examples, grammar, ask):
   """A reward for which the judge is asked about every sample."""
   chats = [[{"role": "user", "content": f"Does it follow? {c.text}"}] for c in completions]
   silent = consistency.NO_ANSWER
-  return [silent if reply is None else consistency.said(reply) for reply in ask(chats, 1)]
+  return [silent if reply is None else consistency.read_reply(reply) for reply in ask(chats, 1)]
 
 
 @pytest.mark.slow
