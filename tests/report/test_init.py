@@ -140,3 +140,24 @@ def test_without_curves_there_is_no_heading_for_them(tmp_path):
     writer.write_samples(0, [record()])
   html = report.write(tmp_path, {"rl": FIGURES}).read_text()
   assert "Curves" not in html and "eval/rl" in html
+
+
+def test_a_run_of_an_earlier_version_opens(tmp_path):
+  config = {
+    "stages": ["world", "sft", "again:sft", "control:sft", "eval"],
+    "seed": 3,
+    "sft": {"start": "world"},
+    "again": {"start": "sft"},
+    "more": {"start": "sft"},
+    "control": "sft",
+  }
+  start = {"command": ["main.py"], "time": "2026-01-02T03:04:05", "commit": None, "versions": {}}
+  run = {"config": config, "runs": [start | {"devices": "1 cpu"}]}
+  (tmp_path / "config.json").write_text(json.dumps(run))
+  with metrics.Writer(tmp_path / "eval" / "again") as writer:
+    writer.write_samples(0, [record()])
+  models = {"sft": 0.5, "again": 0.75, "control": 0.25}
+  figures = {model: FIGURES | {"accuracy": accuracy} for model, accuracy in models.items()}
+  html = report.write(tmp_path, figures).read_text()
+  assert html.count("<small>over sft</small>") == 2 and "+25.0" in html and "-25.0" in html
+  assert "<b>again</b> (sft)" in html and "<b>eval/again</b>" in html
