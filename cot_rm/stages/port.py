@@ -1,54 +1,44 @@
-"""Brings a Hugging Face checkpoint into a model folder of ours, or a model folder back.
-
-The model folder is port/model; other stages start from it by the name "port".
-"""
+"""Converts a Hugging Face checkpoint to a model folder of this package, or a model folder back."""
 
 import math
 
 import jax
 from absl import logging
+from etils import epath
 
-from cot_rm import sharding
+from cot_rm import registry, sharding, stages
 from cot_rm.checkpoints import huggingface, model_folder
 from cot_rm.stages import common
 
-TARGETS = ("orbax", "hf")
+TARGETS = ("orbax", "hf")  # a model folder of this package, a folder that transformers loads
 
 
-def run(config, workdir, name):
-  knobs = config.port
+def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
+  """Writes workdir/<name>/model; other stages start from it by the name of the folder.
+
+  Returns the number of parameters.
+  """
+  section = common.section_name(config, name, "port")
+  knobs, folder = config[section], workdir / name / "model"
   if knobs.target not in TARGETS:
-    raise ValueError(f"config.port.target is {knobs.target!r}; it is one of {', '.join(TARGETS)}")
+    hint = registry.hint(knobs.target, TARGETS)
+    raise ValueError(f"config.{section}.target is {knobs.target!r}; {hint}")
   if not knobs.source:
-    raise ValueError("config.port.source is empty; give it a folder or a hub id")
-  mesh = sharding.make_mesh(config.mesh.shape.to_dict())
+    raise ValueError(f"config.{section}.source is empty; set it to a folder or a hub id")
   opened = model_folder.open_model(
     common.resolve_path(workdir, knobs.source),
-    mesh=mesh,
+    mesh=sharding.make_mesh(config.mesh.shape.to_dict()),
     rules=config.mesh.train_rules.to_dict(),
     dtype=knobs.dtype,
   )
-  folder = workdir / name / "model"
+  model = dict(family=opened.family, config=opened.config)
   if knobs.target == "orbax":
     model_folder.save_model(
-      folder,
-      opened.params,
-      family=opened.family,
-      config=opened.config,
-      processor_files=opened.folder,
-      source=knobs.source,
+      folder, opened.params, **model, processor_files=opened.folder, source=knobs.source
     )
   else:
-    huggingface.save(
-      folder, opened.params, family=opened.family, config=opened.config, files_from=opened.folder
-    )
+    huggingface.save(folder, opened.params, **model, files_from=opened.folder)
   count = sum(math.prod(x.shape) for x in jax.tree.leaves(opened.params))
-  logging.info(
-    "%s: %s parameters of %s in %s, now in %s",
-    name,
-    f"{count:,}",
-    knobs.source,
-    knobs.dtype,
-    folder,
-  )
+  shown = f"{count:,} parameters of {knobs.source} in {knobs.dtype}"
+  logging.info("%s: %s, now in %s", name, shown, folder)
   return {"parameters": count}

@@ -1,28 +1,32 @@
-"""Rejection sampling: the policy's own right judgements are kept, what it never gets is hard.
+"""Rejection sampling: keeps the policy's correct judgements; pairs without one are hard pairs.
 
-Stage 2 of UnifiedReward-Think (arXiv:2505.03318): one sample a pair; the two sets part the pool.
+Stage 2 of UnifiedReward-Think (arXiv:2505.03318), with one sample of each pair: the kept and the
+hard examples together are the pool.
 """
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 from jax.experimental import multihost_utils
 
-from cot_rm import files, metrics, prompts, rewards
+from cot_rm import files, metrics, prompts, rewards, stages
 from cot_rm.data import answer_log, array_record, datasets, rejection
 from cot_rm.sampler import sampling
 from cot_rm.stages import common
 
-BATCHES = 8  # calls of the sampler between two writes: what a run that is killed asks again
+BATCHES = 8  # calls of the sampler between two writes: at most these are lost by a kill
 
 
-def run(config, workdir, name):
-  """workdir/<name>/data: splits "kept", with reasoning, and "hard"; returns the figures.
+def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
+  """Writes workdir/<name>/data: splits "kept" (with reasoning) and "hard"; returns the figures.
 
-  A pair none of whose samples is right is hard; one outside the grammar is wrong. Samples go to
-  samples.jsonl as they come: an interrupted run goes on where the file ends, unless the
-  model has been trained anew since. A split without examples is not written.
+  A pair is hard if none of its samples is correct; a sample outside the grammar is not correct.
+  Samples are written to samples.jsonl as they come: an interrupted run continues at the end of that
+  file, unless another model has taken the place of the one that sampled. An empty split is not
+  written.
   """
   folder, knobs = workdir / name, common.section(config, name, "reject")
   pool = rejection.PairPool(
@@ -32,9 +36,10 @@ def run(config, workdir, name):
     seed=config.seed,
   )
   model = common.resolve_path(workdir, knobs.start)
-  common.begin_answers(folder, _asked(config, knobs, model), ("samples.jsonl", "data"))
+  common.begin_answers(folder, _conditions(config, knobs, model), ("samples.jsonl", "data"))
   path = folder / "samples.jsonl"
-  _sample(config, workdir, knobs, pool, path, name)
+  if len(answer_log.read(path, pool)) < len(pool) * knobs.samples:
+    _sample(config, workdir, name, pool, path)
   samples = answer_log.read(path, pool)
   accepted = rejection.accept(pool, samples, max_per_pair=knobs.keep)
   figures = rejection.statistics(pool, accepted, samples)
@@ -47,14 +52,14 @@ def run(config, workdir, name):
     }
     array_record.write(folder / "data", rejection.splits(pool, accepted, samples, provenance))
   multihost_utils.sync_global_devices(name)
-  metrics.table(f"{name}: one right sample keeps a pair", figures.pop("families"))
+  metrics.table(f"{name}: pairs with a correct sample are kept", figures.pop("families"))
   if jax.process_index() == 0:
     files.write_atomic(folder / "figures.json", json.dumps(figures))
   return figures
 
 
-def _asked(config, knobs, model):
-  """What a sample, and whether it is right, hangs on, for JSON."""
+def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:
+  """All that a sample and its rewards depend on, for JSON; see common.begin_answers."""
   return {
     "model": common.model_identity(model),
     "grammar": config.grammar,
@@ -67,22 +72,25 @@ def _asked(config, knobs, model):
   }
 
 
-def _sample(config, workdir, knobs, pool, path, name):
-  """Writes what is missing of the samples of each pair."""
-  how = sampling.Sampling(**knobs.sampling)
-  done = len(answer_log.read(path, pool)) // knobs.samples
-  if done == len(pool):
-    return
-  grammar = prompts.get(config.grammar)
+def _sample(
+  config: common.Section,
+  workdir: epath.Path,
+  name: str,
+  pool: rejection.PairPool,
+  path: epath.Path,
+) -> None:
+  """Appends the missing samples to the file, a batch of pairs at a time."""
+  knobs = common.section(config, name, "reject")
+  grammar, how = prompts.get(config.grammar), sampling.Sampling(**knobs.sampling)
   judge = common.load_judge(
     config, workdir, knobs.start, max_prompts=knobs.max_prompts, rules="sample_rules"
   )
+  done = len(answer_log.read(path, pool)) // knobs.samples
   step = BATCHES * knobs.max_prompts
   with metrics.bar(name, total=len(pool), done=done) as bar:
-    for at in range(done, len(pool), step):
-      some = [pool[row] for row in range(at, min(at + step, len(pool)))]
+    for first in range(done, len(pool), step):
       judged = judge.judge(
-        some,
+        [pool[row] for row in range(first, min(first + step, len(pool)))],
         grammar=config.grammar,
         n=knobs.samples,
         how=how,
@@ -90,6 +98,6 @@ def _sample(config, workdir, knobs, pool, path, name):
         progress=bar.advance,
       )
       _, _, parts = rewards.score(judged, grammar, dict.fromkeys(knobs.accept, 1.0))
-      # Where a reward cannot be had (NaN) the sample is not right.
-      right_QG = np.all([part == 1 for part in parts.values()], axis=0)
-      answer_log.append(path, rejection.to_records(judged, right_QG, first_row=at))
+      # A sample whose reward cannot be computed (NaN) is not correct.
+      correct_QG = np.all([part == 1 for part in parts.values()], axis=0)
+      answer_log.append(path, rejection.to_records(judged, correct_QG, first_row=first))

@@ -224,7 +224,7 @@ def test_a_call_that_fails_is_no_verdict_on_its_pair(config, tmp_path):
 
   with service(config, flaky, concurrency=1) as teacher:
     config.distill.endpoint.base_url = teacher.base_url
-    message = r"(?s)1 of 40 pairs had no answer \(server 1\).*config.distill.unanswered"
+    message = r"(?s)1 of 40 pairs have no answer \(server 1\).*config.distill.unanswered"
     with pytest.raises(RuntimeError, match=message):
       run(config, tmp_path)
     asked = len(teacher.asked)
