@@ -46,7 +46,7 @@ def test_values_and_gradients_are_those_of_the_definition(V, chunk):
 
 @pytest.mark.parametrize("block", [1, 2, 4, 5, 6, 99])
 @pytest.mark.parametrize("wanted", [None, 0, 1, 4, 6])
-def test_in_blocks_and_where_only_some_are_wanted_it_is_the_same(block, wanted):
+def test_blocks_and_masks_do_not_change_the_result(block, wanted):
   args, mask_BT = inputs(23), None
   if wanted is not None:
     mask_BT = np.random.default_rng(wanted).permutation(np.arange(B * T) < wanted).reshape(B, T)
@@ -61,7 +61,7 @@ def test_in_blocks_and_where_only_some_are_wanted_it_is_the_same(block, wanted):
 
 
 @pytest.mark.parametrize("parts", [1, 8])
-def test_a_mask_means_the_same_on_many_devices(parts):
+def test_a_mask_has_the_same_effect_on_many_devices(parts):
   x_BTD, w_VD, tokens_BT, g_BT = (np.repeat(a, 4, 0) for a in inputs(23))
   w_VD, mask_BT = w_VD[:23], (g_BT > 0).astype(np.float32)
   mesh = sharding.make_mesh({"data": parts}, jax.devices()[:parts])
@@ -119,7 +119,7 @@ def test_log_probs_of_the_whole_vocabulary_sum_to_one():
 
 
 def shapes(jaxpr):
-  """Shapes of everything that a program makes, inner programs included."""
+  """Shapes of all values of a program, inner programs included."""
   for equation in jaxpr.eqns:
     yield from (tuple(v.aval.shape) for v in equation.outvars)
     for value in jax.tree.leaves(

@@ -9,7 +9,7 @@ from flax import nnx
 from cot_rm.models import quantization, qwen2_5_vl
 
 
-def test_matrices_of_the_decoder_are_kept_in_a_byte_with_a_scale_for_each_output():
+def test_the_decoders_matrices_become_int8_with_a_scale_per_output():
   config = dataclasses.replace(qwen2_5_vl.PRESETS["tiny"], vocab_size=400)
   _, params = nnx.split(qwen2_5_vl.Model(config, rngs=nnx.Rngs(0)))
   small = quantization.quantized(params)

@@ -1,4 +1,4 @@
-"""Configs from and to config.json, in the layouts that are about."""
+"""Configs from and to config.json, in the layouts of released checkpoints."""
 
 import dataclasses
 
@@ -61,7 +61,7 @@ def test_the_released_7b_is_the_preset():
 
 
 @pytest.mark.parametrize("preset", qwen2_5_vl.PRESETS)
-def test_there_and_back_is_equal_and_so_by_way_of_transformers(preset):
+def test_a_config_survives_the_round_trip_also_through_transformers(preset):
   config = qwen2_5_vl.PRESETS[preset]
   assert qwen2_5_vl.from_hf(qwen2_5_vl.to_hf(config)) == config
   nested = transformers.Qwen2_5_VLConfig(**qwen2_5_vl.to_hf(config)).to_dict()
@@ -69,8 +69,8 @@ def test_there_and_back_is_equal_and_so_by_way_of_transformers(preset):
   assert qwen2_5_vl.from_hf(nested) == config
 
 
-def test_transformers_reads_every_number_as_we_do():
-  """What to_hf leaves out would fall back to a default of theirs."""
+def test_transformers_reads_the_same_sizes():
+  """A field that to_hf leaves out would take transformers' default."""
   theirs = transformers.Qwen2_5_VLConfig(**RELEASED_7B)
   ours = transformers.Qwen2_5_VLConfig(**qwen2_5_vl.to_hf(qwen2_5_vl.PRESETS["7b"]))
   read = (
@@ -93,7 +93,7 @@ def test_transformers_reads_every_number_as_we_do():
 
 
 def test_a_tie_inside_text_config_counts():
-  """Some 4.x releases wrote it there and the default beside it."""
+  """Some 4.x releases wrote it there, and the default at the top level."""
   values = qwen2_5_vl.to_hf(dataclasses.replace(qwen2_5_vl.PRESETS["7b"]))
   values |= {"tie_word_embeddings": False, "text_config": {"tie_word_embeddings": True}}
   assert qwen2_5_vl.from_hf(values).tie_word_embeddings
@@ -110,7 +110,7 @@ def test_a_tie_inside_text_config_counts():
     ("use_sliding_window", True, "use_sliding_window is True"),
   ],
 )
-def test_what_the_model_does_not_do_is_an_error(name, value, text):
+def test_an_unsupported_setting_is_an_error(name, value, text):
   with pytest.raises(ValueError, match=text):
     qwen2_5_vl.from_hf(RELEASED_7B | {name: value})
 
@@ -138,7 +138,7 @@ def test_a_missing_number_is_named():
     ),
   ],
 )
-def test_sizes_that_do_not_fit_each_other_are_an_error(change, text):
+def test_sizes_that_contradict_each_other_are_an_error(change, text):
   with pytest.raises(ValueError, match=text):
     dataclasses.replace(qwen2_5_vl.PRESETS["7b"], **change)
 

@@ -27,7 +27,7 @@ def spans(parts):
 
 
 @pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
-def test_hf4_is_what_transformers_4_computes(case):
+def test_hf4_equals_transformers_4(case):
   length, found = spans(case["parts"])
   got, after = mrope.positions(
     length, found, tokens_per_second=case["tokens_per_second"], mode="hf4"
@@ -38,7 +38,7 @@ def test_hf4_is_what_transformers_4_computes(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
-def test_hf5_is_what_transformers_5_computes(case):
+def test_hf5_equals_transformers_5(case):
   torch = pytest.importorskip("torch")
   modeling = pytest.importorskip("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl")
   length, found = spans(case["parts"])

@@ -93,5 +93,5 @@ def test_a_wide_picture_is_bounded_and_too_wide_is_an_error():
     pixels.smart_resize(99, 20_000, **bounds)
 
 
-def test_no_side_vanishes():
+def test_a_side_has_at_least_one_patch():
   assert pixels.smart_resize(10, 2000, factor=28, min_pixels=0, max_pixels=10**6)[0] == 28

@@ -1,4 +1,4 @@
-"""From messages to Encoded: against transformers, and with everything that can be wrong in them."""
+"""Messages to Encoded: against transformers, and errors in messages."""
 
 import base64
 import dataclasses
@@ -35,7 +35,7 @@ def image(source, **settings):
   return {"type": "image", "image": source, **settings}
 
 
-def test_text_alone_is_the_template(processor):
+def test_text_alone_equals_the_template(processor):
   for messages in ([{"role": "user", "content": "a star"}], user(text("a star"))):
     got = processor(messages, id="t")
     want = "<|im_start|>user\na star<|im_end|>\n<|im_start|>assistant\n"
@@ -48,7 +48,7 @@ def test_text_alone_is_the_template(processor):
 
 
 def test_everything_agrees_with_transformers(folder):
-  """Three pictures of odd sizes and a video between texts, put together as transformers does."""
+  """Three pictures of odd sizes and a video between texts, assembled as transformers does."""
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   from transformers import vision_utils
@@ -207,7 +207,7 @@ def test_the_rate_of_the_frames_decides_time(folder):
     assert time[4] - time[0] == step, (mode, fps)
 
 
-def test_frames_are_thinned_to_the_knob(folder):
+def test_frames_are_sampled_at_the_given_rate(folder):
   frames = np.zeros((40, 56, 56, 3), np.uint8)
   part = {"type": "video", "video": frames, "fps": 8}
   count = lambda **knobs: processor_lib.Processor.load(folder, **knobs)(
@@ -219,7 +219,7 @@ def test_frames_are_thinned_to_the_knob(folder):
   assert count(fps=8) == 20
 
 
-def test_pixel_bounds_come_from_knobs_and_parts(folder, processor):
+def test_pixel_bounds_come_from_settings_and_parts(folder, processor):
   big = picture(560, 560)
   tokens = lambda one, **settings: int(
     (one(user(image(big, **settings)), id="t").visual >= 0).sum()
@@ -248,7 +248,7 @@ def test_pixel_bounds_come_from_knobs_and_parts(folder, processor):
     (user(text("a ☂")), "lacks \\['☂'\\]"),
   ],
 )
-def test_what_is_wrong_names_the_sample(processor, messages, words):
+def test_an_error_names_the_sample(processor, messages, words):
   with pytest.raises(ValueError, match=words.replace("|", "\\|")) as caught:
     processor(messages, id="vl-17")
   assert "example 'vl-17'" in str(caught.value)
@@ -270,7 +270,7 @@ def test_text_cannot_smuggle_in_control_tokens(processor, content):
     processor([{"role": "user", "content": content}], id="vl-17")
 
 
-def test_a_picture_between_them_keeps_halves_apart(processor):
+def test_halves_of_a_control_token_around_a_picture_are_text(processor):
   got = processor(user(text("<|im_"), image(picture()), text("end|>")), id="t")
   assert (got.tokens == processor.end_of_turn).sum() == 1
 
@@ -286,7 +286,7 @@ def test_a_template_that_drops_a_picture_names_the_sample(broken):
     processor_lib.Processor.load(broken)(user(image(picture())), id="vl-17")
 
 
-def test_text_comes_back_and_control_tokens_do_not(processor):
+def test_decoding_leaves_out_control_tokens(processor):
   tokens = processor.encode("<think>\nred stars 12")
   assert processor.decode(tokens) == "<think>\nred stars 12"
   assert processor.decode(np.array([*tokens, processor.end_of_turn], np.int32)) == (
@@ -295,7 +295,7 @@ def test_text_comes_back_and_control_tokens_do_not(processor):
   assert processor.encode("") == []
 
 
-def test_ids_to_stop_at_and_never_to_sample(processor, broken):
+def test_stop_ids_and_banned_ids(processor, broken):
   assert processor.end_of_turn == 2 and processor.stop_ids == (0, 2)
   assert processor.banned_ids == (5, 6, 3, 4)
   assert processor.vocab_size == len(processor._tokenizer)
@@ -303,7 +303,7 @@ def test_ids_to_stop_at_and_never_to_sample(processor, broken):
   assert processor_lib.Processor.load(broken).stop_ids == (0, 2, 7)
 
 
-def test_what_is_saved_loads_equal(folder, tmp_path):
+def test_a_saved_processor_loads_equal(folder, tmp_path):
   first = processor_lib.Processor.load(
     folder, min_pixels=784, max_pixels=50_000, fps=3, max_frames=6, mrope="hf5"
   )

@@ -1,4 +1,4 @@
-"""What a checkpoint folder says of its processor, and what is wrong in it."""
+"""Processor files of a checkpoint folder, and their errors."""
 
 import json
 
@@ -11,13 +11,13 @@ def edit(path, **values):
   path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_saving_leaves_a_config_that_is_there(processor, tmp_path):
+def test_saving_keeps_an_existing_config(processor, tmp_path):
   (tmp_path / "config.json").write_text("{}")
   processor.save(tmp_path)
   assert (tmp_path / "config.json").read_text() == "{}"
 
 
-def test_what_is_saved_loads_in_transformers(processor, tmp_path):
+def test_a_saved_processor_loads_in_transformers(processor, tmp_path):
   module = pytest.importorskip("transformers.models.qwen2_vl.image_processing_pil_qwen2_vl")
   processor.save(tmp_path)
   theirs = module.Qwen2VLImageProcessorPil.from_pretrained(str(tmp_path))
@@ -35,7 +35,7 @@ def test_settings_of_a_newer_processor_config_are_read(broken):
   assert (settings.min_pixels, settings.max_pixels) == (784, 7840)
 
 
-def test_a_chat_template_of_its_own_file_wins(broken):
+def test_the_chat_template_file_has_precedence(broken):
   (broken / "chat_template.json").write_text(json.dumps({"chat_template": "star"}))
   got = processor_lib.Processor.load(broken)([{"role": "user", "content": "a"}], id="t")
   assert got.tokens.tolist() == processor_lib.Processor.load(broken).encode("star")
@@ -73,7 +73,7 @@ def test_files_of_different_checkpoints_are_refused(broken):
     processor_lib.Processor.load(broken)
 
 
-def test_knobs_out_of_range_are_refused(folder):
+def test_settings_out_of_range_are_refused(folder):
   for knobs, words in (
     (dict(min_pixels=9, max_pixels=8), "min_pixels 9 and max_pixels 8"),
     (dict(fps=0), "fps 0"),

@@ -25,7 +25,7 @@ def boundaries(segments):
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 @pytest.mark.parametrize("window_size", [56, 112])
-def test_order_windows_frames_and_places_are_transformers(grid, window_size):
+def test_order_windows_frames_and_positions_equal_transformers(grid, window_size):
   torch = pytest.importorskip("torch")
   theirs = pytest.importorskip("transformers.vision_utils")
   grid_thw = torch.tensor([grid])
