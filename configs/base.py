@@ -1,344 +1,360 @@
-"""Every knob once, its default and what it means. An experiment is this and assignments.
+"""Every knob of a run, once: its default and its meaning. An experiment is this and assignments.
 
 A section holds the keyword arguments of one function (the name in brackets), so that a misspelt
-knob is an error when the program starts.
+knob is an error when the program starts. No other file has defaults of these knobs.
 
 An entry of `stages` is "stage", or "folder:stage" for a stage that runs more than once. The stage
 reads the section of its folder's name where the config has one (`c.sft2 = inherit(c.sft)` for
 "sft2:sft"), and otherwise the section of the stage.
+
+The knob `start` of a stage names the model from which it starts, `data` the examples that it reads:
+the folder of an earlier stage ("sft", "distill/data"), a path, or a hub id. `split` is the split of
+a folder of examples, or several splits ("kept+failed").
 """
+
+from collections.abc import Iterable
+from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
 
-# How a service is asked, and what it may cost: 0 is no bound; prices are of a million tokens.
-CALLS = dict(
-  key="OPENAI_API_KEY",
-  concurrency=16,
-  retries=5,
-  request_timeout=120.0,
-  timeout=400.0,
-  limit_field="max_tokens",
+CALLS = dict(  # how a service is called, but for its address
+  key="OPENAI_API_KEY",  # environment variable that holds the key
+  concurrency=16,  # most calls in flight
+  retries=5,  # of a call after an error of the server or a lost connection
+  request_timeout=120.0,  # seconds of one try
+  timeout=400.0,  # seconds of a call with all its retries
+  limit_field="max_tokens",  # request field of the token limit; or "max_completion_tokens"
 )
-BUDGET = dict(calls=0, tokens=0, dollars=0.0, prompt_price=0.0, completion_price=0.0)
+BUDGET = dict(  # limits on all calls of a cache; 0: no limit
+  calls=0,
+  tokens=0,  # of prompts and completions together
+  dollars=0.0,  # needs both prices
+  prompt_price=0.0,  # dollars per million prompt tokens
+  completion_price=0.0,  # dollars per million completion tokens
+)
+RULES = dict(  # {logical axis of an array: mesh axes over which it is sharded}
+  batch=("data", "fsdp"),
+  embed="fsdp",
+  vocab="tensor",
+  heads="tensor",
+  kv_heads="tensor",
+  mlp="tensor",
+)
 
 
-def known(preset, presets, config):
-  """Raises ValueError, naming those there are, where a config has no such preset."""
+def check_preset(preset: str, presets: Iterable[str], file: str) -> None:
+  """Raises ValueError, with the known presets, where a config file has no such preset."""
   if preset not in presets:
-    raise ValueError(f"{config} has no preset {preset!r}. Known: {', '.join(presets)}")
+    raise ValueError(f"{file} has no preset {preset!r}. Known: {', '.join(presets)}")
 
 
-def inherit(section):
-  """A section in which each knob has the value of the same knob of `section` until it is set.
+def follow(section: ConfigDict, knob: str) -> FieldReference:
+  """A reference for another knob, which has the value of `knob` until it is set itself.
 
-  The value follows `section` until then, from the command line too. A knob that is None has the
-  value None.
+  The value follows `knob` until then, from the command line too.
+  """
+  return FieldReference(section.get_ref(knob))
+
+
+def inherit(section: ConfigDict) -> ConfigDict:
+  """A section in which each knob follows the same knob of `section`, see `follow`.
+
+  A knob that is None in `section` does not follow it: it is None until it is set.
   """
   out = ConfigDict()
   for name, value in section.items():
     if isinstance(value, ConfigDict):
       out[name] = inherit(value)
     else:
-      out[name] = None if value is None else FieldReference(section.get_ref(name))
+      out[name] = None if value is None else follow(section, name)
   return out
 
 
-def get_config():
+def get_config() -> ConfigDict:
+  """The config with every knob at its default."""
   c = ConfigDict()
-  c.stages = ("sft", "rl", "eval")  # what to run, in order; "folder:stage" runs it in a folder
-  c.control = False  # run the stages that are a control, too (see sft.control)
+  c.stages = ("sft", "rl", "eval")  # stages to run, in this order
+  c.control = False  # run the stages that are a control of the experiment, too (sft.control)
   c.seed = 0
-  c.compile_cache = "~/.cache/cot_rm/xla"  # compiled programs are kept here; "" keeps none
-  # Devices that jax makes of a CPU; 0: as the environment has it. Small operations gain nothing
-  # from a second core, but a device for each core works on its own share of a batch.
+  c.grammar = "think"  # prompt and form of the judgements, of prompts.PROMPTS
+  c.compile_cache = "~/.cache/cot_rm/xla"  # folder of compiled programs; "": none are kept
+  # Devices that jax makes of a CPU, each with its own shard of a batch; 0: as the environment says.
+  # One device per core is faster: small operations gain nothing from a second core.
   c.cpu_devices = 0
 
-  # Where arrays live. A rule maps a logical axis of a parameter or an activation to a mesh axis.
-  c.mesh = ConfigDict(
-    dict(
-      shape=dict(data=1, fsdp=-1, tensor=1),  # devices an axis; -1 takes what is left
-      sample_shape=None,  # of the sampler's mesh; None: the same
-      train_rules=dict(
-        batch=("data", "fsdp"),
-        embed="fsdp",
-        vocab="tensor",
-        heads="tensor",
-        kv_heads="tensor",
-        mlp="tensor",
-      ),
-      sample_rules=dict(
-        batch=("data", "fsdp"),
-        embed="fsdp",
-        vocab="tensor",
-        heads="tensor",
-        kv_heads="tensor",
-        mlp="tensor",
-      ),
-    )
+  c.mesh = dict(
+    shape=dict(data=1, fsdp=-1, tensor=1),  # devices per axis; -1: all that remain
+    sample_shape=None,  # of the sampler's mesh; None: as `shape`
+    train_rules=dict(RULES),
+    sample_rules=dict(RULES),  # of the sampler's arrays
+  )
+  c.model = dict(  # how a stage opens its model [judge.load]
+    dtype="float32",  # of parameters
+    compute_dtype=None,  # of matrix products and activations; None: as the parameters
+    remat=False,  # recompute activations in the backward pass instead of storing them
+  )
+  c.processor = dict(  # images and videos; None: as the checkpoint says [Processor.load]
+    min_pixels=None,  # smallest area of an image or frame after resizing
+    max_pixels=None,  # largest area of an image or frame after resizing
+    fps=None,  # frames of a video that are read per second
+    max_frames=None,  # frames of a video that are read, at most
+    mrope="hf4",  # positions of videos as transformers 4 ("hf4") or 5 ("hf5") counts them
+  )
+  c.buckets = dict(  # allowed shapes: a row is padded to the smallest that holds it [Buckets]
+    tokens=(512, 1024, 2048, 4096),  # of a row, prompt and answer
+    patches=(1024, 2048, 4096, 8192),  # of a row's pictures; Qwen2.5-VL: 4 patches a visual token
+    answers=(512, 1024, 2048),  # of an answer, in the groups of RL, which share their prompt
+  )
+  c.sampler = dict(  # what the sampler holds at a time [Room]
+    together=0,  # samples of a prompt that are made at a time, at most; 0: all
+    chunk=16,  # tokens between two looks at what has ended
+    piece=2048,  # positions of prompts that go through the model at a time; 0: all
+    memory=0,  # bytes of keys and values, at most; 0: what `rows` prompts take
+    spare=0.5,  # prompts that are held until slots are free, a share of those being answered
+    weights="",  # kept as "bfloat16", or "int8" in the decoder; "": as they are trained
   )
 
-  # How a stage opens its model [judge.load].
-  c.model = ConfigDict(
-    dict(
-      dtype="float32",  # of parameters
-      compute_dtype=None,  # of matrix products and activations; None: as the parameters
-      remat=False,  # compute activations again in the backward pass instead of keeping them
-    )
+  c.world = _world()
+  c.port = dict(
+    source="",  # a Hugging Face folder or hub id; for target "hf" a model folder
+    target="orbax",  # "orbax": a model folder of this package; "hf": a Hugging Face folder
+    dtype="bfloat16",  # of the parameters that are written
   )
-
-  # Pictures and video [Processor.load]; None takes what the checkpoint says.
-  c.processor = ConfigDict(
-    dict(
-      min_pixels=None,
-      max_pixels=None,
-      fps=None,
-      max_frames=None,
-      mrope="hf4",  # positions of video: as transformers 4 ("hf4") or 5 ("hf5") count them
-    )
-  )
-
-  # The shapes that batches may have: a row is padded to the smallest that holds it [Buckets].
-  c.buckets = ConfigDict(
-    dict(
-      tokens=(512, 1024, 2048, 4096),  # prompt and answer
-      patches=(1024, 2048, 4096, 8192),  # 4 patches make a visual token
-      answers=(512, 1024, 2048),  # an answer, where a group of them shares its prompt
-    )
-  )
-
-  # What the sampler holds at a time [Room].
-  c.sampler = ConfigDict(
-    dict(
-      together=0,  # samples of a prompt that are made at a time, at most; 0: all
-      chunk=16,  # tokens between two looks at what has ended
-      piece=2048,  # positions of prompts that go through the model at a time; 0: all
-      memory=0,  # bytes of keys and values, at most; 0: what `rows` prompts take
-      spare=0.5,  # prompts that are held until slots are free, a share of those being answered
-      weights="",  # kept as "bfloat16", or "int8" in the decoder; "": as they are trained
-    )
-  )
-
-  c.grammar = "think"  # of prompts.PROMPTS
-
-  c.port = ConfigDict(
-    dict(
-      source="",  # a Hugging Face folder or hub id; for target "hf" a model folder of ours
-      target="orbax",  # what to write: "orbax", a model folder of ours, or "hf", the way back
-      dtype="bfloat16",  # of the parameters as written
-    )
-  )
-
-  c.world = ConfigDict(
-    dict(  # the built-in preference world
-      family="qwen2_5_vl",
-      preset="tiny",  # the random model that it makes
-      vocab_size=512,  # of the tokenizer that it trains
-      corpus=4000,  # examples that the tokenizer is trained on
-      shapes=dict(
-        side=84,  # pixels a side of a picture
-        objects=(1, 2),  # fewest and most objects in a picture
-        frames=4,  # of a video
-        frame_side=56,  # pixels a side of a frame
-        image_understanding=0.4,  # weights of the tasks
-        image_generation=0.4,
-        video_understanding=0.1,
-        video_generation=0.1,
-      ),  # [toy_world.world.World]
-      sizes=dict(references=2000, train=8000, check=64, heldout=1000),  # examples a split
-    )
-  )
-
-  c.distill = ConfigDict(
-    dict(  # judgements of labelled pairs by a teacher; kept where they come to the label
-      data="",
-      split="train",
-      count=1000,  # pairs, at random; 0: all
-      tasks="",  # those that are asked, with commas; "": all
-      attempts=3,  # at a pair; how many it took is its difficulty
-      unanswered=0,  # pairs that may be left out because their calls failed
-      model="",  # the service's name for it
-      cache="",  # the file of answers; "": calls.sqlite in the stage's folder
-      # "": the built-in teacher, for the built-in world, without any network
-      endpoint=dict(base_url="", **CALLS),  # [chat.Endpoint]
-      sampling=dict(temperature=1.0, max_tokens=4096, seed=0),  # [chat.Sampling]
-      pictures=dict(quality=95, max_pixels=501_760, max_frames=8),  # [chat.Pictures]
-      budget=dict(BUDGET),  # [chat.Budget]
-      teacher=dict(
-        error=0.1, per_object=0.1, relation=0.15, unparsable=0.03, contradicting=0.0, seed=0
-      ),  # the built-in one [toy_world.teacher.Teacher]
-    )
-  )
-
-  # Stages name what they start from and what they read: a stage's folder in the workdir, or a path;
-  # and the split of that folder, or several ("kept+failed").
-  c.sft = ConfigDict(
-    dict(
-      start="",
-      data="",
-      split="train",
-      steps=1000,
-      # With steps=0 the number of steps follows from time: as many steps as fit into the seconds
-      # that the stages `minutes_of` (with commas between) took, at the speed of the SFT `speed_of`.
-      minutes_of="",
-      speed_of="sft",
-      control=False,  # this SFT is a control of RL: it runs only where config.control is set
-      rows=8,  # packed rows a step, of each process
-      examples=0,  # references in them, at most; 0: as many as find room
-      accumulate=1,  # slices in which they go through the model
-      eval_every=250,
-      save_every=250,
-      optim=dict(
-        lr=1e-5,
-        warmup=30,
-        decay=0.5,
-        final=0.0,
-        clip=1.0,
-        weight_decay=0.0,
-        b1=0.9,
-        b2=0.98,
-        muon=0.0,
-        frozen=(),
-      ),  # [optim.make]
-    )
-  )
-
-  c.rl = ConfigDict(
-    dict(
-      start="sft",
-      data="",
-      split="train",
-      algorithm="grpo",
-      settings=dict(  # of each algorithm, its Config; max_tokens is that of `sampling`
-        grpo=dict(
-          clip_low=0.2,
-          clip_high=0.2,
-          kl=0.04,
-          kl_clamp=10.0,
-          ratio="token",
-          normalize="std",
-          epsilon=1e-4,
-          aggregate="sequence",
-          buffer=0,
-        ),
-        rloo=dict(clip_low=0.2, clip_high=0.2, kl=0.0, aggregate="sequence"),
-        reinforce_pp=dict(
-          clip_low=0.2,
-          clip_high=0.2,
-          kl=0.0,
-          reward_bound=10.0,
-          epsilon=1e-8,
-          aggregate="sequence",
-        ),
-        stable_reinforce=dict(
-          clip_low=0.2,
-          clip_high=0.2,
-          preclip_low=1e-3,
-          preclip_high=1e3,
-          filter="paper",
-          filter_bound=3.0,
-          kl=0.0,
-          reward_bound=10.0,
-          epsilon=1e-8,
-          aggregate="sequence",
-        ),
-      ),
-      correction=dict(cap=None, low=None, high=None),  # [importance_correction.Config]
-      rewards=dict(format=1.0, accuracy=1.0),  # weights of rewards.REWARDS and PRODUCTS
-      judge=dict(
-        by="",  # who is asked whether a verdict follows: "service", "policy", or "": nobody
-        model="",  # the service's name for it
-        sampling=dict(temperature=0.1, max_tokens=4096, seed=None),  # [chat.Sampling]
-        endpoint=dict(base_url="http://127.0.0.1:8000/v1", **CALLS),  # [chat.Endpoint]
-        budget=dict(BUDGET),  # [chat.Budget]
-      ),
-      tasks="",  # those that are asked, with commas; "": all
-      min_attempts=0,  # only pairs that took the teacher at least this many attempts; 0: all
-      order="shuffled",  # of the pairs; "ascending": by the teacher's attempts, easy pairs first
-      rollouts=500,
-      max_pixels=None,  # of a picture, in this stage alone; None: as config.processor has it
-      prompts=16,  # a rollout; with the reward "swap" half of them are the other half, swapped
-      max_prompts=0,  # prompts that are answered at a time, at most; 0: all of a rollout
-      group=8,  # samples per prompt
-      # Groups whose rewards are all equal: train on them ("keep"), leave them out ("drop"), or
-      # leave them out and sample other prompts ("resample").
-      zero_variance="drop",
-      max_resample_rounds=3,  # rounds of sampling a rollout, at most, with "resample"
-      train_prompts=16,  # groups of a rollout that are trained on, at most
-      minibatches=1,  # of these groups; an optimizer step each
-      epochs=1,  # passes over a rollout
-      accumulate=1,  # microbatches of a step that go through the model one after the other
-      on_nonfinite="raise",  # a loss that is not finite raises; "end": the stage ends and saves
-      # 1: the next rollout is sampled while this one is judged and trained on, with weights from
-      # before its updates. One process only.
-      async_rollouts=0,
-      sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [Sampling]
-      eval_every=50,
-      save_every=50,
-      samples_every=50,
-      vision_check_every=50,  # rollouts; compares with the log-probabilities of blank pictures
-      optim=dict(
-        lr=1e-6,
-        warmup=10,
-        decay=0.5,
-        final=0.0,
-        clip=1.0,
-        weight_decay=0.0,
-        b1=0.9,
-        b2=0.98,
-        muon=0.0,
-        frozen=("visual",),
-      ),  # [optim.make]
-    )
-  )
-
-  c.eval = ConfigDict(
-    dict(
-      models="sft,rl",  # models that are scored: folders of stages, or paths
-      benchmark="pairs",  # of benchmarks.BENCHMARKS: "pairs" of any data, or a public one, whole
-      mode="both",  # of the benchmark's MODES: "both" orders, "first", or as a paper evaluates
-      data="",  # pairs, or the folder with the files of the benchmark's owners
-      split="heldout",
-      pairs=1000,  # of the split
-      blank_pairs=128,  # of them asked again with blank pictures
-      val_split="check",  # of `data`: the validation pairs, judged during training
-      val_pairs=64,  # number of validation pairs
-      votes=0,  # samples of each answer that vote; 0: none do
-      vote_temperature=1.0,
-      vote_pairs=0,  # of the pairs; 0: all
-      vote_at=(1, 5, 15),  # votes that are counted at, those up to `votes`
-      samples=12,  # judgements kept for the report, the first ones
-      best=6,  # and of the others the surest right ones,
-      worst=6,  # and the surest wrong ones
-      max_prompts=16,  # prompts that are answered at the same time, at most
-      max_tokens=2048,
-    )
-  )
-
-  c.reject = ConfigDict(
-    dict(
-      start="sft",
-      data="",
-      split="train",
-      count=0,  # pairs, at random; 0: all
-      tasks="",  # those that are sampled, with commas; "": all
-      samples=1,  # of each pair
-      keep=1,  # right ones of a pair that are kept, at most
-      accept=("accuracy",),  # rewards that have to be 1 for a sample to be right
-      max_prompts=16,  # prompts that are answered at the same time, at most
-      sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [Sampling]
-    )
-  )
-
-  c.judge = ConfigDict(
-    dict(
-      start="",  # the model; see above
-      input="",  # JSONL of pairs
-      votes=1,  # judgements per order; more than one wants a temperature
-      both_orders=True,
-      vote_stop=False,  # leave out votes that can no longer change a majority
-      temperature=0.0,
-      max_tokens=2048,
-      max_prompts=8,  # pairs in a batch, and prompts that are answered at the same time, at most
-    )
+  c.distill = _distill()
+  c.sft = _sft()
+  c.reject = _reject()
+  c.rl = _rl()
+  c.eval = _eval()
+  c.judge = dict(  # verdicts on a file of pairs
+    start="",
+    input="",  # JSONL file of pairs
+    votes=1,  # judgements per order; more than one needs a temperature above 0
+    both_orders=True,  # judge each pair again with its candidates swapped
+    vote_stop=False,  # leave out votes that can no longer change a majority
+    temperature=0.0,
+    max_tokens=2048,  # of an answer
+    max_prompts=8,  # pairs in a batch, and prompts that are answered at the same time, at most
   )
   return c
+
+
+def _world() -> dict[str, Any]:
+  """The built-in preference world, and a random model for it."""
+  return dict(
+    family="qwen2_5_vl",  # of models.MODELS
+    preset="tiny",  # size of the model, of the family's PRESETS
+    vocab_size=512,  # of the tokenizer, at most
+    corpus=4000,  # examples whose texts train the tokenizer
+    shapes=dict(  # [toy_world.world.World]
+      side=84,  # of an image, in pixels
+      objects=(1, 2),  # fewest and most objects in an image
+      frames=4,  # of a video
+      frame_side=56,  # of a frame, in pixels
+      image_understanding=0.4,  # weights of the four tasks
+      image_generation=0.4,
+      video_understanding=0.1,
+      video_generation=0.1,
+    ),
+    # {split: number of examples}; "base" trains a base model, "check" has the validation pairs
+    sizes=dict(references=2000, train=8000, check=64, heldout=1000),
+  )
+
+
+def _distill() -> dict[str, Any]:
+  """Judgements of labelled pairs by a teacher; those that agree with the label are kept."""
+  return dict(
+    data="",
+    split="train",
+    count=1000,  # pairs, drawn at random; 0: all
+    tasks="",  # tasks of the pairs, separated by commas; "": all
+    attempts=3,  # at a pair, at most; the number that it takes is the pair's difficulty
+    unanswered=0,  # pairs that may be left out because their calls failed
+    model="",  # the service's name of the teacher
+    cache="",  # file of all answers; "": calls.sqlite in the stage's folder
+    # base_url "": the built-in teacher, which knows the built-in world and needs no network
+    endpoint=dict(base_url="", **CALLS),  # [chat.Endpoint]
+    sampling=dict(  # [chat.Sampling]
+      temperature=1.0,
+      max_tokens=4096,
+      seed=0,  # sent as seed + attempt; None: not sent
+    ),
+    pictures=dict(  # [chat.Pictures]
+      quality=95,  # of the JPEG, 1 to 100
+      max_pixels=501_760,  # larger pictures are shrunk to this area
+      max_frames=8,  # of a video
+    ),
+    budget=dict(BUDGET),  # [chat.Budget]
+    teacher=dict(  # the built-in teacher [toy_world.teacher.Teacher]
+      error=0.1,  # rate of wrong verdicts, in the easiest scenes
+      per_object=0.1,  # added for each further object in the fullest picture
+      relation=0.15,  # added for questions about number, place, order, motion or owner
+      unparsable=0.03,  # rate of texts without a verdict
+      contradicting=0.0,  # rate of errors with a right verdict that contradicts its reasoning
+      seed=0,
+    ),
+  )
+
+
+def _sft() -> dict[str, Any]:
+  """Supervised fine-tuning on examples with a reference judgement."""
+  return dict(
+    start="",
+    data="",
+    split="train",
+    steps=1000,
+    # With steps=0 the number of steps follows from time: as many steps as fit into the seconds
+    # that the stages `minutes_of` (separated by commas) took, at the speed of the SFT `speed_of`.
+    minutes_of="",
+    speed_of="sft",
+    control=False,  # this SFT is a control of RL: it runs only where config.control is set
+    rows=8,  # packed rows of a step, of each process
+    examples=0,  # references in these rows, at most; 0: as many as fit
+    accumulate=1,  # microbatches of a step that go through the model one after the other
+    eval_every=250,  # steps between two validations
+    save_every=250,  # steps between two checkpoints
+    optim=_optim(lr=1e-5, warmup=30, frozen=()),
+  )
+
+
+def _reject() -> dict[str, Any]:
+  """Rejection sampling: the policy's correct judgements are kept."""
+  return dict(
+    start="sft",
+    data="",
+    split="train",
+    count=0,  # pairs, drawn at random; 0: all
+    tasks="",  # tasks of the pairs, separated by commas; "": all
+    samples=1,  # of each pair
+    keep=1,  # correct samples of a pair that are kept, at most
+    accept=("accuracy",),  # a sample is correct if these rewards are 1
+    max_prompts=16,  # prompts that are answered at the same time, at most
+    sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [sampling.Sampling]
+  )
+
+
+def _rl() -> dict[str, Any]:
+  """Reinforcement learning on pairs with a gold answer."""
+  return dict(
+    start="sft",
+    data="",
+    split="train",
+    tasks="",  # tasks of the pairs, separated by commas; "": all
+    min_attempts=0,  # only pairs that took the teacher at least this many attempts; 0: all
+    order="shuffled",  # of the pairs; "ascending": by the teacher's attempts, easy pairs first
+    algorithm="grpo",  # of algorithms.ALGORITHMS
+    settings=_algorithms(),
+    correction=dict(  # of the ratio between trainer and sampler [importance_correction.Config]
+      cap=None,  # upper bound of the weight p(trainer) / p(sampler); None: all weights are 1
+      low=None,  # answers with a lower ratio are masked out; None: no bound
+      high=None,  # answers with a higher ratio are masked out; None: no bound
+    ),
+    rewards=dict(format=1.0, accuracy=1.0),  # {name in rewards.REWARDS or PRODUCTS: weight}
+    judge=dict(  # the judge model that decides whether a verdict follows from its reasoning
+      by="",  # "service"; "policy": the policy before training; "": no judge model
+      model="",  # the service's name of the judge model
+      sampling=dict(temperature=0.1, max_tokens=4096, seed=None),  # [chat.Sampling]
+      endpoint=dict(base_url="http://127.0.0.1:8000/v1", **CALLS),  # [chat.Endpoint]
+      budget=dict(BUDGET),  # [chat.Budget]
+    ),
+    rollouts=500,
+    max_pixels=None,  # of an image in this stage; None: processor.max_pixels
+    prompts=16,  # of a rollout; with the reward "swap" half are the other half, swapped
+    max_prompts=0,  # prompts that are answered at the same time, at most; 0: all of a rollout
+    group=8,  # samples per prompt
+    # Groups whose rewards are all equal: train on them ("keep"), leave them out ("drop"), or
+    # leave them out and sample other prompts ("resample").
+    zero_variance="drop",
+    max_resample_rounds=3,  # rounds of sampling of a rollout, at most, with "resample"
+    train_prompts=16,  # groups of a rollout that are trained on, at most
+    minibatches=1,  # of these groups, with an optimizer step each
+    epochs=1,  # passes over a rollout
+    accumulate=1,  # microbatches of a step that go through the model one after the other
+    on_nonfinite="raise",  # on a loss that is not finite; "end": the stage saves its model and ends
+    # 1: the next rollout is sampled while this one is judged and trained on, with the weights from
+    # before its updates. One process only.
+    async_rollouts=0,
+    sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [sampling.Sampling]
+    eval_every=50,  # rollouts between two validations
+    save_every=50,  # rollouts between two checkpoints
+    samples_every=50,  # rollouts between two files of samples
+    vision_check_every=50,  # rollouts between two comparisons with blank pictures
+    optim=_optim(lr=1e-6, warmup=10, frozen=("visual",)),
+  )
+
+
+def _algorithms() -> dict[str, dict[str, Any]]:
+  """{algorithm: arguments of its Config}; the argument max_tokens is rl.sampling.max_tokens."""
+  clip = dict(clip_low=0.2, clip_high=0.2)  # the ratio is clipped to 1 - clip_low, 1 + clip_high
+  aggregate = "sequence"  # of the loss over tokens, of aggregation.AGGREGATES
+  returns = dict(
+    kl=0.0,  # weight of the log-ratio to the reference, subtracted from each token's reward
+    reward_bound=10.0,  # rewards are clamped to +- this
+    epsilon=1e-8,  # lower bound of the variance of the returns
+  )
+  return dict(
+    grpo=dict(
+      **clip,
+      kl=0.04,  # weight of the KL penalty to the reference policy
+      kl_clamp=10.0,  # bound of the log-ratio in the KL estimator
+      ratio="token",  # of each token, or "sequence": the geometric mean of an answer
+      normalize="std",  # divide advantages by the group's standard deviation; "none": do not
+      epsilon=1e-4,  # added to a group's standard deviation
+      aggregate=aggregate,
+      buffer=0,  # last tokens before max_tokens in which the reward falls by up to 1; 0: none
+    ),
+    rloo=dict(
+      **clip,
+      kl=0.0,  # weight of the log-ratio to the reference, subtracted from the reward
+      aggregate=aggregate,
+    ),
+    reinforce_pp=dict(**clip, **returns, aggregate=aggregate),
+    stable_reinforce=dict(
+      **clip,
+      **returns,
+      preclip_low=1e-3,  # Pre-CLIP: lower bound of the ratio; None: no bound
+      preclip_high=1e3,  # Pre-CLIP: upper bound of the ratio; None: no bound
+      filter="paper",  # of the advantages: as the paper, "released" as its code, or "none"
+      filter_bound=3.0,  # of the filter, in standard deviations
+      aggregate=aggregate,
+    ),
+  )
+
+
+def _eval() -> dict[str, Any]:
+  """Scores of models; its pairs and limits hold for validation during training, too."""
+  return dict(
+    models="sft,rl",  # the models to score, separated by commas: folders of stages, or paths
+    benchmark="pairs",  # of benchmarks.BENCHMARKS: "pairs" for data of any source, or a public one
+    mode="both",  # of the benchmark's MODES: "both" orders, "first", or the mode of a paper
+    data="",  # pairs, or the folder of a public benchmark's files
+    split="heldout",
+    pairs=1000,  # of the split, the first ones; a public benchmark is scored completely
+    blank_pairs=128,  # pairs that are judged again with blank pictures
+    val_split="check",  # of `data`: the validation pairs, which are judged during training
+    val_pairs=64,  # number of validation pairs
+    votes=0,  # samples of each pair and order for majority votes; 0: no votes
+    vote_temperature=1.0,
+    vote_pairs=0,  # pairs that are voted on; 0: all
+    vote_at=(1, 5, 15),  # numbers of votes for which voting@k is reported, those up to `votes`
+    samples=12,  # judgements shown in the report: the first ones,
+    best=6,  # then the most confident correct ones,
+    worst=6,  # and the most confident wrong ones
+    max_prompts=16,  # prompts that are answered at the same time, at most
+    max_tokens=2048,  # of an answer
+  )
+
+
+def _optim(*, lr: float, warmup: int, frozen: tuple[str, ...]) -> dict[str, Any]:
+  """Optimizer and learning rate schedule [optim.make]."""
+  return dict(
+    lr=lr,  # peak learning rate
+    warmup=warmup,  # optimizer steps from 0 to the peak
+    decay=0.5,  # fraction of the steps, at the end, in which a cosine lowers the learning rate
+    final=0.0,  # the learning rate at the end, as a fraction of the peak
+    clip=1.0,  # bound of the gradient's global norm
+    weight_decay=0.0,
+    b1=0.9,  # of AdamW
+    b2=0.98,
+    muon=0.0,  # not 0: matrices are trained by Muon, at a learning rate of muon * lr
+    frozen=frozen,  # regular expressions of the paths of parameters that are not trained
+  )

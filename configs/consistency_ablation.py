@@ -1,24 +1,26 @@
-r"""The consistency reward put to the test, by a teacher who is right against its own reasoning.
+r"""The consistency reward, with a teacher whose right verdicts often contradict its reasoning.
 
 python -m cot_rm.main --config configs/consistency_ablation.py
 
-The base model and the cold start of configs/tiny.py, but this teacher often sees wrong, whatever
-is to be seen, and then its verdict is right all the same, as a verdict may be that was there before
-its reasoning. It agrees with the label, so it is kept and learnt from. Errors have to be many:
-where a teacher errs as rarely as that of configs/tiny.py, RL on verdicts alone unlearns to
-contradict. RL follows in two arms from the same model on the same questions, of all families, since
-what is not rewarded is not mended: R1-Reward's reward (arXiv:2505.02835) without its consistency
-term ("rl"), and with it ("rl_consistency"). The column to look at is "Contradicts": verdicts
-against the scores before them.
+The base model and the cold start of configs/tiny.py, with a teacher that describes 35 % of all
+pairs wrongly and then gives the right verdict all the same. Such a judgement agrees with the label,
+so it is kept and learnt. The rate has to be this high: with the error rates of configs/tiny.py, RL
+on verdicts alone unlearns the contradictions. RL has two arms, from the same model on the same
+pairs of all tasks: R1-Reward's reward (arXiv:2505.02835) without its consistency term ("rl"), and
+with it ("rl_consistency"). The column "Contradicts" of the report compares them: the fraction of
+verdicts that contradict the scores in front of them.
 """
+
+from ml_collections import ConfigDict
 
 from configs import base, tiny
 
 PRESETS = tiny.PRESETS
 
 
-def get_config(size="full"):
-  base.known(size, PRESETS, "configs/consistency_ablation.py")
+def get_config(size: str = "full") -> ConfigDict:
+  """The config, or a small version of it: size "full" or "smoke"."""
+  base.check_preset(size, PRESETS, "configs/consistency_ablation.py")
   c = tiny.get_config(size)
   c.stages = ("world", "base:sft", "distill", "sft", "rl", "rl_consistency:rl", "eval")
   c.distill.teacher.update(error=0.35, per_object=0.0, relation=0.0, contradicting=1.0)

@@ -1,17 +1,24 @@
-"""Judges a file of pairs: JSONL in, JSONL with verdicts, probabilities and reasoning out.
+r"""Judges the pairs of a JSONL file, and writes their verdicts, probabilities and reasoning.
 
 python -m cot_rm.main --config configs/judge.py --config.judge.start=FOLDER_OR_HUB_ID \
   --config.judge.input=pairs.jsonl --workdir runs/my_pairs
 
-Writes runs/my_pairs/judge/verdicts.jsonl, a line a pair; interrupted, the same command goes on. A
-pair: {"id": "1", "source": "mine", "task": "image_understanding", "question": "...",
-"images": ["cat.jpg"], "responses": ["...", "..."], "gold": 1}; gold may be missing.
+Writes runs/my_pairs/judge/verdicts.jsonl, with one line per pair. If the run is interrupted, the
+same command continues. A pair is a line such as
+
+{"id": "1", "source": "mine", "task": "image_understanding", "question": "...",
+"images": ["cat.jpg"], "responses": ["...", "..."], "gold": 1}
+
+in which gold may be missing.
 """
+
+from ml_collections import ConfigDict
 
 from configs import base
 
 
-def get_config():
+def get_config() -> ConfigDict:
+  """The config."""
   c = base.get_config()
   c.stages = ("judge",)
   c.grammar = "r1_reward"

@@ -1,25 +1,28 @@
-r"""What keeps RL from falling apart: an ablation under stress, on the built-in world.
+r"""Stability of RL algorithms under stress, on the built-in world: five arms, a high learning rate.
 
 python -m cot_rm.main --config configs/stability_ablation.py
 python -m cot_rm.main --config configs/stability_ablation.py --config.seed=1 \
   --workdir runs/stability-1
 python -m cot_rm.main --config configs/stability_ablation.py:constant
 
-Three algorithms in five arms from one SFT model on the same questions, each rollout gone through
-four times in two parts at a learning rate that is high and stays so, all groups kept. "constant"
-asks the family of videos that SFT has nearly learnt, at a quarter of that rate: rewards are almost
-constant, and the few that are not stand many standard deviations out. A knob of config.rl holds for
-all arms (--config.rl.group=4), a knob of an arm for that arm (--config.grpo.rollouts=60).
+The arms start from one SFT model and use the same prompts. Each rollout is trained on in four
+epochs of two minibatches, with a learning rate that is high and constant, and all groups are kept.
+"constant" uses the video task that SFT has nearly learnt, at a quarter of that learning rate:
+nearly all rewards are equal, and the few others are many standard deviations away. A knob of
+config.rl holds for all arms (--config.rl.group=4), a knob of an arm for that arm
+(--config.grpo.rollouts=60).
 
-bench/stability.py draws what came. The claim of R1-Reward (arXiv:2505.02835) that this can test:
-REINFORCE++ collapses or turns NaN, StableReinforce does not.
+bench/stability.py draws the curves. They test a claim of R1-Reward (arXiv:2505.02835): REINFORCE++
+collapses or becomes NaN, StableReinforce does not.
 """
+
+from ml_collections import ConfigDict
 
 from configs import base, tiny_grpo
 
 PRESETS = ("full", "constant", "smoke")
 
-ARMS = {  # folder: algorithm, what differs in its settings
+ARMS = {  # {folder: (algorithm, changes of its settings)}
   "reinforce_pp": ("reinforce_pp", {}),
   "no_preclip": ("stable_reinforce", dict(preclip_low=None, preclip_high=None)),
   "no_filter": ("stable_reinforce", dict(filter="none")),
@@ -28,8 +31,9 @@ ARMS = {  # folder: algorithm, what differs in its settings
 }
 
 
-def get_config(size="full"):
-  base.known(size, PRESETS, "configs/stability_ablation.py")
+def get_config(size: str = "full") -> ConfigDict:
+  """The config: size "full", "constant" (see above), or "smoke", a small version."""
+  base.check_preset(size, PRESETS, "configs/stability_ablation.py")
   c = tiny_grpo.get_config("full" if size == "constant" else size)
   del c.control_sft
   c.stages = ("world", "sft", *(f"{arm}:rl" for arm in ARMS), "eval")

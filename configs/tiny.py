@@ -1,24 +1,31 @@
-r"""The whole pipeline on a laptop CPU, offline: distill, SFT, rejection, SFT on what is kept, RL.
+r"""The whole pipeline on a laptop CPU, offline: distillation, SFT, rejection sampling, SFT, GRPO.
 
 python -m cot_rm.main --config configs/tiny.py
-python -m cot_rm.main --config configs/tiny.py --config.control  # and the control of it all
-python -m cot_rm.main --config configs/tiny.py:smoke                 # the same in a few minutes
+python -m cot_rm.main --config configs/tiny.py --config.control   # and the control experiment
+python -m cot_rm.main --config configs/tiny.py:smoke              # the same in a few minutes
 
-The world of configs/tiny_grpo.py, and first a base model that can describe scenes and answer
-questions but is a poor judge, as released checkpoints have eyes and words before they are reward
-models. A teacher's judgements of pictures for a caption, 1,000 at most, are its cold start. From
-there on it has labels alone: it keeps its own right judgements of a large pool, in all families, to
-learn from, and RL asks pairs of that pool again: on those alone that it got wrong it unlearns the
-others. The control spends the minutes of all that on its cold start.
+base          a base model of the built-in world (see configs/tiny_grpo.py), which can describe
+              scenes and answer questions but judges at random, as a released checkpoint can see
+              and write before it is a reward model
+distill       a teacher's judgements of pairs of images for a caption, 1,000 at most
+sft           the cold start on these judgements; from here on there are labels alone
+reject        the model's own correct judgements of a large pool of pairs of all four tasks
+sft2          SFT on those
+rl            GRPO on pairs of the same pool, and not on the hard pairs alone: on these the model
+              forgets how to judge the others
+control_sft   the control: more SFT on the cold start, as long as `reject`, `sft2` and `rl` took
 """
+
+from ml_collections import ConfigDict
 
 from configs import base, tiny_grpo
 
 PRESETS = tiny_grpo.PRESETS
 
 
-def get_config(size="full"):
-  base.known(size, PRESETS, "configs/tiny.py")
+def get_config(size: str = "full") -> ConfigDict:
+  """The config, or a small version of it: size "full" or "smoke"."""
+  base.check_preset(size, PRESETS, "configs/tiny.py")
   c = tiny_grpo.get_config(size)
   c.stages = (
     "world",
@@ -47,7 +54,7 @@ def get_config(size="full"):
 
   c.reject.start, c.reject.data, c.reject.split = "sft", "world/data", "train"
   c.reject.accept, c.reject.max_prompts = ("accuracy", "chain"), 64
-  c.reject.sampling.max_tokens = c.rl.sampling.max_tokens
+  c.reject.sampling.max_tokens = base.follow(c.rl.sampling, "max_tokens")
 
   c.sft2 = base.inherit(c.sft)
   c.sft2.start, c.sft2.data = "sft", "reject/data"
@@ -66,7 +73,7 @@ def get_config(size="full"):
   c.eval.votes, c.eval.vote_pairs = 15, 300
   if size == "smoke":
     c.world.sizes = dict(base=64, references=64, train=64, check=8, heldout=16)
-    c.sft2.data = "distill/data"  # so small a model has judged nothing right itself
+    c.sft2.data = "distill/data"  # rejection keeps nothing: a model this small is never right
     for stage in (c.base, c.sft, c.sft2):
       stage.steps = stage.eval_every = stage.save_every = 10
     c.rl.rollouts = c.rl.eval_every = c.rl.save_every = c.rl.samples_every = 2

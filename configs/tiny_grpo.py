@@ -1,24 +1,28 @@
-r"""The heart of the method on a laptop CPU, offline: SFT on references, then GRPO on labels.
+r"""SFT on reference judgements, then GRPO on labels: the core of the method, offline on a laptop.
 
 python -m cot_rm.main --config configs/tiny_grpo.py
-python -m cot_rm.main --config configs/tiny_grpo.py --config.control     # and the control of RL
-python -m cot_rm.main --config configs/tiny_grpo.py:smoke                  # the same in two minutes
+python -m cot_rm.main --config configs/tiny_grpo.py --config.control   # and the control experiment
+python -m cot_rm.main --config configs/tiny_grpo.py:smoke              # the same in two minutes
 
-Makes a world of coloured shapes with four task families, trains a small Qwen2.5-VL on 2,000
-reference judgements, improves it by GRPO on pairs that have none, and scores both on held-out
-pairs. The control spends the minutes of RL on more SFT with the same references.
+Makes a world of coloured shapes with four tasks, trains a small Qwen2.5-VL on 2,000 reference
+judgements, improves it by GRPO on pairs that have a label and no reference, and scores both models
+on held-out pairs. The control (control_sft) is more SFT on the same references, for as many minutes
+as RL took.
 
-RL asks about pictures alone. After SFT one family of videos is right in nearly every sample, which
-teaches nothing; in the other what is said to fit is close to a coin, which teaches noise.
+RL uses the two image tasks alone. After SFT nearly every sample of video_understanding is right, so
+that its groups have no advantages; rewards of video_generation are close to random.
 """
+
+from ml_collections import ConfigDict
 
 from configs import base
 
 PRESETS = ("full", "smoke")
 
 
-def get_config(size="full"):
-  base.known(size, PRESETS, "configs/tiny_grpo.py")
+def get_config(size: str = "full") -> ConfigDict:
+  """The config, or a small version of it: size "full" or "smoke"."""
+  base.check_preset(size, PRESETS, "configs/tiny_grpo.py")
   c = base.get_config()
   c.stages = ("world", "sft", "rl", "control_sft:sft", "eval")
   c.grammar = "brief"
