@@ -17,7 +17,7 @@ from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import datasets, packing
 from cot_rm.sampler import limits, sampling
-from cot_rm.toy_world import language
+from cot_rm.toy_world import descriptions
 
 
 class Section(Protocol):
@@ -154,7 +154,7 @@ def make_validation(
     ),
     grammar=config.grammar,
     how=sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens),
-    fidelity=language.fidelity,
+    fidelity=descriptions.fidelity,
   )
 
 

@@ -19,7 +19,7 @@ from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
 from cot_rm.stages import common
-from cot_rm.toy_world import language, world
+from cot_rm.toy_world import descriptions, world
 
 BATCHES = 8  # calls of the sampler between two writes: at most these are lost by a kill
 ANSWERS = ("judgements", "votes", "blank")
@@ -125,7 +125,7 @@ class _Evaluation:
       given,
       swapped,
       mode=knobs.mode,
-      fidelity=language.fidelity,
+      fidelity=descriptions.fidelity,
       contradicts=functools.partial(consistency.contradicts, grammar=self._grammar),
     )
     if knobs.votes:

@@ -94,7 +94,7 @@ def _splits(
   references = sizes.get("references", 0)
   train_end = references + sizes.get("train", 0)
   drawn = {
-    "base": lambda count: map(base_judgements.unschooled, draw("train", train_end, count)),
+    "base": lambda count: map(base_judgements.with_base_judgement, draw("train", train_end, count)),
     "references": lambda count: draw("train", 0, count),
     "train": lambda count: without_reasoning(draw("train", references, count)),
     "check": lambda count: without_reasoning(draw("check", 0, count)),

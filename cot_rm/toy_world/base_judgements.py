@@ -1,43 +1,48 @@
-"""What the built-in base model reads: judgements of one who sees and can write, but not judge.
+"""Pre-training targets of the built-in base model: true descriptions, random verdicts.
 
-Released checkpoints come to reward modelling with eyes and words: they can say what a picture
-shows, what of it a caption or a question is about, and answer the question. The tiny model learns
-that here: descriptions, what is said of each thing and answers are true, and the form is the
-grammar's. It is a poor judge all the same. The scores and the verdict of two pictures say a coin.
-Of two answers it checks those about a colour or a shape, as released checkpoints are weak where
-they count and where they compare places; of the others the marks, too, are a coin's.
+Released checkpoints can describe a picture, relate it to a caption or a question, and answer the
+question before they become reward models. The tiny model learns that from these targets:
+descriptions, marks of things and answers are true, and the form is the grammar's. The targets are
+poor judgements: the scores and the verdict of two pictures are random. Of two answers, those about
+a colour or a shape are marked truly; marks of others are random, too, as released checkpoints are
+weak at counting and at comparing places.
 """
 
 import dataclasses
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
+from cot_rm.schema import Example
 from cot_rm.toy_world import language
 
-CHECKED = "What "  # of a colour or a shape: questions whose answers it can check
+TRULY_MARKED = "What "  # the first word of questions about a colour or a shape
 
 
-def unschooled(example):
-  """The example with such a judgement for its reasoning, the same one each time, and no gold."""
+def with_base_judgement(example: Example) -> Example:
+  """The example with such a judgement as its reasoning, and no gold; a function of the id."""
   rng = np.random.default_rng(zlib.crc32(f"base {example.id}".encode()))
-  pick = lambda options: options[rng.integers(len(options))]
+
+  def pick(options: Sequence[str]) -> str:
+    return options[rng.integers(len(options))]
+
   scene = example.extra["scene"]
-  shown = [tuple(map(language.thing_of, picture["objects"])) for picture in scene["pictures"]]
+  shown = [tuple(map(language.to_thing, picture["objects"])) for picture in scene["pictures"]]
   verb = pick(language.VERBS)
-  asked = [*map(language.thing_of, scene["asked"])]
+  asked = [*map(language.to_thing, scene["asked"])]
   if example.generation:
-    exchanged = bool(rng.integers(2))
-    text = language.generation(example.task, asked, shown, verb=verb, exchanged=exchanged)
+    swap_scores = bool(rng.integers(2))
+    text = language.write_generation(example.task, asked, shown, verb=verb, swap_scores=swap_scores)
   else:
-    checked = example.question.startswith(CHECKED)
-    text = language.understanding(
+    truly = example.question.startswith(TRULY_MARKED)
+    text = language.write_understanding(
       example.task,
       shown[0],
       asked,
       scene["truth"],
       example.responses,
-      held_to=None if checked else language.plain(pick(example.responses)),
+      expected=None if truly else language.without_hedge(pick(example.responses)),
       verb=verb,
       conclusion=pick(language.CONCLUSIONS),
     )

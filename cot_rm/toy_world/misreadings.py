@@ -1,12 +1,16 @@
-"""What questions of the built-in world come to, from what is seen, rightly or wrongly.
+"""Answers to questions of the built-in world, and misreadings that lead to a wrong verdict.
 
-A wrong reading is a right one of another scene: its answer follows from what it says it sees.
+A misreading is a correct reading of another scene: its answer follows from the things that it sees.
 """
 
 import itertools
 import re
+from collections.abc import Callable, Iterable, Sequence
 
 from cot_rm.toy_world import language
+from cot_rm.toy_world.language import Thing
+
+Reading = tuple[Thing, ...]  # the things that a judge believes to see in one picture or video
 
 _COLOUR, _SHAPE = (f"({'|'.join(words)})" for words in (language.COLOURS, language.SHAPES))
 _CAPTION = re.compile(rf"a {_COLOUR} {_SHAPE}(?: ({'|'.join(language.HOWS)}))?")
@@ -16,14 +20,14 @@ _SIDE = re.compile(
 _NUMBER = re.compile(rf"How many (?:{_COLOUR} shapes|{_SHAPE}s) are there\?")
 
 
-def answer(question, things):
-  """The answer to a question of the world about what shows `things`; None where there is none."""
-  asked = fitting(question, things)
+def answer(question: str, things: Sequence[Thing]) -> str | None:
+  """The answer to a question about these things; None if they do not decide it."""
+  asked = relevant_things(question, things)
   if _NUMBER.fullmatch(question):
     return language.NUMBERS[len(asked)]
   if found := _SIDE.fullmatch(question):
-    here = {thing[:2]: thing.how for thing in things}
-    sides = tuple(here.get(pair) for pair in (found.group(1, 2), found.group(4, 5)))
+    places = {thing[:2]: thing.how for thing in things}
+    sides = tuple(places.get(pair) for pair in (found.group(1, 2), found.group(4, 5)))
     near, far = language.SIDES[found[3]]
     return {(near, far): "yes", (far, near): "no"}.get(sides)
   if len(asked) != 1:
@@ -38,13 +42,19 @@ def answer(question, things):
   return " ".join(thing[:2])
 
 
-def fitting(question, things):
-  """Those of `things` that a question is about: that it counts, or asks for the look of.
+def relevant_things(question: str, things: Iterable[Thing]) -> list[Thing]:
+  """The things that a question counts or whose look it asks for.
 
-  Where it asks for a place, those that are in the place that it names.
+  If it asks about sides, the things that are on the sides it names. Raises ValueError for a
+  question that is not of the built-in world.
   """
-  pick = lambda fits: [thing for thing in things if fits(thing)]
-  moves = lambda thing: thing.how.startswith("moves ")
+
+  def pick(fits: Callable[[Thing], bool]) -> list[Thing]:
+    return [thing for thing in things if fits(thing)]
+
+  def moves(thing: Thing) -> bool:
+    return thing.how.startswith("moves ")
+
   if found := _NUMBER.fullmatch(question):
     return pick(lambda thing: (found[1] or found[2]) in thing[:2])
   if found := _SIDE.fullmatch(question):
@@ -63,58 +73,72 @@ def fitting(question, things):
   raise ValueError(f"not a question of the built-in world: {question!r}")
 
 
-def wanted(caption):
-  """The things that a caption asks for. Raises ValueError on one that is not of the world."""
-  found = [_CAPTION.fullmatch(piece) for piece in re.split(r" and (?=a )", caption)]
+def parse_caption(caption: str) -> list[Thing]:
+  """The things that a caption asks for; raises ValueError if it is not of the built-in world."""
+  found = [_CAPTION.fullmatch(part) for part in re.split(r" and (?=a )", caption)]
   if None in found:
     raise ValueError(f"not a caption of the built-in world: {caption!r}")
-  return [language.Thing(one[1], one[2], one[3] or "") for one in found]
+  return [Thing(one[1], one[2], one[3] or "") for one in found]
 
 
-def answers(question, things, responses):
-  """Ways to see `things` wrong, by one detail, that make the wrong one of two answers right."""
+def of_answers(question: str, things: Sequence[Thing], responses: Sequence[str]) -> list[Reading]:
+  """Readings, wrong by one detail, in which the wrong one of two answers is right."""
   truth = answer(question, things)
-  said = [language.plain(response) for response in responses]
-  if truth not in said or said[0] == said[1]:
+  plain = [language.without_hedge(response) for response in responses]
+  if truth not in plain or plain[0] == plain[1]:
     raise ValueError(f"{responses} to {question!r}: not one right and one wrong answer")
-  (wrong,) = (one for one in said if one != truth)
-  return [seen for seen in _misread(things) if answer(question, seen) == wrong]
+  (wrong,) = (one for one in plain if one != truth)
+  return [reading for reading in _misread(things) if answer(question, reading) == wrong]
 
 
-def candidates(caption, shown):
-  """Ways to see two candidates wrong, each by one detail at most, so that the worse one wins.
+def of_candidates(
+  asked: Sequence[Thing], shown: Sequence[Reading]
+) -> list[tuple[Reading, Reading]]:
+  """Readings of two candidates, each wrong by one detail at most, in which the worse one wins.
 
-  Where there is none, the two are taken for each other.
+  If there is none, the two candidates are mistaken for each other.
+
+  Args:
+    asked: things that the caption asks for.
+    shown: things of each candidate.
+
+  Raises ValueError if the candidates are equally good.
   """
-  total = lambda things: sum(language.scores(language.judge(things, caption)))
+
+  def total(things: Sequence[Thing]) -> int:
+    return sum(language.candidate_scores(language.describe(things, asked)))
+
   better, worse = sorted(shown, key=total, reverse=True)
   if total(better) == total(worse):
-    raise ValueError(f"the candidates are equally good for {language.caption(caption)!r}")
+    raise ValueError(f"the candidates are equally good for {language.caption(asked)!r}")
   readings = [[(total(seen), seen) for seen in [one, *_misread(one)]] for one in (better, worse)]
   pairs = [(b, w) for low, b in readings[0] for high, w in readings[1] if low < high]
   pairs = pairs or [(worse, better)]
   return pairs if shown[0] == better else [pair[::-1] for pair in pairs]
 
 
-def _misread(things):
-  """The ways to see things wrong by one detail; no two of the same kind at once."""
+def _misread(things: Iterable[Thing]) -> list[Reading]:
+  """All readings that are wrong by one detail; no two things in one have colour and shape alike."""
   things = tuple(things)
-  ways = []
+  readings = []
   for at, thing in enumerate(things):
     looks = [thing._replace(colour=colour) for colour in language.COLOURS]
     looks += [thing._replace(shape=shape) for shape in language.SHAPES]
     if thing.how.startswith("moves "):
       looks += [thing._replace(how=f"moves {way}") for way in language.DIRECTIONS]
-    ways += [(*things[:at], look, *things[at + 1 :]) for look in looks]
+    readings += [(*things[:at], look, *things[at + 1 :]) for look in looks]
     if not thing.how:
-      ways.append(things[:at] + things[at + 1 :])
+      readings.append(things[:at] + things[at + 1 :])
   for (i, one), (j, other) in itertools.combinations(enumerate(things), 2):
     if one.how != other.how:
       swapped = list(things)  # their places, their order, or which of them moves
       swapped[i], swapped[j] = other._replace(how=one.how), one._replace(how=other.how)
-      ways.append(tuple(swapped))
+      readings.append(tuple(swapped))
   if {thing.how for thing in things} <= {"", *itertools.chain(*language.SIDES.values())}:
     kinds = itertools.product(language.COLOURS, language.SHAPES)  # not in a video
-    ways += [(*things, language.Thing(*kind)) for kind in kinds]
-  kinds = lambda some: {thing[:2] for thing in some}
-  return [way for way in ways if way and way != things and len(kinds(way)) == len(way)]
+    readings += [(*things, Thing(*kind)) for kind in kinds]
+  return [
+    reading
+    for reading in readings
+    if reading and reading != things and len({thing[:2] for thing in reading}) == len(reading)
+  ]

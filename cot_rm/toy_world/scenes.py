@@ -1,21 +1,29 @@
-"""What happens in the built-in world: scenes, questions and answers, one example a seed.
+"""Scenes of the built-in world, with their questions and answers, drawn at random from a seed.
 
-A scene is plain JSON: `pictures` (a background and objects; an object has a colour, a shape, how it
-stands or moves, its exact rgb and radius, and a track: its centre in pixels in each frame, None
-where it is not there), `kind`, `asked` (the things of the caption) and `truth` (the right answer).
+A scene is plain JSON: `pictures`, `kind` (of the question), `asked` (the things of the caption, or
+that the question is about) and `truth` (the right answer). A picture has a background and objects;
+an object has a colour, a shape, `how` (its side, turn or motion), its exact rgb and radius, and a
+track: its centre in pixels in each frame, None in frames without it.
 """
 
 import dataclasses
 import itertools
 import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from cot_rm import schema
 from cot_rm.toy_world import language, misreadings
+from cot_rm.toy_world.language import Thing
 
-CELL = 28  # pixels a side; one visual token of a model with patches of 14 merged 2 by 2
-# Of 8 parts that an object's look may fall in, those of each split; its place here seeds the split.
+Json = dict[str, Any]  # a scene, picture or object
+Cell = tuple[float, float]  # row and column
+Option = TypeVar("Option")
+
+CELL = 28  # pixels per side; one visual token of a model that merges 2 by 2 patches of 14
+# The looks of objects are hashed into 8 classes: those of each split. The index seeds the split.
 SPLITS = {"train": (0, 1, 2, 3), "heldout": (4, 5), "hard": (6,), "check": (7,)}
 RGB = {
   "red": (220, 35, 35),
@@ -24,7 +32,7 @@ RGB = {
   "blue": (40, 85, 225),
   "purple": (165, 45, 190),
 }
-SHADE = 10  # a shade differs from its colour by at most this in each channel
+SHADE = 10  # largest difference of a shade from its colour in each channel
 RADII = (10, 11, 12)
 PAIRS = tuple(itertools.product(language.COLOURS, language.SHAPES))
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
@@ -32,100 +40,125 @@ OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """An example before it is drawn."""
+  """An example before its pictures are rendered."""
 
   task: str
   question: str
   responses: tuple[str, ...]
   gold: int
-  scene: dict  # plain JSON: pictures (background, objects with their tracks), asked, truth, kind
+  scene: Json
   reasoning: str
 
 
-class _Hand:
-  """The random choices of one example: its generator, and what the split allows."""
+class Settings(Protocol):
+  """Sizes of scenes, as world.World has them."""
 
-  def __init__(self, world, split, index, seed):
+  side: int
+  objects: tuple[int, int]
+  frames: int
+  frame_side: int
+
+  @property
+  def weights(self) -> tuple[float, ...]:
+    """Weight of each task, in the order of schema.TASKS."""
+
+
+class _Draw:
+  """The random choices of one example: its generator, and the limits of its split."""
+
+  def __init__(self, world: Settings, split: str, index: int, seed: int):
     if split not in SPLITS:
       raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
     self.rng = np.random.default_rng((seed, list(SPLITS).index(split), index))
     self.hard = split == "hard"
-    self._parts = SPLITS[split]
+    self._classes = SPLITS[split]
     self.world = world
 
-  def pick(self, options):
+  def pick(self, options: Sequence[Option]) -> Option:
     return options[self.rng.integers(len(options))]
 
-  def chance(self, probability):
+  def chance(self, probability: float) -> bool:
     return self.rng.random() < probability
 
-  def several(self, options, count):
+  def several(self, options: Sequence[Option], count: int) -> list[Option]:
     return [options[at] for at in self.rng.permutation(len(options))[:count]]
 
-  def count(self, least=1):
+  def count(self, least: int = 1) -> int:
+    """Number of objects in a picture."""
     low, high = self.world.objects
     low, high = (max(2, low), high + 1) if self.hard else (low, high)
     return int(self.rng.integers(max(low, least), max(high, least) + 1))
 
-  def look(self, shape, colour):
-    """Shade and size of an object, drawn until they fall in this split's parts."""
+  def look(self, shape: str, colour: str) -> tuple[list[int], int]:
+    """Shade and radius of an object, redrawn until their class belongs to this split."""
     span = 2 * SHADE + 1
     while True:
       code, radius = divmod(int(self.rng.integers(span**3 * len(RADII))), len(RADII))
       rgb = [base + code // span**at % span - SHADE for at, base in enumerate(RGB[colour])]
       look = f"{shape} {rgb} {RADII[radius]}"
-      if zlib.crc32(look.encode()) % 8 in self._parts:
+      if zlib.crc32(look.encode()) % 8 in self._classes:
         return rgb, RADII[radius]
 
 
-def plan(world, split, index, seed):
-  """What example `index` of a split is, before it is drawn. `world`: a shapes.World."""
-  hand = _Hand(world, split, index, seed)
+def plan(world: Settings, split: str, index: int, seed: int) -> Plan:
+  """Plans example `index` of a split.
+
+  Args:
+    world: sizes and weights of tasks.
+    split: one of SPLITS.
+    index: from 0.
+    seed: of the world.
+
+  Raises ValueError for an unknown split.
+  """
+  draw = _Draw(world, split, index, seed)
   weights = np.cumsum(world.weights)
-  task = schema.TASKS[int(np.searchsorted(weights, hand.rng.random() * weights[-1], "right"))]
+  task = schema.TASKS[int(np.searchsorted(weights, draw.rng.random() * weights[-1], "right"))]
   if task.endswith("generation"):
-    return _generation(hand, task)
-  return _understanding(hand, task)
+    return _generation(draw, task)
+  return _understanding(draw, task)
 
 
-def _generation(hand, task):
+def _generation(draw: _Draw, task: str) -> Plan:
   video = task.startswith("video")
-  asked = _event(hand) if video else _sorted(_things(hand, hand.count()))
-  other = _edited_event(hand, asked) if video else _edited(hand, asked)
-  gold = int(hand.rng.integers(1, 3))
+  asked = _event(draw) if video else _sorted(_things(draw, draw.count()))
+  other = _edited_event(draw, asked) if video else _edited(draw, asked)
+  gold = int(draw.rng.integers(1, 3))
   shown = [asked, other] if gold == 1 else [other, asked]
-  # Each candidate has a layout of its own: they cannot be told apart by comparing pixels.
-  pictures = [_filmed(hand, things) if video else _placed(hand, things) for things in shown]
-  reasoning = language.generation(task, asked, shown, verb=hand.pick(language.VERBS))
+  # Each candidate has its own layout: comparing pixels does not tell what differs.
+  pictures = [_filmed(draw, things) if video else _placed(draw, things) for things in shown]
+  reasoning = language.write_generation(task, asked, shown, verb=draw.pick(language.VERBS))
   scene = _scene("caption", pictures, asked=asked)
   return Plan(task, language.caption(asked), (), gold, scene, reasoning)
 
 
-def _understanding(hand, task):
+def _understanding(draw: _Draw, task: str) -> Plan:
   if task.startswith("video"):
-    kind, question, things, truth, wrong = _video_question(hand)
-    picture = _filmed(hand, things)
+    kind, question, things, truth, wrong = _video_question(draw)
+    picture = _filmed(draw, things)
   else:
-    kind, question, things, truth, wrong = _picture_question(hand)
-    picture = _placed(hand, things)
-  gold = int(hand.rng.integers(1, 3))
-  said = [f"{language.HEDGE} {one}" if hand.chance(0.2) else one for one in (truth, wrong)]
-  responses = tuple(said if gold == 1 else said[::-1])
-  asked = misreadings.fitting(question, things)
-  reasoning = language.understanding(
+    kind, question, things, truth, wrong = _picture_question(draw)
+    picture = _placed(draw, things)
+  gold = int(draw.rng.integers(1, 3))
+  answers = [f"{language.HEDGE} {one}" if draw.chance(0.2) else one for one in (truth, wrong)]
+  responses = tuple(answers if gold == 1 else answers[::-1])
+  asked = misreadings.relevant_things(question, things)
+  reasoning = language.write_understanding(
     task,
     things,
     asked,
     truth,
     responses,
-    verb=hand.pick(language.VERBS),
-    conclusion=hand.pick(language.CONCLUSIONS),
+    verb=draw.pick(language.VERBS),
+    conclusion=draw.pick(language.CONCLUSIONS),
   )
   scene = _scene(kind, [picture], asked=asked, truth=truth)
   return Plan(task, question, responses, gold, scene, reasoning)
 
 
-def _scene(kind, pictures, *, asked, truth=None):
+def _scene(
+  kind: str, pictures: list[Json], *, asked: Iterable[Thing], truth: str | None = None
+) -> Json:
   return {
     "kind": kind,
     "pictures": pictures,
@@ -134,128 +167,133 @@ def _scene(kind, pictures, *, asked, truth=None):
   }
 
 
-def _things(hand, count, *, allowed=lambda colour, shape: True):
+def _things(
+  draw: _Draw, count: int, *, allowed: Callable[[str, str], bool] = lambda colour, shape: True
+) -> list[Thing]:
+  """Distinct things whose (colour, shape) is allowed."""
   pairs = [pair for pair in PAIRS if allowed(*pair)]
-  return [language.Thing(*pair) for pair in hand.several(pairs, count)]
+  return [Thing(*pair) for pair in draw.several(pairs, count)]
 
 
-def _sorted(things):
-  """In the order that descriptions keep: by colour, then by shape, whatever their places.
+def _sorted(things: Iterable[Thing]) -> list[Thing]:
+  """Things in the order of descriptions: by colour, then by shape.
 
-  Where sides are asked for, what stands to the left or above comes first, as one reads: to say
-  what stands there is one look, to say where a thing stands takes two.
+  If sides are asked for, the thing to the left or above comes first: naming the thing at a place
+  takes one look, finding the place of a thing two.
   """
   near, far = zip(*language.SIDES.values(), strict=True)
   places = (*near, *far, "")
   return sorted(things, key=lambda thing: (places.index(thing.how), PAIRS.index(thing[:2])))
 
 
-def _edited(hand, asked):
-  """What a picture shows that has 1 (or, not in the hard split, at times 2) errors."""
+def _edited(draw: _Draw, asked: Sequence[Thing]) -> list[Thing]:
+  """Things of a picture with 1 error, or with 2 in a fifth of the cases outside the hard split."""
   while True:
     things = list(asked)
-    for _ in range(2 if not hand.hard and hand.chance(0.2) else 1):
-      things = _edit(hand, things)
+    for _ in range(2 if not draw.hard and draw.chance(0.2) else 1):
+      things = _edit(draw, things)
     if {*things} != {*asked} and len({*things}) == len(things):
       return _sorted(things)
 
 
-def _edit(hand, things):
-  """One error: another colour or shape, one missing or too many; hard: two swap their colours."""
+def _edit(draw: _Draw, things: list[Thing]) -> list[Thing]:
+  """One error: a colour or shape changed, a thing missing or extra; hard: two colours swapped."""
   kinds = ["colour"] * 2 + ["shape"] * 2 + ["extra"] + ["missing"] * (len(things) > 1)
-  kind = hand.pick(["colour", "shape", "swap"] if hand.hard else kinds)
-  at, with_ = hand.several(range(len(things)), 2) if len(things) > 1 else (0, 0)
+  kind = draw.pick(["colour", "shape", "swap"] if draw.hard else kinds)
+  at, other = draw.several(range(len(things)), 2) if len(things) > 1 else (0, 0)
   if kind == "extra":
-    return things + _things(hand, 1)
+    return things + _things(draw, 1)
   if kind == "missing":
     return things[:at] + things[at + 1 :]
   things = list(things)
   if kind == "swap":
-    one, two = things[at], things[with_]
-    things[at], things[with_] = one._replace(colour=two.colour), two._replace(colour=one.colour)
+    one, two = things[at], things[other]
+    things[at], things[other] = one._replace(colour=two.colour), two._replace(colour=one.colour)
   else:
-    things[at] = _changed(hand, things[at], kind)
+    things[at] = _changed(draw, things[at], kind)
   return things
 
 
-def _changed(hand, thing, field):
+def _changed(draw: _Draw, thing: Thing, field: str) -> Thing:
   options = language.COLOURS if field == "colour" else language.SHAPES
-  return thing._replace(**{field: _another(hand, options, getattr(thing, field))})
+  return thing._replace(**{field: _another(draw, options, getattr(thing, field))})
 
 
-def _another(hand, options, one):
-  return hand.pick([option for option in options if option != one])
+def _another(draw: _Draw, options: Sequence[str], one: str) -> str:
+  return draw.pick([option for option in options if option != one])
 
 
-def _event(hand):
-  """The things of a video: one that moves (hard: and one that stays), or one, then another."""
-  if hand.chance(0.5):
-    mover, other = _unlike(hand)
-    mover = mover._replace(how=f"moves {hand.pick(language.DIRECTIONS)}")
-    return [mover, other._replace(how=language.STAYS)] if hand.hard else [mover]
-  return _in_order(_unlike(hand))
+def _event(draw: _Draw) -> list[Thing]:
+  """The things of a video: a moving one (hard: and a resting one), or two that appear in turn."""
+  if draw.chance(0.5):
+    mover, other = _unlike(draw)
+    mover = mover._replace(how=f"moves {draw.pick(language.DIRECTIONS)}")
+    return [mover, other._replace(how=language.STAYS)] if draw.hard else [mover]
+  return _in_order(_unlike(draw))
 
 
-def _unlike(hand):
+def _unlike(draw: _Draw) -> tuple[Thing, Thing]:
   """Two things that differ in shape and in colour."""
-  (one,) = _things(hand, 1)
+  (one,) = _things(draw, 1)
   return one, *_things(
-    hand, 1, allowed=lambda colour, shape: colour != one.colour and shape != one.shape
+    draw, 1, allowed=lambda colour, shape: colour != one.colour and shape != one.shape
   )
 
 
-def _in_order(things):
+def _in_order(things: Iterable[Thing]) -> list[Thing]:
   return [thing._replace(how=how) for thing, how in zip(things, language.ORDER, strict=True)]
 
 
-def _edited_event(hand, asked):
-  """One error: another order, direction or role, or another colour or shape of one thing."""
-  if hand.chance(0.5):
-    at = int(hand.rng.integers(len(asked)))
-    field = hand.pick(("colour", "shape"))
-    changed = _changed(hand, asked[at], field)
+def _edited_event(draw: _Draw, asked: list[Thing]) -> list[Thing]:
+  """One error: order, direction or role changed, or the colour or shape of one thing."""
+  if draw.chance(0.5):
+    at = int(draw.rng.integers(len(asked)))
+    field = draw.pick(("colour", "shape"))
+    changed = _changed(draw, asked[at], field)
     if changed[:2] not in [thing[:2] for thing in asked]:
       return [changed if thing is asked[at] else thing for thing in asked]
   if asked[0].how == language.ORDER[0]:
     return _in_order(asked[::-1])
-  if len(asked) == 2 and hand.chance(0.5):  # who moves and who stays
+  if len(asked) == 2 and draw.chance(0.5):  # who moves and who stays
     return [asked[1]._replace(how=asked[0].how), asked[0]._replace(how=asked[1].how)]
   way = asked[0].how.removeprefix("moves ")
-  return [asked[0]._replace(how=f"moves {_another(hand, language.DIRECTIONS, way)}"), *asked[1:]]
+  return [asked[0]._replace(how=f"moves {_another(draw, language.DIRECTIONS, way)}"), *asked[1:]]
 
 
-def _picture_question(hand):
-  """Kind, question, things, right answer and wrong answer; either answer is as likely without the
-  picture.
-  """
-  kind = hand.pick(("count", "colour", "shape", "side"))
+# Kind, question, things of the picture or video, right answer, wrong answer.
+Question = tuple[str, str, list[Thing], str, str]
+
+
+def _picture_question(draw: _Draw) -> Question:
+  """A question whose two answers are equally likely without the picture."""
+  kind = draw.pick(("count", "colour", "shape", "side"))
   if kind == "count":
-    return _count_question(hand)
+    return _count_question(draw)
   if kind == "side":
-    return _side_question(hand)
+    return _side_question(draw)
   options = language.COLOURS if kind == "colour" else language.SHAPES
-  truth, wrong = hand.several(options, 2)
+  truth, wrong = draw.several(options, 2)
   if kind == "colour":
-    shape = hand.pick(language.SHAPES)
-    one, question = language.Thing(truth, shape), f"What colour is the {shape}?"
-    rest = _things(hand, hand.count() - 1, allowed=lambda _, other: other != shape)
+    shape = draw.pick(language.SHAPES)
+    one, question = Thing(truth, shape), f"What colour is the {shape}?"
+    rest = _things(draw, draw.count() - 1, allowed=lambda _, other: other != shape)
   else:
-    colour = hand.pick(language.COLOURS)
-    one, question = language.Thing(colour, truth), f"What shape is the {colour} one?"
-    rest = _things(hand, hand.count() - 1, allowed=lambda other, _: other != colour)
+    colour = draw.pick(language.COLOURS)
+    one, question = Thing(colour, truth), f"What shape is the {colour} one?"
+    rest = _things(draw, draw.count() - 1, allowed=lambda other, _: other != colour)
   return kind, question, _sorted([one, *rest]), truth, wrong
 
 
-def _count_question(hand):
-  # Two neighbouring numbers first, then which is right: the question tells nothing of the answer.
-  most = hand.world.objects[1] + hand.hard
-  low = int(hand.rng.integers(min(most, len(language.SHAPES))))
-  right, wrong = (low, low + 1) if hand.chance(0.5) else (low + 1, low)
-  field = hand.pick((0, 1))
-  word = hand.pick((language.COLOURS, language.SHAPES)[field])
-  total = hand.count(least=right)
-  counted = _things(hand, right, allowed=lambda *pair: pair[field] == word)
-  rest = _things(hand, total - right, allowed=lambda *pair: pair[field] != word)
+def _count_question(draw: _Draw) -> Question:
+  # Two neighbouring numbers first, then the right one: the question says nothing about the answer.
+  most = draw.world.objects[1] + draw.hard
+  low = int(draw.rng.integers(min(most, len(language.SHAPES))))
+  right, wrong = (low, low + 1) if draw.chance(0.5) else (low + 1, low)
+  field = draw.pick((0, 1))
+  word = draw.pick((language.COLOURS, language.SHAPES)[field])
+  total = draw.count(least=right)
+  counted = _things(draw, right, allowed=lambda *pair: pair[field] == word)
+  rest = _things(draw, total - right, allowed=lambda *pair: pair[field] != word)
   question = f"How many {word} shapes are there?" if field == 0 else f"How many {word}s are there?"
   return (
     "count",
@@ -266,26 +304,28 @@ def _count_question(hand):
   )
 
 
-def _side_question(hand):
-  relation, (near, far) = hand.pick(tuple(language.SIDES.items()))
-  things = _things(hand, hand.count(least=2))
-  truth, wrong = ("yes", "no") if hand.chance(0.5) else ("no", "yes")
+def _side_question(draw: _Draw) -> Question:
+  relation, (near, far) = draw.pick(tuple(language.SIDES.items()))
+  things = _things(draw, draw.count(least=2))
+  truth, wrong = ("yes", "no") if draw.chance(0.5) else ("no", "yes")
   hows = (near, far) if truth == "yes" else (far, near)
-  question = f"Is the {language.name(things[0])} {relation} the {language.name(things[1])}?"
+  question = (
+    f"Is the {language.thing_name(things[0])} {relation} the {language.thing_name(things[1])}?"
+  )
   things[:2] = [thing._replace(how=how) for thing, how in zip(things[:2], hows, strict=True)]
   return "side", question, _sorted(things), truth, wrong
 
 
-def _video_question(hand):
-  things = _event(hand)
+def _video_question(draw: _Draw) -> Question:
+  things = _event(draw)
   if things[0].how == language.ORDER[0]:
-    truth, wrong = (language.name(thing._replace(how="")) for thing in things)
+    truth, wrong = (language.thing_name(thing._replace(how="")) for thing in things)
     return "order", "Which appears first?", things, truth, wrong
   mover = things[0]
-  kind = hand.pick(("direction", "direction", "colour", "shape"))
+  kind = draw.pick(("direction", "direction", "colour", "shape"))
   if kind == "direction":
     truth = mover.how.removeprefix("moves ")
-    wrong = OPPOSITE[truth] if hand.hard else _another(hand, language.DIRECTIONS, truth)
+    wrong = OPPOSITE[truth] if draw.hard else _another(draw, language.DIRECTIONS, truth)
     return kind, f"Which way does the {mover.shape} move?", things, truth, wrong
   if kind == "colour":
     return (
@@ -293,45 +333,45 @@ def _video_question(hand):
       "What colour is the shape that moves?",
       things,
       mover.colour,
-      _another(hand, language.COLOURS, mover.colour),
+      _another(draw, language.COLOURS, mover.colour),
     )
   return (
     kind,
     "What shape moves?",
     things,
     mover.shape,
-    _another(hand, language.SHAPES, mover.shape),
+    _another(draw, language.SHAPES, mover.shape),
   )
 
 
-def _placed(hand, things):
-  """A picture of a scene: the things in cells of their own, on the sides that they name."""
-  grid = hand.world.side // CELL
-  cells = [divmod(int(at), grid) for at in hand.rng.permutation(grid * grid)]
-  # Sides are the outermost rows or columns; in the hard split any two that differ will do.
-  near, far = sorted(hand.several(range(grid), 2)) if hand.hard else (0, grid - 1)
+def _placed(draw: _Draw, things: Sequence[Thing]) -> Json:
+  """A picture of a scene, with each thing in its own cell, on its side."""
+  grid = draw.world.side // CELL
+  cells = [divmod(int(at), grid) for at in draw.rng.permutation(grid * grid)]
+  # Sides are the outermost rows or columns; in the hard split, any two different ones.
+  near, far = sorted(draw.several(range(grid), 2)) if draw.hard else (0, grid - 1)
   lines = {"left": (1, near), "right": (1, far), "above": (0, near), "below": (0, far)}
   taken = {}
-  for thing in sorted(things, key=lambda thing: not thing.how):  # those that are bound come first
+  for thing in sorted(things, key=lambda thing: not thing.how):  # things with a side first
     axis, line = lines.get(thing.how, (0, None))
     taken[thing] = next(
       cell for cell in cells if cell not in taken.values() and line in (None, cell[axis])
     )
-  return _picture(hand, [(thing, [taken[thing]]) for thing in things])
+  return _picture(draw, [(thing, [taken[thing]]) for thing in things])
 
 
-def _filmed(hand, things):
-  """A video of a scene: the cells of each thing, frame by frame; None before it appears."""
-  frames, last = hand.world.frames, hand.world.frame_side // CELL - 1
-  cells = hand.several([divmod(at, last + 1) for at in range((last + 1) ** 2)], 2)
+def _filmed(draw: _Draw, things: Sequence[Thing]) -> Json:
+  """A video of a scene: the cell of each thing per frame, None before it appears."""
+  frames, last = draw.world.frames, draw.world.frame_side // CELL - 1
+  cells = draw.several([divmod(at, last + 1) for at in range((last + 1) ** 2)], 2)
   if things[0].how == language.ORDER[0]:
     late = frames // 2
     return _picture(
-      hand,
+      draw,
       [(things[0], [cells[0]] * frames), (things[1], [None] * late + [cells[1]] * (frames - late))],
     )
-  lane, other = hand.several(range(last + 1), 2)
-  # It starts and stops gently: most of the way is made between the middle frames.
+  lane, other = draw.several(range(last + 1), 2)
+  # Motion starts and stops smoothly: the largest steps are between the middle frames.
   steps = [at / (frames - 1) for at in range(frames)]
   steps = [last * step**3 * (step * (6 * step - 15) + 10) for step in steps]
   way = things[0].how.removeprefix("moves ")
@@ -339,18 +379,18 @@ def _filmed(hand, things):
   across = way in ("left", "right")
   track = [(lane, step) if across else (step, lane) for step in steps]
   tracks = [(things[0], track)]
-  for thing in things[1:]:  # it stays, out of the way
-    along = int(hand.rng.integers(last + 1))
+  for thing in things[1:]:  # a resting thing, in another lane
+    along = int(draw.rng.integers(last + 1))
     tracks.append((thing, [(other, along) if across else (along, other)] * frames))
-  return _picture(hand, tracks)
+  return _picture(draw, tracks)
 
 
-def _picture(hand, tracks):
+def _picture(draw: _Draw, tracks: Iterable[tuple[Thing, list[Cell | None]]]) -> Json:
   objects = []
   for thing, track in tracks:
-    rgb, radius = hand.look(thing.shape, thing.colour)
-    room = CELL // 2 - 1 - radius
-    dx, dy = (int(offset) for offset in hand.rng.integers(-room, room + 1, 2))
+    rgb, radius = draw.look(thing.shape, thing.colour)
+    margin = CELL // 2 - 1 - radius
+    dx, dy = (int(offset) for offset in draw.rng.integers(-margin, margin + 1, 2))
     objects.append(
       {
         "colour": thing.colour,
@@ -367,6 +407,6 @@ def _picture(hand, tracks):
       }
     )
   return {
-    "background": [int(level) for level in hand.rng.integers(245, 256, 3)],
+    "background": [int(level) for level in draw.rng.integers(245, 256, 3)],
     "objects": objects,
   }

@@ -1,47 +1,55 @@
-"""A teacher for the built-in world: a service on this machine that speaks the OpenAI protocol.
+"""A teacher for the built-in world: a local service that speaks the OpenAI protocol.
 
-It reads what is asked from the prompt and what the pictures show from their comments, which no
-model sees; it writes reasonings as the references have them, and errs more the harder the example.
+It parses the question from the prompt and the things in a picture from its comment, which no model
+sees. It writes judgements in the form of the references, with an error rate that rises with the
+difficulty of the example.
 """
 
-import base64
 import contextlib
 import dataclasses
 import functools
 import hashlib
 import http.server
-import io
 import itertools
 import json
 import re
+import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from absl import logging
-from PIL import Image
 
-from cot_rm import schema
+from cot_rm import media, schema
 from cot_rm.prompts import brief, think
 from cot_rm.toy_world import language, misreadings
+from cot_rm.toy_world.language import Thing
+
+Json = Mapping[str, object]
+Option = TypeVar("Option")
 
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-  """How good the teacher is. An error is a whole judgement that comes to the wrong verdict."""
+  """Error rates of the teacher. An error is a consistent judgement with the wrong verdict.
 
-  error: float = 0.1  # rate of errors where one thing is to be seen and told by its look
-  per_object: float = 0.1  # more for each further thing in the fullest picture
-  relation: float = 0.15  # more where it is told by number, place, order, motion or who has what
+  Raises ValueError on a rate outside 0 to 1.
+  """
+
+  error: float = 0.1  # for a picture of one thing and a question about its look
+  per_object: float = 0.1  # added for each further thing in the fullest picture
+  relation: float = 0.15  # added for number, place, order, motion, or which thing has which look
   unparsable: float = 0.03  # rate of texts without a verdict
   contradicting: float = 0.0  # rate of errors whose verdict is right and contradicts the reasoning
   seed: int = 0
 
-  def __post_init__(self):
-    for knob in ("error", "per_object", "relation", "unparsable", "contradicting"):
-      if not 0 <= getattr(self, knob) <= 1:
-        raise ValueError(f"teacher.{knob} is {getattr(self, knob)}; it is a rate, from 0 to 1")
+  def __post_init__(self) -> None:
+    for field in ("error", "per_object", "relation", "unparsable", "contradicting"):
+      if not 0 <= getattr(self, field) <= 1:
+        raise ValueError(f"Teacher: {field} is {getattr(self, field)}; it is a rate, from 0 to 1")
 
   @property
   def name(self) -> str:
@@ -54,18 +62,18 @@ class Teacher:
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-  """A request, read."""
+class ParsedRequest:
+  """The question and the pictures of a request."""
 
   task: str
   question: str  # or caption
   responses: tuple[str, ...]  # empty for generation tasks
-  shown: tuple[tuple[language.Thing, ...], ...]  # what each picture or video shows
+  shown: tuple[tuple[Thing, ...], ...]  # things in each picture or video
 
 
 @contextlib.contextmanager
-def serve(teacher):
-  """The service, for the length of a `with`; yields its base_url, which ends in /v1."""
+def serve(teacher: Teacher) -> Iterator[str]:
+  """Runs the service inside a `with`; yields its base_url, which ends in /v1."""
   server = _Server(("127.0.0.1", 0), _Handler)
   server.teacher = teacher
   thread = threading.Thread(target=server.serve_forever, name="teacher", daemon=True)
@@ -78,13 +86,13 @@ def serve(teacher):
     thread.join()
 
 
-def completion(request, teacher):
+def completion(request: Json, teacher: Teacher) -> Json:
   """The body of a chat completion for the body of a request.
 
-  The same request has the same answer, its "seed" included. Raises ValueError on one that is not
-  about the built-in world.
+  Equal requests (with equal "seed") have equal answers. Raises ValueError for a request that is
+  not about the built-in world.
   """
-  asked = read(request["messages"])
+  asked = parse_request(request["messages"])
   content = json.dumps([dataclasses.astuple(asked), request.get("seed")])
   digest = hashlib.sha256(f"{teacher.seed} {content}".encode()).digest()
   text = judgement(asked, teacher, np.random.default_rng(int.from_bytes(digest[:8])))
@@ -102,7 +110,7 @@ def completion(request, teacher):
         "finish_reason": "stop",
       }
     ],
-    "usage": {  # words, for want of a tokenizer
+    "usage": {  # words: the service has no tokenizer
       "prompt_tokens": words["prompt"],
       "completion_tokens": words["completion"],
       "total_tokens": words["prompt"] + words["completion"],
@@ -110,8 +118,8 @@ def completion(request, teacher):
   }
 
 
-def read(messages):
-  """What a chat, as it was sent, asks: Asked. Raises ValueError where it is not of this world."""
+def parse_request(messages: Sequence[Json]) -> ParsedRequest:
+  """Parses a chat of the protocol; raises ValueError if it is not about the built-in world."""
   parts = messages[-1]["content"]
   if isinstance(parts, str):
     parts = [{"type": "text", "text": parts}]
@@ -125,25 +133,25 @@ def read(messages):
   question, *responses = found.groups()
   kind = "video" if pictures[0]["frames"] > 1 else "image"
   shown = tuple(
-    tuple(language.Thing(*thing) for thing in picture["things"])
+    tuple(Thing(*thing) for thing in picture["things"])
     for picture in pictures
     if picture["frame"] == 0
   )
   if len(shown) != (1 if responses else 2):
     raise ValueError(f"{len(shown)} pictures or videos to the question {question!r}")
   task = f"{kind}_{'understanding' if responses else 'generation'}"
-  return Asked(task, question, tuple(responses), shown)
+  return ParsedRequest(task, question, tuple(responses), shown)
 
 
 @functools.cache
-def _patterns():
-  """What finds question and answers in the prompts of `brief` and `think`, for all tasks."""
+def _patterns() -> list[re.Pattern]:
+  """Patterns of question and answers in the prompts of `brief` and `think`, for all tasks."""
   marks = ("QUESTION", "ANSWER-ONE", "ANSWER-TWO")
   patterns = []
   for grammar, task in itertools.product((brief, think), schema.TASKS):
     generation = task.endswith("generation")
-    media = (schema.Media(task.split("_")[0], None),) * (1 + generation)
-    example = schema.Example("", "", task, marks[0], media, () if generation else marks[1:])
+    unopened = (schema.Media(task.split("_")[0], ""),) * (1 + generation)
+    example = schema.Example("", "", task, marks[0], unopened, () if generation else marks[1:])
     (message,) = grammar.render(example)
     pattern = re.escape(message["content"][-1]["text"])
     for mark in marks:
@@ -152,25 +160,25 @@ def _patterns():
   return patterns
 
 
-def _comment(url):
-  """What a picture of the world says of itself."""
+def _comment(url: str) -> dict[str, object]:
+  """The comment of a picture of the built-in world: frame, number of frames, things."""
   try:
-    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2], validate=True))) as image:
-      said = json.loads(image.info.get("comment") or image.info["Comment"])
-    return {"frame": said["frame"], "frames": said["frames"], "things": said["things"]}
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    info = media.picture(url, name="the request").info
+    comment = json.loads(info.get("comment") or info["Comment"])
+    return {key: comment[key] for key in ("frame", "frames", "things")}
+  except (ValueError, KeyError, TypeError) as error:
     raise ValueError(
-      f"a picture that does not say what it shows ({type(error).__name__}): this teacher knows "
+      f"a picture without a scene in its comment ({type(error).__name__}): this teacher knows "
       "the built-in world alone; name a service in config.distill.endpoint.base_url"
     ) from error
 
 
-def rate(asked, teacher):
-  """How often the teacher errs on an example."""
+def error_rate(asked: ParsedRequest, teacher: Teacher) -> float:
+  """Probability of an error on a request."""
   if asked.responses:
     looks = ("What colour is the ", "What shape is the ")
     relation = not asked.question.startswith(looks) or asked.question.endswith("that moves?")
-  else:  # the same colours and the same shapes: they differ in who has which, where or when
+  else:  # equal colours and equal shapes: the candidates differ in their pairing, place or time
     one, other = asked.shown
     relation = all(
       sorted(thing[field] for thing in one) == sorted(thing[field] for thing in other)
@@ -181,52 +189,56 @@ def rate(asked, teacher):
   return min(error, 1.0)
 
 
-def judgement(asked, teacher, rng):
-  """A judgement in the grammar `think`, right or wrong, as `rng` has it."""
-  pick = lambda options: options[rng.integers(len(options))]
-  wrong, unparsable = rng.random() < rate(asked, teacher), rng.random() < teacher.unparsable
+def judgement(asked: ParsedRequest, teacher: Teacher, rng: np.random.Generator) -> str:
+  """A judgement in the grammar `think`, right or wrong by `rng` and the teacher's rates."""
+
+  def pick(options: Sequence[Option]) -> Option:
+    return options[rng.integers(len(options))]
+
+  wrong = rng.random() < error_rate(asked, teacher)
+  unparsable = rng.random() < teacher.unparsable
   verb, conclusion = pick(language.VERBS), pick(language.CONCLUSIONS)
   if asked.responses:
     (things,) = asked.shown
     if wrong:
-      things = pick(misreadings.answers(asked.question, things, asked.responses))
-    text = language.understanding(
+      things = pick(misreadings.of_answers(asked.question, things, asked.responses))
+    text = language.write_understanding(
       asked.task,
       things,
-      misreadings.fitting(asked.question, things),
+      misreadings.relevant_things(asked.question, things),
       misreadings.answer(asked.question, things),
       asked.responses,
       verb=verb,
       conclusion=conclusion,
     )
   else:
-    caption = misreadings.wanted(asked.question)
-    shown = pick(misreadings.candidates(caption, asked.shown)) if wrong else asked.shown
-    text = language.generation(asked.task, caption, shown, verb=verb)
+    things = misreadings.parse_caption(asked.question)
+    shown = pick(misreadings.of_candidates(things, asked.shown)) if wrong else asked.shown
+    text = language.write_generation(asked.task, things, shown, verb=verb)
   if wrong and rng.random() < teacher.contradicting:
-    text = _turned(text)
+    text = _with_other_verdict(text)
   if not unparsable:
     return text
   thoughts, _, _ = text.partition("</think>")
-  ways = ("", "</think>", "</think>\n<answer>Both are equally good</answer>")
-  return thoughts + pick(ways)
+  endings = ("", "</think>", "</think>\n<answer>Both are equally good</answer>")
+  return thoughts + pick(endings)
 
 
-def _turned(text):
+def _with_other_verdict(text: str) -> str:
   """The judgement with its verdict for the other candidate."""
   head, choice = re.fullmatch(r"(.*<answer>\w+ )([12]) is better</answer>", text, re.S).groups()
   return f"{head}{3 - int(choice)} is better</answer>"
 
 
 class _Server(http.server.ThreadingHTTPServer):
-  """Keeps the teacher for its handlers."""
+  """The HTTP server, with the teacher for its handlers."""
 
   daemon_threads = True
-  request_queue_size = 256  # calls that may wait at the door
-  teacher = None
+  request_queue_size = 256  # calls that may wait for a thread
+  teacher: Teacher
 
-  def handle_error(self, request, client_address):
-    """A client that went away before its answer is worth a line, not a traceback."""
+  def handle_error(self, request: socket.socket, client_address: tuple[str, int]) -> None:
+    """Logs one line, without a traceback, for a client that closed its connection."""
     if not isinstance(sys.exception(), ConnectionError):
       super().handle_error(request, client_address)
     logging.warning("the built-in teacher lost %s: %r", client_address, sys.exception())
@@ -236,16 +248,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
   """GET /v1/models and POST /v1/chat/completions."""
 
   protocol_version = "HTTP/1.1"  # connections stay open
-  wbufsize = -1  # headers and body leave together
+  wbufsize = -1  # headers and body are sent together
   disable_nagle_algorithm = True
 
-  def do_GET(self):
+  def do_GET(self) -> None:
     if self.path != "/v1/models":
       return self._fail(404, f"no such path: {self.path}")
     card = {"id": self.server.teacher.name, "object": "model", "created": 0, "owned_by": "cot_rm"}
     return self._send(200, {"object": "list", "data": [card]})
 
-  def do_POST(self):
+  def do_POST(self) -> None:
     body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
     if self.path != "/v1/chat/completions":
       return self._fail(404, f"no such path: {self.path}")
@@ -257,11 +269,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     except (ValueError, KeyError, TypeError) as error:
       return self._fail(400, f"{type(error).__name__}: {error}")
 
-  def _fail(self, status, message):
+  def _fail(self, status: int, message: str) -> None:
     kind = "invalid_request_error"
     self._send(status, {"error": {"message": message, "type": kind, "param": None, "code": None}})
 
-  def _send(self, status, body):
+  def _send(self, status: int, body: Json) -> None:
     data = json.dumps(body).encode()
     self.send_response(status)
     self.send_header("Content-Type", "application/json")
@@ -269,5 +281,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.end_headers()
     self.wfile.write(data)
 
-  def log_message(self, template, *values):
+  def log_message(self, template: str, *values: object) -> None:
     logging.debug(template, *values)

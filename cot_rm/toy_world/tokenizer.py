@@ -1,15 +1,17 @@
 """Trains a small tokenizer on given texts and writes it as a Hugging Face folder.
 
-SentencePiece's unigram model does the learning; the fixed phrases of a grammar are one token each.
+A unigram model of SentencePiece; the fixed phrases of a grammar are one token each.
 """
 
 import collections
 import io
 import json
+import os
 import pathlib
 import re
 import string
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 
 import sentencepiece
 import tokenizers
@@ -24,12 +26,12 @@ CONTROL = (
   "<|video_pad|>",
 )
 UNKNOWN = "<unk>"
-SPACE = "\u2581"  # how SentencePiece writes a space inside a piece
-LONGEST = 16  # characters in a piece, SentencePiece's own bound
+SPACE = "\u2581"  # stands for a space inside a piece of SentencePiece
+LONGEST = 16  # characters of a piece, SentencePiece's own bound
 
-TURNS = ("user\n", "assistant\n")  # how a turn begins, after its control token
+TURNS = ("user\n", "assistant\n")  # begin a turn, after its control token
 
-# ChatML in the manner of Qwen2.5-VL, without its default system turn.
+# ChatML as in Qwen2.5-VL, without its default system turn.
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message['role'] }}
@@ -58,25 +60,35 @@ PREPROCESSOR = {
 }
 
 
-def train(texts, folder, *, vocab_size, phrases=()):
-  """Trains on texts and writes tokenizer and preprocessor files, all but config.json, into folder.
+def train(
+  texts: Iterable[str],
+  folder: str | os.PathLike,
+  *,
+  vocab_size: int,
+  phrases: Sequence[str] = (),
+) -> dict[str, int]:
+  """Trains on texts and writes the tokenizer and preprocessor files of a model folder.
 
-  Any text of printable ASCII, newlines and the characters of `texts` comes back whole. A digit and
-  a newline are tokens of their own, unless a phrase holds them; the head of a turn is one token.
+  Any text of printable ASCII, newlines and the characters of `texts` decodes to itself. A digit and
+  a newline are tokens of their own, unless part of a phrase; the head of a turn is one token.
 
   Args:
-    texts: strings, read once.
-    vocab_size: tokens at most, control tokens and phrases included; fewer where texts hold no more.
-    phrases: strings that are always one token, the longest first where several fit.
+    texts: iterated once.
+    folder: created if missing; gets every file but config.json.
+    vocab_size: largest number of tokens, control tokens and phrases included; the texts may give
+      fewer.
+    phrases: strings that are always one token; the longest is taken if several match.
+
   Returns:
-    {"vocab_size": tokens in fact, "image_token_id": ..., and the other ids a config.json names}.
-  Raises ValueError where vocab_size is too small for the characters and phrases alone.
+    {"vocab_size": number of tokens, "image_token_id": ..., and the other ids of a config.json}.
+
+  Raises ValueError if vocab_size is too small for the characters and phrases alone.
   """
   if any(SPACE in phrase or not phrase for phrase in phrases):
-    raise ValueError(f"a phrase is empty or holds {SPACE!r}: {phrases}")
+    raise ValueError(f"a phrase is empty or contains {SPACE!r}: {phrases}")
   fixed = list(dict.fromkeys([*phrases, *TURNS, "\n"]))
   pieces = _learn(texts, vocab_size - len(CONTROL) - 1 - len(fixed), fixed)
-  # A phrase never competes with pieces: it is cut out before the model runs.
+  # A phrase never competes with pieces: it is matched before the model runs.
   vocab = [(token, 0.0) for token in (*CONTROL, UNKNOWN, *fixed)] + pieces
   tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(vocab, unk_id=len(CONTROL)))
   tokenizer.decoder = tokenizers.decoders.Fuse()
@@ -110,20 +122,20 @@ def train(texts, folder, *, vocab_size, phrases=()):
   }
 
 
-def _learn(texts, room, fixed):
-  """[(piece, score)] of at most `room` pieces, learnt from what lies between the fixed phrases."""
-  cut = re.compile("|".join(map(re.escape, sorted(fixed, key=len, reverse=True))))
-  words, lines = collections.Counter(), []
+def _learn(texts: Iterable[str], max_pieces: int, fixed: Sequence[str]) -> list[tuple[str, float]]:
+  """Pieces with their scores, learnt from the texts between the fixed phrases."""
+  phrase = re.compile("|".join(map(re.escape, sorted(fixed, key=len, reverse=True))))
+  words, sentences = collections.Counter(), []
   for text in texts:
-    for line in filter(None, cut.split(text)):
-      lines.append(line)
+    for line in filter(None, phrase.split(text)):
+      sentences.append(line)
       words.update(
         f"{SPACE if space else ''}{word}" for space, word in re.findall(r"( ?)([^ ]+)", line)
       )
   characters = "".join(sorted(set(string.printable[:94]) | set("".join(words)) - {SPACE}))
-  if room < len(characters) + 1:
+  if max_pieces < len(characters) + 1:
     raise ValueError(
-      f"vocab_size is {len(characters) + 1 - room} tokens too small for the "
+      f"vocab_size is {len(characters) + 1 - max_pieces} tokens too small for the "
       f"{len(characters) + 1} characters beside control tokens and phrases"
     )
   out = io.BytesIO()
@@ -131,10 +143,10 @@ def _learn(texts, room, fixed):
     seeds.writelines(f"{piece}\t{count}\n" for piece, count in _seeds(words))
     seeds.flush()
     sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter(lines),
+      sentence_iterator=iter(sentences),
       model_writer=out,
       model_type="unigram",
-      vocab_size=room + 1,
+      vocab_size=max_pieces + 1,
       hard_vocab_limit=False,
       seed_sentencepieces_file=seeds.name,
       normalization_rule_name="identity",
@@ -157,11 +169,11 @@ def _learn(texts, room, fixed):
   ]
 
 
-def _seeds(words):
-  """Substrings and how often they occur, most characters covered first.
+def _seeds(words: Mapping[str, int]) -> list[tuple[str, int]]:
+  """Substrings and their frequencies, those that cover most characters first.
 
-  Left alone, SentencePiece counts them in the list of different words, and so never considers a
-  word that is part of no other: in a small world, most of them.
+  By default SentencePiece counts substrings in the list of distinct words, so that it never
+  considers a word that is part of no other: in a small world, most words.
   """
   counts = collections.Counter()
   for word, count in words.items():
@@ -171,5 +183,5 @@ def _seeds(words):
   return sorted(counts.items(), key=lambda item: (-item[1] * len(item[0]), item[0]))
 
 
-def _write(path, values):
+def _write(path: pathlib.Path, values: Mapping[str, object]) -> None:
   path.write_text(json.dumps(values, indent=2) + "\n")

@@ -1,8 +1,7 @@
-"""The built-in preference world: pictures and short videos of coloured shapes, drawn on demand.
+"""The built-in preference world: pictures and short videos of coloured shapes, rendered on demand.
 
-Example i of a split is a pure function of (seed, split, i). Splits cannot leak into each other: the
-exact look of an object (shape, shade, size) belongs to one split, so no picture, and no frame of a
-video, can occur in two.
+Example i of a split is a pure function of (seed, split, i). Splits are disjoint: the exact look of
+an object (shape, shade, size) belongs to one split, so no picture or video frame occurs in two.
 """
 
 import dataclasses
@@ -11,11 +10,13 @@ import io
 import itertools
 import json
 import math
+from collections.abc import Callable, Iterator, Sequence
 
 from PIL import Image, ImageDraw, PngImagePlugin
 
-from cot_rm import schema
+from cot_rm import media, schema
 from cot_rm.prompts import brief
+from cot_rm.schema import Example
 from cot_rm.toy_world import language, scenes
 
 FPS = 2.0
@@ -23,70 +24,76 @@ FPS = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class World:
-  """The knobs of the world. The last four are the weights of the families."""
+  """Sizes of pictures and videos, and the weights of the four tasks.
 
-  side: int = 84  # pixels a side of a picture: 56, 84 or 112, whole cells
-  objects: tuple[int, int] = (1, 2)  # fewest and most in a picture; the hard split has one more
-  frames: int = 4  # of a video
-  frame_side: int = 56  # pixels a side of a frame, as `side`
+  Raises ValueError on a value out of range.
+  """
+
+  side: int = 84  # pixels per side of a picture: 56, 84 or 112
+  objects: tuple[int, int] = (1, 2)  # fewest and most per picture; the hard split has one more
+  frames: int = 4  # per video
+  frame_side: int = 56  # pixels per side of a video frame: 56, 84 or 112
   image_understanding: float = 0.4
   image_generation: float = 0.4
   video_understanding: float = 0.1
   video_generation: float = 0.1
 
-  def __post_init__(self):
-    for knob in ("side", "frame_side"):
-      if getattr(self, knob) not in (56, 84, 112):
-        raise ValueError(f"world.{knob} is {getattr(self, knob)}; it can be 56, 84 or 112")
+  def __post_init__(self) -> None:
+    for field in ("side", "frame_side"):
+      if getattr(self, field) not in (56, 84, 112):
+        raise ValueError(f"World: {field} is {getattr(self, field)}; it can be 56, 84 or 112")
     least, most = self.objects
     cells = (self.side // scenes.CELL) ** 2
     if not 1 <= least <= most <= cells - 2:  # the hard split adds one, an edit may add another
       raise ValueError(
-        f"world.objects {self.objects} must rise, from 1 to {cells - 2} at most "
+        f"World: objects {self.objects} must ascend, from 1 to {cells - 2} at most "
         f"in pictures of {self.side} pixels"
       )
     if self.frames < 2:
-      raise ValueError(f"world.frames is {self.frames}; a video needs at least 2")
+      raise ValueError(f"World: frames is {self.frames}; a video needs at least 2")
     if min(self.weights) < 0 or not sum(self.weights):
-      raise ValueError(f"weights of the families {self.weights} must not be negative or all 0")
+      raise ValueError(f"World: weights of the tasks {self.weights} must not be negative or all 0")
 
   @property
-  def weights(self):
+  def weights(self) -> tuple[float, ...]:
     """The weights in the order of schema.TASKS."""
     return tuple(getattr(self, task) for task in schema.TASKS)
 
 
-def examples(world, split, *, seed=0, start=0, count=None):
-  """Examples start, start + 1, ... of a split; without end where count is None."""
+def examples(
+  world: World, split: str, *, seed: int = 0, start: int = 0, count: int | None = None
+) -> Iterator[Example]:
+  """Examples start, start + 1, ... of a split; infinitely many if count is None."""
   stop = itertools.count(start) if count is None else range(start, start + count)
   return (example(world, split, index, seed=seed) for index in stop)
 
 
-def example(world, split, index, *, seed=0):
+def example(world: World, split: str, index: int, *, seed: int = 0) -> Example:
   """Example `index` of a split, with pictures as PNG bytes and the scene in extra["scene"].
 
   Raises ValueError for a split that is not in scenes.SPLITS.
   """
   plan = scenes.plan(world, split, index, seed)
   side = world.side if plan.task.startswith("image") else world.frame_side
-  return _example(plan, split, index, seed, draw=functools.partial(draw, side=side))
+  return _example(plan, f"shapes-{split}-{seed}-{index}", functools.partial(draw, side=side))
 
 
-def _example(plan, split, index, seed, draw):
-  """The Example of a plan; draw: picture of its scene -> frames."""
-  drawn = [draw(picture) for picture in plan.scene["pictures"]]
-  media = tuple(
-    schema.Media("image", frames[0])
-    if plan.task.startswith("image")
-    else schema.Media("video", frames, FPS)
-    for frames in drawn
-  )
-  return schema.Example(
-    id=f"shapes-{split}-{seed}-{index}",
+def _example(
+  plan: scenes.Plan, id: str, render: Callable[[scenes.Json], tuple[bytes, ...]]
+) -> Example:
+  """The Example of a plan; `render` makes the frames of a picture of the scene."""
+  rendered = [render(picture) for picture in plan.scene["pictures"]]
+  return Example(
+    id=id,
     source="shapes",
     task=plan.task,
     question=plan.question,
-    media=media,
+    media=tuple(
+      schema.Media("image", frames[0])
+      if plan.task.startswith("image")
+      else schema.Media("video", frames, FPS)
+      for frames in rendered
+    ),
     responses=plan.responses,
     gold=plan.gold,
     reasoning=plan.reasoning,
@@ -94,39 +101,39 @@ def _example(plan, split, index, seed, draw):
   )
 
 
-def phrases(world):
+def phrases(world: World) -> list[str]:
   """The fixed phrases of the prompts and judgements of this world, for its tokenizer.
 
-  One that a prompt holds too ends before its space, so that an answer has the same token in
+  A phrase that is also in a prompt ends before its space, so that an answer has the same token in
   the prompt as in the judgement.
   """
   prompt = {"Caption:", "Question:", "\nAnswer 1:", "\nAnswer 2:"}
   tasks = [task for task, weight in zip(schema.TASKS, world.weights, strict=True) if weight]
-  return sorted(
-    prompt
-    | {piece.rstrip() if piece.rstrip() in prompt else piece for piece in language.phrases(tasks)}
-  )
+  judgement = {
+    text.rstrip() if text.rstrip() in prompt else text for text in language.phrases(tasks)
+  }
+  return sorted(prompt | judgement)
 
 
-def corpus(world, count, *, seed=0):
-  """Texts to train a tokenizer on: prompt and judgement of the first `count` of the train split."""
+def corpus(world: World, count: int, *, seed: int = 0) -> Iterator[str]:
+  """Texts for the tokenizer: prompts and judgements of the first `count` train examples."""
   for index in range(count):
     plan = scenes.plan(world, "train", index, seed)
-    one = _example(plan, "train", index, seed, draw=lambda picture: (b"",))  # texts need no picture
+    unrendered = _example(plan, f"train-{index}", lambda picture: (b"",))  # only texts are needed
     yield from (
       part["text"]
-      for message in brief.render(one)
+      for message in brief.render(unrendered)
       for part in message["content"]
       if part["type"] == "text"
     )
-    yield one.reasoning
+    yield unrendered.reasoning
 
 
-def draw(picture, side):
+def draw(picture: scenes.Json, side: int) -> tuple[bytes, ...]:
   """The frames of a picture of a scene, `side` pixels square, each as PNG bytes.
 
-  Each says in its comment (a PNG's text) what the whole picture shows: teacher.py reads it. A
-  model is given the pixels alone.
+  The comment of each PNG lists the things in the whole picture, for teacher.py. A model sees only
+  the pixels.
   """
   frames, count = [], len(picture["objects"][0]["track"])
   things = [[record[key] for key in ("colour", "shape", "how")] for record in picture["objects"]]
@@ -143,7 +150,9 @@ def draw(picture, side):
   return tuple(frames)
 
 
-def _shape(pen, shape, x, y, radius, rgb):
+def _shape(
+  pen: ImageDraw.ImageDraw, shape: str, x: int, y: int, radius: int, rgb: tuple[int, ...]
+) -> None:
   if shape == "circle":
     pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=rgb)
   elif shape == "square":
@@ -155,40 +164,39 @@ def _shape(pen, shape, x, y, radius, rgb):
     pen.polygon([(x + r * math.sin(turn), y - r * math.cos(turn)) for r, turn in spokes], fill=rgb)
 
 
-def blank(example):
-  """The same example with nothing in its pictures but their background."""
+def blank(example: Example) -> Example:
+  """The example with its pictures replaced by their background."""
 
-  def wiped(source):
-    with Image.open(io.BytesIO(source)) as image:
-      out = io.BytesIO()
-      Image.new("RGB", image.size, image.getpixel((0, 0))).save(out, "PNG", compress_level=1)
+  def background(source: schema.ImageSource) -> bytes:
+    image, out = media.picture(source, name=f"example {example.id!r}"), io.BytesIO()
+    Image.new("RGB", image.size, image.getpixel((0, 0))).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
-  media = tuple(
-    dataclasses.replace(
-      one, source=wiped(one.source) if one.kind == "image" else tuple(map(wiped, one.source))
-    )
-    for one in example.media
-  )
-  return dataclasses.replace(example, media=media)
+  def blanked(medium: schema.Media) -> schema.Media:
+    if medium.kind == "image":
+      return dataclasses.replace(medium, source=background(medium.source))
+    return dataclasses.replace(medium, source=tuple(map(background, medium.source)))
+
+  return dataclasses.replace(example, media=tuple(map(blanked, example.media)))
 
 
-def sheet(examples, *, zoom=2):
-  """A picture to look at: one line per example, its pictures beside its texts."""
+def sheet(examples: Sequence[Example], *, zoom: int = 2) -> Image.Image:
+  """An overview picture: a row per example, with its pictures and texts."""
   rows = []
-  for one in examples:
+  for example in examples:
     frames = [
       source
-      for media in one.media
-      for source in ((media.source,) if media.kind == "image" else media.source)
+      for medium in example.media
+      for source in ((medium.source,) if medium.kind == "image" else medium.source)
     ]
     lines = [
-      f"{one.id}  gold {one.gold}",
-      one.question,
-      *one.responses,
-      *(one.reasoning or "").split("\n")[1:2],
+      f"{example.id}  gold {example.gold}",
+      example.question,
+      *example.responses,
+      *(example.reasoning or "").split("\n")[1:2],
     ]
-    rows.append(([Image.open(io.BytesIO(source)) for source in frames], "\n".join(lines)))
+    images = [media.picture(frame, name=f"example {example.id!r}") for frame in frames]
+    rows.append((images, "\n".join(lines)))
   heights = [zoom * max(image.height for image in images) + 8 for images, _ in rows]
   left = max(sum(zoom * image.width + 8 for image in images) for images, _ in rows)
   out = Image.new("RGB", (left + 900, sum(heights)), (200, 200, 200))

@@ -1,41 +1,17 @@
+"""Reference judgements: their words, scores and phrases."""
+
 import re
 
 import pytest
 
 from cot_rm import schema
 from cot_rm.prompts import think
-from cot_rm.toy_world import language
+from cot_rm.toy_world import descriptions, language
 from cot_rm.toy_world import world as toy_world
 
 THING = language.Thing
 BLUE_STAR, RED_CIRCLE = THING("blue", "star"), THING("red", "circle")
 GREEN_STAR = THING("green", "star")
-
-
-def _example(reasoning, *, swapped=False):
-  """Caption "a blue star and a red circle"; picture 1 shows it, picture 2 has the star in green."""
-  record = lambda thing: {"colour": thing.colour, "shape": thing.shape, "how": thing.how}
-  shown = [[BLUE_STAR, RED_CIRCLE], [RED_CIRCLE, GREEN_STAR]]
-  scene = {
-    "kind": "caption",
-    "truth": None,
-    "asked": [record(BLUE_STAR), record(RED_CIRCLE)],
-    "pictures": [{"objects": [record(thing) for thing in things]} for things in shown],
-  }
-  example = schema.Example(
-    "a",
-    "shapes",
-    "image_generation",
-    "a blue star and a red circle",
-    gold=1,
-    reasoning=reasoning,
-    extra={"scene": scene},
-  )
-  return example.swapped() if swapped else example
-
-
-def _judgement(description):
-  return f"<think>\n{description}\n1. Semantic consistency: ..."
 
 
 TRUE = (
@@ -45,7 +21,7 @@ TRUE = (
 
 
 def test_a_reference_is_written_word_for_word():
-  text = language.generation(
+  text = language.write_generation(
     "image_generation",
     [BLUE_STAR, RED_CIRCLE],
     [[BLUE_STAR, RED_CIRCLE], [RED_CIRCLE, GREEN_STAR]],
@@ -66,7 +42,7 @@ Image 2: 5+8=13
 
 
 def test_a_reference_about_answers_is_written_word_for_word():
-  text = language.understanding(
+  text = language.write_understanding(
     "video_understanding",
     [BLUE_STAR._replace(how="moves left"), RED_CIRCLE],
     [BLUE_STAR._replace(how="moves left")],
@@ -102,7 +78,7 @@ Answer 2: 5+8=13
   ],
 )
 def test_scores_follow_from_the_errors(things, expected):
-  assert language.scores(language.judge(things, [BLUE_STAR, RED_CIRCLE])) == expected
+  assert language.candidate_scores(language.describe(things, [BLUE_STAR, RED_CIRCLE])) == expected
 
 
 @pytest.mark.parametrize("split, count", [("train", 2000), ("hard", 300)])
@@ -112,7 +88,7 @@ def test_references_are_in_the_grammar_and_true_and_agree_with_gold(task, split,
   for example in toy_world.examples(world, split, count=count):
     assert example.task == task
     text = example.reasoning
-    assert language.fidelity(text, example) == 1.0, text
+    assert descriptions.fidelity(text, example) == 1.0, text
     verdict = think.parse(text, task)
     assert verdict.answer == example.gold == think.answered(text, task), (text, verdict)
     assert think.formatted(text)
@@ -123,88 +99,24 @@ def test_references_are_in_the_grammar_and_true_and_agree_with_gold(task, split,
     assert abs(verdict.totals[0] - verdict.totals[1]) >= 3  # no near-ties
 
 
-def test_what_is_described_is_read_back():
-  said = language.described(_judgement(TRUE), "image_generation")
-  assert said.seen == (
-    language.Seen((BLUE_STAR, RED_CIRCLE), (True, True), ()),
-    language.Seen((RED_CIRCLE, GREEN_STAR), (True, False), (BLUE_STAR,)),
-  )
-
-
-# 14 statements and things when all is said: 4 things, 4 marks, 1 absence, 4 mentions; 13 in all.
-@pytest.mark.parametrize(
-  "old, new, expected",
-  [
-    ("blue star correct", "blue star correct", 1.0),
-    ("blue star correct", "purple star correct", 10 / 13),  # not there, not asked, not mentioned
-    ("blue star correct", "blue square correct", 10 / 13),
-    ("blue star correct", "blue star wrong", 12 / 13),
-    ("blue star correct, ", "", 10 / 11),  # two statements less, one thing not mentioned
-    ("blue star correct", "blue star correct, blue star correct", 14 / 15),  # there only once
-    (", no blue star", ", no red circle", 12 / 13),  # it is there
-    (", no blue star", ", no purple star", 12 / 13),  # nobody asked for it
-    ("Image 1 shows", "Image 1 depicts", 0.0),
-    ("Image 1", "Answer 1", 0.0),
-    ("blue star correct", "pink star correct", 0.0),
-    ("blue star correct", "blue star", 0.0),  # no mark
-    ("no blue star.", "no blue star", 0.0),  # never ends
-  ],
-)
-def test_fidelity_falls_with_what_is_not_so(old, new, expected):
-  assert old in TRUE
-  text = _judgement(TRUE.replace(old, new, 1))
-  assert language.fidelity(text, _example(None)) == pytest.approx(expected)
-
-
-def test_fidelity_follows_the_order_of_the_candidates():
-  assert language.fidelity(_judgement(TRUE), _example(None, swapped=True)) < 0.8
-  swapped = (
-    "Image 1 shows red circle correct, green star wrong, no blue star. "
-    "Image 2 shows blue star correct, red circle correct."
-  )
-  assert language.fidelity(_judgement(swapped), _example(None, swapped=True)) == 1.0
-
-
-def test_fidelity_of_an_understanding_task_holds_count_answer_and_marks_to_the_scene():
-  world = toy_world.World(image_generation=0, video_generation=0, video_understanding=0)
-  example = next(
-    one for one in toy_world.examples(world, "train") if one.extra["scene"]["kind"] == "count"
-  )
-  text = example.reasoning
-  truth = example.extra["scene"]["truth"]
-  for old, new in (
-    (f"nswer is {truth}", "nswer is five"),
-    (" correct", " wrong"),
-    (f" {truth} correct", " five correct"),
-  ):
-    assert old in text
-    assert 0 < language.fidelity(text.replace(old, new, 1), example) < 1
-  assert language.fidelity(text.replace("The image", "The video"), example) == 0.0
-
-
-def test_an_example_without_a_scene_has_no_fidelity():
-  example = schema.Example("a", "jsonl", "image_generation", "a blue star")
-  assert language.fidelity(_judgement(TRUE), example) is None
-
-
-def test_phrases_and_words_tile_every_reference_in_few_tokens():
+def test_phrases_and_words_cover_every_reference_in_few_tokens():
   world = toy_world.World()
   phrases = sorted(toy_world.phrases(world), key=len, reverse=True)
   tokens = re.compile("|".join(map(re.escape, phrases)) + r"| ?[a-z]+|[,+=]|[ ]?\d")
   lengths = []
   for example in toy_world.examples(world, "train", count=1000):
-    pieces = tokens.findall(example.reasoning)
-    assert "".join(pieces) == example.reasoning
-    lengths.append(len(pieces))
+    found = tokens.findall(example.reasoning)
+    assert "".join(found) == example.reasoning
+    lengths.append(len(found))
   assert max(lengths) <= 60
   assert sum(lengths) / len(lengths) < 48
 
 
-def test_no_phrase_holds_a_word_that_the_verdict_hangs_on():
-  held = {
+def test_no_phrase_has_a_word_that_decides_the_verdict():
+  words = {
     word for phrase in toy_world.phrases(toy_world.World()) for word in re.findall(r"\w+", phrase)
   }
-  assert not held & {
+  assert not words & {
     *language.COLOURS,
     *language.SHAPES,
     *language.NUMBERS,

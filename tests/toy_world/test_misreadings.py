@@ -23,23 +23,23 @@ def worlds(count, *, generation):
           yield example, [things(picture) for picture in example.extra["scene"]["pictures"]]
 
 
-def test_what_is_seen_gives_the_worlds_own_answer_and_the_caption_its_things():
+def test_the_things_of_a_scene_give_its_answer_and_the_caption_its_things():
   kinds = collections.Counter()
   for example, (seen,) in worlds(150, generation=False):
     scene = example.extra["scene"]
     assert misreadings.answer(example.question, seen) == scene["truth"], example.question
-    asked = [language.thing_of(one) for one in scene["asked"]]
-    assert misreadings.fitting(example.question, seen) == asked
+    asked = [language.to_thing(one) for one in scene["asked"]]
+    assert misreadings.relevant_things(example.question, seen) == asked
     kinds[scene["kind"]] += 1
   assert set(kinds) == {"count", "colour", "shape", "side", "order", "direction"}
   for example, _ in worlds(60, generation=True):
     asked = [
       Thing(one["colour"], one["shape"], one["how"]) for one in example.extra["scene"]["asked"]
     ]
-    assert misreadings.wanted(example.question) == asked
+    assert misreadings.parse_caption(example.question) == asked
 
 
-def test_what_a_question_is_about():
+def test_the_things_that_a_question_is_about():
   star = lambda colour, how="": Thing(colour, "star", how)
   red, blue = star("red"), star("blue")
   above, below = star("red", "above"), star("blue", "below")
@@ -59,7 +59,7 @@ def test_what_a_question_is_about():
     ("What colour is the shape that moves?", [moves, stays], [moves]),
     ("Which appears first?", [first, second], [first]),
   ):
-    assert misreadings.fitting(question, things) == expected, question
+    assert misreadings.relevant_things(question, things) == expected, question
 
 
 def test_a_question_that_the_scene_leaves_open_has_no_answer():
@@ -71,8 +71,8 @@ def test_a_question_that_the_scene_leaves_open_has_no_answer():
 
 def test_a_wrong_reading_makes_the_wrong_answer_right():
   for example, (seen,) in worlds(60, generation=False):
-    readings = misreadings.answers(example.question, seen, example.responses)
-    wrong = language.plain(example.responses[2 - example.gold])
+    readings = misreadings.of_answers(example.question, seen, example.responses)
+    wrong = language.without_hedge(example.responses[2 - example.gold])
     assert readings
     for reading in readings:
       assert reading != seen and misreadings.answer(example.question, reading) == wrong
@@ -83,25 +83,25 @@ def test_a_wrong_reading_makes_the_wrong_answer_right():
 
 def test_wrong_readings_of_candidates_make_the_worse_one_win():
   for example, shown in worlds(25, generation=True):
-    caption = misreadings.wanted(example.question)
-    for reading in misreadings.candidates(caption, shown):
-      totals = [sum(language.scores(language.judge(one, caption))) for one in reading]
+    caption = misreadings.parse_caption(example.question)
+    for reading in misreadings.of_candidates(caption, shown):
+      totals = [sum(language.candidate_scores(language.describe(one, caption))) for one in reading]
       assert totals[2 - example.gold] > totals[example.gold - 1]
 
 
-def test_two_that_cannot_be_misread_by_one_detail_are_taken_for_each_other():
+def test_candidates_without_a_misreading_by_one_detail_are_mistaken_for_each_other():
   asked = [Thing("red", "star"), Thing("blue", "circle")]
   other = (Thing("green", "square"), Thing("yellow", "triangle"))  # both wrong: 8 points behind
-  assert misreadings.candidates(asked, (tuple(asked), other)) == [(other, tuple(asked))]
+  assert misreadings.of_candidates(asked, (tuple(asked), other)) == [(other, tuple(asked))]
 
 
-def test_what_is_not_of_the_world_is_an_error():
+def test_a_question_or_caption_of_another_world_is_an_error():
   star = (Thing("red", "star"),)
   with pytest.raises(ValueError, match="not a question of the built-in world: 'Is it art"):
     misreadings.answer("Is it art?", star)
   with pytest.raises(ValueError, match="not a caption of the built-in world: 'a dog"):
-    misreadings.wanted("a dog and a red star")
+    misreadings.parse_caption("a dog and a red star")
   with pytest.raises(ValueError, match="not one right and one wrong answer"):
-    misreadings.answers("What colour is the star?", star, ("blue", "green"))
+    misreadings.of_answers("What colour is the star?", star, ("blue", "green"))
   with pytest.raises(ValueError, match="equally good for 'a red star'"):
-    misreadings.candidates(list(star), (star, star))
+    misreadings.of_candidates(list(star), (star, star))

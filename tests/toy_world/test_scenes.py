@@ -53,7 +53,7 @@ def test_the_right_answer_follows_from_the_objects(split):
     kinds[plan.task, kind] += 1
     assert truth == plan.scene["truth"]
     right, wrong = plan.responses[:: 1 if plan.gold == 1 else -1]
-    assert language.plain(right) == truth != language.plain(wrong)
+    assert language.without_hedge(right) == truth != language.without_hedge(wrong)
   assert len(kinds) == 8
 
 

@@ -17,7 +17,7 @@ from cot_rm.batch import Encoded
 from cot_rm.chat import pictures
 from cot_rm.prompts import think
 from cot_rm.rewards import consistency
-from cot_rm.toy_world import language, misreadings
+from cot_rm.toy_world import descriptions, language, misreadings
 from cot_rm.toy_world import teacher as toy_teacher
 from cot_rm.toy_world import world as toy_world
 
@@ -41,14 +41,14 @@ def text(example, teacher, grammar="brief", **more):
 
 
 @pytest.mark.parametrize("grammar", ["brief", "think"])
-def test_without_errors_it_says_what_is_there_and_finds_the_better_one(grammar):
+def test_a_teacher_without_errors_describes_truly_and_prefers_the_gold_candidate(grammar):
   for example in EXAMPLES + HARD + [one.swapped() for one in EXAMPLES]:
     said = text(example, RIGHT, grammar)
     assert think.parse(said, example.task).answer == example.gold, said
-    assert language.fidelity(said, example) == 1.0
+    assert descriptions.fidelity(said, example) == 1.0
 
 
-def test_an_error_is_a_judgement_that_agrees_with_itself():
+def test_an_error_is_a_consistent_judgement():
   for example in EXAMPLES + HARD:
     said = text(example, WRONG)
     verdict = think.parse(said, example.task)
@@ -56,20 +56,20 @@ def test_an_error_is_a_judgement_that_agrees_with_itself():
     sheet = think.sheet(verdict.reasoning, example.task)
     assert not sheet.faults and tuple(map(sum, sheet.addends)) == sheet.totals
     assert sheet.totals[verdict.answer - 1] > sheet.totals[example.gold - 1]
-    read = language.described(said, example.task)
+    read = descriptions.parse(said, example.task)
     if example.generation:
-      asked = misreadings.wanted(example.question)
-      for seen in read.seen:
-        assert seen == language.judge(seen.things, asked)  # its marks are of what it says it saw
+      asked = misreadings.parse_caption(example.question)
+      for seen in read.described:
+        assert seen == language.describe(seen.things, asked)  # its marks fit its own description
     else:
-      (seen,) = read.seen
+      (seen,) = read.described
       assert read.truth == misreadings.answer(example.question, seen.things)
-      asked = misreadings.fitting(example.question, seen.things)
-      assert seen == language.judge(seen.things, asked)._replace(absent=())
-    assert language.fidelity(said, example) < 1.0
+      asked = misreadings.relevant_things(example.question, seen.things)
+      assert seen == language.describe(seen.things, asked)._replace(absent=())
+    assert descriptions.fidelity(said, example) < 1.0
 
 
-def test_the_same_request_has_the_same_answer_and_another_try_another_one():
+def test_equal_requests_have_equal_answers_and_another_seed_another_answer():
   teacher = toy_teacher.Teacher(error=0.5, unparsable=0.2)
   draw = lambda teacher, seed: [text(one, teacher, seed=seed) for one in EXAMPLES]
   first = draw(teacher, 1)
@@ -79,14 +79,14 @@ def test_the_same_request_has_the_same_answer_and_another_try_another_one():
   assert sum(a != b for a, b in zip(first, other, strict=True)) > 20
 
 
-def test_it_errs_more_on_what_is_harder():
+def test_the_error_rate_rises_with_difficulty():
   teacher = toy_teacher.Teacher(error=0.1, per_object=0.1, relation=0.2)
   thing = lambda *words: language.Thing(*words)
   one, two = thing("red", "star"), thing("blue", "circle")
-  asked = lambda question, responses, *shown: toy_teacher.Asked(
+  asked = lambda question, responses, *shown: toy_teacher.ParsedRequest(
     "image_understanding", question, responses, shown
   )
-  rate = lambda *args: pytest.approx(toy_teacher.rate(asked(*args), teacher))
+  rate = lambda *args: pytest.approx(toy_teacher.error_rate(asked(*args), teacher))
   assert rate("What colour is the star?", ("red", "blue"), (one,)) == 0.1
   assert rate("What colour is the star?", ("red", "blue"), (one, two)) == 0.2
   assert rate("How many stars are there?", ("one", "two"), (one, two)) == 0.4
@@ -96,14 +96,14 @@ def test_it_errs_more_on_what_is_harder():
   assert rate("a red star and a blue circle", (), (one, two), other) == 0.4  # who has which colour
 
 
-def test_its_errors_come_at_that_rate():
+def test_errors_occur_at_the_error_rate():
   teacher = toy_teacher.Teacher(error=0.2, per_object=0.2, relation=0.0, unparsable=0.0)
   world = toy_world.World(image_understanding=0, video_generation=0, video_understanding=0)
   wrong, due, n = 0, 0.0, 300
   for example in toy_world.examples(world, "train", count=n):
     verdict = think.parse(text(example, teacher), example.task)
     wrong += verdict.answer != example.gold
-    due += toy_teacher.rate(toy_teacher.read(request(example)["messages"]), teacher)
+    due += toy_teacher.error_rate(toy_teacher.parse_request(request(example)["messages"]), teacher)
   assert abs(wrong - due) < 4 * (n * 0.25) ** 0.5 and due > 0.25 * n
 
 
@@ -126,7 +126,7 @@ def test_a_contradicting_error_has_the_right_verdict_against_its_own_reasoning()
     assert text(example, dataclasses.replace(RIGHT, contradicting=1.0)) == text(example, RIGHT)
 
 
-def test_its_words_vary():
+def test_the_wording_varies():
   opening = collections.Counter(text(one, RIGHT).split(":")[0].split()[3] for one in EXAMPLES)
   assert set(opening) == set(language.VERBS)
 
@@ -176,7 +176,7 @@ def test_a_picture_without_a_scene_is_refused_with_the_reason():
     text(toy_world.blank(example), RIGHT)
 
 
-def test_what_is_no_prompt_of_the_world_is_refused():
+def test_a_prompt_of_another_world_is_refused():
   body = request(EXAMPLES[0])
   body["messages"][0]["content"][-1]["text"] = "Write a poem."
   with pytest.raises(ValueError, match="no prompt of the grammars 'brief' and 'think': 'Write a"):
@@ -232,5 +232,5 @@ def test_a_teacher_keeps_the_name_under_which_its_answers_are_cached():
 
 
 def test_a_rate_out_of_range_names_the_knob():
-  with pytest.raises(ValueError, match="teacher.relation is 1.5"):
+  with pytest.raises(ValueError, match="Teacher: relation is 1.5"):
     toy_teacher.Teacher(relation=1.5)

@@ -1,3 +1,5 @@
+"""Examples of the built-in world: splits, pictures, texts and settings."""
+
 import collections
 import dataclasses
 import io
@@ -33,7 +35,7 @@ def test_an_example_depends_on_its_split_seed_and_index_alone():
 
 @pytest.mark.slow
 def test_no_picture_is_in_two_splits():
-  # The pixels, not the file: that says in its comment what it shows.
+  # The pixels, not the file, whose comment lists the things.
   hashes = {
     split: {
       _pixels(picture).tobytes()
@@ -59,7 +61,7 @@ def test_the_look_of_an_object_belongs_to_one_split():
   assert len(looks) > 5000
 
 
-def test_every_part_of_looks_belongs_to_exactly_one_split():
+def test_every_class_of_looks_belongs_to_exactly_one_split():
   assert sorted(part for parts in toy_scenes.SPLITS.values() for part in parts) == [*range(8)]
 
 
@@ -68,7 +70,7 @@ def test_an_unknown_split_names_the_known_ones():
     toy_world.example(WORLD, "dev", 0)
 
 
-def test_gold_and_families_come_in_their_shares():
+def test_gold_and_tasks_have_their_frequencies():
   found = [
     (example.task, example.gold) for example in toy_world.examples(WORLD, "train", count=4000)
   ]
@@ -84,7 +86,7 @@ def test_gold_and_families_come_in_their_shares():
     assert abs(ones / tasks[task] - 0.5) < 4 * 0.5 / tasks[task] ** 0.5
 
 
-def test_a_weight_of_zero_leaves_a_family_out():
+def test_a_task_of_weight_zero_does_not_occur():
   world = toy_world.World(image_understanding=0, video_understanding=0, video_generation=0)
   assert {one.task for one in toy_world.examples(world, "train", count=200)} == {"image_generation"}
 
@@ -187,14 +189,14 @@ def test_the_corpus_holds_prompts_and_judgements():
 @pytest.mark.parametrize(
   "knobs, message",
   [
-    ({"side": 100}, "world.side is 100; it can be 56, 84 or 112"),
-    ({"frame_side": 28}, "world.frame_side is 28"),
-    ({"objects": (0, 2)}, r"world.objects \(0, 2\) must rise, from 1 to 7"),
+    ({"side": 100}, "World: side is 100; it can be 56, 84 or 112"),
+    ({"frame_side": 28}, "World: frame_side is 28"),
+    ({"objects": (0, 2)}, r"World: objects \(0, 2\) must ascend, from 1 to 7"),
     ({"side": 56, "objects": (1, 3)}, "from 1 to 2 at most in pictures of 56"),
-    ({"frames": 1}, "world.frames is 1"),
+    ({"frames": 1}, "World: frames is 1"),
     ({"image_generation": -1.0}, "must not be negative"),
   ],
 )
-def test_a_world_that_cannot_be_names_the_knob(knobs, message):
+def test_a_value_out_of_range_is_named(knobs, message):
   with pytest.raises(ValueError, match=message):
     toy_world.World(**knobs)
