@@ -16,7 +16,11 @@ setuptools.setup(
     "cot_rm.kernels",
   ],
   package_dir={"cot_rm.kernels": "kernels"},
-  package_data={"cot_rm.prompts": ["texts/*"], "cot_rm.report": ["*.j2", "*.css"]},
+  package_data={
+    "cot_rm": ["py.typed"],
+    "cot_rm.prompts": ["texts/*"],
+    "cot_rm.report": ["*.j2", "*.css"],
+  },
   install_requires=[
     "absl-py",
     "etils[epath]",

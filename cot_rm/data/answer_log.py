@@ -14,17 +14,9 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from cot_rm.schema import Completion, Example, Verdict
+from cot_rm.schema import Completion, Example, Judged, Verdict
 
 Record = dict[str, object]
-
-
-class Judgement(Protocol):
-  """Completions and verdicts of one example, as judge.Judgement has them."""
-
-  example: Example
-  completions: tuple[Completion, ...]
-  verdicts: tuple[Verdict, ...]
 
 
 class Progress(Protocol):
@@ -34,7 +26,7 @@ class Progress(Protocol):
     """Adds `count` finished examples."""
 
 
-Ask = Callable[[Sequence[Example], Callable[[int], None]], Sequence[Judgement]]
+Ask = Callable[[Sequence[Example], Callable[[int], None]], Sequence[Judged]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +134,7 @@ def complete(
   return given, swapped
 
 
-def _to_record(judgement: Judgement, row: int, order: int, sample: int) -> Record:
+def _to_record(judgement: Judged, row: int, order: int, sample: int) -> Record:
   completion, verdict = judgement.completions[sample], judgement.verdicts[sample]
   return {
     "row": row,

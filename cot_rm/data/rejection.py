@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 
 from cot_rm.data import distillation
-from cot_rm.data.answer_log import Judgement, Record
-from cot_rm.schema import Example
+from cot_rm.data.answer_log import Record
+from cot_rm.schema import Example, Judged
 
 
 class PairPool:
@@ -33,7 +33,7 @@ class PairPool:
 
 
 def to_records(
-  judgements: Sequence[Judgement], correct_QG: np.ndarray, *, first_row: int
+  judgements: Sequence[Judged], correct_QG: np.ndarray, *, first_row: int
 ) -> list[Record]:
   """A record per sample, for answer_log.
 
