@@ -1,25 +1,29 @@
-"""Optimizers: the schedule, the chain, and which parameters move."""
+"""The optimizer: learning-rate schedule, AdamW or Muon, gradient clipping, frozen parameters."""
 
 import re
+from collections.abc import Collection
+from typing import Any
 
 import jax
 import optax
 import optax.contrib
 from flax import nnx
 
+Schedule = optax.Schedule  # learning rate by step
+
 # Matrices that map activations to activations; not embeddings, heads, norms and biases.
 _MATRIX = re.compile(r".*(proj|qkv|fc\d)\.weight(\.value)?")
 
 
-def schedule(*, lr, steps, warmup, decay, final):
-  """Learning rate by step: up from 0 over `warmup` steps, level, then down over the last `decay`.
+def schedule(*, lr: float, steps: int, warmup: int, decay: float, final: float) -> Schedule:
+  """Learning rate by step: linear warm-up from 0, constant, cosine decay at the end.
 
   Args:
     lr: peak learning rate.
-    steps: steps in all.
+    steps: number of steps.
     warmup: steps of warm-up.
-    decay: the share of the steps, at the end, in which a cosine takes it from lr to final * lr.
-    final: what is left at the end, as a share of lr.
+    decay: fraction of the steps, at the end, in which a cosine lowers it from lr to final * lr.
+    final: learning rate after the last step, as a fraction of lr.
   """
   falling = max(int(decay * steps), 1)
   level = max(steps - falling, warmup + 1)
@@ -35,34 +39,34 @@ def schedule(*, lr, steps, warmup, decay, final):
 
 def make(
   *,
-  lr,
-  steps,
-  warmup,
-  decay=0.5,
-  final=0.0,
-  clip=1.0,
-  weight_decay=0.0,
-  b1=0.9,
-  b2=0.98,
-  muon=0.0,
-  frozen,
-):
-  """AdamW, or Muon with AdamW, under a global-norm clip.
+  lr: float,
+  steps: int,
+  warmup: int,
+  decay: float = 0.5,
+  final: float = 0.0,
+  clip: float = 1.0,
+  weight_decay: float = 0.0,
+  b1: float = 0.9,
+  b2: float = 0.98,
+  muon: float = 0.0,
+  frozen: Collection[str],
+) -> tuple[optax.GradientTransformation, Schedule]:
+  """AdamW, or Muon with AdamW, after clipping by the global norm.
 
   Args:
     lr, steps, warmup, decay, final: see `schedule`.
     clip: bound of the gradient's global norm.
-    weight_decay, b1, b2: AdamW's.
-    muon: where not 0, matrices are trained by Muon at muon * lr, which fits AdamW's size of step
-      (a root mean square of 0.2 lr a weight; arXiv:2502.16982), and all else by AdamW at lr.
-    frozen: regular expressions; a parameter whose path ("visual.blocks.attn.qkv.weight") one of
-      them matches from its start is not trained.
+    weight_decay, b1, b2: of AdamW.
+    muon: if not 0, matrices are trained by Muon at muon * lr, scaled to the update size of AdamW (a
+      root mean square of 0.2 lr a weight; arXiv:2502.16982), and other parameters by AdamW at lr.
+    frozen: regular expressions; a parameter is not trained if one of them matches its path
+      ("visual.blocks.attn.qkv.weight") from the start.
 
   Returns:
-    (optax transformation at a learning rate of 1, the schedule): what the first says of a step is
-    to be multiplied with what the second says of it.
+    (optax transformation at a learning rate of 1, schedule): multiply the updates of a step by the
+    schedule's value at that step.
   """
-  rate = schedule(lr=lr, steps=steps, warmup=warmup, decay=decay, final=final)
+  learning_rate = schedule(lr=lr, steps=steps, warmup=warmup, decay=decay, final=final)
   if muon:
     inner = optax.contrib.muon(
       muon,
@@ -72,26 +76,28 @@ def make(
       weight_decay=weight_decay,
       adam_weight_decay=weight_decay,
       consistent_rms=0.2,
-      muon_weight_dimension_numbers=_matrices,
+      muon_weight_dimension_numbers=_muon_dimensions,
     )
   else:
     inner = optax.adamw(1.0, b1=b1, b2=b2, weight_decay=weight_decay)
   chain = optax.chain(optax.clip_by_global_norm(clip), inner)
   if frozen:
     chain = optax.partition(
-      {"train": chain, "freeze": optax.set_to_zero()}, lambda params: labels(params, frozen)
+      {"train": chain, "freeze": optax.set_to_zero()},
+      lambda params: partition_labels(params, frozen),
     )
-  return chain, rate
+  return chain, learning_rate
 
 
-def labels(params, frozen):
-  """What happens to every parameter: "freeze" or "train".
+def partition_labels(params: nnx.State, frozen: Collection[str]) -> Any:
+  """The tree with "freeze" or "train" for every parameter.
 
-  Raises ValueError on a pattern that matches nothing.
+  Raises:
+    ValueError: a pattern of `frozen` matches no parameter.
   """
   used = set()
 
-  def label(path, variable):
+  def label(path: jax.tree_util.KeyPath, variable: Any) -> Any:
     name = _name(path)
     hits = [pattern for pattern in frozen if re.match(pattern, name)]
     used.update(hits)
@@ -102,18 +108,18 @@ def labels(params, frozen):
     label, params, is_leaf=lambda x: isinstance(x, nnx.Variable)
   )
   if unused := set(frozen) - used:
-    raise ValueError(f"this stage's optim.frozen: {sorted(unused)} match no parameter")
+    raise ValueError(f"frozen (optim.frozen): {sorted(unused)} match no parameter")
   return tree
 
 
-def _matrices(params):
-  """Which axes of a parameter Muon takes for input and output, layers apart; None for AdamW's."""
+def _muon_dimensions(params: nnx.State) -> Any:
+  """The input and output axes of each parameter that Muon trains, a matrix a layer; else None."""
   numbers = lambda x: optax.contrib.MuonDimensionNumbers(x.ndim - 1, x.ndim - 2)
   return jax.tree_util.tree_map_with_path(
     lambda path, x: numbers(x) if _MATRIX.fullmatch(_name(path)) else None, params
   )
 
 
-def _name(path):
-  """ "visual.blocks.attn.qkv.weight"."""
+def _name(path: jax.tree_util.KeyPath) -> str:
+  """The path of a parameter: "visual.blocks.attn.qkv.weight"."""
   return ".".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)

@@ -1,7 +1,4 @@
-"""The judge model that rewards ask about a sample: a chat service, or a frozen policy.
-
-Both are functions `ask(chats, attempt)`, as rewards.score takes one.
-"""
+"""The judge model that rewards ask about a sample: a chat service, or a frozen policy."""
 
 import dataclasses
 import hashlib
@@ -10,19 +7,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cot_rm import chat
-from cot_rm.schema import Completion
-
-Chat = list[dict]  # messages, as prompts.render makes them
-
-
-class Ask(Protocol):
-  """Asks the judge model; a greater `attempt` (from 1) asks for another reply to the same chat."""
-
-  def __call__(self, chats: Sequence[Chat], attempt: int) -> list[str | None]: ...
+from cot_rm.rewards import Ask
+from cot_rm.schema import Chat, Completion
 
 
 class Complete(Protocol):
-  """Completions of chats by a model with fixed weights, as Judge.complete makes them."""
+  """Completions of chats by a model with fixed weights, see Policy.complete."""
 
   def __call__(self, chats: Sequence[Chat], *, seed: int) -> list[list[Completion]]: ...
 

@@ -17,10 +17,11 @@ from cot_rm import distributed, prompts, rewards
 from cot_rm.batch import Encoded
 from cot_rm.data import packing, sample_records
 from cot_rm.judge import Judge, Judgement
-from cot_rm.reward_judge import Ask
+from cot_rm.rewards import Ask
 from cot_rm.sampler import sampling
 from cot_rm.schema import Example
 
+EncodedPrompt = tuple[Example, Encoded]
 # Zero-variance groups, whose rewards are all equal, are trained on, left out, or left out while
 # other prompts are sampled in their place (DAPO's dynamic sampling, arXiv:2503.14476).
 ZeroVariance = Literal["keep", "drop", "resample"]
@@ -145,14 +146,14 @@ class Sampled:
 
 def encoded_prompts(
   example: Example, encode: Callable[[Example], Encoded], both_orders: bool
-) -> list[tuple[Example, Encoded]]:
+) -> list[EncodedPrompt]:
   """[(example, its prompt)]: the example as given, and with both_orders its swap behind it."""
   orders = (example, example.swapped()) if both_orders else (example,)
   return [(order, encode(order)) for order in orders]
 
 
 def sample_rollout(
-  data: Iterator[list[list[tuple[Example, Encoded]]]],
+  data: Iterator[list[list[EncodedPrompt]]],
   policy: Judge,
   i: int,
   config: Config,
@@ -206,11 +207,23 @@ class Rollouts:
   `wait` before anything else samples with the same engine. Use it in `with`.
   """
 
-  def __init__(self, sample: Callable[[int, nnx.State], Sampled]) -> None:
-    """sample: `(number of the rollout, parameters) -> Sampled`."""
-    self._sample = sample
+  def __init__(
+    self,
+    data: Iterator[list[list[EncodedPrompt]]],
+    policy: Judge,
+    config: Config,
+    ask: Ask | None = None,
+    scorer: concurrent.futures.Executor | None = None,
+  ) -> None:
+    """See `sample_rollout`; of `policy` all but the parameters are used."""
+    self._data, self._policy, self._config = data, policy, config
+    self._ask, self._scorer = ask, scorer
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
-    self._pending: concurrent.futures.Future | None = None
+    self._pending: concurrent.futures.Future[Sampled] | None = None
+
+  def _sample(self, i: int, params: nnx.State) -> Sampled:
+    policy = self._policy.using(params)
+    return sample_rollout(self._data, policy, i, self._config, self._ask, self._scorer)
 
   def start(self, i: int, params: nnx.State) -> None:
     """Begins to sample rollout i; `params` must stay alive until it is taken."""

@@ -152,19 +152,28 @@ def test_rewards_that_decide_about_another_round_are_waited_for_and_the_last_one
   np.testing.assert_array_equal(found.scored().rewards_QG, [[1, 1], [0, 0]])
 
 
-def test_rollouts_are_sampled_when_asked_for_or_one_ahead():
-  with rollout.Rollouts(lambda i, params: (i, params)) as rollouts:
+class Weights:
+  """A policy whose weights are a name."""
+
+  def using(self, params):
+    return params
+
+
+def test_rollouts_are_sampled_when_asked_for_or_one_ahead(monkeypatch):
+  monkeypatch.setattr(rollout, "sample_rollout", lambda data, policy, i, *_: (i, policy))
+  with rollout.Rollouts(iter([]), Weights(), CONFIG) as rollouts:
     assert rollouts.take(0, "a") == (0, "a")
     rollouts.start(1, "a")
     rollouts.wait()
     assert rollouts.take(1, "b") == (1, "a") and rollouts.take(2, "c") == (2, "c")
 
 
-def test_waiting_for_a_rollout_raises_what_sampling_raised():
-  def sample(i, params):
+def test_waiting_for_a_rollout_raises_what_sampling_raised(monkeypatch):
+  def sample(*_):
     raise RuntimeError("no memory")
 
-  with rollout.Rollouts(sample) as rollouts:
+  monkeypatch.setattr(rollout, "sample_rollout", sample)
+  with rollout.Rollouts(iter([]), Weights(), CONFIG) as rollouts:
     rollouts.start(0, None)
     with pytest.raises(RuntimeError, match="no memory"):
       rollouts.wait()

@@ -5,11 +5,14 @@ import contextlib
 import dataclasses
 import functools
 import time
-import types
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
+from etils import epath
+from flax import nnx
 
 from cot_rm import (
   chat,
@@ -31,16 +34,20 @@ from cot_rm.algorithms import (
   advantage_estimators,
   aggregation,
   importance_correction,
+  interface,
   policy_gradient,
 )
+from cot_rm.batch import Batch
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
 from cot_rm.data import datasets, packing, pipeline, selection
 from cot_rm.sampler import sampling
 from cot_rm.stages import common
 
+Metrics = dict[str, Any]  # numbers, of the host or of a device
 
-def run(config, workdir, name):
+
+def run(config: common.Section, workdir: epath.Path, name: str) -> None:
   """Trains a policy on pairs with a gold answer and no reasoning, by one of ALGORITHMS.
 
   After a checkpoint sampling begins anew, so that a resumed run ends bit for bit like an
@@ -49,6 +56,7 @@ def run(config, workdir, name):
   section = common.section_name(config, name, "rl")
   folder, knobs = workdir / name, config[section]
   _check_knobs(config, section)
+  how = _rollout_config(config, knobs)
   policy = common.load_judge(
     config,
     workdir,
@@ -70,8 +78,11 @@ def run(config, workdir, name):
 
   done = first
   with contextlib.ExitStack() as stack:
-    sample = _make_sample(stack, config, workdir, name, policy, data)
-    rollouts = stack.enter_context(rollout.Rollouts(sample))
+    ask = _judge_model(stack, knobs.judge, folder, policy, f"config.{section}.judge")
+    # Rewards are computed beside sampling and training, unless the judge samples too.
+    thread = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
+    scorer = None if knobs.judge.by == "policy" else thread
+    rollouts = stack.enter_context(rollout.Rollouts(data, policy, how, ask, scorer))
     stack.enter_context(checkpoints)  # leaving waits for the checkpoint that is being written
     writer = stack.enter_context(metrics.Writer(folder))
     bar = stack.enter_context(metrics.bar(name, total=knobs.rollouts, done=first))
@@ -132,33 +143,29 @@ def run(config, workdir, name):
 
 @dataclasses.dataclass(frozen=True)
 class _Learner:
-  """The compiled programs of a run, and what they are fed with."""
+  """The programs of a run with all that stays the same between rollouts."""
 
-  knobs: object
-  policy: judge.Judge
-  algorithm: types.ModuleType  # of ALGORITHMS
-  settings: object  # the algorithm's Config
+  knobs: common.Section
+  policy: judge.Judge  # its programs, mesh and processor; the parameters are in the TrainState
+  algorithm: interface.Algorithm
+  settings: Any  # the algorithm's Config
   correction: importance_correction.Config
   batch_sizes: tuple[int, ...]  # groups that a minibatch may hold, ascending
-  schedule: object  # learning rate by step
-  step: object  # see train.make_step
-  logps: object  # see train.make_logps
-  reference: object  # parameters of the frozen reference; None without a KL term
+  schedule: optim.Schedule
+  step: train.Step
+  logps: train.Logps
+  reference: nnx.State | None  # parameters of the frozen reference; None without a KL penalty
 
-  def scope(self):
+  def scope(self) -> contextlib.AbstractContextManager[None]:
     """The ambient mesh and rules of the programs."""
     return sharding.use(self.policy.mesh, self.policy.rules)
 
-  def kl_in(self, place):
-    """Whether the KL term is there, in the "loss" or in the "reward"."""
-    return bool(self.settings.kl) and self.algorithm.KL_IN == place
-
-  def put(self, batch):
+  def put(self, batch: Batch) -> Batch:
     """A Batch of host arrays, this process's rows, on the devices."""
     return distributed.shard_batch(batch, self.policy.mesh, self.policy.rules)
 
 
-def _check_knobs(config, name):
+def _check_knobs(config: common.Section, name: str) -> None:
   """Raises ValueError for knobs of the section `name` that do not fit together."""
   knobs = config[name]
   if not knobs.judge.by and rewards.asks(knobs.rewards, prompts.get(config.grammar)):
@@ -185,7 +192,9 @@ def _check_knobs(config, name):
     )
 
 
-def _prompts(config, workdir, knobs, policy):
+def _prompts(
+  config: common.Section, workdir: epath.Path, knobs: common.Section, policy: judge.Judge
+) -> pipeline.ResumableIterator[list[list[rollout.EncodedPrompt]]]:
   """An iterator of lists of what rollout.encoded_prompts returns."""
   source = selection.select(
     datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
@@ -205,7 +214,7 @@ def _prompts(config, workdir, knobs, policy):
   )
 
 
-def _init_learner(knobs, policy):
+def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner, train.TrainState]:
   """(the _Learner, the TrainState before the first step)."""
   algorithm = registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
   settings = algorithm.Config(
@@ -217,10 +226,12 @@ def _init_learner(knobs, policy):
   reference = _copy(policy.params) if settings.kl else None
   state, shardings = train.init_state(policy.params, tx, policy.mesh, policy.rules)
 
-  def loss(logps_BT, batch, weights_BT):
+  def loss(
+    logps_BT: jax.Array, batch: Batch, weights_BT: jax.Array
+  ) -> tuple[jax.Array, interface.Metrics]:
     return algorithm.loss(logps_BT, batch, weights_BT, settings)
 
-  def token_weights(batch):
+  def token_weights(batch: Batch) -> jax.Array:
     return aggregation.token_weights(batch, settings.aggregate, settings.max_tokens)
 
   shards = sharding.num_batch_shards(policy.mesh, policy.rules) * knobs.accumulate
@@ -240,7 +251,7 @@ def _init_learner(knobs, policy):
   ), state
 
 
-def _batch_sizes(groups, shards):
+def _batch_sizes(groups: int, shards: int) -> tuple[int, ...]:
   """Groups that a minibatch may hold, ascending: `groups`, and half of them.
 
   Late in a run most groups have no variance and few are trained on. The batch of all processes is
@@ -250,13 +261,8 @@ def _batch_sizes(groups, shards):
   return (groups,) if odd or half * jax.process_count() % shards else (half, groups)
 
 
-def _make_sample(stack, config, workdir, name, policy, data):
-  """`(number of the rollout, parameters) -> rollout.Sampled`; what it needs is open until `stack`
-  is left."""
-  section = common.section_name(config, name, "rl")
-  knobs = config[section]
-  ask = _judge_model(stack, knobs.judge, workdir / name, policy, f"config.{section}.judge")
-  how = rollout.Config(
+def _rollout_config(config: common.Section, knobs: common.Section) -> rollout.Config:
+  return rollout.Config(
     grammar=config.grammar,
     group=knobs.group,
     sampling=sampling.Sampling(**knobs.sampling),
@@ -266,18 +272,19 @@ def _make_sample(stack, config, workdir, name, policy, data):
     train_prompts=knobs.train_prompts,
     max_resample_rounds=knobs.max_resample_rounds,
   )
-  # Rewards are computed beside sampling and training, unless the sampler itself is the judge.
-  scorer = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
-  later = None if knobs.judge.by == "policy" else scorer
-
-  def sample(i, params):
-    return rollout.sample_rollout(data, policy.using(params), i, how, ask, later)
-
-  return sample
 
 
-def _judge_model(stack, knobs, folder, policy, where):
-  """The judge model that rewards ask: a service, the policy as it is before training, or None."""
+def _judge_model(
+  stack: contextlib.ExitStack,
+  knobs: common.Section,
+  folder: epath.Path,
+  policy: judge.Judge,
+  where: str,
+) -> rewards.Ask | None:
+  """The judge model that rewards ask: a service, the policy before training, or None.
+
+  knobs: the section `where`, of the judge model. The client of a service is closed with `stack`.
+  """
   if not knobs.by:
     return None
   if knobs.by == "policy":
@@ -297,23 +304,25 @@ def _judge_model(stack, knobs, folder, policy, where):
   return reward_judge.of_service(client, chat.Sampling(**knobs.sampling))
 
 
-def _reference_kl(learner, sampled):
-  """The log-ratio of the sampling policy to the reference, where the KL term is in the reward.
+def _reference_kl(learner: _Learner, sampled: rollout.Sampled) -> tuple[np.ndarray | None, Metrics]:
+  """(log-ratio of the sampling policy to the reference, f32[Q, G, T]; metrics of it).
 
-  Returns:
-    (f32[Q, G, T] or None, metrics of it).
+  (None, {}) without a KL penalty in the reward.
   """
-  if not learner.kl_in("reward"):
+  if learner.reference is None or learner.algorithm.KL_IN != "reward":
     return None, {}
   groups = [rollout.items(judgement) for judgement in sampled.judged]
   batch = packing.groups(groups, learner.policy.buckets, rows=len(groups))
   with learner.scope():
     ref_logps = distributed.to_local(learner.logps(learner.reference, learner.put(batch)))
-  kl_QGT = (batch.old_logps - ref_logps).reshape(len(groups), learner.knobs.group, -1)
-  return kl_QGT, policy_gradient.kl(batch.old_logps, ref_logps, batch.mask)
+  old_logps = policy_gradient.old_logps(batch)
+  kl_QGT = np.reshape(old_logps - ref_logps, (len(groups), learner.knobs.group, -1))
+  return kl_QGT, policy_gradient.kl(old_logps, ref_logps, batch.mask)
 
 
-def _advantages(learner, scored, kl_QGT):
+def _advantages(
+  learner: _Learner, scored: rollout.Rollout, kl_QGT: np.ndarray | None
+) -> tuple[np.ndarray, Metrics]:
   """(advantages of this process's samples, f32[Q, G] or f32[Q, G, T]; metrics of them).
 
   They are computed from the rewards of all processes.
@@ -331,15 +340,15 @@ def _advantages(learner, scored, kl_QGT):
   return advantages, out
 
 
-def _batches(learner, params, scored, advantages):
+def _batches(
+  learner: _Learner, params: nnx.State, scored: rollout.Rollout, advantages: np.ndarray
+) -> tuple[list[Batch], Metrics]:
   """(a Batch on the devices for each minibatch, metrics of them)."""
   knobs = learner.knobs
   chosen = scored.train_groups(knobs.zero_variance, knobs.train_prompts, least=knobs.minibatches)
   batches, corrections = [], []
   for groups in np.array_split(chosen, knobs.minibatches):
-    most = distributed.all_gather_host(
-      [len(groups)]
-    ).max()  # all processes have batches of one size
+    most = distributed.all_gather_host([len(groups)]).max()  # of all processes: sizes are equal
     packed = packing.groups(
       [rollout.items(scored.judged[q], advantages[q]) for q in groups],
       learner.policy.buckets,
@@ -347,7 +356,7 @@ def _batches(learner, params, scored, advantages):
     )
     batch = learner.put(packed)
     with learner.scope():
-      if learner.kl_in("loss"):
+      if learner.reference is not None and learner.algorithm.KL_IN == "loss":
         batch = dataclasses.replace(batch, ref_logps=learner.logps(learner.reference, batch))
       if learner.correction.enabled:
         batch, found = _corrected(learner, params, batch)
@@ -357,15 +366,18 @@ def _batches(learner, params, scored, advantages):
   return batches, {"rl/used_groups": used} | _over_minibatches(corrections)
 
 
-def _corrected(learner, params, batch):
+def _corrected(learner: _Learner, params: nnx.State, batch: Batch) -> tuple[Batch, Metrics]:
   """(the batch with the trainer's own old_logps and corrected advantages, metrics)."""
   old_logps = learner.logps(params, batch)
   batch = dataclasses.replace(batch, sampler_logps=batch.old_logps, old_logps=old_logps)
-  factors_BT, found = importance_correction.importance_weights(batch, learner.correction)
-  return dataclasses.replace(batch, advantages=batch.advantages * factors_BT), found
+  weights_BT, found = importance_correction.importance_weights(batch, learner.correction)
+  advantages_BT = policy_gradient.advantages(batch) * weights_BT
+  return dataclasses.replace(batch, advantages=advantages_BT), found
 
 
-def _updates(learner, state, batches, i):
+def _updates(
+  learner: _Learner, state: train.TrainState, batches: list[Batch], i: int
+) -> tuple[train.TrainState, Metrics, bool]:
   """`epochs` passes over the minibatches of rollout i.
 
   Returns:
@@ -374,24 +386,22 @@ def _updates(learner, state, batches, i):
   Raises:
     FloatingPointError: it was not, and the knob on_nonfinite is "raise".
   """
-  steps = []
+  steps, learning_rate = [], 0.0
   for batch in batches * learner.knobs.epochs:
-    lr = float(learner.schedule(int(state.step)))
+    learning_rate = float(learner.schedule(int(state.step)))
     with learner.scope():
-      state, found = learner.step(state, batch, lr)
+      state, found = learner.step(state, batch, learning_rate)
     if learner.knobs.on_nonfinite == "raise":
       train.check_finite(found, i)
     steps.append({key: float(value) for key, value in found.items()})
-  finite = all(
-    np.isfinite([found["train/loss"], found["train/grad_norm"]]).all() for found in steps
-  )
-  return state, _over_minibatches(steps) | {"train/lr": lr}, not finite
+  finite = np.isfinite([(step["train/loss"], step["train/grad_norm"]) for step in steps]).all()
+  return state, _over_minibatches(steps) | {"train/lr": learning_rate}, not finite
 
 
-def _over_minibatches(found):
-  """Metrics of a rollout from those of each step: means, and of keys that end in _max maxima.
+def _over_minibatches(found: Sequence[Mapping[str, Any]]) -> Metrics:
+  """Metrics of a rollout from those of its steps: the mean, or of keys with _max the maximum.
 
-  "agree/..." compare with the sampler, whose weights the first step has: they are its own.
+  "agree/..." compare with the sampler and are the first step's, which still has its weights.
   """
   out = {}
   for key in found[0] if found else ():
@@ -403,5 +413,5 @@ def _over_minibatches(found):
   return out
 
 
-def _copy(params):
+def _copy(params: nnx.State) -> nnx.State:
   return jax.tree.map(lambda x: x.copy(), params)
