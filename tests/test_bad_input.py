@@ -44,7 +44,7 @@ def pair(**changes):
   return dataclasses.replace(example, id="vl-17", **changes)
 
 
-def drawn(source):
+def noise_image(source):
   """A pair of pictures of which the second is bad."""
   pictures = (Media("image", Image.new("RGB", (84, 84))), Media("image", source))
   return Example("vl-17", "mine", "image_generation", "a red star", media=pictures)
@@ -106,7 +106,7 @@ def test_a_tokenizer_that_is_too_large_for_the_model_is_an_error(released):
 )
 def test_a_bad_picture_names_the_sample(judge, source, message):
   with pytest.raises(ValueError, match=f"example 'vl-17'.*({message})"):
-    judge.compare([pair(), drawn(source)], grammar="brief", max_tokens=8)
+    judge.compare([pair(), noise_image(source)], grammar="brief", max_tokens=8)
 
 
 def test_a_picture_twenty_thousand_pixels_wide_is_shrunk_to_one_row(judge):

@@ -192,7 +192,7 @@ def test_the_stages_of_a_config_are_known(name, preset):
 
 
 @pytest.mark.parametrize("name, preset", PRESETS)
-def test_a_judge_is_asked_where_no_scores_decide_consistency(name, preset):
+def test_a_grammar_without_scores_has_a_judge_model_for_consistency(name, preset):
   config = load(name, *preset)
   for folder, stage in workdir.entries(config.stages).items():
     if stage == "rl" and rewards.asks(config[folder].rewards, prompts.get(config.grammar)):
@@ -200,7 +200,7 @@ def test_a_judge_is_asked_where_no_scores_decide_consistency(name, preset):
 
 
 @pytest.mark.parametrize("name, preset", PRESETS)
-def test_the_longest_answer_of_rl_finds_a_bucket(name, preset):
+def test_the_longest_answer_of_rl_fits_into_a_bucket(name, preset):
   config = load(name, *preset)
   for folder, stage in workdir.entries(config.stages).items():
     if stage == "rl":
@@ -208,7 +208,7 @@ def test_the_longest_answer_of_rl_finds_a_bucket(name, preset):
 
 
 @pytest.mark.parametrize("name", sorted({name for name, preset in PRESETS if preset}))
-def test_a_preset_that_is_not_there_is_an_error_that_names_those_that_are(name):
+def test_an_unknown_preset_is_an_error_with_the_known_presets(name):
   known = ", ".join(preset for (preset,) in (found for one, found in PRESETS if one == name))
   with pytest.raises(ValueError, match=re.escape(f"configs/{name}.py has no preset 'x'. Known: ")):
     load(name, "x")
@@ -220,16 +220,16 @@ def test_each_benchmark_is_a_preset():
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "base"])
-def test_a_config_says_how_it_is_run(name):
+def test_the_docstring_of_a_config_has_its_command(name):
   assert f"--config configs/{name}.py" in importlib.import_module(f"configs.{name}").__doc__
 
 
 @pytest.mark.parametrize("name", [name for name, preset in PRESETS if preset == ("smoke",)])
-def test_a_small_run_is_the_same_experiment(name):
+def test_a_smoke_run_has_the_same_stages(name):
   assert load(name, "smoke").stages == load(name).stages
 
 
-def test_no_function_of_a_section_takes_everything():
+def test_no_function_of_a_section_takes_any_keyword():
   for row in {row for row in SECTIONS.values() if row not in (STAGE, TABLE)}:
     kinds = [parameter.kind for parameter in inspect.signature(resolve(row)).parameters.values()]
     assert inspect.Parameter.VAR_KEYWORD not in kinds, row
@@ -302,7 +302,7 @@ def test_every_knob_is_read():
   assert not unread, unread
 
 
-def test_a_knob_that_a_message_names_is_there():
+def test_a_knob_named_in_a_message_exists():
   base, named, bad = load("base"), 0, []
   for path in sorted((ROOT / "cot_rm").rglob("*.py")):
     for node in ast.walk(ast.parse(path.read_text())):

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
     ({"COORDINATOR_ADDRESS": "a:1", "NUM_PROCESSES": "4", "PROCESS_ID": "2"}, ("a:1", 4, 2)),
   ],
 )
-def test_the_environment_says_whether_there_are_other_processes(monkeypatch, env, arguments):
+def test_the_environment_decides_whether_processes_are_joined(monkeypatch, env, arguments):
   found = []
   monkeypatch.setattr(host.jax.distributed, "initialize", lambda *args: found.append(args))
   for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID"):
@@ -62,7 +62,7 @@ def test_memory_once_freed_is_used_again_without_a_page_fault(tmp_path):
   assert page_faults_of_a_buffer_used_again(tmp_path, "assert host.keep_memory()") < pages / 100
 
 
-def test_another_c_library_is_left_alone(monkeypatch):
+def test_another_c_library_is_left_unchanged(monkeypatch):
   monkeypatch.setattr(host.ctypes, "CDLL", lambda name: object())
   assert host.keep_memory() is False
 

@@ -54,19 +54,19 @@ def kill_when(folder, ready, minutes=10):
     process.wait()
 
 
-def lines(path):
+def count_lines(path):
   return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def test_killed_in_reject_and_in_rl_it_goes_on(tmp_path):
+def test_a_run_that_is_killed_in_reject_and_in_rl_continues(tmp_path):
   run = tmp_path / "run"
   samples = run / "reject" / "samples.jsonl"
-  kill_when(tmp_path, lambda: lines(samples) > 0)
+  kill_when(tmp_path, lambda: count_lines(samples) > 0)
   before = samples.read_text()
   assert not (run / "reject" / "data").exists()
 
   curve = run / "rl" / "metrics.jsonl"
-  kill_when(tmp_path, lambda: lines(curve) >= 5)
+  kill_when(tmp_path, lambda: count_lines(curve) >= 5)
   assert samples.read_text().startswith(before[: before.rfind("\n")])  # nothing is sampled twice
   rows = [json.loads(line)["row"] for line in samples.read_text().splitlines()]
   assert rows == list(range(256))

@@ -75,7 +75,7 @@ def test_stages_run_in_order_and_are_marked_done(tmp_path, calls, said):
   assert any(line.startswith("learn took 0 s: accuracy 0.500") for line in said)
 
 
-def test_a_stage_that_is_done_is_skipped_and_says_what_it_found(tmp_path, calls, said):
+def test_a_complete_stage_is_skipped_and_its_figures_are_logged(tmp_path, calls, said):
   run(tmp_path, config("learn"))
   run(tmp_path, config("learn", "score"))
   assert [name for name, *_ in calls] == ["learn", "score"]
@@ -83,14 +83,14 @@ def test_a_stage_that_is_done_is_skipped_and_says_what_it_found(tmp_path, calls,
   assert f"learn was done before, in 0 s: accuracy 0.500; to run it again, remove {folder}" in said
 
 
-def test_a_part_is_run_again_where_its_folder_was_removed(tmp_path, calls):
+def test_a_stage_runs_again_if_its_folder_was_removed(tmp_path, calls):
   run(tmp_path, config("learn", "score"))
   shutil.rmtree(tmp_path / "score")
   run(tmp_path, config("score"))
   assert [name for name, *_ in calls] == ["learn", "score", "score"]
 
 
-def test_a_stage_that_broke_is_run_again(tmp_path, calls):
+def test_a_stage_that_raised_runs_again(tmp_path, calls):
   for _ in range(2):
     with pytest.raises(RuntimeError, match="the power went out"):
       run(tmp_path, config("learn", "break", "score"))
@@ -137,14 +137,14 @@ def test_another_config_in_a_begun_workdir_names_the_knobs(tmp_path, calls):
   assert len(calls) == 1
 
 
-def test_a_workdir_in_which_nothing_has_begun_takes_another_config(tmp_path, calls):
+def test_a_workdir_without_a_begun_stage_accepts_another_config(tmp_path, calls):
   path = tmp_path / "config.json"
   path.write_text(json.dumps({"config": {"stages": ["learn"], "seed": 7}, "runs": []}))
   run(tmp_path, config("learn"))
   assert json.loads(path.read_text())["config"]["seed"] == 0
 
 
-def test_what_was_run_is_written_down(tmp_path, calls):
+def test_config_and_command_line_are_recorded(tmp_path, calls):
   run(tmp_path, config("learn"))
   run(tmp_path, config("learn"))
   kept = json.loads((tmp_path / "config.json").read_text())
@@ -178,7 +178,7 @@ def program(cwd, *flags):
   )
 
 
-def test_the_program_from_its_flags_to_its_folder(tmp_path):
+def test_the_program_runs_from_flags_to_workdir(tmp_path):
   (tmp_path / "x.py").write_text(SMALL)
   done = program(tmp_path, "--config", "x.py", "--config.optim.lr=0.25")
   assert done.returncode == 0, done.stderr
@@ -189,7 +189,7 @@ def test_the_program_from_its_flags_to_its_folder(tmp_path):
 
 
 @pytest.mark.parametrize("wanted, devices", [(0, 8), (3, 3)])
-def test_a_cpu_is_parted_as_the_config_says_or_the_environment(tmp_path, wanted, devices):
+def test_the_number_of_cpu_devices_is_the_knob_or_the_environments(tmp_path, wanted, devices):
   (tmp_path / "x.py").write_text(SMALL)
   done = program(tmp_path, "--config", "x.py", f"--config.cpu_devices={wanted}")
   assert done.returncode == 0, done.stderr
@@ -197,7 +197,7 @@ def test_a_cpu_is_parted_as_the_config_says_or_the_environment(tmp_path, wanted,
   assert kept["runs"][0]["devices"].startswith(f"{devices} ")
 
 
-def test_a_missing_config_is_asked_for(tmp_path):
+def test_a_missing_config_is_an_error_with_an_example(tmp_path):
   done = program(tmp_path)
   assert done.returncode == 1
   assert "which experiment? For example: --config configs/tiny.py" in done.stdout + done.stderr

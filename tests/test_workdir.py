@@ -13,7 +13,7 @@ from cot_rm import workdir
 OLDER = Path(__file__).parent / "golden"  # config.json of runs of an older version
 
 
-def test_stages_may_come_as_one_text_with_commas():
+def test_an_entry_of_stages_may_hold_several_with_commas():
   assert workdir.entries(("sft,more:sft", "rl")) == {"sft": "sft", "more": "sft", "rl": "rl"}
   assert workdir.entries("sft, rl") == {"sft": "sft", "rl": "rl"}
 
@@ -27,7 +27,7 @@ def test_stages_may_come_as_one_text_with_commas():
     ("config.distill.model", False),
   ],
 )
-def test_what_a_service_may_cost_can_change_in_a_begun_workdir(knob, free):
+def test_the_budget_of_a_service_can_change_in_a_begun_workdir(knob, free):
   old, new = {}, {}
   for tree, value in ((old, 1), (new, 2)):
     *path, last = knob.split(".")[1:]

@@ -21,23 +21,23 @@ def test_a_stage_that_runs_again_has_a_section_of_its_folder_or_shares_that_of_t
   assert common.section(config, f"{stage}2", stage).start == "x"
 
 
-def test_a_stage_is_found_in_the_run_before_anywhere_else(tmp_path):
+def test_a_path_is_resolved_in_the_workdir_first(tmp_path):
   (tmp_path / "world" / "data").mkdir(parents=True)
   assert common.resolve_path(tmp_path, "world/data") == str(tmp_path / "world" / "data")
   assert common.resolve_path(tmp_path, "org/name") == "org/name"
 
 
-def test_a_stage_that_left_a_model_stands_for_it(tmp_path):
+def test_the_name_of_a_stage_resolves_to_its_model(tmp_path):
   (tmp_path / "sft" / "model").mkdir(parents=True)
   assert common.resolve_path(tmp_path, "sft") == str(tmp_path / "sft" / "model")
 
 
-def test_a_stage_that_was_told_nothing_says_so(tmp_path):
+def test_an_empty_path_is_an_error_that_names_the_knobs(tmp_path):
   with pytest.raises(ValueError, match="`start`"):
     common.resolve_path(tmp_path, "")
 
 
-def test_tasks_are_named_with_commas_and_an_unknown_one_is_loud():
+def test_tasks_are_separated_by_commas_and_an_unknown_task_is_an_error():
   assert common.parse_tasks("") == []
   assert common.parse_tasks("image_generation,video_generation") == [
     "image_generation",
@@ -48,7 +48,7 @@ def test_tasks_are_named_with_commas_and_an_unknown_one_is_loud():
 
 
 @pytest.mark.parametrize("of_the_stage, due", [(None, 500), (300, 300)])
-def test_a_stage_may_bound_its_pictures_by_itself(tmp_path, monkeypatch, of_the_stage, due):
+def test_a_stage_may_have_a_max_pixels_of_its_own(tmp_path, monkeypatch, of_the_stage, due):
   monkeypatch.setattr(common.cot_rm.judge, "load", lambda start, **knobs: knobs)
   config = base.get_config()
   config.processor.max_pixels = 500
@@ -69,3 +69,15 @@ def test_answers_to_other_conditions_are_removed_and_answers_to_the_same_are_kep
   assert not (folder / "samples.jsonl").exists() and not (folder / "data").exists()
   assert (folder / "calls").exists()
   assert json.loads((folder / "asked.json").read_text()) == {"model": "b"}
+
+
+@pytest.mark.parametrize("stage", ["sft", "rl", "reject", "judge"])
+def test_a_stage_runs_in_a_folder_without_a_section_of_its_own(workdir, config, monkeypatch, stage):
+  def load(*_, **__):
+    raise RuntimeError("its model is loaded")
+
+  monkeypatch.setattr(common, "load_judge", load)
+  config.judge.input = str(workdir / "pairs.jsonl")
+  (workdir / "pairs.jsonl").write_text("")
+  with pytest.raises(RuntimeError, match="its model is loaded"):
+    stages.get(stage).run(config, workdir, f"{stage}2")

@@ -59,7 +59,9 @@ def run(config, workdir):
   return distill.run(config, epath.Path(workdir), "distill")
 
 
-def test_it_keeps_what_is_right_and_says_how_hard_each_pair_was(config, data, tmp_path, capsys):
+def test_correct_judgements_are_kept_with_the_difficulty_of_each_pair(
+  config, data, tmp_path, capsys
+):
   figures = run(config, tmp_path)
   kept, failed = (read(tmp_path / "distill", split) for split in ("kept", "failed"))
   every = {e.id: e for e in datasets.first(datasets.open(data, "train"), PAIRS)}
@@ -117,7 +119,7 @@ def test_a_finished_run_replays_from_its_cache_without_a_teacher(config, tmp_pat
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_goes_on_and_makes_no_call_twice(config, tmp_path):
+def test_a_run_that_is_killed_continues_and_makes_no_call_twice(config, tmp_path):
   config.distill.endpoint.concurrency = 1
   at = 17
   with service(config, lambda n, _: "stall" if n == at else None, concurrency=1) as teacher:
@@ -151,7 +153,7 @@ def test_killed_at_any_moment_it_goes_on_and_makes_no_call_twice(config, tmp_pat
     )
 
 
-def test_unified_reward_asks_once_and_of_generated_pictures_only(config, tmp_path):
+def test_unified_reward_has_one_attempt_at_pairs_of_generated_images_only(config, tmp_path):
   preset = presets.get_config("unified_reward")
   assert preset.grammar == "think"
   config.grammar = "think"
@@ -165,7 +167,7 @@ def test_unified_reward_asks_once_and_of_generated_pictures_only(config, tmp_pat
   assert figures["calls"] == figures["pairs"] == len(taught) < PAIRS
 
 
-def test_a_section_of_its_own_is_used_by_the_folder_of_its_name(config, tmp_path):
+def test_a_folder_uses_the_section_of_its_name(config, tmp_path):
   config.pool = config.distill.copy_and_resolve_references()
   config.pool.count = 5
   assert distill.run(config, epath.Path(tmp_path), "pool")["pairs"] == 5
@@ -173,7 +175,7 @@ def test_a_section_of_its_own_is_used_by_the_folder_of_its_name(config, tmp_path
   assert distill.run(config, epath.Path(tmp_path), "other")["pairs"] == 6
 
 
-def test_the_budget_stops_it_and_a_larger_one_goes_on(config, tmp_path):
+def test_the_budget_stops_the_stage_and_a_larger_one_continues_it(config, tmp_path):
   config.distill.budget.calls = 20
   with pytest.raises(chat.BudgetExhausted, match="20 calls.*config.distill.budget.calls is 20"):
     run(config, tmp_path)
@@ -182,7 +184,7 @@ def test_the_budget_stops_it_and_a_larger_one_goes_on(config, tmp_path):
   assert run(config, tmp_path)["calls_cached"] == 20
 
 
-def test_a_wrong_key_stops_it_and_the_same_command_goes_on(config, tmp_path):
+def test_a_wrong_key_stops_the_stage_and_the_same_command_continues_it(config, tmp_path):
   denied = lambda n, _: endpoints.failure(401, "Incorrect API key") if n >= 10 else None
   with service(config, denied, concurrency=1) as teacher:
     config.distill.endpoint.base_url = teacher.base_url
@@ -192,7 +194,7 @@ def test_a_wrong_key_stops_it_and_the_same_command_goes_on(config, tmp_path):
     assert run(config, tmp_path)["calls_cached"] == 10
 
 
-def test_nobody_at_the_address_is_said_with_its_knob(config, tmp_path):
+def test_an_address_without_a_server_is_an_error_that_names_its_knob(config, tmp_path):
   config.distill.model = "m"
   config.distill.endpoint.base_url = "http://127.0.0.1:9/v1"
   config.distill.endpoint.retries = 0
@@ -202,7 +204,7 @@ def test_nobody_at_the_address_is_said_with_its_knob(config, tmp_path):
     run(config, tmp_path)
 
 
-def test_a_teacher_that_refuses_everything_is_found_out_early(config, tmp_path):
+def test_a_teacher_that_refuses_every_pair_is_an_error_after_the_first_pairs(config, tmp_path):
   refuse = lambda *_: endpoints.completion(None, refusal="I cannot judge pictures")
   with service(config, refuse) as teacher:
     config.distill.endpoint.base_url = teacher.base_url
@@ -214,7 +216,7 @@ def test_a_teacher_that_refuses_everything_is_found_out_early(config, tmp_path):
     assert len(teacher.asked) == distill.PROBE
 
 
-def test_a_call_that_fails_is_no_verdict_on_its_pair(config, tmp_path):
+def test_a_failed_call_is_not_a_verdict(config, tmp_path):
   first = {}
 
   def flaky(_, body):  # one pair never gets an answer
@@ -234,7 +236,7 @@ def test_a_call_that_fails_is_no_verdict_on_its_pair(config, tmp_path):
   assert figures["unanswered"] == 1 and figures["kept"] + figures["failed"] == PAIRS - 1
 
 
-def test_pictures_of_another_world_need_a_real_teacher(config, tmp_path):
+def test_images_of_another_world_need_another_teacher(config, tmp_path):
   blank = [world.blank(e) for e in world.examples(world.World(), "train", count=3)]
   array_record.write(tmp_path / "blank", {"train": blank})
   config.distill.data = str(tmp_path / "blank")
@@ -243,7 +245,7 @@ def test_pictures_of_another_world_need_a_real_teacher(config, tmp_path):
 
 
 @pytest.mark.parametrize("preset", ["r1_reward", "r1_reward_v2", "unified_reward"])
-def test_the_presets_fit_what_they_set(preset):
+def test_the_sections_of_the_presets_fit_their_functions(preset):
   c = presets.get_config(preset).distill
   assert chat.Endpoint(**c.endpoint).base_url == "https://api.openai.com/v1"
   assert chat.Budget(**c.budget).dollars > 0 and chat.Pictures(**c.pictures).quality == 95

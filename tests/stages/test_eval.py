@@ -43,7 +43,7 @@ def sure(monkeypatch):
   return calls
 
 
-def test_every_figure_of_every_model_is_written_and_none_is_asked_twice(
+def test_every_figure_of_every_model_is_written_and_no_answer_is_asked_for_twice(
   workdir, config, capsys, monkeypatch
 ):
   (workdir / "sft" / "training.json").write_text(json.dumps({"steps": 4, "seconds": 7.5}))
@@ -91,7 +91,7 @@ def test_a_model_by_its_path_is_scored_under_its_path(workdir, config, sure):
   assert name.endswith("--world--model")
 
 
-def test_an_interrupted_run_asks_what_is_not_there(workdir, config, sure, monkeypatch):
+def test_an_interrupted_run_asks_for_missing_answers_only(workdir, config, sure, monkeypatch):
   monkeypatch.setattr(eval_stage, "BATCHES", 1)  # four prompts a call
   config.eval.blank_pairs = 0
   eval_stage.run(config, workdir, "eval")
@@ -110,7 +110,7 @@ def test_an_interrupted_run_asks_what_is_not_there(workdir, config, sure, monkey
   assert summary(workdir) == figures
 
 
-def test_a_model_that_was_trained_anew_is_asked_anew(workdir, config, sure):
+def test_a_model_that_was_trained_again_is_asked_again(workdir, config, sure):
   eval_stage.run(config, workdir, "eval")
   asked = len(sure)
   info = workdir / "sft" / "model" / "cot_rm.json"
@@ -120,7 +120,7 @@ def test_a_model_that_was_trained_anew_is_asked_anew(workdir, config, sure):
   assert len(records(workdir / "eval" / "sft" / "judgements.jsonl")) == 12
 
 
-def test_the_surest_right_and_wrong_judgements_are_kept(workdir, config, sure):
+def test_the_most_confident_right_and_wrong_judgements_are_shown(workdir, config, sure):
   config.eval.samples, config.eval.best, config.eval.worst = 1, 2, 1
   eval_stage.run(config, workdir, "eval")
   kept = records(workdir / "eval" / "sft" / "samples" / "000000.jsonl")
@@ -186,7 +186,7 @@ def test_a_stage_that_left_no_model_is_skipped_with_a_line(workdir, config, sure
   assert len(missing) == 2 and "'rl'" in missing[0] and "'control_sft'" in missing[1]
 
 
-def test_an_eval_in_another_folder_has_knobs_of_its_own(workdir, config, sure):
+def test_an_eval_in_another_folder_uses_the_section_of_its_name(workdir, config, sure):
   config.eval2 = config.eval.copy_and_resolve_references()
   config.eval2.pairs, config.eval2.blank_pairs = 2, 0
   eval_stage.run(config, workdir, "eval2")

@@ -26,10 +26,10 @@ def given(workdir, config):
 
 
 def verdicts(workdir):
-  return [json.loads(line) for line in lines(workdir)]
+  return [json.loads(line) for line in read_lines(workdir)]
 
 
-def lines(workdir):
+def read_lines(workdir):
   return (workdir / "judge" / "verdicts.jsonl").read_text().splitlines()
 
 
@@ -67,14 +67,14 @@ def test_an_interrupted_run_loses_and_repeats_no_row(workdir, config, given, mon
   monkeypatch.setattr(judging.Judge, "compare", falls)
   with pytest.raises(KeyboardInterrupt):
     judge.run(config, workdir, "judge")
-  before = lines(workdir)
+  before = read_lines(workdir)
   assert len(before) == 4
   with (workdir / "judge" / "verdicts.jsonl").open("a") as file:
     file.write('{"row": 4, "id": "half a li')
 
   monkeypatch.setattr(judging.Judge, "compare", sure)
   judge.run(config, workdir, "judge")
-  assert lines(workdir)[:4] == before
+  assert read_lines(workdir)[:4] == before
   assert [v["row"] for v in verdicts(workdir)] == list(range(6))
   assert [v["id"] for v in verdicts(workdir)] == [e.id for e in given]
   right = [e.gold == 1 for i, e in enumerate(given) if i != 2]
@@ -83,17 +83,17 @@ def test_an_interrupted_run_loses_and_repeats_no_row(workdir, config, given, mon
 
   monkeypatch.setattr(judging.Judge, "compare", lambda *_, **__: pytest.fail("judged again"))
   judge.run(config, workdir, "judge")
-  assert len(lines(workdir)) == 6
+  assert len(read_lines(workdir)) == 6
 
 
-def test_verdicts_of_another_input_are_not_gone_on_with(workdir, config, given, monkeypatch):
+def test_verdicts_of_another_input_are_an_error(workdir, config, given, monkeypatch):
   monkeypatch.setattr(judging.Judge, "compare", sure)
   judge.run(config, workdir, "judge")
-  before = lines(workdir)
+  before = read_lines(workdir)
   jsonl.write(config.judge.input, given[1:])
   with pytest.raises(ValueError, match="row 0: .*the input has changed"):
     judge.run(config, workdir, "judge")
-  assert lines(workdir) == before
+  assert read_lines(workdir) == before
 
 
 @pytest.mark.parametrize(

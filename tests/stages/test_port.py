@@ -25,7 +25,7 @@ def run(workdir, name="port", **knobs):
   return port.run(config, epath.Path(workdir), name)
 
 
-def test_there_and_back_is_equal_bit_for_bit(source, tmp_path):
+def test_a_checkpoint_converted_and_back_is_equal_bit_for_bit(source, tmp_path):
   figures = run(tmp_path, source=str(source), dtype="float32")
   ported = model_folder.open_model(tmp_path / "port" / "model")
   assert ported.info["source"] == str(source)
@@ -43,7 +43,7 @@ def test_there_and_back_is_equal_bit_for_bit(source, tmp_path):
   assert (back / "tokenizer.json").exists()
 
 
-def test_knobs_that_make_no_sense_are_named(source, tmp_path):
+def test_a_bad_knob_is_an_error_that_names_it(source, tmp_path):
   with pytest.raises(ValueError, match=r"config\.port\.target is 'torch'"):
     run(tmp_path, source=str(source), target="torch")
   with pytest.raises(ValueError, match=r"config\.port\.source is empty"):

@@ -25,7 +25,7 @@ def read(workdir, split):
   return {e.id: e for e in datasets.first(datasets.open(workdir / "reject" / "data", split), 10**6)}
 
 
-def test_what_is_kept_and_what_is_hard_part_the_pool(workdir, config, rewarded):
+def test_kept_and_hard_examples_together_are_the_pool(workdir, config, rewarded):
   figures = reject.run(config, workdir, "reject")
   kept, hard = read(workdir, "kept"), read(workdir, "hard")
   pool = {e.id: e for e in datasets.first(datasets.open(workdir / "world" / "data", "train"), 16)}
@@ -48,7 +48,7 @@ class Said:
     self.text = example.reasoning
 
 
-def test_more_samples_leave_less_that_is_hard(workdir, tmp_path, config, rewarded):
+def test_more_samples_leave_fewer_hard_pairs(workdir, tmp_path, config, rewarded):
   other = shutil.copytree(workdir, tmp_path / "other")
   once = reject.run(config, workdir, "reject")
   config.reject.samples = 4
@@ -57,7 +57,7 @@ def test_more_samples_leave_less_that_is_hard(workdir, tmp_path, config, rewarde
   assert more["reasonings"] == more["kept"] == 16 - more["hard"]
 
 
-def test_an_interrupted_run_goes_on_where_its_file_ends(
+def test_an_interrupted_run_continues_where_its_file_ends(
   workdir, tmp_path, config, rewarded, monkeypatch
 ):
   monkeypatch.setattr(reject, "BATCHES", 1)
@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_where_its_file_ends(
   assert json.loads((other / "reject" / "figures.json").read_text())["pairs"] == 16
 
 
-def test_a_model_that_was_trained_anew_is_sampled_anew(workdir, config, rewarded, monkeypatch):
+def test_a_model_that_was_trained_again_is_sampled_again(workdir, config, rewarded, monkeypatch):
   reject.run(config, workdir, "reject")
   path = workdir / "reject" / "samples.jsonl"
   first, marks = (
@@ -109,7 +109,7 @@ def test_a_model_that_was_trained_anew_is_sampled_anew(workdir, config, rewarded
   assert {(e.id, e.reasoning) for e in read(workdir, "kept").values()} <= said
 
 
-def test_a_sample_must_satisfy_each_reward_that_is_named(workdir, config, rewarded):
+def test_a_correct_sample_satisfies_every_reward_of_accept(workdir, config, rewarded):
   config.reject.accept = ("accuracy", "format")  # nothing of 8 tokens has the form
   assert reject.run(config, workdir, "reject")["kept"] == 0
   assert len(read(workdir, "hard")) == 16

@@ -27,7 +27,7 @@ def poison(monkeypatch, at):
   monkeypatch.setattr(packing, "pack", pack)
 
 
-def test_it_leaves_curves_a_checkpoint_and_a_model(trained, parameters):
+def test_sft_writes_curves_a_checkpoint_and_a_model(trained, parameters):
   folder = trained / "sft"
   curves = metrics.read(folder / "metrics.jsonl")
   steps, losses = curves["train/loss"]
@@ -43,7 +43,7 @@ def test_it_leaves_curves_a_checkpoint_and_a_model(trained, parameters):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_nan_stops_it_loudly_and_it_goes_on_to_the_same_end(
+def test_a_loss_that_is_nan_raises_and_the_stage_continues_to_the_same_model(
   workdir, trained, config, same, monkeypatch
 ):
   shutil.rmtree(workdir / "sft")
@@ -63,7 +63,7 @@ def test_a_loss_that_is_nan_stops_it_loudly_and_it_goes_on_to_the_same_end(
   same(folder / "model", trained / "sft" / "model")
 
 
-def test_a_step_takes_as_many_references_as_the_knob_says(workdir, config, monkeypatch):
+def test_a_step_trains_on_the_configured_number_of_references(workdir, config, monkeypatch):
   real, packed = packing.pack, []
 
   def pack(batch, *args, **named):
@@ -77,19 +77,21 @@ def test_a_step_takes_as_many_references_as_the_knob_says(workdir, config, monke
   assert packed == [3, 3]
 
 
-def test_an_example_without_a_reference_is_named(workdir, config):
+def test_an_example_without_a_reference_is_an_error_that_names_it(workdir, config):
   shutil.rmtree(workdir / "sft")
   config.sft.split = "train"
   with pytest.raises(ValueError, match=r"example 'shapes-train-0-\d+' has no reasoning"):
     sft.run(config, workdir, "sft")
 
 
-def test_the_control_runs_only_when_it_is_asked_for(workdir, config):
+def test_the_control_runs_only_with_its_knob(workdir, config):
   assert sft.run(config, workdir, "control_sft") is False
   assert not (workdir / "control_sft").exists()
 
 
-def test_the_control_takes_the_steps_that_fit_into_others_seconds(workdir, config, parameters):
+def test_the_control_takes_as_many_steps_as_fit_into_the_time_of_other_stages(
+  workdir, config, parameters
+):
   config.control = True
   config.control_sft.minutes_of = "reject,rl"
   before = json.loads((workdir / "sft" / "training.json").read_text())

@@ -7,7 +7,7 @@ from cot_rm.data import datasets
 from cot_rm.stages import world
 
 
-def test_it_leaves_splits_a_tokenizer_and_a_model(trained, config):
+def test_the_world_writes_splits_a_tokenizer_and_a_model(trained, config):
   for split, count in config.world.sizes.items():
     examples = datasets.first(datasets.open(trained / "world" / "data", split), 100)
     assert len(examples) == count
@@ -21,7 +21,7 @@ def test_it_leaves_splits_a_tokenizer_and_a_model(trained, config):
   assert 10 < max(lengths) <= 54  # a phrase of the grammar is one token
 
 
-def test_an_interrupted_world_goes_on_to_the_same_model(workdir, trained, config, same):
+def test_an_interrupted_world_continues_to_the_same_model(workdir, trained, config, same):
   shutil.rmtree(workdir / "world" / "model")
   info = workdir / "world" / "data" / "dataset_info.json"
   before = info.stat().mtime
