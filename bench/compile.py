@@ -139,34 +139,31 @@ def training(place, what):
 
 
 def programs_of(place):
-  """(parameters, read, write): the sampler's programs, and shapes of bfloat16 weights for them."""
+  """(parameters, Programs): shapes of bfloat16 weights, and the sampler's programs for them."""
   import jax
   import jax.numpy as jnp
 
   from cot_rm import train
   from cot_rm.models import qwen2_5_vl
   from cot_rm.sampler import programs
+  from cot_rm.sampler.sampling import TokenIds
 
   c = place.config
   graphdef, params = train.abstract_model(
     lambda rngs: qwen2_5_vl.Model(c, rngs=rngs, dtype=jnp.bfloat16)
   )
   params = place.laid(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), params))
-  read, _, write = programs.make(
-    graphdef,
-    stop_ids=(c.eos_token_id,),
-    banned_ids=(c.image_token_id, c.video_token_id),
-    watched_ids=(),
-    piece=PIECE,
-    stacked=True,
-  )
-  return params, read, write
+  ids = TokenIds(stop=(c.eos_token_id,), banned=(c.image_token_id, c.video_token_id))
+  return params, programs.make(graphdef, ids, prefill_chunk=PIECE, stacked=True)
 
 
-def decoding(place, *, seats, group, prompt, room, chunk):
-  """The writing of a chunk, tokens of `group` answers to each of `seats` prompts, lowered.
+def decoding(place, *, prompts, group, prompt, answer, chunk):
+  """decode_chunk of `group` samples of each of `prompts` prompts, lowered.
 
-  room: tokens that an answer may have.
+  Args:
+    prompt: positions of a prompt.
+    answer: tokens of an answer, at most.
+    chunk: tokens of the chunk.
   """
   import jax
   import jax.numpy as jnp
@@ -176,30 +173,35 @@ def decoding(place, *, seats, group, prompt, room, chunk):
   from cot_rm.sampler import programs
   from cot_rm.sampler import sampling as draw
 
-  params, _, write = programs_of(place)
-  c, B = place.config, seats * group
-  kept = functools.partial(kv_cache.empty_kv_cache, seats, c.num_kv_heads, c.head_dim)
-  memory = jax.eval_shape(
-    lambda: programs.empty(
-      kept(prompt, jnp.bfloat16, layers=(c.num_layers,)), seats=seats, slots=B, parts=(room,)
+  params, compiled = programs_of(place)
+  c, B = place.config, prompts * group
+  prefilled = functools.partial(kv_cache.empty_kv_cache, prompts, c.num_kv_heads, c.head_dim)
+  cache = jax.eval_shape(
+    lambda: programs.empty_cache(
+      prefilled(prompt, jnp.bfloat16, layers=(c.num_layers,)),
+      prompt_slots=prompts,
+      decode_slots=B,
+      parts=(answer,),
     )
   )
   rows = place.layout(None, *kv_cache.KV_AXES)
-  memory = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), memory)
-  slots = programs.Slots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 7)
+  cache = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), cache)
+  slots = programs.DecodeSlots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 7)
   slots = slots._replace(seed_B=np.zeros(B, np.uint32))
   slots = jax.tree.map(lambda x: place.shape(x.dtype, *x.shape), slots)
-  at = programs.Seats(place.shape("bool", seats, prompt), place.shape("int32", seats, group))
-  how = draw.Sampling(temperature=1.0, max_tokens=room)
-  return write.lower(params, memory, at, slots, sampling=how, size=chunk)
+  prompt_slots = programs.PromptSlots(
+    place.shape("bool", prompts, prompt), place.shape("int32", prompts, group)
+  )
+  how = draw.Sampling(temperature=1.0, max_tokens=answer)
+  return compiled.decode_chunk.lower(params, cache, prompt_slots, slots, sampling=how, size=chunk)
 
 
 def sampling(place, what):
-  """The sampler's reading of prompts, or its writing of a chunk, lowered."""
+  """The sampler's prefill, or its decode_chunk, lowered."""
   if what == "decode":
-    return decoding(place, seats=place.rows, group=GROUP, prompt=TOKENS, room=ROOM, chunk=CHUNK)
-  params, read, _ = programs_of(place)
-  return read.lower(params, place.batch(TOKENS))
+    return decoding(place, prompts=place.rows, group=GROUP, prompt=TOKENS, answer=ROOM, chunk=CHUNK)
+  params, compiled = programs_of(place)
+  return compiled.prefill.lower(params, place.batch(TOKENS))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tpu import hlo
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-SEATS, GROUP, PROMPT, ANSWER = 8, 8, 1024, 512
+PROMPTS, GROUP, PROMPT, ANSWER = 8, 8, 1024, 512
 # Several chips share weights, keys and values over "tensor": the 7b's weights alone fill a v5e.
 CASES = [("3b", "v5e:1x1"), ("7b", "v5e:2x2"), ("3b", "v6e:1x1"), ("7b", "v6e:1x1")]
 RULES = {axis: "tensor" for axis in ("vocab", "heads", "kv_heads", "mlp")}
@@ -38,7 +38,12 @@ def compiled(c, topology, chunk):
   mesh = sharding.make_mesh({"tensor": -1}, chips.devices(topology, **how))
   with sharding.use(mesh, RULES):
     lowered = pod.decoding(
-      pod.Place(c, mesh, RULES), seats=SEATS, group=GROUP, prompt=PROMPT, room=ANSWER, chunk=chunk
+      pod.Place(c, mesh, RULES),
+      prompts=PROMPTS,
+      group=GROUP,
+      prompt=PROMPT,
+      answer=ANSWER,
+      chunk=chunk,
     )
     return lowered.compile(), mesh.size
 
@@ -48,7 +53,7 @@ def needed(c):
   q, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
   layer = c.hidden_size * (2 * q + 2 * kv + 3 * c.intermediate_size)
   weights = c.num_layers * layer + c.vocab_size * c.hidden_size
-  positions = SEATS * (PROMPT + GROUP * ANSWER / 2)
+  positions = PROMPTS * (PROMPT + GROUP * ANSWER / 2)
   return 2 * (weights + c.kv_numbers_per_token * positions)
 
 

@@ -164,7 +164,8 @@ def engine(c, graphdef, prompts, *, rows, spare):
 
   from cot_rm.data import packing
   from cot_rm.sampler import engine
-  from cot_rm.sampler.limits import Room
+  from cot_rm.sampler.limits import Limits
+  from cot_rm.sampler.sampling import TokenIds
 
   longest = max(len(p.tokens) for p in prompts)
   buckets = packing.Buckets(
@@ -174,13 +175,12 @@ def engine(c, graphdef, prompts, *, rows, spare):
   )
   return engine.Engine(
     graphdef,
-    stop_ids=(),
-    banned_ids=(c.image_token_id, c.video_token_id),
+    TokenIds(stop=(), banned=(c.image_token_id, c.video_token_id)),
     buckets=buckets,
-    batch=functools.partial(packing.prompts, buckets=buckets),
-    rows=rows,
+    pack=functools.partial(packing.prompts, buckets=buckets),
+    max_prompts=rows,
     position_bytes=4 * c.kv_numbers_per_token,
-    room=Room(spare=spare),
+    limits=Limits(extra_prompts=spare),
   )
 
 
@@ -197,7 +197,7 @@ def sample(made, params, prompts, lengths, *, batches=False, alone=False):
     n = lengths.shape[1]
     prompts, lengths = [one for one in prompts for _ in range(n)], lengths.reshape(-1, 1)
     seeds = list(range(len(prompts)))
-  size = made.rows if batches else len(prompts)
+  size = made.max_prompts if batches else len(prompts)
   made.report()
   start, out = time.perf_counter(), []
   for at in range(0, len(prompts), size):
@@ -208,7 +208,7 @@ def sample(made, params, prompts, lengths, *, batches=False, alone=False):
       seeds[some],
       n=lengths.shape[1],
       sampling=how,
-      limits=lengths[some],
+      token_limits=lengths[some],
     )
   seconds = time.perf_counter() - start
   assert [[len(s.tokens) for s in group] for group in out] == lengths.tolist()
@@ -239,11 +239,11 @@ def ours(folder, quick, *, rows, spare, weights="", **how):
   import jax
 
   from cot_rm import sharding
-  from cot_rm.sampler.weight_sync import Weights
+  from cot_rm.sampler.weight_sync import WeightSync
 
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c, graphdef, whole = loaded(folder)
-  params = Weights(weights, sharding.make_mesh({"data": 1}, jax.devices()[:1]), {})(whole)
+  params = WeightSync(weights, sharding.make_mesh({"data": 1}, jax.devices()[:1]), {})(whole)
   made = engine(c, graphdef, prompts, rows=rows, spare=spare)
   longest = np.full_like(lengths, 2)
   longest[0, 0] = lengths.max()  # the shapes follow from the longest answer
@@ -253,8 +253,8 @@ def ours(folder, quick, *, rows, spare, weights="", **how):
   return found | {
     "seconds": seconds,
     "tokens": int(lengths.sum()),
-    "prompt_seconds": told.prompt_seconds,
-    "occupancy": told.answer_tokens / told.answer_room,
+    "prompt_seconds": told.prefill_seconds,
+    "occupancy": told.answer_tokens / told.decode_steps,
     "programs": told.programs,
   }
 

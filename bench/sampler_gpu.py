@@ -126,7 +126,7 @@ def ours(folder, preset, quick, *, chunk):
   from cot_rm.data import packing
   from cot_rm.models import qwen2_5_vl
   from cot_rm.sampler import engine, sampling
-  from cot_rm.sampler.limits import Room
+  from cot_rm.sampler.limits import Limits
 
   prompts, _ = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c = config(preset, quick)
@@ -144,13 +144,12 @@ def ours(folder, preset, quick, *, chunk):
   buckets = packing.Buckets(tokens=(PROMPT,), patches=(len(prompts[0].patches),), answers=())
   made = engine.Engine(
     graphdef,
-    stop_ids=(),
-    banned_ids=(c.image_token_id, c.video_token_id),
+    sampling.TokenIds(stop=(), banned=(c.image_token_id, c.video_token_id)),
     buckets=buckets,
-    batch=functools.partial(packing.prompts, buckets=buckets),
-    rows=len(prompts),
+    pack=functools.partial(packing.prompts, buckets=buckets),
+    max_prompts=len(prompts),
     position_bytes=2 * c.kv_numbers_per_token,
-    room=Room(chunk=min(chunk, answer)),
+    limits=Limits(decode_chunk=min(chunk, answer)),
   )
   how = sampling.Sampling(temperature=1.0, max_tokens=answer)
   seeds = list(range(len(prompts)))
@@ -158,7 +157,7 @@ def ours(folder, preset, quick, *, chunk):
   def run(limit):
     limits = np.full((len(prompts), GROUP), limit)
     start = time.perf_counter()
-    out = made(params, prompts, seeds, n=GROUP, sampling=how, limits=limits)
+    out = made(params, prompts, seeds, n=GROUP, sampling=how, token_limits=limits)
     seconds = time.perf_counter() - start
     assert all(len(sample.tokens) == limit for group in out for sample in group)
     return seconds
@@ -173,8 +172,8 @@ def ours(folder, preset, quick, *, chunk):
   stats = jax.devices()[0].memory_stats() or {}
   return {
     "seconds": seconds,
-    "prompt_seconds": told.prompt_seconds,
-    "answer_seconds": told.answer_seconds,
+    "prompt_seconds": told.prefill_seconds,
+    "answer_seconds": told.decode_seconds,
     "programs": told.programs,
     "bytes": weights + len(prompts) * position * (PROMPT + GROUP * answer / 2),
     "peak": stats.get("peak_bytes_in_use", float("nan")),

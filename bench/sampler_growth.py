@@ -85,7 +85,7 @@ def measure(folder, quick, study):
     found[at] = {
       "seconds": seconds,
       "tokens_per_s": int(lengths.sum()) / seconds,
-      "answer_tokens_per_s": int(lengths.sum()) / told.answer_seconds,
+      "answer_tokens_per_s": int(lengths.sum()) / told.decode_seconds,
     }
   return found
 

@@ -105,13 +105,13 @@ def get_config() -> ConfigDict:
     patches=(1024, 2048, 4096, 8192),  # of a row's pictures; Qwen2.5-VL: 4 patches a visual token
     answers=(512, 1024, 2048),  # of an answer, in the groups of RL, which share their prompt
   )
-  c.sampler = dict(  # what the sampler holds at a time [Room]
-    together=0,  # samples of a prompt that are made at a time, at most; 0: all
-    chunk=16,  # tokens between two looks at what has ended
-    piece=2048,  # positions of prompts that go through the model at a time; 0: all
-    memory=0,  # bytes of keys and values, at most; 0: what `rows` prompts take
-    spare=0.5,  # prompts that are held until slots are free, a share of those being answered
-    weights="",  # kept as "bfloat16", or "int8" in the decoder; "": as they are trained
+  c.sampler = dict(  # batch, chunk and KV-cache limits of the sampler [Limits]
+    max_group=0,  # samples of a prompt that are decoded at the same time; 0: all
+    decode_chunk=16,  # tokens decoded between two looks at which samples have ended
+    prefill_chunk=2048,  # prompt positions that go through the model at a time; 0: all
+    kv_memory=0,  # bytes of keys and values, at most; 0: what max_prompts need
+    extra_prompts=0.5,  # prompt slots for prompts that wait, as a fraction of max_prompts
+    weights="",  # of the sampler: "bfloat16", "int8" (decoder only); "": as they are trained
   )
 
   c.world = _world()

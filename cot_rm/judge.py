@@ -19,7 +19,7 @@ from cot_rm.data import packing
 from cot_rm.policy import BUCKETS, ModelSpec, Policy
 from cot_rm.prompts import Grammar
 from cot_rm.sampler import text_stops
-from cot_rm.sampler.limits import Room
+from cot_rm.sampler.limits import Limits
 from cot_rm.sampler.sampling import Sampling
 from cot_rm.schema import Completion, Example, PairVerdict, Verdict
 
@@ -134,8 +134,10 @@ class Judge(Policy):
         voting.combine(a.verdicts, b.verdicts) for a, b in zip(first, second, strict=True)
       ]
     else:
-      enough = voting.Decided(pairs, grammar=grammar, n=votes) if vote_stop else None
-      judged = self.judge(pairs, grammar=grammar, n=votes, how=how, seed=seed, enough=enough)
+      stop_group = voting.Decided(pairs, grammar=grammar, n=votes) if vote_stop else None
+      judged = self.judge(
+        pairs, grammar=grammar, n=votes, how=how, seed=seed, stop_group=stop_group
+      )
       verdicts = [voting.combine(one.verdicts) for one in judged]
     return verdicts[0] if isinstance(examples, Example) else verdicts
 
@@ -149,7 +151,7 @@ class Judge(Policy):
     seed: int,
     progress: Callable[[int], None] | None = None,
     encoded: Sequence[Encoded] | None = None,
-    enough: Callable[[int, list[str]], bool] | None = None,
+    stop_group: Callable[[int, list[str]], bool] | None = None,
   ) -> list[Judgement]:
     """Samples n judgements of each example, with its candidates in the given order.
 
@@ -161,7 +163,7 @@ class Judge(Policy):
       seed: of the sampling.
       progress: see `sample`.
       encoded: the examples as `encode` returns them; None: they are encoded here.
-      enough: see `sample`.
+      stop_group: see `sample`.
 
     Returns:
       One Judgement per example.
@@ -172,7 +174,7 @@ class Judge(Policy):
     words = prompts.get(grammar)
     if encoded is None:
       encoded = [self.encode(e, grammar=grammar) for e in examples]
-    groups = self.sample(encoded, n=n, how=how, seed=seed, progress=progress, enough=enough)
+    groups = self.sample(encoded, n=n, how=how, seed=seed, progress=progress, stop_group=stop_group)
     return [
       self._judgement(e, prompt, group, words)
       for e, prompt, group in zip(examples, encoded, groups, strict=True)
@@ -194,9 +196,9 @@ class Judge(Policy):
     vote_stop: leave out samples that can no longer change a majority.
     """
     every = [*examples, *(e.swapped() for e in examples)]
-    enough = voting.Decided(every, grammar=grammar, n=n, swapped=True) if vote_stop else None
+    stop_group = voting.Decided(every, grammar=grammar, n=n, swapped=True) if vote_stop else None
     judged = self.judge(
-      every, grammar=grammar, n=n, how=how, seed=seed, progress=progress, enough=enough
+      every, grammar=grammar, n=n, how=how, seed=seed, progress=progress, stop_group=stop_group
     )
     return judged[: len(examples)], judged[len(examples) :]
 
@@ -239,7 +241,7 @@ def load(
   mrope: Literal["hf4", "hf5"] | None = None,
   buckets: packing.Buckets = BUCKETS,
   max_prompts: int = 8,
-  sampler: Room | None = None,
+  sampler: Limits | None = None,
   mesh: Mesh | None = None,
   rules: sharding.Rules | None = None,
   sample_mesh: Mesh | None = None,
@@ -276,7 +278,7 @@ def load(
   mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
   rules = {} if rules is None else rules
   opened = model_folder.open_model(path, mesh=mesh, rules=rules, dtype=dtype)
-  family, limits = models.get(opened.family), sampler or Room()
+  family, limits = models.get(opened.family), sampler or Limits()
   compute = compute_dtype or dtype
   sample_compute = "bfloat16" if limits.weights == "bfloat16" else compute
   return Judge(

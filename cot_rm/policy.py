@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Self, cast
+from typing import Self
 
 import jax
 import numpy as np
@@ -23,9 +23,9 @@ from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
 from cot_rm.models import logprobs
 from cot_rm.sampler import engine, text_stops, weight_sync
-from cot_rm.sampler.limits import Room
-from cot_rm.sampler.sampling import Sampling
-from cot_rm.schema import Chat, Completion, Finish
+from cot_rm.sampler.limits import Limits
+from cot_rm.sampler.sampling import Sampling, TokenIds
+from cot_rm.schema import Chat, Completion
 
 LABELS = ("1", "2")  # the verdict's digits; their log-probabilities are recorded at every step
 BUCKETS = packing.Buckets(
@@ -64,7 +64,7 @@ class Policy:
     sample: ModelSpec,
     buckets: packing.Buckets = BUCKETS,
     max_prompts: int = 8,
-    limits: Room | None = None,
+    limits: Limits | None = None,
   ) -> None:
     """See `cot_rm.load`, which makes the arguments.
 
@@ -79,12 +79,12 @@ class Policy:
     """
     if max_prompts < 1:
       raise ValueError(f"max_prompts is {max_prompts}; it must be 1 or more")
-    limits = limits or Room()
+    limits = limits or Limits()
     self.opened, self.processor, self.params = opened, processor, opened.params
     self.graphdef, self.mesh, self.rules = train.graphdef, train.mesh, train.rules
     self.buckets, self._sample_spec = buckets, sample
     self._sample_params: nnx.State | None = None  # the sampler's copy of params, made when needed
-    self._to_sampler = weight_sync.Weights(limits.weights, sample.mesh, sample.rules)
+    self._to_sampler = weight_sync.WeightSync(limits.weights, sample.mesh, sample.rules)
     logging.info(
       "prompts are padded to %s tokens and %s patches: at most %d programs read them",
       ", ".join(map(str, buckets.tokens)),
@@ -95,14 +95,12 @@ class Policy:
     kv_numbers = opened.config.kv_numbers_per_token
     self.engine = engine.Engine(
       sample.graphdef,
-      stop_ids=processor.stop_ids,
-      banned_ids=processor.banned_ids,
-      watched_ids=self.label_ids,
+      TokenIds(tuple(processor.stop_ids), tuple(processor.banned_ids), self.label_ids),
       buckets=buckets,
-      batch=functools.partial(packing.prompts, buckets=buckets),
-      rows=max_prompts,
+      pack=functools.partial(packing.prompts, buckets=buckets),
+      max_prompts=max_prompts,
       position_bytes=kv_numbers * jax.numpy.dtype(sample.compute_dtype).itemsize,
-      room=limits,
+      limits=limits,
     )
     self._logps = logprobs.make_batch_logps(train.graphdef)
 
@@ -146,13 +144,15 @@ class Policy:
     """
     encoded = [self.processor(chat, id=str(i)) for i, chat in enumerate(chats)]
     how = Sampling(temperature, top_p, top_k, max_tokens)
-    watch = None
+    stops = None
     if stop or stream or cancelled:
-      watch = text_stops.Texts(self.processor.decode, stop=stop, stream=stream, cancelled=cancelled)
-    groups = self.sample(encoded, n=n, how=how, seed=seed, watch=watch)
-    if watch is None or not stop:
+      stops = text_stops.TextStops(
+        self.processor.decode, stop=stop, stream=stream, cancelled=cancelled
+      )
+    groups = self.sample(encoded, n=n, how=how, seed=seed, on_chunk=stops)
+    if stops is None or not stop:
       return groups
-    return [[dataclasses.replace(c, text=watch.cut(c.text)) for c in group] for group in groups]
+    return [[dataclasses.replace(c, text=stops.cut(c.text)) for c in group] for group in groups]
 
   def logps(self, messages: Chat, text: str) -> np.ndarray:
     """f32[T]: the log-probability of each token of `text` as the answer to a chat.
@@ -184,8 +184,8 @@ class Policy:
     how: Sampling,
     seed: int,
     progress: Callable[[int], None] | None = None,
-    watch: text_stops.Texts | None = None,
-    enough: Callable[[int, list[str]], bool] | None = None,
+    on_chunk: engine.OnChunk | None = None,
+    stop_group: Callable[[int, list[str]], bool] | None = None,
   ) -> list[list[Completion]]:
     """Samples n answers to each encoded prompt; see `complete`.
 
@@ -195,15 +195,18 @@ class Policy:
       how: temperature, top-p, top-k and length of the sampling.
       seed: of the sampling.
       progress: called with the number of prompts whose answers have all just ended.
-      watch: called after each chunk of an answer; see engine.Engine.
-      enough: `(index of the prompt, its finished texts) -> bool`, called when an answer has ended:
-        true ends the prompt's other answers, and its group is shorter than n.
+      on_chunk: called after each chunk of an answer, which it may end; see engine.Engine.
+      stop_group: `(index of the prompt, its finished texts) -> bool`, called when an answer has
+        ended: true ends the prompt's other answers, and its group is shorter than n.
     """
     if n < 1:
       raise ValueError(f"n is {n}; it must be 1 or more")
     seeds = [_prompt_seed(one, seed) for one in encoded]
     decode = self.processor.decode
-    ask = enough and (lambda index, some: enough(index, [decode(one.tokens) for one in some]))
+
+    def stop_samples(index: int, finished: list[engine.Sample]) -> bool:
+      return stop_group(index, [decode(sample.tokens) for sample in finished])
+
     if self._sample_params is None:
       self._sample_params = self._to_sampler(self.params)
     with sharding.use(self._sample_spec.mesh, self._sample_spec.rules):
@@ -214,8 +217,8 @@ class Policy:
         n=n,
         sampling=how,
         progress=progress,
-        watch=watch,
-        enough=ask,
+        on_chunk=on_chunk,
+        stop_group=stop_samples if stop_group else None,
       )
     return [[self._completion(one) for one in group if one is not None] for group in groups]
 
@@ -228,7 +231,7 @@ class Policy:
       text=self.processor.decode(sample.tokens),
       tokens=sample.tokens,
       logps=sample.logps,
-      finish=cast(Finish, sample.finish),  # Completion checks it
+      finish=sample.finish,
       sampling_logps=sample.sampling_logps,
       label_logps=sample.label_logps,
     )

@@ -11,7 +11,7 @@ from cot_rm.schema import Choice, Example, PairVerdict, Verdict, Votes
 
 
 class Decided:
-  """Early stopping of majority votes: `enough` of the engine.
+  """Early stopping of majority votes: `stop_group` of Policy.sample.
 
   A prompt is decided when its missing votes cannot change its majority and, where examples are
   asked in both orders, cannot change the majority of both. An unparsable vote counts for nobody.

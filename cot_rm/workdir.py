@@ -54,6 +54,11 @@ RENAMED_KNOBS: dict[str, str | None] = {
   "rl.train_questions": "rl.train_prompts",
   "rl.unsound": "rl.on_nonfinite",
   "rl.updates": "rl.minibatches",
+  "sampler.chunk": "sampler.decode_chunk",
+  "sampler.memory": "sampler.kv_memory",
+  "sampler.piece": "sampler.prefill_chunk",
+  "sampler.spare": "sampler.extra_prompts",
+  "sampler.together": "sampler.max_group",
 }
 # Knobs that did not exist, with the value that a run then had; the first row of a knob holds.
 ADDED_KNOBS: dict[str, Any] = {

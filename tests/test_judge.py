@@ -8,7 +8,7 @@ import cot_rm
 from cot_rm import prompts
 from cot_rm.data import packing
 from cot_rm.sampler import text_stops
-from cot_rm.sampler.limits import Room
+from cot_rm.sampler.limits import Limits
 from cot_rm.schema import Completion, Example, Media, PairVerdict, Verdict
 from cot_rm.toy_world import world
 
@@ -42,7 +42,7 @@ def test_votes_that_cannot_change_a_majority_are_left_out_and_counted(
 ):
   # Two votes of a prompt at a time: others wait when it is decided.
   judge = cot_rm.load(
-    tiny_folder, buckets=BUCKETS, max_prompts=4, sampler=Room(together=2, chunk=8)
+    tiny_folder, buckets=BUCKETS, max_prompts=4, sampler=Limits(max_group=2, decode_chunk=8)
   )
   monkeypatch.setattr(prompts.get("brief"), "parse", coin)
   examples = list(world.examples(world.World(), "check", count=4))

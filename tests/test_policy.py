@@ -11,7 +11,7 @@ from PIL import Image
 import cot_rm
 from cot_rm import sharding
 from cot_rm.data import packing
-from cot_rm.sampler.limits import Room
+from cot_rm.sampler.limits import Limits
 from cot_rm.schema import Completion
 
 BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144), answers=())
@@ -141,7 +141,7 @@ def test_a_group_of_none_is_refused(judge):
 def test_a_judge_samples_with_smaller_weights_and_its_own_log_probabilities_stay(
   judge, tiny_folder, weights
 ):
-  small = cot_rm.load(tiny_folder, buckets=BUCKETS, max_prompts=4, sampler=Room(weights=weights))
+  small = cot_rm.load(tiny_folder, buckets=BUCKETS, max_prompts=4, sampler=Limits(weights=weights))
   ask = chat("Caption: a red star", picture("red"))
   done = small.complete([ask], temperature=1.0, max_tokens=12)[0][0]
   np.testing.assert_array_equal(small.logps(ask, "red star"), judge.logps(ask, "red star"))

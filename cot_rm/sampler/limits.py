@@ -1,94 +1,151 @@
-"""What the sampler may hold at a time, and how many prompts that is."""
+"""Batch, chunk and KV-cache limits, and the capacity that follows."""
 
 import dataclasses
 
-import jax
+from cot_rm import sharding
+from cot_rm.sampler.weight_sync import WEIGHT_FORMATS, WeightFormat
 
-from cot_rm.sampler.weight_sync import KEPT
-
-# Of an answer: those that no sample needs yet are not read. A GPU or TPU would wait longer for the
-# decision, once a layer, than it takes to read all.
-PARTS, ELSEWHERE = 4, 1
+# Parts of the answer cache on a CPU; parts that no sample has reached are not read. A GPU or TPU
+# would wait longer for that decision, made once a layer, than it takes to read all positions.
+CPU_CACHE_PARTS = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Room:
-  """What the sampler holds at a time."""
+class Shape:
+  """Sizes on which the KV cache of the prompts of one bucket depends."""
 
-  together: int = 0  # samples of a prompt that are made at a time, at most; 0: all
-  chunk: int = 16  # tokens between two looks at what has ended
-  piece: int = 2048  # positions of prompts that go through the model at a time; 0: all
-  memory: int = 0  # bytes of keys and values, at most; 0: what `rows` prompts take
-  spare: float = 0.5  # seats for prompts that wait, a share of those that are answered at a time
-  weights: str = ""  # as what weights are kept, of weights.KEPT; "": as the trainer has them
+  prompt: int  # positions of a prompt, padding included
+  answer: int  # tokens of an answer, at most
+  group: int  # samples of a prompt that are decoded at the same time
+  position_bytes: int  # keys and values of one position
+  divisor: int = 1  # of the number of prompts, see distributed.batch_divisor
+  shards: int = 1  # see distributed.num_local_batch_shards
 
-  def __post_init__(self):
-    for name, good in (
-      ("together", self.together >= 0),
-      ("chunk", self.chunk > 0),
-      ("piece", self.piece >= 0),
-      ("memory", self.memory >= 0),
-      ("spare", self.spare >= 0),
-      ("weights", self.weights in KEPT),
+
+@dataclasses.dataclass(frozen=True)
+class Capacity:
+  """Sizes of the arrays in which a process samples the prompts of one bucket."""
+
+  prompt_slots: int
+  decode_slots: int
+  group: int  # samples of a prompt that are decoded at the same time
+  shards: int  # of prompt slots and of decode slots; a sample is in the shard of its prompt
+  prefill_batch: int  # prompts of a prefill
+  cache_parts: tuple[int, ...]  # positions of each part of the answer cache
+  kv_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+  """Batch, chunk and KV-cache limits of the sampler."""
+
+  max_group: int = 0  # samples of a prompt that are decoded at the same time; 0: all
+  decode_chunk: int = 16  # tokens decoded between two looks at which samples have ended
+  prefill_chunk: int = 2048  # prompt positions that go through the model at a time; 0: all
+  kv_memory: int = 0  # bytes of keys and values, at most; 0: what max_prompts need
+  extra_prompts: float = 0.5  # prompt slots for prompts that wait, as a fraction of max_prompts
+  weights: WeightFormat = ""  # format of the sampler's weights; "": as the trainer has them
+
+  def __post_init__(self) -> None:
+    for name, valid in (
+      ("max_group", self.max_group >= 0),
+      ("decode_chunk", self.decode_chunk > 0),
+      ("prefill_chunk", self.prefill_chunk >= 0),
+      ("kv_memory", self.kv_memory >= 0),
+      ("extra_prompts", self.extra_prompts >= 0),
+      ("weights", self.weights in WEIGHT_FORMATS),
     ):
-      if not good:
-        raise ValueError(f"config.sampler.{name} is {getattr(self, name)!r}")
+      if not valid:
+        raise ValueError(
+          f"{name} of the sampler's limits (config.sampler.{name}) is {getattr(self, name)!r}"
+        )
 
-  def parts(self, answer):
-    """Sizes of the parts in which an answer's positions are held: whole chunks, all alike.
+  def cache_parts(self, answer: int) -> tuple[int, ...]:
+    """Positions of each part of the cache of an answer: whole chunks, all parts alike.
 
-    On a CPU all but the last chunk, which nobody reads again: of an answer of one chunk nothing.
-    Elsewhere all of it: a TPU's kernel reads whole blocks.
+    On a CPU up to CPU_CACHE_PARTS, without the last chunk, which is never read again; so an answer
+    of one chunk needs no cache at all. Elsewhere one part that holds all: a TPU's kernel reads
+    whole blocks. By sharding.platform().
     """
-    most, last = (PARTS, 1) if jax.default_backend() == "cpu" else (ELSEWHERE, 0)
-    chunks = -(-answer // self.chunk) - last
-    each = max(-(-chunks // most), 1)
-    return (each * self.chunk,) * -(-chunks // each)
+    on_cpu = sharding.platform() == "cpu"
+    max_parts, unread = (CPU_CACHE_PARTS, 1) if on_cpu else (1, 0)
+    chunks = -(-answer // self.decode_chunk) - unread
+    chunks_per_part = max(-(-chunks // max_parts), 1)
+    return (chunks_per_part * self.decode_chunk,) * -(-chunks // chunks_per_part)
 
-  def seats(self, rows, group, shares=1):
-    """Prompts that are held where `rows` at a time are answered: some wait for slots to be free.
+  def prompt_slots(self, prompts: int, *, group: int, shards: int = 1) -> int:
+    """Prompt slots when `prompts` are answered at a time; a multiple of `shards`.
 
-    As many on each of the shares of the slots; see distributed.num_local_batch_shards.
+    There are more than the decode slots need: a group holds its prompt slot until its longest
+    sample has ended, and decode slots that are free by then need other prompts. If the decode slots
+    (prompts * group) are not a multiple of `shards`, neither kind of slot is sharded.
     """
-    unit = shares if rows * group % shares == 0 else 1
-    return -(-int(rows * (1 + self.spare)) // unit) * unit
+    multiple = shards if prompts * group % shards == 0 else 1
+    return -(-int(prompts * (1 + self.extra_prompts)) // multiple) * multiple
 
-  def read_at_once(self, rows, unit=1):
-    """Prompts that go through the model together: a quarter of those answered at a time."""
-    return max(rows // 4 // unit, 1) * unit
+  def prefill_batch(self, prompts: int, divisor: int = 1) -> int:
+    """Prompts of a prefill: a quarter of those answered at a time, a multiple of `divisor`."""
+    return max(prompts // 4 // divisor, 1) * divisor
 
-  def bytes(self, rows, *, prompt, answer, group, position_bytes, shares=1, unit=1):
-    """Of the keys and values of so many rows: of prompts, those being read, answers and chunks."""
-    prompts = self.seats(rows, group, shares) + self.read_at_once(rows, unit)
-    own = rows * group * (sum(self.parts(answer)) + self.chunk)
-    return position_bytes * (prompts * prompt + own)
+  def kv_bytes(self, prompts: int, shape: Shape) -> int:
+    """Keys and values when `prompts` are answered at a time.
 
-  def longest(self, *, position_bytes, unit=1, **shape):
-    """Tokens of the longest prompts of which the memory holds as few as can be at a time.
-
-    shape: as `bytes` takes it, without the prompt.
+    Of the prompt slots, the prompts of a prefill, the answer cache and the chunk buffer.
     """
-    size = lambda prompt: self.bytes(unit, prompt=prompt, position_bytes=1, unit=unit, **shape)
-    return max(self.memory // position_bytes - size(0), 0) // (size(1) - size(0))
+    slots = self.prompt_slots(prompts, group=shape.group, shards=shape.shards)
+    prompt_positions = (slots + self.prefill_batch(prompts, shape.divisor)) * shape.prompt
+    answer_positions = sum(self.cache_parts(shape.answer)) + self.decode_chunk
+    return shape.position_bytes * (prompt_positions + prompts * shape.group * answer_positions)
 
-  def rows(self, most, *, name, unit=1, **shape):
-    """How many rows the memory has room for, a multiple of `unit` and at most `most`, if it can be.
+  def longest_prompt(self, shape: Shape) -> int:
+    """Positions of the longest prompts that fit kv_memory, as few at a time as possible.
+
+    shape: `prompt` is ignored.
+    """
+
+    def positions(prompt):
+      one = dataclasses.replace(shape, prompt=prompt, position_bytes=1)
+      return self.kv_bytes(shape.divisor, one)
+
+    per_position = positions(1) - positions(0)
+    return max(self.kv_memory // shape.position_bytes - positions(0), 0) // per_position
+
+  def num_prompts(self, max_prompts: int, shape: Shape, *, example_id: str) -> int:
+    """Prompts that are answered at a time: as many as fit kv_memory, at most `max_prompts`.
+
+    A multiple of shape.divisor, and at least that.
 
     Args:
-      name: of a prompt that is so long, for the error.
-      unit: see distributed.batch_divisor.
-      shape: as `bytes` takes it: positions of a prompt, and of each of the `group` answers behind
-        it; position_bytes, of the keys and values of one.
+      max_prompts: the caller's limit.
+      shape: of the prompts.
+      example_id: of a prompt of this shape, for the error.
+
+    Raises:
+      ValueError: not even shape.divisor prompts fit.
     """
-    found = max(most // unit, 1) * unit
-    while self.memory and found > unit and self.bytes(found, unit=unit, **shape) > self.memory:
-      found -= unit
-    need = self.bytes(found, unit=unit, **shape)
-    if self.memory and need > self.memory:
+    found = max(max_prompts // shape.divisor, 1) * shape.divisor
+    while self.kv_memory and found > shape.divisor and self.kv_bytes(found, shape) > self.kv_memory:
+      found -= shape.divisor
+    needed = self.kv_bytes(found, shape)
+    if self.kv_memory and needed > self.kv_memory:
       raise ValueError(
-        f"example {name!r}: {found} of prompts of {shape['prompt']:,} tokens, each with "
-        f"{shape['group']} answers of {shape['answer']:,} at a time, take {need:,} bytes of keys "
-        f"and values; config.sampler.memory is {self.memory:,}: raise it, or lower "
-        f"config.sampler.together, spare or max_tokens"
+        f"example {example_id!r}: {found} prompts of {shape.prompt:,} tokens with {shape.group} "
+        f"answers of {shape.answer:,} tokens each need {needed:,} bytes of keys and values; "
+        f"kv_memory of the sampler's limits is {self.kv_memory:,}: raise it (config.sampler."
+        f"kv_memory), or lower max_group, extra_prompts or the sampling's max_tokens"
       )
     return found
+
+  def capacity(self, max_prompts: int, shape: Shape, *, example_id: str) -> Capacity:
+    """The arrays for prompts of a shape; arguments and errors as of `num_prompts`."""
+    prompts = self.num_prompts(max_prompts, shape, example_id=example_id)
+    decode_slots = prompts * shape.group
+    return Capacity(
+      prompt_slots=self.prompt_slots(prompts, group=shape.group, shards=shape.shards),
+      decode_slots=decode_slots,
+      group=shape.group,
+      shards=1 if decode_slots % shape.shards else shape.shards,
+      prefill_batch=self.prefill_batch(prompts, shape.divisor),
+      cache_parts=self.cache_parts(shape.answer),
+      kv_bytes=self.kv_bytes(prompts, shape),
+    )

@@ -1,12 +1,24 @@
-"""What the devices run: prompts into seats, and chunks of tokens out of slots.
+"""Jitted programs: prefill prompts, insert them into prompt slots, decode a chunk of tokens.
 
-R seats hold a prompt each and have G places for samples of it, B slots hold a sample each, which
-sits at a place of its prompt. S prompt positions, P of a part of an answer, C of a chunk, V
-vocabulary, W watched tokens.
+R prompt slots with G group indices each, B decode slots with one sample each; a sample is assigned
+to a group index of its prompt's slot. S prompt positions, P positions of a part of the answer
+cache, C tokens of a chunk, V vocabulary, W label tokens, K kv heads, H head size, L layers.
+
+KV cache. Keys and values of a prompt are held once for all its samples. Those of generated tokens
+are held per sample, in parts of whole chunks, so that attention can leave out the parts that no
+sample has reached yet (see limits.Limits.cache_parts and attention.decode_attention). While a chunk
+is decoded all slots write at the same index of a chunk buffer, whatever their number of tokens; the
+finished chunk is then copied behind the sample's other chunks. Shapes never depend on the requests.
+
+Layers. On a TPU keys, values and weights stay stacks of layers: its compiler reads a layer's slice
+of a stack in place, and one layer's program serves all (a list of four layers copied 0.58 GB of
+weights). On a CPU they are lists of layers: a product would copy the slice of a stack first. A GPU
+uses lists too; stacks have not been tried there.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -15,207 +27,276 @@ import numpy as np
 from flax import nnx
 
 from cot_rm import sharding
+from cot_rm.batch import Batch
 from cot_rm.models import attention, kv_cache, layers
-from cot_rm.sampler import sampling as draw
+from cot_rm.models.kv_cache import KeysValues
+from cot_rm.sampler import sampling as sampling_lib
+from cot_rm.sampler.sampling import Sampling, TokenIds
 
-# On a CPU products of so many rows, and of multiples of it, round a row alike: others need not.
-ALIKE = 32
-
-
-class Memory(NamedTuple):
-  """Keys and values, see kv_cache: a list with an entry a layer, or layers stacked."""
-
-  prompts: list | tuple  # [R, K, H, S] and [R, K, S, H]
-  answers: list  # of parts, of whole chunks: [B, K, H, P] and [B, K, P, H]
+# On a CPU a product rounds a row alike whatever the number of rows, if that is a multiple of this.
+# For other numbers it may not, and a sample would depend on the other slots.
+ROW_MULTIPLE = 32
 
 
-class Slots(NamedTuple):
-  """What every slot is at when a chunk begins; the host keeps it."""
+class KVCache(NamedTuple):
+  """Keys and values of the slots: lists with an entry per layer, or stacks of layers [L, ...]."""
 
-  live_B: np.ndarray  # bool: a sample is being made here
-  token_B: np.ndarray  # i32: the token that is read next; at first the prompt's last
-  first_B: np.ndarray  # i32: M-RoPE position of the prompt's last token
-  age_B: np.ndarray  # i32: tokens that the sample has
-  left_B: np.ndarray  # i32: tokens that it may still have
+  prompts: list[KeysValues] | KeysValues  # [R, K, H, S] and [R, K, S, H]
+  answers: list[KeysValues] | list[list[KeysValues]]  # parts: [B, K, H, P] and [B, K, P, H]
+
+
+class DecodeSlots(NamedTuple):
+  """State of every decode slot at the start of a chunk; the host keeps it."""
+
+  active_B: np.ndarray  # bool: the slot has a sample
+  token_B: np.ndarray  # i32: the next input token; at first the prompt's last
+  position_B: np.ndarray  # i32: M-RoPE position of the prompt's last token
+  generated_B: np.ndarray  # i32: tokens that the sample has
+  remaining_B: np.ndarray  # i32: tokens that it may still get
   seed_B: np.ndarray  # u32: of the sample's prompt
-  sample_B: np.ndarray  # i32: which sample of its prompt it is
-  place_B: np.ndarray | None  # i32: where it sits, see attention.Assignment; None: see Seats
+  sample_B: np.ndarray  # i32: number of the sample among those of its prompt
+  flat_index_B: np.ndarray | None  # i32: see attention.Assignment; None: see PromptSlots.slot_RG
 
 
-class Seats(NamedTuple):
-  """What every seat is at when a chunk begins; the host keeps it."""
+class PromptSlots(NamedTuple):
+  """State of every prompt slot at the start of a chunk; the host keeps it."""
 
-  mask_RS: np.ndarray  # bool: the positions of its prompt, but for the last
-  slot_RG: np.ndarray | None  # i32: the slot of the sample at each place, B where there is none;
-  # None, and place_B too: place g of seat r is slot r * G + g
+  mask_RS: np.ndarray  # bool: the positions of the prompt, except its last
+  # i32: decode slot of the sample at each group index; B: none. None, as is flat_index_B: the
+  # assignment is fixed, group index g of prompt slot r is decode slot r * G + g.
+  slot_RG: np.ndarray | None
 
 
 class Chunk(NamedTuple):
-  """What a chunk brought."""
+  """Result of decoding one chunk."""
 
   tokens_BC: jax.Array  # i32
   logps_BC: jax.Array  # f32: of the model, before temperature, top-p, top-k and banned tokens
-  drawn_BC: jax.Array  # f32: of the distribution that was drawn from
-  watched_BCW: jax.Array  # f32: log-probabilities of the watched tokens
-  count_B: jax.Array  # i32: how many of the C are the sample's
-  stopped_B: jax.Array  # bool: the last of them ends the answer
+  sampling_logps_BC: jax.Array  # f32: of the distribution sampled from
+  label_logps_BCW: jax.Array  # f32: of the model, of the label tokens
+  count_B: jax.Array  # i32: tokens of the C that belong to the sample
+  stopped_B: jax.Array  # bool: the last of them is a stop token
 
 
-def make(graphdef, *, stop_ids, banned_ids, watched_ids, piece=0, stacked=False):
-  """(read, fill, write): the three programs; weights are an argument of each.
+class Programs(NamedTuple):
+  """The three jitted programs; weights are an argument.
 
-  read(params, prompts): keys and values of a Batch of prompts; they go through the model `piece`
-    positions at a time, so that long ones take no more room (0: all).
-  fill(memory, read, seats_r): memory with prompts in their seats; a seat of R or more is nobody's.
-  write(params, memory, seats, slots, sampling=, size=): (memory, Chunk) of `size` more tokens.
-  The memory that goes in is given up.
-
-  stacked: whether what is held stays as stacks of layers. A TPU reads a layer's slice of a stack
-    where it lies, and compiles one layer for all; a product on a CPU wants its operand whole. A GPU
-    has not been tried.
+  prefill(params, batch): keys and values of a Batch of prompts.
+  insert(cache, prefilled, slot_r): the KVCache with prefilled prompts in slots slot_r i32[r]; a row
+    whose slot is R or more is dropped. The cache is donated.
+  decode_chunk(params, cache, prompt_slots, decode_slots, sampling=, size=): the KVCache and the
+    Chunk of `size` more tokens. The cache is donated.
   """
-  read = jax.jit(functools.partial(_read, graphdef, piece, stacked))
-  fill = jax.jit(_fill, donate_argnums=0)
-  write = jax.jit(
-    functools.partial(_write, graphdef, tuple(stop_ids), tuple(banned_ids), tuple(watched_ids)),
-    static_argnames=("sampling", "size"),
-    donate_argnums=1,
+
+  prefill: Callable[[nnx.State, Batch], list[KeysValues] | KeysValues]
+  insert: Callable[[KVCache, list[KeysValues] | KeysValues, np.ndarray], KVCache]
+  decode_chunk: Callable[..., tuple[KVCache, Chunk]]
+
+  def num_compiled(self) -> int:
+    """Number of compilations so far."""
+    return sum(program._cache_size() for program in self)
+
+
+def make(
+  graphdef: nnx.GraphDef, ids: TokenIds, *, prefill_chunk: int = 0, stacked: bool | None = None
+) -> Programs:
+  """The programs of a model.
+
+  Args:
+    graphdef: of the model.
+    ids: stop, banned and label tokens.
+    prefill_chunk: prompt positions that go through the model at a time, so that activations of long
+      prompts need no more memory; 0: all.
+    stacked: keep layers stacked; None: on a TPU only, by sharding.platform() when traced.
+  """
+  return Programs(
+    prefill=jax.jit(functools.partial(_prefill, graphdef, prefill_chunk, stacked)),
+    insert=jax.jit(_insert, donate_argnums=0),
+    decode_chunk=jax.jit(
+      functools.partial(_decode_chunk, graphdef, ids),
+      static_argnames=("sampling", "size"),
+      donate_argnums=1,
+    ),
   )
-  return read, fill, write
 
 
-def _read(graphdef, piece, stacked, params, prompts):
+def _prefill(graphdef, prefill_chunk, stacked, params, batch):
   model = nnx.merge(graphdef, params)
   with jax.named_scope("prefill"):
-    features_RMD = None if prompts.pictures is None else model.features(prompts.pictures)
-    x_RSD = model.embed(prompts.tokens, prompts.visual, features_RMD)
+    features_RMD = None if batch.pictures is None else model.features(batch.pictures)
+    x_RSD = model.embed(batch.tokens, batch.visual, features_RMD)
     S = x_RSD.shape[1]
-    piece = min(piece or S, S)
-    head = slice(0, piece)
-    _, kept = model.prefill(x_RSD[:, head], prompts.positions[:, head], prompts.segments[:, head])
-    for at in range(piece, S, piece):
-      part, before = slice(at, at + piece), prompts.segments[:, :at] > 0
-      _, new = model.extend(x_RSD[:, part], prompts.positions[:, part], kept, before)
-      kept = jnp.concatenate([kept[0], new[0]], -1), jnp.concatenate([kept[1], new[1]], -2)
-  return kept if stacked else [(kept[0][i], kept[1][i]) for i in range(len(kept[0]))]
+    size = min(prefill_chunk or S, S)
+    first = slice(0, size)
+    _, kv = model.prefill(x_RSD[:, first], batch.positions[:, first], batch.segments[:, first])
+    for start in range(size, S, size):
+      chunk, before = slice(start, start + size), batch.segments[:, :start] > 0
+      _, new = model.extend(x_RSD[:, chunk], batch.positions[:, chunk], kv, before)
+      kv = jnp.concatenate([kv[0], new[0]], -1), jnp.concatenate([kv[1], new[1]], -2)
+  if stacked is None:
+    stacked = sharding.platform() == "tpu"
+  return kv if stacked else [(kv[0][i], kv[1][i]) for i in range(len(kv[0]))]
 
 
-@functools.partial(jax.jit, static_argnames=("seats", "slots", "parts"))
-def empty(read, *, seats, slots, parts):
-  """Memory for what `read` gives: so many seats, so many slots, sizes of answers' parts."""
+@functools.partial(jax.jit, static_argnames=("prompt_slots", "decode_slots", "parts"))
+def empty_cache(
+  prefilled: list[KeysValues] | KeysValues,
+  *,
+  prompt_slots: int,
+  decode_slots: int,
+  parts: tuple[int, ...],
+) -> KVCache:
+  """A KVCache of zeros for what `prefill` returns.
 
-  def room(kept):
-    *lead, _, K, H, S = kept[0].shape
-    some = lambda rows, length: kv_cache.empty_kv_cache(
-      rows, K, H, length, kept[0].dtype, layers=tuple(lead)
-    )
-    return some(seats, S), [some(slots, size) for size in parts]
+  Args:
+    prefilled: only its structure, shapes and dtype count.
+    prompt_slots, decode_slots: of all processes.
+    parts: positions of each part of the answer cache.
+  """
 
-  if isinstance(read, list):
-    memory = Memory(*map(list, zip(*map(room, read), strict=True)))
+  def empty(kv):
+    *lead, _, K, H, S = kv[0].shape
+
+    def zeros(rows, length):
+      return kv_cache.empty_kv_cache(rows, K, H, length, kv[0].dtype, layers=tuple(lead))
+
+    return zeros(prompt_slots, S), [zeros(decode_slots, length) for length in parts]
+
+  if isinstance(prefilled, list):
+    cache = KVCache(*map(list, zip(*map(empty, prefilled), strict=True)))
   else:
-    memory = Memory(*room(read))
-  return jax.tree.map(lambda x: sharding.constrain_if_even(x, *kv_cache.KV_AXES), memory)
+    cache = KVCache(*empty(prefilled))
+  return jax.tree.map(lambda x: sharding.constrain_if_even(x, *kv_cache.KV_AXES), cache)
 
 
-def _fill(memory, read, seats_r):
-  put = lambda old, new: old.at[..., seats_r, :, :, :].set(new, mode="drop")
-  return memory._replace(prompts=jax.tree.map(put, memory.prompts, read))
+def _insert(cache, prefilled, slot_r):
+  def put(old, new):
+    return old.at[..., slot_r, :, :, :].set(new, mode="drop")
+
+  return cache._replace(prompts=jax.tree.map(put, cache.prompts, prefilled))
 
 
-def _write(
-  graphdef, stop_ids, banned_ids, watched_ids, params, memory, seats, slots, *, sampling, size
-):
-  model = nnx.merge(graphdef, params)
-  listed = isinstance(memory.prompts, list)
-  blocks = layers.unstacked(model.layers) if listed else model.layers
-  B, C = len(slots.token_B), size
-  keys = jax.tree.leaves(memory.prompts)[0]
-  *lead, _, K, H, _ = keys.shape
-  stop = np.array(stop_ids, np.int32)
-  seated = seats.slot_RG is not None
-  assignment = attention.Assignment(seats.slot_RG, slots.place_B) if seated else None
+def _decode_chunk(graphdef, ids, params, cache, prompt_slots, decode_slots, *, sampling, size):
+  model, slots = nnx.merge(graphdef, params), decode_slots
+  head_VD = model.head  # cast once, outside of the loop
+  blocks = layers.unstacked(model.layers) if isinstance(cache.prompts, list) else model.layers
+  stop = np.array(ids.stop, np.int32)
+  assignment = None
+  if prompt_slots.slot_RG is not None:
+    assignment = attention.Assignment(prompt_slots.slot_RG, slots.flat_index_B)
   context = attention.DecodeContext(
-    memory.prompts, seats.mask_RS, memory.answers, slots.age_B, assignment
+    cache.prompts, prompt_slots.mask_RS, cache.answers, slots.generated_B, assignment
   )
   keys_B = jax.vmap(lambda seed, g: jax.random.fold_in(jax.random.key(seed), g))(
     slots.seed_B, slots.sample_B
   )
-  pick = functools.partial(
-    _pick, model.head, sampling=sampling, banned=banned_ids, watched=watched_ids
-  )
 
-  def more(carry):
+  def unfinished(carry):
     t, _, _, done_B, _ = carry
-    return (t < C) & ~done_B.all()
+    return (t < size) & ~done_B.all()
 
   def step(carry):
-    t, token_B, chunk, done_B, out = carry
-    age_B = slots.age_B + t
+    t, token_B, buffer, done_B, out = carry
+    generated_B = slots.generated_B + t
     x_BD = model.embed(token_B[:, None])[:, 0]
-    x_BD, chunk = model.decode(blocks, x_BD, slots.first_B + age_B, context, chunk, t)
-    new = pick(x_BD, jax.vmap(jax.random.fold_in)(keys_B, age_B), done_B)
-    put = lambda room, new: jax.lax.dynamic_update_index_in_dim(room, new, t, axis=1)
-    out = out._replace(
-      tokens_BC=put(out.tokens_BC, new.token_B),
-      logps_BC=put(out.logps_BC, new.logp_B),
-      drawn_BC=put(out.drawn_BC, new.drawn_B),
-      watched_BCW=put(out.watched_BCW, new.watched_BW),
-      count_B=out.count_B + ~done_B,
-      stopped_B=out.stopped_B | (~done_B & jnp.isin(new.token_B, stop)),
-    )
-    return t + 1, new.token_B, chunk, done_B | out.stopped_B | (t + 1 >= slots.left_B), out
+    x_BD, buffer = model.decode(blocks, x_BD, slots.position_B + generated_B, context, buffer, t)
+    step_keys_B = jax.vmap(jax.random.fold_in)(keys_B, generated_B)
+    new = _sample_tokens(head_VD, x_BD, step_keys_B, done_B, sampling=sampling, ids=ids)
+    out = _put_tokens(out, t, new, done_B, stop)
+    return t + 1, new.token_B, buffer, done_B | out.stopped_B | (t + 1 >= slots.remaining_B), out
 
   with jax.named_scope("decode"):
-    some = functools.partial(kv_cache.empty_kv_cache, B, K, H, C, keys.dtype)
-    room = [some() for _ in blocks] if listed else some(layers=tuple(lead))
-    out = Chunk(
-      jnp.zeros((B, C), jnp.int32),
-      jnp.zeros((B, C)),
-      jnp.zeros((B, C)),
-      jnp.zeros((B, C, len(watched_ids))),
-      jnp.zeros(B, jnp.int32),
-      jnp.zeros(B, bool),
-    )
-    carry = (jnp.int32(0), slots.token_B, room, ~slots.live_B, out)
-    _, _, chunk, _, out = jax.lax.while_loop(more, step, carry)
-
-    def grown(parts, new):
-      return [
-        kv_cache.write_chunk(part, slots.age_B - i * part[0].shape[-1], new)
-        for i, part in enumerate(parts)
-      ]
-
-    answers = list(map(grown, memory.answers, chunk)) if listed else grown(memory.answers, chunk)
-  return memory._replace(answers=answers), sharding.constrain_rows(out)
+    buffer, out = _empty_buffer(cache, len(slots.token_B), size), _empty_chunk(slots, size, ids)
+    carry = (jnp.int32(0), slots.token_B, buffer, ~slots.active_B, out)
+    _, _, buffer, _, out = jax.lax.while_loop(unfinished, step, carry)
+    cache = _append(cache, slots.generated_B, buffer)
+  return cache, sharding.constrain_rows(out)
 
 
-def _pick(head_VD, x_BD, keys_B, done_B, **how):
-  """sampling.pick of every slot; what it says of one that is done does not count.
+def _empty_buffer(cache, B, C):
+  """Keys and values of the C positions of a chunk: an entry per layer, or stacks."""
+  *lead, _, K, H, _ = jax.tree.leaves(cache.prompts)[0].shape
+  zeros = functools.partial(
+    kv_cache.empty_kv_cache, B, K, H, C, jax.tree.leaves(cache.prompts)[0].dtype
+  )
+  if isinstance(cache.prompts, list):
+    return [zeros() for _ in cache.prompts]
+  return zeros(layers=tuple(lead))
 
-  On one CPU the head's product is most of a small model's step, by its arithmetic: it is made for
-  as many of up to four equal parts of the slots as hold those that are not done.
+
+def _empty_chunk(slots, C, ids):
+  B = len(slots.token_B)
+  return Chunk(
+    jnp.zeros((B, C), jnp.int32),
+    jnp.zeros((B, C)),
+    jnp.zeros((B, C)),
+    jnp.zeros((B, C, len(ids.label))),
+    jnp.zeros(B, jnp.int32),
+    jnp.zeros(B, bool),
+  )
+
+
+def _put_tokens(out, t, new, done_B, stop):
+  """The Chunk with the tokens of step t."""
+
+  def put(buffer, values):
+    return jax.lax.dynamic_update_index_in_dim(buffer, values, t, axis=1)
+
+  return out._replace(
+    tokens_BC=put(out.tokens_BC, new.token_B),
+    logps_BC=put(out.logps_BC, new.logp_B),
+    sampling_logps_BC=put(out.sampling_logps_BC, new.sampling_logp_B),
+    label_logps_BCW=put(out.label_logps_BCW, new.label_logps_BW),
+    count_B=out.count_B + ~done_B,
+    stopped_B=out.stopped_B | (~done_B & jnp.isin(new.token_B, stop)),
+  )
+
+
+def _append(cache, generated_B, buffer):
+  """The KVCache with a finished chunk behind the first generated_B positions of each sample."""
+
+  def append(parts, new):
+    return [
+      kv_cache.write_chunk(part, generated_B - i * part[0].shape[-1], new)
+      for i, part in enumerate(parts)
+    ]
+
+  if isinstance(cache.prompts, list):
+    return cache._replace(answers=list(map(append, cache.answers, buffer)))
+  return cache._replace(answers=append(cache.answers, buffer))
+
+
+def _sample_tokens(head_VD, x_BD, keys_B, done_B, *, sampling: Sampling, ids: TokenIds):
+  """The next token of every slot; that of a slot that is done is meaningless.
+
+  On a single CPU device the product with the head dominates the step of a small model, in
+  arithmetic: it is computed for the slots that are not done, rounded up to a quarter of all slots.
   """
   B = len(done_B)
-  alone = sharding.platform() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1
-  parts = math.gcd(4, B // ALIKE) if alone and B % ALIKE == 0 else 1
+  single_cpu = sharding.platform() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1
+  parts = math.gcd(4, B // ROW_MULTIPLE) if single_cpu and B % ROW_MULTIPLE == 0 else 1
 
-  def every(x_BD, keys_B):
+  def sample(x_BD, keys_B):
     logits_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD, preferred_element_type=jnp.float32)
-    # Words are where their part of the head is; then a device draws for its own rows alone.
-    for words in ("vocab", None):
-      logits_VB = sharding.constrain_if_even(logits_VB, words, "batch")
-    return draw.pick(logits_VB, keys_B, **how)
+    # First sharded as the head is, then by slots only, so that a device samples for its own slots.
+    for vocabulary_axis in ("vocab", None):
+      logits_VB = sharding.constrain_if_even(logits_VB, vocabulary_axis, "batch")
+    return sampling_lib.sample_tokens(
+      logits_VB, keys_B, sampling, banned_ids=ids.banned, label_ids=ids.label
+    )
 
   if parts == 1:
-    return every(x_BD, keys_B)
-  order_B = jnp.argsort(done_B)  # stable: those that are not done come first
+    return sample(x_BD, keys_B)
+  order_B = jnp.argsort(done_B)  # stable: slots that are not done come first
 
-  def some(size):
+  def sample_first(size):
     rows = order_B[:size]
-    spread = lambda new: jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
-    return jax.tree.map(spread, every(x_BD[rows], keys_B[rows]))
+
+    def scatter(new):
+      return jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
+
+    return jax.tree.map(scatter, sample(x_BD[rows], keys_B[rows]))
 
   sizes = [B * k // parts for k in range(1, parts + 1)]
-  first = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the first that all of them fit in
-  return jax.lax.switch(first, [functools.partial(some, size) for size in sizes])
+  branch = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the smallest size that holds them all
+  return jax.lax.switch(branch, [functools.partial(sample_first, size) for size in sizes])

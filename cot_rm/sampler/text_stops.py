@@ -1,67 +1,87 @@
-"""What texts are while they grow: they end at a stop string, are streamed, are cancelled."""
+"""Text of a sample while it is decoded: stop strings, streaming, cancellation."""
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-HALF = "\ufffd"  # what a decoder writes for a character whose bytes have not all come
+from cot_rm.schema import Finish
+
+REPLACEMENT = "\ufffd"  # decoded for a character whose bytes are not all there yet
 
 
-class Texts:
-  """Watches samples as texts: `watch` of the engine."""
+class TextStops:
+  """Ends samples by their text and streams it; an `on_chunk` callback of the engine."""
 
-  def __init__(self, decode, *, stop=(), stream=None, cancelled=None):
+  def __init__(
+    self,
+    decode: Callable[[np.ndarray], str],
+    *,
+    stop: Sequence[str] = (),
+    stream: Callable[[int, int, str], None] | None = None,
+    cancelled: Callable[[int, int], bool] | None = None,
+  ) -> None:
     """
     Args:
       decode: tokens to text.
-      stop: strings; a text ends before the one that comes first in it.
-      stream: `(place, g, text)`, called with what the text of a sample has grown by: never half a
-        character, nor what a stop string may begin with.
-      cancelled: `(place, g) -> bool`: true ends a sample, which keeps what it has.
+      stop: stop strings; a text ends before the first occurrence of any of them.
+      stream: `(prompt, sample, text)`, called with the new text of a sample; never with part of a
+        character, nor with text that may turn out to be a stop string.
+      cancelled: `(prompt, sample) -> bool`: true ends a sample, which keeps its tokens so far.
     """
     self.decode, self.stop = decode, tuple(stop)
     self.stream, self.cancelled = stream, cancelled
-    self._sent = {}  # characters, by (place, g)
+    self._streamed: dict[tuple[int, int], int] = {}  # characters, by (prompt, sample)
     if "" in self.stop:
-      raise ValueError("a stop string is empty: every text would end before it begins")
+      raise ValueError("stop contains an empty string: every text would end before it begins")
 
-  def __call__(self, place, g, tokens, finish):
-    """(finish, tokens that count) where the sample ends here, else None; see engine.Engine."""
-    text, said = self.decode(tokens), None
+  def __call__(
+    self, prompt: int, sample: int, tokens: np.ndarray, finish: Finish | None
+  ) -> tuple[Finish, int] | None:
+    """(finish, tokens to keep) if the sample ends here, else None; see engine.OnChunk."""
+    text, end = self.decode(tokens), None
     if stops := [(text.index(stop), stop) for stop in self.stop if stop in text]:
-      end, stop = min(stops)
-      text, said = text[:end], ("stop", token_at(self.decode, tokens, end + len(stop) - 1) + 1)
-    elif not finish and self.cancelled and self.cancelled(place, g):
-      said = "cancelled", len(tokens)
+      start, stop = min(stops)
+      text = text[:start]
+      end = "stop", token_at(self.decode, tokens, start + len(stop) - 1) + 1
+    elif not finish and self.cancelled and self.cancelled(prompt, sample):
+      end = "cancelled", len(tokens)
     if self.stream:
-      self._send(place, g, text, whole=bool(finish or said))
-    return said
+      self._send(prompt, sample, text, complete=bool(finish or end))
+    return end
 
-  def cut(self, text):
-    """A finished text without its stop string and what stands behind it."""
+  def cut(self, text: str) -> str:
+    """A finished text without its stop string and everything after it."""
     return text[: min((text.index(stop) for stop in self.stop if stop in text), default=None)]
 
-  def _send(self, place, g, text, whole):
-    sent = self._sent.get((place, g), 0)
+  def _send(self, prompt: int, sample: int, text: str, complete: bool) -> None:
+    """Streams the new part of a text; if it is not complete, only as far as it is certain."""
+    streamed = self._streamed.get((prompt, sample), 0)
     end = len(text)
-    if not whole:
-      end = len(text.rstrip(HALF))
+    if not complete:
+      end = len(text.rstrip(REPLACEMENT))
       held = (k for stop in self.stop for k in range(1, len(stop)) if text[:end].endswith(stop[:k]))
       end -= max(held, default=0)
-    if end > sent:
-      self.stream(place, g, text[sent:end])
-      self._sent[place, g] = end
+    if end > streamed:
+      self.stream(prompt, sample, text[streamed:end])
+      self._streamed[prompt, sample] = end
 
 
-def token_at(decode, tokens, place):
-  """Which of the tokens wrote the character at `place` of their text.
+def token_at(
+  decode: Callable[[np.ndarray], str], tokens: Sequence[int] | np.ndarray, index: int
+) -> int:
+  """Index of the token that wrote character `index` of the tokens' text.
 
-  It is looked for from the end, where verdicts stand: in steps that grow, then by halves.
+  The search goes backwards from the end, where verdicts are: in growing steps, then by bisection.
   """
-  past = lambda count: len(decode(np.asarray(tokens[:count]))) > place
+
+  def covers(count):
+    return len(decode(np.asarray(tokens[:count]))) > index
+
   low, high, back = 0, len(tokens), 2
-  while high - back > low and past(high - back):
+  while high - back > low and covers(high - back):
     high, back = high - back, 2 * back
   low = max(low, high - back + 1)
   while low < high:
     middle = (low + high) // 2
-    low, high = (low, middle) if past(middle) else (middle + 1, high)
+    low, high = (low, middle) if covers(middle) else (middle + 1, high)
   return low - 1

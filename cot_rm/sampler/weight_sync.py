@@ -1,77 +1,90 @@
-"""The weights that the sampler reads: the trainer's, in the sampler's own layout, kept smaller."""
+"""Weights of the sampler: the trainer's, resharded to the sampler's layout and made smaller."""
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from cot_rm import sharding
 from cot_rm.models import quantization
 
+WeightFormat = Literal["", "bfloat16", "int8"]  # "": as the trainer has them
 
-def _bfloat16(params):
+
+def _to_bfloat16(params: nnx.State) -> nnx.State:
   return jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
 
 
-KEPT = {"": None, "bfloat16": _bfloat16, "int8": quantization.quantized}
+_CONVERT: dict[WeightFormat, Callable[[nnx.State], nnx.State]] = {
+  "bfloat16": _to_bfloat16,
+  "int8": quantization.quantized,
+}
+WEIGHT_FORMATS = get_args(WeightFormat)
 
 
-class Weights:
-  """`params -> params` for the sampler.
+class WeightSync:
+  """Copies the trainer's parameters to the sampler: converted, then resharded.
 
-  Nothing goes through the host where the trainer's devices are the sampler's too.
+  Nothing passes through the host if the sampler uses the trainer's devices.
   """
 
-  def __init__(self, kept, mesh, rules):
+  def __init__(self, weights: WeightFormat, mesh: Mesh, rules: sharding.Rules) -> None:
     """
     Args:
-      kept: of KEPT; "": as they are.
-      mesh, rules: where the sampler's arrays live.
+      weights: format of the sampler's copy; "": as given.
+      mesh, rules: of the sampler's arrays.
     """
     self.mesh, self.rules = mesh, rules
-    self._smaller = jax.jit(KEPT[kept]) if kept else lambda params: params
+    self._convert = jax.jit(_CONVERT[weights]) if weights else None
 
-  def __call__(self, params):
-    """The same arrays where they are as wanted already."""
-    params = self._smaller(params)  # where they are: less has to travel
-    given, tree = jax.tree.flatten(params)
-    places = jax.tree.leaves(layout(params, self.mesh, self.rules))
-    # What is cut otherwise on the same devices device_put would gather on the host.
-    cut = [i for i, place in enumerate(places) if _cut_otherwise(given[i], place)]
-    for i, x in zip(
-      cut, _recut(tuple(places[i] for i in cut))([given[i] for i in cut]), strict=True
-    ):
-      given[i] = x
-    return tree.unflatten(jax.device_put(given, places))
+  def __call__(self, params: nnx.State) -> nnx.State:
+    """The sampler's parameters; arrays that are already as wanted are returned themselves."""
+    if self._convert:
+      params = self._convert(params)  # before the transfer: less to send
+    arrays, tree = jax.tree.flatten(params)
+    targets = jax.tree.leaves(layout(params, self.mesh, self.rules))
+    # For the same devices with another partitioning device_put would gather on the host.
+    moved = [i for i, target in enumerate(targets) if _is_repartitioned(arrays[i], target)]
+    reshard = _reshard(tuple(targets[i] for i in moved))
+    for i, x in zip(moved, reshard([arrays[i] for i in moved]), strict=True):
+      arrays[i] = x
+    return tree.unflatten(jax.device_put(arrays, targets))
 
 
-def _cut_otherwise(x, place):
-  """Whether an array lies on the devices of `place`, in their order, and is not cut as it says."""
-  if not isinstance(x.sharding, NamedSharding) or x.sharding.is_equivalent_to(place, x.ndim):
+def _is_repartitioned(x: jax.Array, target: NamedSharding) -> bool:
+  """Whether an array is on the devices of `target`, in that order, but partitioned otherwise."""
+  if not isinstance(x.sharding, NamedSharding) or x.sharding.is_equivalent_to(target, x.ndim):
     return False
-  return x.sharding.mesh.devices.ravel().tolist() == place.mesh.devices.ravel().tolist()
+  return x.sharding.mesh.devices.ravel().tolist() == target.mesh.devices.ravel().tolist()
 
 
 @functools.lru_cache
-def _recut(places):
-  """`arrays -> the same arrays` as `places` have them, by collectives; a program for each model."""
-  return jax.jit(lambda arrays: arrays, out_shardings=list(places))
+def _reshard(
+  targets: tuple[NamedSharding, ...],
+) -> Callable[[Sequence[jax.Array]], list[jax.Array]]:
+  """Program that reshards arrays by collectives; one per model, as the cache is by `targets`."""
+  return jax.jit(lambda arrays: arrays, out_shardings=list(targets))
 
 
-def layout(params, mesh, rules):
+def layout(params: nnx.State, mesh: Mesh, rules: sharding.Rules) -> nnx.State:
   """A NamedSharding for every array; of a quantized weight for its integers and its scales."""
 
-  def one(variable):
+  def shardings(variable):
     axes = sharding.axes_of(variable)
     value = variable.get_raw_value()
-    place = lambda *axes: NamedSharding(mesh, sharding.spec(axes, rules))
+
+    def sharded(*axes):
+      return NamedSharding(mesh, sharding.spec(axes, rules))
+
     if isinstance(value, jax.Array):
-      return variable.replace(place(*axes))
+      return variable.replace(sharded(*axes))
     return variable.replace(
-      dataclasses.replace(value, qvalue=place(*axes), scale=place(*axes[:-1], None))
+      dataclasses.replace(value, qvalue=sharded(*axes), scale=sharded(*axes[:-1], None))
     )
 
-  return jax.tree.map(one, params, is_leaf=lambda x: isinstance(x, nnx.Variable))
+  return jax.tree.map(shardings, params, is_leaf=lambda x: isinstance(x, nnx.Variable))

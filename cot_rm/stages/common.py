@@ -136,7 +136,7 @@ def load_judge(
     sample_rules=config.mesh.sample_rules.to_dict(),
     buckets=packing.Buckets(**config.buckets),
     max_prompts=max_prompts,
-    sampler=limits.Room(**config.sampler),
+    sampler=limits.Limits(**config.sampler),
     **processor,
     **config.model,
   )

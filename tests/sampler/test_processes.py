@@ -1,4 +1,4 @@
-"""Several processes sample together, each its own questions, and get what one alone would."""
+"""Several processes sample together, each its own prompts, with the results of one alone."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from cot_rm.sampler import engine, limits, sampling
 from tests import chats
 
 BUCKETS = packing.Buckets(tokens=(16, 32), patches=(16, 48), answers=())
-# The first has more to do than the others, and questions of a length that they have none of.
+# The first has more prompts than the others, and one of a bucket that the others do not use.
 PROMPTS = (
   [chats.encoded(i, *what) for i, what in enumerate([(9, (4,)), (7,), (20, (2, 5)), (8,)])],
   [chats.encoded(4, 6)],
@@ -39,7 +39,7 @@ jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=rank
 from tests.sampler import test_processes
 
 with open(out, "wb") as file:
-  pickle.dump(test_processes.together(int(sys.argv[4])), file)
+  pickle.dump(test_processes.sample_in_process(int(sys.argv[4])), file)
 """
 
 
@@ -49,27 +49,25 @@ def made():
     graphdef, params = nnx.split(qwen2_5_vl.Model(config, rngs=nnx.Rngs(0)))
   one = engine.Engine(
     graphdef,
-    stop_ids=(7,),
-    banned_ids=(3, 4, 5, 6),
-    watched_ids=(9,),
+    sampling.TokenIds((7,), (3, 4, 5, 6), (9,)),
     buckets=BUCKETS,
-    batch=functools.partial(packing.prompts, buckets=BUCKETS),
-    rows=2,
-    room=limits.Room(chunk=4),
+    pack=functools.partial(packing.prompts, buckets=BUCKETS),
+    max_prompts=2,
+    limits=limits.Limits(decode_chunk=4),
   )
   return one, jax.tree.map(np.asarray, params)
 
 
 def sample(one, params, which):
-  """[(tokens, log-probabilities, of watched tokens, finish)] of each answer."""
+  """[(tokens, log-probabilities, of label tokens, finish)] of each answer."""
   how = sampling.Sampling(temperature=1.0, max_tokens=12)
   seeds = range(10 * which, 10 * which + len(PROMPTS[which]))
   groups = one(params, PROMPTS[which], seeds, n=3, sampling=how)
   return [[(s.tokens, s.logps, s.label_logps, s.finish) for s in group] for group in groups]
 
 
-def together(which):
-  """What one of two processes gets, from an array of all their devices."""
+def sample_in_process(which):
+  """Samples of one of two processes, with a mesh of all their devices."""
   one, params = made()
   mesh = sharding.make_mesh({"data": 4})
   params = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))

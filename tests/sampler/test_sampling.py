@@ -1,4 +1,4 @@
-"""From logits to a token."""
+"""Sampling of tokens from logits."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,8 @@ KEYS = jax.random.split(jax.random.key(0), 4000)
 
 
 def draw(logits_BV, keys, **how):
-  picked = sampling.pick(jnp.asarray(logits_BV).T, keys, sampling.Sampling(**how))
-  return picked.token_B, picked.drawn_B
+  sampled = sampling.sample_tokens(jnp.asarray(logits_BV).T, keys, sampling.Sampling(**how))
+  return sampled.token_B, sampled.sampling_logp_B
 
 
 def frequencies(**how):
@@ -55,7 +55,7 @@ def wanted(probs, temperature=1.0, top_k=0, top_p=1.0):
   ],
   ids=str,
 )
-def test_what_is_drawn_has_the_distribution_by_chi_square(how):
+def test_samples_have_the_wanted_distribution_by_chi_square(how):
   probs = np.random.default_rng(0).dirichlet(np.ones(16))
   logits_BV = jnp.tile(jnp.log(jnp.asarray(probs))[None], (20_000, 1))
   tokens, logps = draw(logits_BV, jax.random.split(jax.random.key(1), 20_000), **how)
@@ -69,14 +69,14 @@ def test_what_is_drawn_has_the_distribution_by_chi_square(how):
 
 
 @pytest.mark.parametrize("number", [0.0, 0.5, 1.0])
-def test_a_token_without_probability_is_never_drawn(monkeypatch, number):
+def test_a_token_without_probability_is_never_sampled(monkeypatch, number):
   monkeypatch.setattr(jax.random, "uniform", lambda key: jnp.float32(number))  # 1: if it rounds up
   logits_BV = jnp.array([[-jnp.inf, 0.0, -jnp.inf, 0.1, -jnp.inf]])
   assert draw(logits_BV, KEYS[:1], temperature=1.0)[0][0] in (1, 3)
 
 
 @pytest.mark.parametrize("V", [5, 64, 1000])
-def test_a_draw_is_where_the_running_sum_of_probabilities_passes_the_number(V):
+def test_a_sample_is_where_the_cumulative_probability_exceeds_the_uniform_number(V):
   rng = np.random.default_rng(V)
   logits_BV = rng.normal(size=(500, V)).astype(np.float32) * 3
   logits_BV[:, ::3] = -np.inf
@@ -95,24 +95,24 @@ def test_a_draw_is_where_the_running_sum_of_probabilities_passes_the_number(V):
 @pytest.mark.parametrize(
   "how", [dict(temperature=0.0), dict(temperature=1.0), dict(top_k=3)], ids=str
 )
-def test_what_is_banned_is_never_drawn_and_still_counts_for_the_model(how, more):
+def test_banned_tokens_are_never_sampled_and_count_in_the_models_logps(how, more):
   logits_BV = np.random.default_rng(0).normal(size=(4000, 37)).astype(np.float32)
   logits_BV[:, [3, 36]] += more
   how = sampling.Sampling(**{"temperature": 0.7} | how)
-  tokens, logps, drawn, watched = sampling.pick(
-    jnp.asarray(logits_BV.T), KEYS, how, banned=(3, 36), watched=(5, 0)
+  tokens, logps, sampling_logps, label_logps = sampling.sample_tokens(
+    jnp.asarray(logits_BV.T), KEYS, how, banned_ids=(3, 36), label_ids=(5, 0)
   )
   assert not np.isin(tokens, [3, 36]).any()
   expected = scipy.special.log_softmax(logits_BV, axis=-1)
   np.testing.assert_allclose(logps, expected[range(4000), tokens], rtol=1e-5, atol=1e-5)
-  np.testing.assert_allclose(watched, expected[:, [5, 0]], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(label_logps, expected[:, [5, 0]], rtol=1e-5, atol=1e-5)
   if how.temperature == 1:
     logits_BV[:, [3, 36]] = -np.inf
     expected = logits_BV[range(4000), tokens] - scipy.special.logsumexp(logits_BV, axis=-1)
-    np.testing.assert_allclose(drawn, expected, atol=1e-5)
+    np.testing.assert_allclose(sampling_logps, expected, atol=1e-5)
 
 
-def test_a_row_is_drawn_with_its_own_key():
+def test_each_sequence_is_sampled_with_its_own_key():
   both, _ = draw(jnp.tile(LOGITS_BV, (2, 1)), KEYS[:2], temperature=1.0)
   alone, _ = draw(LOGITS_BV, KEYS[1:2], temperature=1.0)
   assert both[1] == alone[0]
@@ -122,6 +122,6 @@ def test_a_row_is_drawn_with_its_own_key():
   "wrong",
   [dict(temperature=-1), dict(top_p=0), dict(top_p=1.5), dict(top_k=-1), dict(max_tokens=0)],
 )
-def test_what_is_out_of_range_is_named(wrong):
+def test_a_value_out_of_range_is_named(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):
     sampling.Sampling(**wrong)

@@ -1,4 +1,4 @@
-"""The sampler's own layout of the weights, and smaller ones."""
+"""Resharding and conversion of the trainer's weights for the sampler."""
 
 import dataclasses
 
@@ -37,19 +37,21 @@ def logps(graphdef, params):
   return np.asarray(logprobs.make_batch_logps(graphdef)(params, batch))[0, 1:40]
 
 
-def test_weights_that_lie_as_wanted_stay_where_they_are(model):
-  move = weight_sync.Weights("", mesh(1), {})
+def test_arrays_that_are_as_wanted_are_not_copied(model):
+  move = weight_sync.WeightSync("", mesh(1), {})
   once = move(model[1])
   again = move(once)
   for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(again), strict=True):
     assert a.unsafe_buffer_pointer() == b.unsafe_buffer_pointer()
 
 
-@pytest.mark.parametrize("kept", weight_sync.KEPT)
-def test_weights_go_to_another_mesh_and_say_the_same(model, kept):
+@pytest.mark.parametrize("weights", weight_sync.WEIGHT_FORMATS)
+def test_weights_on_another_mesh_have_the_same_values(model, weights):
   graphdef, params = model
-  one = weight_sync.Weights(kept, mesh(1), {})(params)
-  two = weight_sync.Weights(kept, mesh(2), RULES)(weight_sync.Weights("", mesh(8), RULES)(params))
+  one = weight_sync.WeightSync(weights, mesh(1), {})(params)
+  two = weight_sync.WeightSync(weights, mesh(2), RULES)(
+    weight_sync.WeightSync("", mesh(8), RULES)(params)
+  )
   assert {len(x.sharding.device_set) for x in jax.tree.leaves(two)} == {2}
   up = two["layers"]["mlp"]["up_proj"]["weight"].get_value()
   rows = getattr(up, "qvalue", up).sharding.shard_shape(up.shape)
@@ -59,10 +61,10 @@ def test_weights_go_to_another_mesh_and_say_the_same(model, kept):
 
 
 @pytest.mark.parametrize("shape", [{"fsdp": 1, "tensor": 8}, {"fsdp": 4, "tensor": 2}])
-def test_weights_that_are_cut_otherwise_do_not_pass_through_the_host(model, shape, monkeypatch):
+def test_repartitioned_weights_do_not_pass_through_the_host(model, shape, monkeypatch):
   rules = RULES | {"embed": "fsdp"}
-  source = weight_sync.Weights("", sharding.make_mesh({"fsdp": 8, "tensor": 1}), rules)(model[1])
-  # Where device_put takes what it cannot find cut on a device, as an array of numpy's.
+  source = weight_sync.WeightSync("", sharding.make_mesh({"fsdp": 8, "tensor": 1}), rules)(model[1])
+  # device_put shards through numpy arrays what it cannot reshard on the devices.
   through, shard = [], pxla.shard_args
 
   def spied(shardings, layouts, semantics, args, **how):
@@ -74,7 +76,7 @@ def test_weights_that_are_cut_otherwise_do_not_pass_through_the_host(model, shap
   jax.device_put(source, weight_sync.layout(source, mesh, rules))
   assert through  # the spy would see it
   through.clear()
-  moved = weight_sync.Weights("", mesh, rules)(source)
+  moved = weight_sync.WeightSync("", mesh, rules)(source)
   assert not through
   wanted = weight_sync.layout(source, mesh, rules)
   for x, place, y in zip(*map(jax.tree.leaves, (moved, wanted, source)), strict=True):
@@ -82,8 +84,10 @@ def test_weights_that_are_cut_otherwise_do_not_pass_through_the_host(model, shap
     np.testing.assert_array_equal(x, y)
 
 
-@pytest.mark.parametrize("kept, least, most", [("bfloat16", 1e-5, 0.05), ("int8", 1e-5, 0.1)])
-def test_what_smaller_weights_change_is_small(model, kept, least, most):
+@pytest.mark.parametrize("weights, least, most", [("bfloat16", 1e-5, 0.05), ("int8", 1e-5, 0.1)])
+def test_smaller_weights_change_log_probabilities_little(model, weights, least, most):
   graphdef, params = model
-  apart = np.abs(logps(graphdef, weight_sync.Weights(kept, mesh(1), {})(params)) - logps(*model))
-  assert least < apart.mean() < apart.max() < most
+  gap = np.abs(
+    logps(graphdef, weight_sync.WeightSync(weights, mesh(1), {})(params)) - logps(*model)
+  )
+  assert least < gap.mean() < gap.max() < most
