@@ -7,8 +7,10 @@ cache, C tokens of a chunk, V vocabulary, W label tokens, K kv heads, H head siz
 KV cache. Keys and values of a prompt are held once for all its samples. Those of generated tokens
 are held per sample, in parts of whole chunks, so that attention can leave out the parts that no
 sample has reached yet (see limits.Limits.cache_parts and attention.decode_attention). While a chunk
-is decoded all slots write at the same index of a chunk buffer, whatever their number of tokens; the
-finished chunk is then copied behind the sample's other chunks. Shapes never depend on the requests.
+is decoded all slots write at the same index of a chunk buffer, whatever their number of tokens. The
+finished chunk is then copied behind the sample's other chunks, a row at a time, by each device for
+its own rows: a mask or a scatter would be a pass over the whole cache. Keys are [K, H, S], as the
+product with a query reads them, and logits [V, B].
 
 Layers. On a TPU keys, values and weights stay stacks of layers: its compiler reads a layer's slice
 of a stack in place, and one layer's program serves all (a list of four layers copied 0.58 GB of
