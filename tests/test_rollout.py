@@ -1,4 +1,4 @@
-"""Rollouts: which groups are trained on, sampling anew, both orders for the swap reward."""
+"""Rollouts: groups that are trained on, resampling, both orders for the swap reward."""
 
 import concurrent.futures
 import dataclasses
@@ -22,7 +22,7 @@ def rolled(rewards_QG):
 ROLLED = rolled([[1, 1], [0, 1], [NAN, 1], [NAN, NAN], [0, 2], [1, 0]])
 
 
-def test_a_group_agrees_where_all_known_rewards_are_equal():
+def test_a_group_has_zero_variance_where_all_known_rewards_are_equal():
   np.testing.assert_array_equal(ROLLED.spread_Q, [0, 1, 0, 0, 2, 1])
 
 
@@ -40,7 +40,7 @@ def test_zero_variance_groups_are_left_out_unless_they_are_kept(zero_variance, m
   assert ROLLED.train_groups(zero_variance, most, least=least).tolist() == groups
 
 
-def test_an_unknown_word_for_zero_variance_groups_is_an_error():
+def test_an_unknown_zero_variance_is_an_error():
   with pytest.raises(ValueError, match="zero_variance is 'lose'.* known: keep, drop, resample"):
     dataclasses.replace(CONFIG, zero_variance="lose")
 
@@ -106,7 +106,7 @@ def test_rewards_and_figures_of_a_rollout():
   assert found.metrics["reward/accuracy"] == 0.75 and found.metrics["rl/rounds"] == 1
 
 
-def test_it_samples_anew_until_enough_groups_differ_and_by_another_seed():
+def test_it_resamples_until_enough_groups_vary_with_another_seed():
   data, policy = [[example("11")], [example("22")], [example("12")], [example("21")]], Policy()
   found = scored(data, policy, i=7, max_resample_rounds=4)
   assert len(found.judged) == 3 and found.metrics["rl/rounds"] == 3

@@ -1,4 +1,4 @@
-"""One step, pinned; the same on one device and on eight, whole and in slices, packed and padded."""
+"""One step, pinned; the same on one device and on eight, in microbatches, packed and padded."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ OBJECTIVES = {  # loss, and how its tokens are weighed; the first step of each i
   "sft": (sft.loss, "token"),
   "grpo": (functools.partial(grpo.loss, settings=grpo.Config(max_tokens=8)), "sequence"),
 }
-REWARDED = {  # algorithms that learn from rewards, each with a pull towards a reference
+REWARDED = {  # algorithms that learn from rewards, each with a KL penalty
   "grpo": grpo.Config(kl=0.1, max_tokens=8),
   "gspo": grpo.Config(kl=0.1, ratio="sequence", max_tokens=8),
   "rloo": rloo.Config(kl=0.1, max_tokens=8),
@@ -90,15 +90,15 @@ def asked():
   return grouped
 
 
-def laid(grouped, lay):
+def in_layout(grouped, layout):
   """Groups of Items as a Batch.
 
-  lay: "groups", an answer a row beside its prompt; "packed", two prompts with their answers a row;
-  "padded", one.
+  layout: "groups": an answer a row beside its prompt; "packed": two prompts with their answers a
+    row; "padded": one prompt with its answer a row.
   """
-  if lay == "groups":
+  if layout == "groups":
     return packing.groups(grouped, BUCKETS, rows=16)
-  rows = grouped if lay == "packed" else [[item] for group in grouped for item in group]
+  rows = grouped if layout == "packed" else [[item] for group in grouped for item in group]
   buckets = packing.Buckets(tokens=(20, 40), patches=(16, 32), answers=())
   return packing.pack(rows, buckets, rows=len(rows))
 
@@ -121,7 +121,7 @@ def parameters(state):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """Steps from random weights; of `run`, two, one on a broken batch and one on a silent one."""
+  """Steps from random weights; of `run`, two, one on a batch of NaN and one without targets."""
 
   before: dict
   after: tuple  # the parameters after each step
@@ -131,20 +131,19 @@ class Run:
 
 def run(objective, mesh, rules):
   whole = batch(objective)
-  tx, rate = optim.make(lr=1e-3, steps=10, warmup=0, frozen=())
-  silent = dataclasses.replace(whole, mask=0 * whole.mask)
-  return trained(
-    (whole, whole, spoilt(whole), silent), OBJECTIVES[objective], mesh, rules, tx, rate
-  )
+  optimizer = optim.make(lr=1e-3, steps=10, warmup=0, frozen=())
+  masked = dataclasses.replace(whole, mask=0 * whole.mask)
+  batches = (whole, whole, spoilt(whole), masked)
+  return trained(batches, OBJECTIVES[objective], mesh, rules, optimizer)
 
 
-def rewarded(name, lay, mesh, rules, accumulate):
+def rewarded(name, layout, mesh, rules, accumulate):
   """(advantages of `asked`'s answers, the Run that learns from them); `name` as in REWARDED.
 
-  The reference's log-probabilities, from which the pull comes, are computed as the steps are.
+  The reference's log-probabilities, from which the penalty comes, are computed as the steps are.
   """
   algorithm, settings, grouped = ALGORITHMS[name.replace("gspo", "grpo")], REWARDED[name], asked()
-  batch = laid(grouped, lay)
+  batch = in_layout(grouped, layout)
   graphdef, _ = train.abstract_model(build)
   with sharding.use(mesh, rules):
     reference = train.init_params(build, 1, mesh, rules)
@@ -156,11 +155,11 @@ def rewarded(name, lay, mesh, rules, accumulate):
   rewards_QG[3, 0], rewards_QG[5, 1] = -9, np.nan  # far from the others; could not be computed
   kl_QGT = by_answer((batch.old_logps - ref_logps)[batch.mask > 0], lengths_QG)
   advantages = algorithm.advantages(rewards_QG, lengths_QG, settings, kl_QGT)
-  batch = laid([*map(learnt, grouped, advantages)], lay)
+  batch = in_layout([*map(learnt, grouped, advantages)], layout)
   if algorithm.KL_IN == "loss":
     batch = dataclasses.replace(batch, ref_logps=ref_logps)
   objective = functools.partial(algorithm.loss, settings=settings), settings.aggregate
-  return advantages, trained([batch] * 3, objective, mesh, rules, *SGD, accumulate)
+  return advantages, trained([batch] * 3, objective, mesh, rules, SGD, accumulate)
 
 
 def by_answer(x_t, lengths_QG):
@@ -182,8 +181,9 @@ def build(rngs):
   return qwen2_5_vl.Model(CONFIG, rngs=rngs)
 
 
-def trained(batches, objective, mesh, rules, tx, rate, accumulate=1):
+def trained(batches, objective, mesh, rules, optimizer, accumulate=1):
   """The Run that takes a step on each of the batches; `objective` as in OBJECTIVES."""
+  tx, rate = optimizer
   graphdef, _ = train.abstract_model(build)
   loss, how = objective
   weights = functools.partial(aggregation.token_weights, aggregate=how)
@@ -278,29 +278,29 @@ def same_trajectory(one, other):
 
 
 @pytest.mark.slow
-def test_slices_packing_and_devices_change_no_trajectory():
-  lay = lambda lay: [laid(asked(), lay)] * 3
+def test_microbatches_packing_and_devices_change_no_trajectory():
+  batches = lambda layout: [in_layout(asked(), layout)] * 3
   objective = OBJECTIVES["sft"]
-  whole = trained(lay("packed"), objective, one_device(), {}, *SGD)
+  whole = trained(batches("packed"), objective, one_device(), {}, SGD)
   assert whole.metrics[2]["train/loss"] < whole.metrics[0]["train/loss"] - 0.01
-  same_trajectory(whole, trained(lay("packed"), objective, eight_devices(), RULES, *SGD, 4))
-  same_trajectory(whole, trained(lay("padded"), objective, one_device(), {}, *SGD, 4))
+  same_trajectory(whole, trained(batches("packed"), objective, eight_devices(), RULES, SGD, 4))
+  same_trajectory(whole, trained(batches("padded"), objective, one_device(), {}, SGD, 4))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REWARDED)
-def test_slices_packing_and_devices_change_no_advantage_and_what_is_learnt_from_it(name):
+def test_microbatches_packing_and_devices_change_no_advantage_and_what_is_learnt_from_it(name):
   advantages, whole = rewarded(name, "groups", one_device(), {}, 1)
   assert advantages.ndim == (3 if name in ("reinforce_pp", "stable_reinforce") else 2)
   assert whole.metrics[2]["train/loss"] < whole.metrics[0]["train/loss"] - 0.01
-  for lay, mesh, rules in (("groups", eight_devices(), RULES), ("packed", one_device(), {})):
-    others, run = rewarded(name, lay, mesh, rules, 4)
+  for layout, mesh, rules in (("groups", eight_devices(), RULES), ("packed", one_device(), {})):
+    others, run = rewarded(name, layout, mesh, rules, 4)
     np.testing.assert_allclose(advantages, others, rtol=1e-4, atol=1e-5)
     same_trajectory(whole, run)
 
 
-def test_a_slice_holds_whole_groups_with_their_prompts_and_pictures():
-  batch = laid(asked(), "groups")
+def test_a_microbatch_holds_whole_groups_with_their_prompts_and_pictures():
+  batch = in_layout(asked(), "groups")
   assert train.num_groups(batch) == 16
   parts = train.split(batch, 4)
   first = jax.tree.map(lambda x: x[1], parts)
@@ -316,9 +316,9 @@ def test_a_slice_holds_whole_groups_with_their_prompts_and_pictures():
 
 
 @pytest.mark.parametrize("accumulate", [4, 6])
-def test_log_probabilities_in_slices_are_those_of_the_whole_batch(accumulate):
+def test_log_probabilities_in_microbatches_are_those_of_the_whole_batch(accumulate):
   """Six do not divide 16 prompts: two do."""
-  batch = laid(asked(), "groups")
+  batch = in_layout(asked(), "groups")
   graphdef, params = nnx.split(qwen2_5_vl.Model(CONFIG, rngs=nnx.Rngs(0)))
   whole = train.make_logps(graphdef)(params, batch)
   parts = train.make_logps(graphdef, accumulate=accumulate)(params, batch)
@@ -326,6 +326,6 @@ def test_log_probabilities_in_slices_are_those_of_the_whole_batch(accumulate):
   np.testing.assert_allclose(parts, whole, atol=2e-5)
 
 
-def test_rows_that_do_not_divide_name_the_knob():
+def test_rows_that_do_not_divide_name_the_argument():
   with pytest.raises(ValueError, match="16 prompts .* 5 equal microbatches: .*accumulate"):
-    train.split(laid(asked(), "groups"), 5)
+    train.split(in_layout(asked(), "groups"), 5)

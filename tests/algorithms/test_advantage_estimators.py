@@ -44,7 +44,7 @@ def test_one_wrong_among_255_right():
   np.testing.assert_allclose(z[1:, 0, 0], 0.063, atol=5e-4)
 
 
-def test_a_rollout_that_agrees_teaches_nothing():
+def test_a_rollout_of_equal_rewards_has_no_advantages():
   z, _ = advantage_estimators.whitened_returns(
     np.full((7, 1), 1.7 / 3), np.arange(1, 8)[:, None], SETTINGS
   )
@@ -66,7 +66,7 @@ def test_rewards_are_clamped():
   assert mean == pytest.approx(1.0)
 
 
-def test_filtered_shares_are_of_tokens_by_right_and_wrong():
+def test_fractions_of_zero_advantages_are_of_tokens_by_right_and_wrong():
   found = advantage_estimators.zero_advantages(
     [[0.0, 1.0], [0.0, 0.0]], [[1, 2], [3, 4]], [[1, 1], [0, np.nan]]
   )
@@ -85,6 +85,6 @@ def test_groups_are_effective_where_any_token_has_an_advantage():
   assert advantage_estimators.effective_groups(by_token) == {"rl/effective_groups": 0.25}
 
 
-def test_a_group_that_agrees_is_effective_where_others_are_its_baseline():
+def test_a_zero_variance_group_is_effective_where_others_are_its_baseline():
   advantages = reinforce_pp.advantages([[1.0, 1.0], [0.0, 0.0]], np.ones((2, 2)), SETTINGS)
   assert advantage_estimators.effective_groups(advantages) == {"rl/effective_groups": 1.0}

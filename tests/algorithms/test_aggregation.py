@@ -1,4 +1,4 @@
-"""Weights of tokens, whole and in parts; figures over the tokens that count."""
+"""Token weights, of a batch and of its parts; masked statistics."""
 
 import dataclasses
 
@@ -48,14 +48,14 @@ def test_padded_answers_weigh_what_packed_ones_do():
     np.testing.assert_array_equal(packed, alone)
 
 
-def test_nothing_kept_is_zero_and_not_nan():
+def test_without_counted_tokens_weights_are_zero_and_not_nan():
   empty = dataclasses.replace(PACKED, mask=0 * PACKED.mask)
   for how in aggregation.AGGREGATES:
     np.testing.assert_array_equal(aggregation.token_weights(empty, how, 7), 0)
   assert float(aggregation.masked_mean(X_BT, 0 * MASK_BT)) == 0
 
 
-def test_an_unknown_way_is_refused():
+def test_an_unknown_aggregate_is_refused():
   with pytest.raises(ValueError, match="aggregate is 'tokens'.*sequence, token, constant"):
     aggregation.token_weights(PACKED, "tokens")
 
@@ -72,11 +72,11 @@ def test_the_mean_of_an_answer_stands_at_each_of_its_tokens():
   np.testing.assert_allclose(found[1, :4], [5] * 4, rtol=1e-6)
 
 
-def test_a_token_mean_weighs_every_kept_token_alike():
+def test_a_masked_mean_weighs_every_counted_token_alike():
   assert float(aggregation.masked_mean(X_BT, MASK_BT)) == (1 + 2 + 3 + 5) / 4
 
 
-def test_quantiles_and_maxima_are_of_the_kept_tokens():
+def test_quantiles_and_maxima_are_of_the_counted_tokens():
   np.testing.assert_allclose(aggregation.masked_quantiles(X_BT, MASK_BT, (0.5, 1.0)), [2.5, 5])
   assert float(aggregation.masked_max(X_BT, MASK_BT)) == 5
   assert float(jax.jit(aggregation.masked_max)(-X_BT, MASK_BT)) == -1

@@ -21,7 +21,7 @@ def loss(logps_BT, batch, settings):
   return grpo.loss(logps_BT, batch, weights_BT, settings)
 
 
-def test_a_group_that_agrees_teaches_nothing():
+def test_a_zero_variance_group_has_no_advantages():
   np.testing.assert_array_equal(advantages(np.ones((3, 4))), 0)
   # Nor where the mean of rewards that are no binary fractions is rounded.
   np.testing.assert_array_equal(advantages(np.full((1, 7), 1.7 / 3)), 0)
@@ -62,7 +62,7 @@ def test_a_buffer_longer_than_the_answer_is_refused():
     grpo.Config(buffer=20, max_tokens=8)
 
 
-def test_the_kl_pulls_towards_the_reference():
+def test_the_kl_penalty_moves_the_policy_to_the_reference():
   batch = batches.batch([[-1.0]], [[0.0]], ref=[[-2.0]])
   grad = jax.grad(lambda x: loss(x, batch, grpo.Config(kl=0.04, max_tokens=8))[0])(batch.old_logps)
   np.testing.assert_allclose(grad, [[0.04 * (1 - math.exp(-1))]], rtol=1e-5)

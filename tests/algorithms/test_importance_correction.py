@@ -38,7 +38,7 @@ def test_a_token_weighs_its_ratio_up_to_the_cap():
     (dict(low=0.5, high=2.0), [0, 0, 0]),
   ],
 )
-def test_an_answer_too_far_off_is_left_out_whole(bounds, want):
+def test_an_answer_too_far_off_is_masked_out(bounds, want):
   found, metrics = importance_correction.importance_weights(
     BATCH, importance_correction.Config(**bounds)
   )

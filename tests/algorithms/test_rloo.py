@@ -10,17 +10,17 @@ from tests.algorithms import batches
 ONES = np.ones((1, 3), int)
 
 
-def test_the_bar_is_the_mean_of_the_others():
+def test_the_baseline_is_the_mean_of_the_others():
   found = rloo.advantages([[3.0, 1.0, 2.0]], ONES, rloo.Config(max_tokens=8))
   np.testing.assert_allclose(found, [[3 - 1.5, 1 - 2.5, 2 - 2.0]])
 
 
-def test_a_reward_that_failed_is_in_nobody_s_bar():
+def test_a_reward_that_failed_is_in_no_baseline():
   found = rloo.advantages([[3.0, 1.0, np.nan]], ONES, rloo.Config(max_tokens=8))
   np.testing.assert_allclose(found, [[2, -2, 0]])
 
 
-def test_a_group_that_agrees_teaches_nothing():
+def test_a_zero_variance_group_has_no_advantages():
   np.testing.assert_array_equal(
     rloo.advantages(np.full((2, 3), 0.3), np.ones((2, 3)), rloo.Config(max_tokens=8)), 0
   )

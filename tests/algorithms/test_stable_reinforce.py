@@ -65,7 +65,7 @@ def test_with_pre_clip_and_filter_off_it_is_reinforce_pp():
   )
 
 
-def test_one_wrong_among_255_right_is_filtered_and_these_are_kept():
+def test_one_wrong_among_255_right_is_filtered_and_those_are_not():
   for settings in (PAPER, RELEASED):
     found = stable_reinforce.advantages([[0.0]] + [[1.0]] * 255, np.ones((256, 1)), settings)
     assert found[0, 0] == 0
@@ -95,8 +95,8 @@ def test_the_accuracy_at_which_each_filter_drops_the_wrong(
   for settings, keeps in ((PAPER, paper_keeps), (RELEASED, released_keeps)):
     found = stable_reinforce.advantages(rewards, lengths, settings)
     assert found[0, 0] > 0 and (found[-1, 0] < 0) == keeps
-    shares = advantage_estimators.zero_advantages(found, lengths, rewards == 2.0)
-    assert shares["rl/filtered_right"] == 0 and shares["rl/filtered_wrong"] == (not keeps)
+    fractions = advantage_estimators.zero_advantages(found, lengths, rewards == 2.0)
+    assert fractions["rl/filtered_right"] == 0 and fractions["rl/filtered_wrong"] == (not keeps)
 
 
 def test_what_is_filtered_still_counts_in_the_mean():

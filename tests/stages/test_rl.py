@@ -1,4 +1,4 @@
-"""Reinforcement learning: on policy, the same end after an interruption, groups that agree."""
+"""Reinforcement learning: on policy, the same end after an interruption, zero-variance groups."""
 
 import dataclasses
 import json
@@ -28,8 +28,9 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
   assert max(curves["agree/logp_diff_max"][1]) < 1e-4
   assert max(curves["rl/used_groups"][1]) > 0
   # Against its group's mean, exactly who differs learns.
-  effective, silent = (np.array(curves[f"rl/{name}_groups"][1]) for name in ("effective", "silent"))
-  np.testing.assert_allclose(effective, 1 - silent)
+  effective = np.array(curves["rl/effective_groups"][1])
+  zero_variance = np.array(curves["rl/silent_groups"][1])
+  np.testing.assert_allclose(effective, 1 - zero_variance)
   assert len(set(curves["train/loss"][1])) > 1
   assert {"train/kl", "reward/accuracy", "sampler/tokens_per_s", "time/rollout"} <= curves.keys()
   assert curves["check/accuracy"][0] == [4]
@@ -59,7 +60,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
 
 
 @pytest.mark.slow
-def test_groups_that_all_agree_are_counted_and_teach_nothing(workdir, config, same):
+def test_zero_variance_groups_are_counted_and_move_nothing(workdir, config, same):
   # No answer of 8 tokens is inside the grammar: every reward is 0.
   config.rl.rollouts, config.rl.settings.grpo.kl, config.rl.optim.warmup = 1, 0.0, 0
   rl.run(config, workdir, "rl")
@@ -140,7 +141,9 @@ def test_its_pictures_have_a_bound_of_their_own(workdir, config, monkeypatch):
     rl.run(config, workdir, "rl")
 
 
-def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewarded, monkeypatch):
+def test_a_training_forward_that_reads_no_pictures_is_an_error(
+  workdir, config, rewarded, monkeypatch
+):
   real = rl.train.make_logps
 
   def blind(graphdef, **how):
@@ -156,7 +159,7 @@ def test_a_training_forward_that_does_not_see_is_an_error(workdir, config, rewar
 
 
 @pytest.mark.slow
-def test_a_rollout_trains_in_parts_and_more_than_once(workdir, config, rewarded):
+def test_a_rollout_trains_in_minibatches_and_more_than_once(workdir, config, rewarded):
   curves = curves_of(workdir, config, rollouts=2, minibatches=2, epochs=2, zero_variance="keep")
   # The rate falls over rollouts * minibatches * epochs optimizer steps; the last one is logged.
   assert curves["train/loss"][0] == [1, 2]
@@ -166,7 +169,7 @@ def test_a_rollout_trains_in_parts_and_more_than_once(workdir, config, rewarded)
 
 
 @pytest.mark.slow
-def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewarded, same):
+def test_async_rollouts_resume_to_the_same_end(workdir, tmp_path, config, rewarded, same):
   other = shutil.copytree(workdir, tmp_path / "other")
   config.rl.async_rollouts = 1
   rl.run(config, workdir, "rl")
@@ -195,13 +198,13 @@ def test_one_step_ahead_resumes_to_the_same_end(workdir, tmp_path, config, rewar
 def test_no_rollout_is_sampled_while_validation_pairs_are_asked(
   workdir, config, rewarded, monkeypatch
 ):
-  real, wait, inside, overlaps, ahead = judge.Judge.sample, rl.rollout.Rollouts.wait, [], [], []
+  real, wait, inside, overlaps, started = judge.Judge.sample, rl.rollout.Rollouts.wait, [], [], []
   validating = threading.Semaphore(0)  # released where the validation waits, or begins
 
   def sample(self, *args, **how):
     inside.append(threading.current_thread())
     if inside[-1] is not threading.main_thread():
-      ahead.append(inside[-1])
+      started.append(inside[-1])
       validating.acquire(timeout=60)
     elif len(inside) > 1:
       validating.release()
@@ -215,13 +218,11 @@ def test_no_rollout_is_sampled_while_validation_pairs_are_asked(
   monkeypatch.setattr(rl.rollout.Rollouts, "wait", lambda self: validating.release() or wait(self))
   config.rl.rollouts = 3
   curves = curves_of(workdir, config, async_rollouts=1, eval_every=1, save_every=9)
-  assert len(ahead) == 2 and curves["check/accuracy"][0] == [1, 2, 3]
+  assert len(started) == 2 and curves["check/accuracy"][0] == [1, 2, 3]
   assert not overlaps
 
 
-def test_the_next_rollout_cannot_be_sampled_meanwhile_on_several_processes(
-  workdir, config, monkeypatch
-):
+def test_async_rollouts_are_refused_on_several_processes(workdir, config, monkeypatch):
   monkeypatch.setattr(rl.jax, "process_count", lambda: 2)
   config.rl.async_rollouts = 1
   with pytest.raises(ValueError, match="config.rl.async_rollouts is 1 on 2 processes"):
@@ -334,7 +335,7 @@ def test_a_batch_is_halved_only_where_it_can_be_shared():
   assert rl._batch_sizes(5, 1) == (5,) and rl._batch_sizes(12, 4) == (12,)
 
 
-def test_a_rollout_that_cannot_be_split_equally_is_an_error(workdir, config):
+def test_minibatches_of_unequal_size_are_an_error(workdir, config):
   config.rl.minibatches = 3
   with pytest.raises(ValueError, match="train_prompts is 4, which .* 3 equal minibatches"):
     rl.run(config, workdir, "rl")

@@ -16,8 +16,8 @@ from tests.stages.test_rl import curves_of
 def follows(completions, verdicts, examples, grammar, ask):
   """A reward for which the judge is asked about every sample."""
   chats = [[{"role": "user", "content": f"Does it follow? {c.text}"}] for c in completions]
-  silent = consistency.NO_ANSWER
-  return [silent if reply is None else consistency.read_reply(reply) for reply in ask(chats, 1)]
+  no_answer = consistency.NO_ANSWER
+  return [no_answer if reply is None else consistency.read_reply(reply) for reply in ask(chats, 1)]
 
 
 @pytest.mark.slow
