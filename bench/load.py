@@ -1,14 +1,15 @@
-"""Time and memory of loading a checkpoint, beside transformers' from_pretrained.
+"""Time and memory of loading a checkpoint, compared with transformers' from_pretrained.
 
   python bench/load.py [--quick]
 
-Makes a Qwen2.5-VL checkpoint of about 2 GB in bfloat16 (--quick: 0.3 GB), 5 files, and loads it by
-turns in fresh processes, with the files out of the page cache ("cold") and in it ("warm"). Seconds
-are of the load, after imports and the start of the backend, until every byte of every weight has
-been read: from_pretrained maps the files and reads none of them, so its weights are read through
-once behind it; ours are in their place when the load returns. Peak resident memory is the whole
-process's, interpreter and libraries included; "over start" is without what was resident before.
-`seconds_ratio` is that of the cold loads; `memory_ratio` is the whole process's peak by the files'.
+Makes a Qwen2.5-VL checkpoint of about 2 GB in bfloat16 (--quick: 0.3 GB), 5 files, and loads it
+alternately with both loaders, each time in a new process, with the files out of the page cache
+("cold") and in it ("warm"). Seconds are those of the load, after imports and the start of the
+backend, until every byte of every weight has been read: from_pretrained maps the files without
+reading them, so its weights are read once afterwards; ours are in place when the load returns. Peak
+resident memory is that of the whole process, interpreter and libraries included; "over start" is
+without the memory resident before the load. `seconds_ratio` is that of the cold loads;
+`memory_ratio` is the peak of the whole process divided by the size of the files.
 """
 
 import argparse
@@ -19,17 +20,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import isolated
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+CACHES = ("cold", "warm")  # states of the page cache
 sys.path.insert(0, str(ROOT))
 
 
-def make(folder, quick):
-  """Writes the checkpoint; says how many bytes."""
+def make(folder: str, quick: bool) -> dict[str, int]:
+  """Writes the checkpoint; returns its size in bytes."""
   import jax
   import ml_dtypes
 
@@ -63,15 +66,16 @@ def make(folder, quick):
   return {"size": sum(f.stat().st_size for f in Path(folder).glob("*.safetensors"))}
 
 
-def resident():
+def resident() -> int:
+  """Resident memory of this process in bytes."""
   return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def prepare(folder, cache):
-  """Brings the page cache into its state, and free memory into the machine.
+def prepare(folder: str, cache: str) -> None:
+  """Puts the page cache into the state "cold" or "warm", and takes memory from the host.
 
-  A virtual machine gives free memory back to its host, and getting it again can take longer than
-  the load: a process that takes as much as the load will, and ends, spares both sides that.
+  A virtual machine returns free memory to its host, and getting it back can take longer than the
+  load: a process that allocates as much as the load, and ends, does it for both loaders.
   """
   files = sorted(Path(folder).glob("*.safetensors"))
   for file in files:
@@ -82,11 +86,12 @@ def prepare(folder, cache):
       while cache == "warm" and opened.read(1 << 24):
         pass
   size = sum(file.stat().st_size for file in files)
-  take = f"import numpy; numpy.empty({size}, numpy.uint8).fill(1)"
-  subprocess.run([sys.executable, "-c", take], check=True)
+  allocate = f"import numpy; numpy.empty({size}, numpy.uint8).fill(1)"
+  subprocess.run([sys.executable, "-c", allocate], check=True)
 
 
-def ours(folder, cache):
+def ours(folder: str, cache: str) -> tuple[float, int]:
+  """(seconds of cot_rm's load, bytes resident before it)."""
   import jax
 
   from cot_rm.checkpoints import huggingface
@@ -101,7 +106,8 @@ def ours(folder, cache):
   return time.perf_counter() - start, before
 
 
-def theirs(folder, cache):
+def theirs(folder: str, cache: str) -> tuple[float, int]:
+  """(seconds of from_pretrained and of reading its weights, bytes resident before it)."""
   import torch
   from transformers import Qwen2_5_VLForConditionalGeneration
 
@@ -114,12 +120,13 @@ def theirs(folder, cache):
   return time.perf_counter() - start, before
 
 
-def one(who, cache, folder):
-  seconds, before = {"ours": ours, "theirs": theirs}[who](folder, cache)
+def measure(loader: str, cache: str, folder: str) -> dict[str, float]:
+  """One load in this process: seconds, and bytes resident before it and at the peak."""
+  seconds, before = {"ours": ours, "theirs": theirs}[loader](folder, cache)
   return {"seconds": seconds, "before": before, "peak": isolated.peak()}
 
 
-def main():
+def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
@@ -128,41 +135,55 @@ def main():
   parser.add_argument("--folder", help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.one:
-    out = make(args.folder, args.quick) if args.one == ["make"] else one(*args.one, args.folder)
+    made = args.one == ["make"]
+    out = make(args.folder, args.quick) if made else measure(*args.one, args.folder)
     sys.stdout.write(json.dumps(out) + "\n")
     return
+  turns = 2 if args.quick else 5
   with tempfile.TemporaryDirectory() as folder:
-    quick = ["--quick"] * args.quick
-    alone = lambda *what: isolated.call(__file__, "--folder", folder, *quick, "--one", *what)
-    size = alone("make")["size"]
-    rows = {(who, cache): [] for cache in ("cold", "warm") for who in ("ours", "theirs")}
-    for _ in range(2 if args.quick else 5):
-      for who, cache in rows:
-        rows[who, cache].append(alone(who, cache))
+    size, loads = _measure_all(folder, turns, ["--quick"] * args.quick)
   say = lambda line: sys.stdout.write(line + "\n")
-  say(f"{size / 1e9:.2f} GB of bfloat16, {2 if args.quick else 5} turns, {os.cpu_count()} cores")
+  say(f"{size / 1e9:.2f} GB of bfloat16, {turns} turns, {os.cpu_count()} cores")
   say(f"{'':<14}{'seconds, median':>16}{'min':>8}{'max':>8}{'peak / file':>13}{'over start':>12}")
-  figures = {}
-  for (who, cache), some in rows.items():
-    seconds = [r["seconds"] for r in some]
-    peak = max(r["peak"] for r in some) / size
-    over = max(r["peak"] - r["before"] for r in some) / size
-    figures[who, cache] = (float(np.median(seconds)), peak, over)
+  seconds, peaks, over_start = {}, {}, {}
+  for key, runs in loads.items():
+    seconds[key] = [run["seconds"] for run in runs]
+    peaks[key] = max(run["peak"] for run in runs) / size
+    over_start[key] = max(run["peak"] - run["before"] for run in runs) / size
     say(
-      f"{who + ', ' + cache:<14}{np.median(seconds):>16.2f}{min(seconds):>8.2f}"
-      f"{max(seconds):>8.2f}{peak:>13.2f}{over:>12.2f}"
+      f"{', '.join(key):<14}{np.median(seconds[key]):>16.2f}{min(seconds[key]):>8.2f}"
+      f"{max(seconds[key]):>8.2f}{peaks[key]:>13.2f}{over_start[key]:>12.2f}"
     )
-  ratio = lambda cache: round(figures["ours", cache][0] / figures["theirs", cache][0], 3)
+
+  def ratio(cache: str) -> float:
+    return round(float(np.median(seconds["ours", cache]) / np.median(seconds["theirs", cache])), 3)
+
   say(
     json.dumps(
       {
         "seconds_ratio": ratio("cold"),
         "seconds_ratio_warm": ratio("warm"),
-        "memory_ratio": round(max(figures["ours", c][1] for c in ("cold", "warm")), 3),
-        "memory_ratio_over_start": round(max(figures["ours", c][2] for c in ("cold", "warm")), 3),
+        "memory_ratio": round(max(peaks["ours", cache] for cache in CACHES), 3),
+        "memory_ratio_over_start": round(max(over_start["ours", cache] for cache in CACHES), 3),
       }
     )
   )
+
+
+def _measure_all(
+  folder: str, turns: int, flags: Sequence[str]
+) -> tuple[int, dict[tuple[str, str], list[dict[str, float]]]]:
+  """(bytes of the checkpoint, loads by loader and state of the page cache)."""
+
+  def in_new_process(*task: str) -> dict[str, float]:
+    return isolated.call(__file__, "--folder", folder, *flags, "--one", *task)
+
+  size = in_new_process("make")["size"]
+  loads = {(loader, cache): [] for cache in CACHES for loader in ("ours", "theirs")}
+  for _ in range(turns):
+    for key in loads:
+      loads[key].append(in_new_process(*key))
+  return size, loads
 
 
 if __name__ == "__main__":

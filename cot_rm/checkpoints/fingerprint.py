@@ -5,7 +5,6 @@ T tokens, P patches, C numbers in a patch.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +21,7 @@ TEXT = 8  # tokens before and after the picture
 SIDE = 2  # visual tokens per side of the picture
 
 
-def probe(config: Any) -> Batch:
+def probe(config: models.ModelConfig) -> Batch:
   """The prompt: one row of text, a picture and text, computed without random numbers."""
   c = config.vision
   merge, count = c.merge_size, SIDE**2
@@ -70,7 +69,7 @@ def probe(config: Any) -> Batch:
   )
 
 
-def compute(family: str, config: Any, params: nnx.State) -> list[float]:
+def compute(family: str, config: models.ModelConfig, params: nnx.State) -> list[float]:
   """The fingerprint: float32 log-probabilities of the probe's tokens after the first.
 
   Runs in the parameters' dtype. The entries before the picture depend on the decoder alone.

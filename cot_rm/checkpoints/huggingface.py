@@ -10,7 +10,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import huggingface_hub
 import jax
@@ -72,7 +71,7 @@ def resolve(source: epath.PathLike) -> epath.Path:
     ) from error
 
 
-def read_config(folder: epath.PathLike) -> tuple[str, Any]:
+def read_config(folder: epath.PathLike) -> tuple[str, models.ModelConfig]:
   """(family name, the family's Config) of a folder's config.json."""
   file = epath.Path(folder) / "config.json"
   if not file.is_file():
@@ -85,7 +84,7 @@ def read_config(folder: epath.PathLike) -> tuple[str, Any]:
   return family, models.get(family).from_hf(values)
 
 
-def abstract_params(family: str, config: Any) -> Variables:
+def abstract_params(family: str, config: models.ModelConfig) -> Variables:
   """Parameters of a model by name, with shapes instead of arrays."""
   family = models.get(family)
   state = nnx.state(nnx.eval_shape(lambda: family.Model(config, rngs=nnx.Rngs(0))))
@@ -112,7 +111,7 @@ def load(
   mesh: jax.sharding.Mesh | None = None,
   rules: Rules | None = None,
   dtype: str | None = None,
-) -> tuple[str, Any, nnx.State]:
+) -> tuple[str, models.ModelConfig, nnx.State]:
   """Parameters of a Hugging Face folder.
 
   Args:
@@ -179,7 +178,11 @@ def tensor_names(path: str, variable: nnx.Variable, keys: CheckpointKeys) -> lis
 
 
 def _match(
-  folder: epath.Path, tensors: Tensors, variables: Variables, keys: CheckpointKeys, config: Any
+  folder: epath.Path,
+  tensors: Tensors,
+  variables: Variables,
+  keys: CheckpointKeys,
+  config: models.ModelConfig,
 ) -> dict[str, list[safetensors_io.Tensor]]:
   """Tensors of each parameter, in order; raises ValueError naming all tensors that do not fit."""
   sources, missing, misshapen, expected = {}, [], [], {keys.tied}
@@ -210,7 +213,7 @@ def _match(
 
 
 def tensor_shape(
-  path: str, variable: nnx.Variable, keys: CheckpointKeys, config: Any
+  path: str, variable: nnx.Variable, keys: CheckpointKeys, config: models.ModelConfig
 ) -> tuple[int, ...]:
   """Shape in the checkpoint of one tensor of a parameter."""
   if path in keys.shapes:
@@ -277,7 +280,7 @@ def save(
   params: nnx.State,
   *,
   family: str,
-  config: Any,
+  config: models.ModelConfig,
   max_shard_bytes: int = 5 << 30,
   files_from: epath.PathLike | None = None,
 ) -> None:

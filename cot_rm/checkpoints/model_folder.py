@@ -9,7 +9,6 @@ model/cot_rm.json        family, dtype, step, source, fingerprint; written last:
 
 import dataclasses
 import json
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +29,7 @@ class OpenedModel:
 
   folder: epath.Path  # holds the tokenizer and processor files, too
   family: str  # of models.MODELS
-  config: Any  # the family's Config
+  config: models.ModelConfig  # the family's Config
   params: nnx.State
   info: dict[str, object]  # cot_rm.json; empty for a Hugging Face folder
 
@@ -68,7 +67,7 @@ def save_model(
   params: nnx.State,
   *,
   family: str,
-  config: Any,
+  config: models.ModelConfig,
   processor_files: epath.PathLike,
   step: int | None = None,
   source: epath.PathLike | None = None,

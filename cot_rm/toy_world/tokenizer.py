@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import sentencepiece
 import tokenizers
 
+from cot_rm import files
+
 CONTROL = (
   "<|endoftext|>",
   "<|im_start|>",
@@ -184,4 +186,4 @@ def _seeds(words: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _write(path: pathlib.Path, values: Mapping[str, object]) -> None:
-  path.write_text(json.dumps(values, indent=2) + "\n")
+  files.write_atomic(path, json.dumps(values, indent=2) + "\n")
