@@ -18,7 +18,9 @@ from jax.sharding import PartitionSpec as P
 Rules = Mapping[str, str | Sequence[str] | None]  # logical axis -> mesh axes
 Tree = TypeVar("Tree")  # a pytree, returned with the same structure
 
-_scope = contextvars.ContextVar("sharding_scope", default=None)
+_scope: contextvars.ContextVar[tuple[Mesh, Rules] | None] = contextvars.ContextVar(
+  "sharding_scope", default=None
+)
 
 
 def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -36,7 +36,7 @@ def test_a_picture_is_the_same_in_every_form(tmp_path):
     np.testing.assert_array_equal(np.asarray(got), array)
 
 
-def test_transparency_lies_over_white():
+def test_transparent_pixels_become_white():
   clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
   assert media.picture(clear, name=NAME).getpixel((0, 0)) == (255, 255, 255)
   palette = Image.new("P", (4, 4), 0)
@@ -83,7 +83,7 @@ def test_a_damaged_picture_names_the_sample(kind):
     (np.zeros((5, 5, 3), np.float32), "float32"),
   ],
 )
-def test_what_is_no_picture_names_the_sample(source, words):
+def test_a_source_that_is_no_picture_names_the_sample(source, words):
   with pytest.raises(ValueError, match=words) as caught:
     media.picture(source, name=NAME)
   assert NAME in str(caught.value)
@@ -94,7 +94,7 @@ def test_a_folder_is_no_picture(tmp_path):
     media.picture(tmp_path, name=NAME)
 
 
-def test_a_picture_wide_as_a_street_opens():
+def test_a_very_wide_picture_opens():
   data = encoded(Image.new("L", (20_000, 150)))
   assert media.picture(data, name=NAME).size == (20_000, 150)
 
@@ -173,7 +173,7 @@ def test_a_video_file_without_pyav_names_the_extra(tmp_path, monkeypatch):
     (frames(), 0, "0 frames per second"),
   ],
 )
-def test_what_is_no_video_names_the_sample(source, fps, words):
+def test_a_source_that_is_no_video_names_the_sample(source, fps, words):
   with pytest.raises(ValueError, match=words) as caught:
     media.video(source, fps=fps, name=NAME)
   assert NAME in str(caught.value)
@@ -215,3 +215,49 @@ def test_frames_are_thinned_by_qwens_rule(count, rate, fps, most, numbers, got_f
 def test_too_few_frames_to_fill_a_patch_is_an_error():
   with pytest.raises(ValueError, match="max_frames 1 is less than the 2 frames of a patch"):
     media.sample_frames(5, 2, fps=2, max_frames=1, multiple=2)
+
+
+def test_encoded_bytes_are_stored_as_given(tmp_path):
+  data = b"\x89PNG, not decoded"
+  (tmp_path / "a.png").write_bytes(data)
+  url = "data:image/png;base64," + base64.b64encode(data).decode()
+  for source in (data, bytearray(data), url, tmp_path / "a.png", f"file://{tmp_path / 'a.png'}"):
+    assert media.encoded_picture(source, name=NAME) == data
+  assert media.encoded_frames([data, url], name=NAME) == [data, data]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "LA", "CMYK", "F"])
+def test_a_picture_in_memory_is_stored_as_a_png(mode):
+  image = Image.fromarray(colours(4, 5)).convert("L").convert(mode)
+  stored = media.encoded_picture(image, name=NAME)
+  assert stored.startswith(b"\x89PNG")
+  np.testing.assert_array_equal(media.picture(stored, name=NAME), media.picture(image, name=NAME))
+  array = colours(4, 5)
+  np.testing.assert_array_equal(
+    media.picture(media.encoded_picture(array, name=NAME), name=NAME), array
+  )
+
+
+def test_a_file_that_cannot_be_stored_names_the_sample(tmp_path):
+  with pytest.raises(ValueError, match=f"{NAME}: picture '.*none.png' cannot be read"):
+    media.encoded_picture(tmp_path / "none.png", name=NAME)
+  (tmp_path / "clip.mp4").write_bytes(b"x")
+  with pytest.raises(ValueError, match=f"{NAME}: a video is stored frame by frame"):
+    media.encoded_frames(tmp_path / "clip.mp4", name=NAME)
+
+
+def test_base64_is_decoded_or_refused_with_the_sample():
+  data = encoded(Image.new("RGB", (2, 2)))
+  text = base64.b64encode(data).decode()
+  assert media.decode_base64(text, name=NAME) == media.picture_of_base64(text) == data
+  assert media.picture_of_base64("pictures/1.png") is media.picture_of_base64("QUJD") is None
+  for bad in ("@", "é", ""):
+    with pytest.raises(ValueError, match=NAME):
+      media.decode_base64(bad, name=NAME)
+
+
+def test_a_thumbnail_is_a_small_copy():
+  image = Image.new("RGB", (100, 50), "red")
+  found = media.picture(media.thumbnail_url(image, 20), name=NAME)
+  assert found.size == (20, 10) and image.size == (100, 50)
+  assert found.getpixel((3, 3)) == (255, 0, 0)

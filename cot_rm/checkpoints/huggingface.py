@@ -86,8 +86,8 @@ def read_config(folder: epath.PathLike) -> tuple[str, models.ModelConfig]:
 
 def abstract_params(family: str, config: models.ModelConfig) -> Variables:
   """Parameters of a model by name, with shapes instead of arrays."""
-  family = models.get(family)
-  state = nnx.state(nnx.eval_shape(lambda: family.Model(config, rngs=nnx.Rngs(0))))
+  make = models.get(family).Model
+  state = nnx.state(nnx.eval_shape(lambda: make(config, rngs=nnx.Rngs(0))))
   return {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
 
 

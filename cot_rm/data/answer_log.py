@@ -127,7 +127,8 @@ def complete(
         }
         append(path, new.values())
         records |= new
-  given, swapped = [None] * len(examples), [None] * len(examples)
+  given: list[LoggedJudgement | None] = [None] * len(examples)
+  swapped: list[LoggedJudgement | None] = [None] * len(examples)
   for row, order in wanted:
     judgement = _from_records(in_order(row, order), [records[row, order, i] for i in range(n)])
     (swapped if order else given)[row] = judgement

@@ -73,7 +73,7 @@ class Examples(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class Split(Sequence[Example]):
   """The examples of one split, by index: a sequence, and a source for grain."""
 
   folder: str

@@ -10,7 +10,7 @@ from cot_rm.schema import Example
 
 
 @dataclasses.dataclass(frozen=True)
-class Concatenated:
+class Concatenated(Sequence[Example]):
   """Several sources one after the other: a sequence, and a source for grain."""
 
   sources: tuple[Sequence[Example], ...]

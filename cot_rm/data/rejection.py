@@ -11,7 +11,7 @@ from cot_rm.data.answer_log import Record
 from cot_rm.schema import Example, Judged
 
 
-class PairPool:
+class PairPool(Sequence[Example]):
   """Labelled pairs in the order in which the policy judges them; a sequence of Examples."""
 
   def __init__(

@@ -11,7 +11,7 @@ Order = Literal["shuffled", "ascending"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Subset:
+class Subset(Sequence[Example]):
   """Examples of a source by index: a sequence, and a source for grain."""
 
   source: Sequence[Example]

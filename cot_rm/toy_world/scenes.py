@@ -53,10 +53,21 @@ class Plan:
 class Settings(Protocol):
   """Sizes of scenes, as world.World has them."""
 
-  side: int
-  objects: tuple[int, int]
-  frames: int
-  frame_side: int
+  @property
+  def side(self) -> int:
+    """Pixels per side of a picture."""
+
+  @property
+  def objects(self) -> tuple[int, int]:
+    """Fewest and most objects of a picture."""
+
+  @property
+  def frames(self) -> int:
+    """Frames of a video."""
+
+  @property
+  def frame_side(self) -> int:
+    """Pixels per side of a video frame."""
 
   @property
   def weights(self) -> tuple[float, ...]:
