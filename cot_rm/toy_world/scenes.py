@@ -8,32 +8,20 @@ track: its centre in pixels in each frame, None in frames without it.
 
 import dataclasses
 import itertools
-import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
 from cot_rm import schema
-from cot_rm.toy_world import language, misreadings
+from cot_rm.toy_world import draws, language, misreadings
+from cot_rm.toy_world.draws import Draw
 from cot_rm.toy_world.language import Thing
 
 Json = dict[str, Any]  # a scene, picture or object
 Cell = tuple[float, float]  # row and column
-Option = TypeVar("Option")
 
 CELL = 28  # pixels per side; one visual token of a model that merges 2 by 2 patches of 14
-# The looks of objects are hashed into 8 classes: those of each split. The index seeds the split.
-SPLITS = {"train": (0, 1, 2, 3), "heldout": (4, 5), "hard": (6,), "check": (7,)}
-RGB = {
-  "red": (220, 35, 35),
-  "yellow": (240, 200, 25),
-  "green": (35, 160, 55),
-  "blue": (40, 85, 225),
-  "purple": (165, 45, 190),
-}
-SHADE = 10  # largest difference of a shade from its colour in each channel
-RADII = (10, 11, 12)
 PAIRS = tuple(itertools.product(language.COLOURS, language.SHAPES))
 OPPOSITE = {"left": "right", "right": "left", "up": "down", "down": "up"}
 
@@ -50,79 +38,18 @@ class Plan:
   reasoning: str
 
 
-class Settings(Protocol):
-  """Sizes of scenes, as world.World has them."""
-
-  @property
-  def side(self) -> int:
-    """Pixels per side of a picture."""
-
-  @property
-  def objects(self) -> tuple[int, int]:
-    """Fewest and most objects of a picture."""
-
-  @property
-  def frames(self) -> int:
-    """Frames of a video."""
-
-  @property
-  def frame_side(self) -> int:
-    """Pixels per side of a video frame."""
-
-  @property
-  def weights(self) -> tuple[float, ...]:
-    """Weight of each task, in the order of schema.TASKS."""
-
-
-class _Draw:
-  """The random choices of one example: its generator, and the limits of its split."""
-
-  def __init__(self, world: Settings, split: str, index: int, seed: int):
-    if split not in SPLITS:
-      raise ValueError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-    self.rng = np.random.default_rng((seed, list(SPLITS).index(split), index))
-    self.hard = split == "hard"
-    self._classes = SPLITS[split]
-    self.world = world
-
-  def pick(self, options: Sequence[Option]) -> Option:
-    return options[self.rng.integers(len(options))]
-
-  def chance(self, probability: float) -> bool:
-    return self.rng.random() < probability
-
-  def several(self, options: Sequence[Option], count: int) -> list[Option]:
-    return [options[at] for at in self.rng.permutation(len(options))[:count]]
-
-  def count(self, least: int = 1) -> int:
-    """Number of objects in a picture."""
-    low, high = self.world.objects
-    low, high = (max(2, low), high + 1) if self.hard else (low, high)
-    return int(self.rng.integers(max(low, least), max(high, least) + 1))
-
-  def look(self, shape: str, colour: str) -> tuple[list[int], int]:
-    """Shade and radius of an object, redrawn until their class belongs to this split."""
-    span = 2 * SHADE + 1
-    while True:
-      code, radius = divmod(int(self.rng.integers(span**3 * len(RADII))), len(RADII))
-      rgb = [base + code // span**at % span - SHADE for at, base in enumerate(RGB[colour])]
-      look = f"{shape} {rgb} {RADII[radius]}"
-      if zlib.crc32(look.encode()) % 8 in self._classes:
-        return rgb, RADII[radius]
-
-
-def plan(world: Settings, split: str, index: int, seed: int) -> Plan:
+def plan(world: draws.Settings, split: str, index: int, seed: int) -> Plan:
   """Plans example `index` of a split.
 
   Args:
     world: sizes and weights of tasks.
-    split: one of SPLITS.
+    split: one of draws.SPLITS.
     index: from 0.
     seed: of the world.
 
   Raises ValueError for an unknown split.
   """
-  draw = _Draw(world, split, index, seed)
+  draw = Draw(world, split, index, seed)
   weights = np.cumsum(world.weights)
   task = schema.TASKS[int(np.searchsorted(weights, draw.rng.random() * weights[-1], "right"))]
   if task.endswith("generation"):
@@ -130,7 +57,7 @@ def plan(world: Settings, split: str, index: int, seed: int) -> Plan:
   return _understanding(draw, task)
 
 
-def _generation(draw: _Draw, task: str) -> Plan:
+def _generation(draw: Draw, task: str) -> Plan:
   video = task.startswith("video")
   asked = _event(draw) if video else _sorted(_things(draw, draw.count()))
   other = _edited_event(draw, asked) if video else _edited(draw, asked)
@@ -143,7 +70,7 @@ def _generation(draw: _Draw, task: str) -> Plan:
   return Plan(task, language.caption(asked), (), gold, scene, reasoning)
 
 
-def _understanding(draw: _Draw, task: str) -> Plan:
+def _understanding(draw: Draw, task: str) -> Plan:
   if task.startswith("video"):
     kind, question, things, truth, wrong = _video_question(draw)
     picture = _filmed(draw, things)
@@ -179,7 +106,7 @@ def _scene(
 
 
 def _things(
-  draw: _Draw, count: int, *, allowed: Callable[[str, str], bool] = lambda colour, shape: True
+  draw: Draw, count: int, *, allowed: Callable[[str, str], bool] = lambda colour, shape: True
 ) -> list[Thing]:
   """Distinct things whose (colour, shape) is allowed."""
   pairs = [pair for pair in PAIRS if allowed(*pair)]
@@ -197,7 +124,7 @@ def _sorted(things: Iterable[Thing]) -> list[Thing]:
   return sorted(things, key=lambda thing: (places.index(thing.how), PAIRS.index(thing[:2])))
 
 
-def _edited(draw: _Draw, asked: Sequence[Thing]) -> list[Thing]:
+def _edited(draw: Draw, asked: Sequence[Thing]) -> list[Thing]:
   """Things of a picture with 1 error, or with 2 in a fifth of the cases outside the hard split."""
   while True:
     things = list(asked)
@@ -207,7 +134,7 @@ def _edited(draw: _Draw, asked: Sequence[Thing]) -> list[Thing]:
       return _sorted(things)
 
 
-def _edit(draw: _Draw, things: list[Thing]) -> list[Thing]:
+def _edit(draw: Draw, things: list[Thing]) -> list[Thing]:
   """One error: a colour or shape changed, a thing missing or extra; hard: two colours swapped."""
   kinds = ["colour"] * 2 + ["shape"] * 2 + ["extra"] + ["missing"] * (len(things) > 1)
   kind = draw.pick(["colour", "shape", "swap"] if draw.hard else kinds)
@@ -225,16 +152,16 @@ def _edit(draw: _Draw, things: list[Thing]) -> list[Thing]:
   return things
 
 
-def _changed(draw: _Draw, thing: Thing, field: str) -> Thing:
+def _changed(draw: Draw, thing: Thing, field: str) -> Thing:
   options = language.COLOURS if field == "colour" else language.SHAPES
   return thing._replace(**{field: _another(draw, options, getattr(thing, field))})
 
 
-def _another(draw: _Draw, options: Sequence[str], one: str) -> str:
+def _another(draw: Draw, options: Sequence[str], one: str) -> str:
   return draw.pick([option for option in options if option != one])
 
 
-def _event(draw: _Draw) -> list[Thing]:
+def _event(draw: Draw) -> list[Thing]:
   """The things of a video: a moving one (hard: and a resting one), or two that appear in turn."""
   if draw.chance(0.5):
     mover, other = _unlike(draw)
@@ -243,7 +170,7 @@ def _event(draw: _Draw) -> list[Thing]:
   return _in_order(_unlike(draw))
 
 
-def _unlike(draw: _Draw) -> tuple[Thing, Thing]:
+def _unlike(draw: Draw) -> tuple[Thing, Thing]:
   """Two things that differ in shape and in colour."""
   (one,) = _things(draw, 1)
   return one, *_things(
@@ -255,7 +182,7 @@ def _in_order(things: Iterable[Thing]) -> list[Thing]:
   return [thing._replace(how=how) for thing, how in zip(things, language.ORDER, strict=True)]
 
 
-def _edited_event(draw: _Draw, asked: list[Thing]) -> list[Thing]:
+def _edited_event(draw: Draw, asked: list[Thing]) -> list[Thing]:
   """One error: order, direction or role changed, or the colour or shape of one thing."""
   if draw.chance(0.5):
     at = int(draw.rng.integers(len(asked)))
@@ -275,7 +202,7 @@ def _edited_event(draw: _Draw, asked: list[Thing]) -> list[Thing]:
 Question = tuple[str, str, list[Thing], str, str]
 
 
-def _picture_question(draw: _Draw) -> Question:
+def _picture_question(draw: Draw) -> Question:
   """A question whose two answers are equally likely without the picture."""
   kind = draw.pick(("count", "colour", "shape", "side"))
   if kind == "count":
@@ -295,7 +222,7 @@ def _picture_question(draw: _Draw) -> Question:
   return kind, question, _sorted([one, *rest]), truth, wrong
 
 
-def _count_question(draw: _Draw) -> Question:
+def _count_question(draw: Draw) -> Question:
   # Two neighbouring numbers first, then the right one: the question says nothing about the answer.
   most = draw.world.objects[1] + draw.hard
   low = int(draw.rng.integers(min(most, len(language.SHAPES))))
@@ -315,7 +242,7 @@ def _count_question(draw: _Draw) -> Question:
   )
 
 
-def _side_question(draw: _Draw) -> Question:
+def _side_question(draw: Draw) -> Question:
   relation, (near, far) = draw.pick(tuple(language.SIDES.items()))
   things = _things(draw, draw.count(least=2))
   truth, wrong = ("yes", "no") if draw.chance(0.5) else ("no", "yes")
@@ -327,7 +254,7 @@ def _side_question(draw: _Draw) -> Question:
   return "side", question, _sorted(things), truth, wrong
 
 
-def _video_question(draw: _Draw) -> Question:
+def _video_question(draw: Draw) -> Question:
   things = _event(draw)
   if things[0].how == language.ORDER[0]:
     truth, wrong = (language.thing_name(thing._replace(how="")) for thing in things)
@@ -355,7 +282,7 @@ def _video_question(draw: _Draw) -> Question:
   )
 
 
-def _placed(draw: _Draw, things: Sequence[Thing]) -> Json:
+def _placed(draw: Draw, things: Sequence[Thing]) -> Json:
   """A picture of a scene, with each thing in its own cell, on its side."""
   grid = draw.world.side // CELL
   cells = [divmod(int(at), grid) for at in draw.rng.permutation(grid * grid)]
@@ -371,7 +298,7 @@ def _placed(draw: _Draw, things: Sequence[Thing]) -> Json:
   return _picture(draw, [(thing, [taken[thing]]) for thing in things])
 
 
-def _filmed(draw: _Draw, things: Sequence[Thing]) -> Json:
+def _filmed(draw: Draw, things: Sequence[Thing]) -> Json:
   """A video of a scene: the cell of each thing per frame, None before it appears."""
   frames, last = draw.world.frames, draw.world.frame_side // CELL - 1
   cells = draw.several([divmod(at, last + 1) for at in range((last + 1) ** 2)], 2)
@@ -396,7 +323,7 @@ def _filmed(draw: _Draw, things: Sequence[Thing]) -> Json:
   return _picture(draw, tracks)
 
 
-def _picture(draw: _Draw, tracks: Iterable[tuple[Thing, list[Cell | None]]]) -> Json:
+def _picture(draw: Draw, tracks: Iterable[tuple[Thing, list[Cell | None]]]) -> Json:
   objects = []
   for thing, track in tracks:
     rgb, radius = draw.look(thing.shape, thing.colour)

@@ -71,7 +71,7 @@ def examples(
 def example(world: World, split: str, index: int, *, seed: int = 0) -> Example:
   """Example `index` of a split, with pictures as PNG bytes and the scene in extra["scene"].
 
-  Raises ValueError for a split that is not in scenes.SPLITS.
+  Raises ValueError for a split that is not in draws.SPLITS.
   """
   plan = scenes.plan(world, split, index, seed)
   side = world.side if plan.task.startswith("image") else world.frame_side

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cot_rm.toy_world import scenes as toy_scenes
+from cot_rm.toy_world import draws
 from cot_rm.toy_world import world as toy_world
 
 WORLD = toy_world.World()
@@ -42,32 +42,11 @@ def test_no_picture_is_in_two_splits():
       for example in toy_world.examples(WORLD, split, count=1500)
       for picture in _pictures(example)
     }
-    for split in toy_scenes.SPLITS
+    for split in draws.SPLITS
   }
   assert min(map(len, hashes.values())) > 3000
   for one, other in itertools.combinations(hashes, 2):
     assert not hashes[one] & hashes[other], (one, other)
-
-
-def test_the_look_of_an_object_belongs_to_one_split():
-  looks = {}
-  for split in toy_scenes.SPLITS:
-    for seed in (0, 1):
-      for example in toy_world.examples(WORLD, split, count=700, seed=seed):
-        for picture in example.extra["scene"]["pictures"]:
-          for record in picture["objects"]:
-            look = (record["shape"], *record["rgb"], record["radius"])
-            assert looks.setdefault(look, split) == split
-  assert len(looks) > 5000
-
-
-def test_every_class_of_looks_belongs_to_exactly_one_split():
-  assert sorted(part for parts in toy_scenes.SPLITS.values() for part in parts) == [*range(8)]
-
-
-def test_an_unknown_split_names_the_known_ones():
-  with pytest.raises(ValueError, match="unknown split 'dev'; known: train, heldout, hard, check"):
-    toy_world.example(WORLD, "dev", 0)
 
 
 def test_gold_and_tasks_have_their_frequencies():
