@@ -40,11 +40,13 @@ def result_folders(workdir: epath.Path, names: Sequence[str]) -> list[epath.Path
 
 
 def stages(workdir: epath.Path, run: Run | None) -> list[tuple[str, str, str]]:
-  """(folder, stage if its name differs from the folder's, duration if it is done) of each stage."""
+  """(folder, stage if its name differs, duration or "not run") of each stage in the plan."""
   out = []
   for folder, stage in plan(run).items():
     done = read_json(workdir / folder / "done.json")
-    duration = metrics.format_duration(done["seconds"]) if done else ""
+    duration = "" if (workdir / folder).exists() else "not run"
+    if done:
+      duration = metrics.format_duration(done["seconds"])
     out.append((folder, stage if stage != folder else "", duration))
   return out
 

@@ -262,19 +262,22 @@ def table(columns: Sequence[Figure], summary: Summary, colors: Mapping[str, str]
     colors: {model: colour}.
   """
   columns = [c for c in columns if any(c.name in figures for figures in summary.values())]
-  best = {}
-  for column in columns:
-    values = [v for figures in summary.values() if is_known(v := figures.get(column.name))]
-    if column.sign and len(set(values)) > 1:
-      best[column.name] = max(values) if column.sign > 0 else min(values)
+  best = {column.name: _best_text(column, summary) for column in columns}
   rows = []
   for model, figures in summary.items():
     cells = []
     for column in columns:
-      value = figures.get(column.name)
+      text = format_figure(figures.get(column.name), column.kind)
       interval = figures.get("intervals", {}).get(column.name)
       note = f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}" if interval else ""
-      is_best = value is not None and value == best.get(column.name)
-      cells.append(Cell(format_figure(value, column.kind), note, is_best))
+      cells.append(Cell(text, note, text == best[column.name]))
     rows.append(Row(model, colors[model], cells))
   return Table([Head("Model"), *(Head(c.head, c.meaning) for c in columns)], rows)
+
+
+def _best_text(column: Figure, summary: Summary) -> str | None:
+  """The best value of a column as shown; None without a better one, or if all are shown alike."""
+  values = [v for figures in summary.values() if is_known(v := figures.get(column.name))]
+  if not column.sign or len({format_figure(value, column.kind) for value in values}) < 2:
+    return None
+  return format_figure(max(values) if column.sign > 0 else min(values), column.kind)

@@ -37,10 +37,15 @@ RUN = {
 
 
 def test_each_stage_has_its_folder_and_its_duration(tmp_path):
-  (tmp_path / "sft").mkdir()
+  for name in ("world", "sft"):
+    (tmp_path / name).mkdir()
   (tmp_path / "sft" / "done.json").write_text(json.dumps({"seconds": 185.0}))
   found = run_info.stages(epath.Path(tmp_path), RUN)
-  assert found[:3] == [("world", "", ""), ("sft", "", "3 min 05 s"), ("again", "sft", "")]
+  assert found[:3] == [
+    ("world", "", ""),
+    ("sft", "", "3 min 05 s"),
+    ("again", "sft", "not run"),
+  ]
 
 
 def test_stages_may_be_a_single_text():

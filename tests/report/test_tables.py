@@ -47,6 +47,14 @@ def test_fewer_contradictions_are_better_and_of_equal_values_none_is_best():
   assert not any(cell.best for cell in column(table, "Parsed").values())
 
 
+def test_values_that_are_shown_alike_are_equally_good():
+  better, worse = RL | {"parse_rate": 0.99996}, RL | {"parse_rate": 0.9}
+  table = tables.headline({"sft": SFT, "rl": better, "control": worse}, {})
+  assert [cell.best for cell in column(table, "Parsed").values()] == [True, True, False]
+  table = tables.headline({"sft": SFT, "rl": better}, {})
+  assert [cell.best for cell in column(table, "Parsed").values()] == [False, False]
+
+
 def test_a_gain_is_over_the_model_that_training_started_from():
   table = tables.headline(BOTH, {"rl": "sft", "sft": "world"})
   assert column(table, "Gain")["rl"] == ("+10.3", "over sft", False)
