@@ -59,6 +59,7 @@ setuptools.setup(
       "hypothesis",
       "ipykernel",
       *TPU_COMPILER,
+      "mypy",
       "nbclient",
       "nbformat",
       "pyright",
