@@ -29,10 +29,10 @@ sys.path.insert(0, str(ROOT))
 
 
 OURS = {  # name: prompts answered at a time, more that wait for slots, what is done otherwise
-  "ours": dict(rows=8, spare=0.5),
-  "ours, no refill": dict(rows=8, spare=0.0, batches=True),
-  "ours, no sharing": dict(rows=64, spare=0.0, alone=True),
-  "ours, int8": dict(rows=8, spare=0.5, weights="int8"),
+  "ours": dict(rows=8, extra_prompts=0.5),
+  "ours, no refill": dict(rows=8, extra_prompts=0.0, batches=True),
+  "ours, no sharing": dict(rows=64, extra_prompts=0.0, alone=True),
+  "ours, int8": dict(rows=8, extra_prompts=0.5, weights="int8"),
 }
 
 
@@ -158,7 +158,7 @@ def loaded(folder, **how):
   return c, nnx.split(model)[0], params
 
 
-def engine(c, graphdef, prompts, *, rows, spare):
+def engine(c, graphdef, prompts, *, rows, extra_prompts):
   """The sampler of so many prompts at a time, and room for the longest of them."""
   import functools
 
@@ -180,7 +180,7 @@ def engine(c, graphdef, prompts, *, rows, spare):
     pack=functools.partial(packing.prompts, buckets=buckets),
     max_prompts=rows,
     position_bytes=4 * c.kv_numbers_per_token,
-    limits=Limits(extra_prompts=spare),
+    limits=Limits(extra_prompts=extra_prompts),
   )
 
 
@@ -235,7 +235,7 @@ def gap(graphdef, params, made, prompts, groups):
   return {"gap_mean": float(off.mean()), "gap_max": float(off.max())}
 
 
-def ours(folder, quick, *, rows, spare, weights="", **how):
+def ours(folder, quick, *, rows, extra_prompts, weights="", **how):
   import jax
 
   from cot_rm import sharding
@@ -244,7 +244,7 @@ def ours(folder, quick, *, rows, spare, weights="", **how):
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c, graphdef, whole = loaded(folder)
   params = WeightSync(weights, sharding.make_mesh({"data": 1}, jax.devices()[:1]), {})(whole)
-  made = engine(c, graphdef, prompts, rows=rows, spare=spare)
+  made = engine(c, graphdef, prompts, rows=rows, extra_prompts=extra_prompts)
   longest = np.full_like(lengths, 2)
   longest[0, 0] = lengths.max()  # the shapes follow from the longest answer
   sample(made, params, prompts, longest, **how)

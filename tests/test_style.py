@@ -21,12 +21,12 @@ SETTINGS = 8  # arguments of a kernel's function beside its arrays, at most
 RETIRED = frozenset(
   "seat seats seating room everyone apart parted taught sight heart careless unsound".split()
 )
-# As a whole name of a class, a function, an argument, a field or a knob, whatever its dims:
+# As a whole name of a function, an argument or a field, whatever its dims:
 RETIRED_NAMES = frozenset(
-  "slots kept memory piece together spare age live drawn watched by_shares lay mapped own_shares "
-  "shares silent ahead look_every products head_tiles more again peer dots facts made cards "
-  "units slices whole".split()
+  "kept piece together spare age live drawn watched by_shares lay mapped own_shares shares silent "
+  "look_every head_tiles again peer facts cards units slices whole".split()
 )
+RETIRED_CLASSES = frozenset(("Kept", "Memory", "Room", "Slots", "Texts"))
 # As the name of a module, by its folder:
 RETIRED_MODULES = {
   "cot_rm": {"checkpoint"},
@@ -162,6 +162,8 @@ def names(path: Path) -> Iterator[tuple[ast.AST, str]]:
 
 
 def is_retired(name: str) -> bool:
+  if name.strip("_") in RETIRED_CLASSES:
+    return True
   plain = stem(name).strip("_").lower()
   return plain in RETIRED_NAMES or not RETIRED.isdisjoint(plain.split("_"))
 

@@ -41,7 +41,7 @@ class Budget:
   prompt_price: float = 0.0  # dollars per million prompt tokens
   completion_price: float = 0.0  # dollars per million completion tokens
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
       if getattr(self, field.name) < 0:
         raise ValueError(

@@ -34,7 +34,7 @@ class Endpoint:
   timeout: float = 400.0  # seconds of a call, its retries and the pauses between them included
   limit_field: str = "max_tokens"  # request field of the token limit; or "max_completion_tokens"
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if urllib.parse.urlsplit(self.base_url).scheme not in ("http", "https"):
       raise ValueError(
         f"endpoint.base_url is {self.base_url!r}; it must begin with http:// or https://"

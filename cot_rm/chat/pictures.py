@@ -24,7 +24,7 @@ class Pictures:
   max_pixels: int = 501_760  # larger pictures are shrunk to it; 640 visual tokens, as R1-Reward
   max_frames: int = 8  # of a video, evenly spread; UnifiedReward's evaluation shows 8
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 1 <= self.quality <= 100:
       raise ValueError(f"pictures.quality is {self.quality}; it must be 1 to 100")
     for name in ("max_pixels", "max_frames"):

@@ -41,7 +41,7 @@ class Reply:
   completion_tokens: int = 0
   cached: bool = False  # from the cache, or from an equal call in flight: no call was made
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.error is not None and self.kind not in KINDS:
       raise ValueError(
         f"error is {self.error[:_SHOWN]!r}; it must begin with one of {', '.join(KINDS)}"

@@ -56,7 +56,7 @@ class Figure:
   kind: Kind = "share"
   sign: Sign = 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.kind not in get_args(Kind) or self.sign not in get_args(Sign):
       raise ValueError(f"figure {self.name!r}: kind {self.kind!r} or sign {self.sign!r} is unknown")
 

@@ -59,7 +59,7 @@ class Config:
   bos_token_id: int | None = 151643
   eos_token_id: int | None = 151645
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if 2 * sum(self.mrope_section) != self.head_dim:
       raise ValueError(
         f"mrope_section {self.mrope_section} covers {2 * sum(self.mrope_section)} "

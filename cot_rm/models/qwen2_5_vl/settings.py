@@ -45,7 +45,7 @@ class Settings:
   rescale_factor: float = 1 / 255
   resample: int = 3  # Pillow's number of the filter: bicubic
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not 0 < self.min_pixels <= self.max_pixels:
       raise ValueError(
         f"min_pixels {self.min_pixels:,} and max_pixels {self.max_pixels:,}: "
