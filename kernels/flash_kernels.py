@@ -226,7 +226,7 @@ def _call(
   ranges: jax.Array,
   inputs: Sequence[Operand],
   outputs: Sequence[Operand],
-  scratch: Sequence[pltpu.VMEM],
+  scratch: Sequence[pl.MemoryRef],
 ) -> list[jax.Array]:
   """Runs a kernel on its inputs; returns its outputs."""
   return pl.pallas_call(
@@ -298,7 +298,9 @@ def forward(
     _forward_kernel, block_k=k, causal=settings.causal, offset=settings.offset
   )
   launch = _Launch("flash_forward", (B, K, R, T // q), settings.interpret)
-  return _call(kernel, launch, block_mask.block_ranges(mask), inputs, outputs, scratch)
+  ranges = block_mask.block_ranges(mask)
+  o_BNTH, lse_BN1T = _call(kernel, launch, ranges, inputs, outputs, scratch)
+  return o_BNTH, lse_BN1T
 
 
 class QueryRows(NamedTuple):

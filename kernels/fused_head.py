@@ -178,7 +178,7 @@ class _Kernel(NamedTuple):
 
   body: Callable[..., None]
   name: str
-  scratch: Sequence[pltpu.VMEM] = ()
+  scratch: Sequence[pl.MemoryRef] = ()
   aliases: Mapping[int, int] = {}  # input -> output that is written in place
 
 
@@ -292,8 +292,8 @@ def _backward(
     scratch=[] if accumulate else [pltpu.VMEM((tile, w_VD.shape[1]), jnp.float32)],
     aliases={len(inputs): 1} if accumulate else {},  # inputs are counted with the scalar
   )
-  outputs = [(dx, "tokens"), (dw, "words")]
-  return _call(kernel, count, inputs, outputs, tile, interpret)
+  dx_CND, dw_VD = _call(kernel, count, inputs, [(dx, "tokens"), (dw, "words")], tile, interpret)
+  return dx_CND, dw_VD
 
 
 def _part_blocks(count: jax.Array, part: jax.Array | int, size: int) -> jax.Array:
@@ -361,7 +361,8 @@ def logps(
   fade_CN = jnp.exp(max_CN - highest_N[None])
   lse_N = highest_N + jnp.log((total_CN * fade_CN).sum(0))
   wanted_N = jnp.arange(N) < count
-  return tuple(jnp.where(wanted_N, x[:N], 0) for x in (picked_CN.sum(0) - lse_N, lse_N))
+  logps_N = jnp.where(wanted_N, (picked_CN.sum(0) - lse_N)[:N], 0)
+  return logps_N, jnp.where(wanted_N, lse_N[:N], 0)
 
 
 def gradients(

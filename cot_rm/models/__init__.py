@@ -3,7 +3,7 @@
 import importlib
 import os
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import jax
 import numpy as np
@@ -49,9 +49,11 @@ class Model(Protocol):
   @property
   def head(self) -> jax.Array:
     """Matrix from hidden states to logits, [V, D]."""
+    ...
 
   def features(self, pictures: Pictures) -> jax.Array:
     """Visual tokens of padded pictures, [R, M, D]."""
+    ...
 
   def embed(
     self,
@@ -60,16 +62,19 @@ class Model(Protocol):
     features_RMD: jax.Array | None = None,
   ) -> jax.Array:
     """Embeddings of tokens and visual tokens, [B, T, D]."""
+    ...
 
   def prefill(
     self, x_BTD: jax.Array, positions_BT3: jax.Array, segments_BT: jax.Array
   ) -> tuple[jax.Array, KeysValues]:
     """Hidden states, and keys and values of all layers."""
+    ...
 
   def extend(
     self, x_BTD: jax.Array, positions_BT3: jax.Array, prompts: KeysValues, mask_QS: jax.Array
   ) -> tuple[jax.Array, KeysValues]:
     """Hidden states of tokens that continue prompts, and their keys and values."""
+    ...
 
   def decode(
     self,
@@ -81,6 +86,7 @@ class Model(Protocol):
     chunk_position: jax.Array,
   ) -> tuple[jax.Array, KeysValues | list[KeysValues]]:
     """Hidden states of one token per sample, and the chunk with its keys and values."""
+    ...
 
 
 @runtime_checkable
@@ -94,15 +100,19 @@ class Processor(Protocol):
 
   def __call__(self, messages: Chat, *, id: str) -> Encoded:
     """The prompt of chat messages; `id` names the sample in errors."""
+    ...
 
   def encode(self, text: str, *, name: str = "text") -> list[int]:
     """Token ids of plain text."""
+    ...
 
   def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
     """The text of token ids, without control tokens."""
+    ...
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the files from which an equal processor can be loaded."""
+    ...
 
 
 class ProcessorClass(Protocol):
@@ -119,6 +129,7 @@ class ProcessorClass(Protocol):
     mrope: str | None = None,
   ) -> Processor:
     """The processor of a checkpoint folder; None: the folder's setting."""
+    ...
 
 
 class ModelClass(Protocol):
@@ -128,6 +139,7 @@ class ModelClass(Protocol):
     self, c: ModelConfig, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = ..., remat: bool = False
   ) -> Model:
     """A model with random parameters; see qwen2_5_vl/model.py."""
+    ...
 
 
 @runtime_checkable
@@ -142,11 +154,13 @@ class ModelFamily(Protocol):
 
   def from_hf(self, values: Mapping[str, object]) -> ModelConfig:
     """The Config of a parsed config.json. Raises ValueError for another family's."""
+    ...
 
   def to_hf(self, config: ModelConfig, *, dtype: str = "float32") -> dict[str, object]:
     """Inverse of `from_hf`; dtype is that of the saved parameters."""
+    ...
 
 
 def get(name: str) -> ModelFamily:
   """The family's package. Raises ValueError on an unknown name."""
-  return importlib.import_module(registry.lookup(MODELS, name, "model family"))
+  return cast(ModelFamily, importlib.import_module(registry.lookup(MODELS, name, "model family")))

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from cot_rm import sharding
+from cot_rm import models, sharding
 from cot_rm.batch import Batch
 from cot_rm.kernels import fused_head
 from cot_rm.kernels import token_logps as chunked
 from cot_rm.models import layers
 
 
-def batch_logps(model: nnx.Module, batch: Batch, *, masked: bool = False) -> jax.Array:
+def batch_logps(model: models.Model, batch: Batch, *, masked: bool = False) -> jax.Array:
   """Log-probability of each token given the tokens before it, f32[B, T].
 
   A batch with `prompts` computes each prompt and its pictures once for all its answers. In a batch
@@ -55,7 +55,7 @@ def make_batch_logps(
   return jax.jit(lambda params, batch: batch_logps(nnx.merge(graphdef, params), batch))
 
 
-def _after_prompts(model: nnx.Module, batch: Batch, mask_BT: jax.Array | None) -> jax.Array:
+def _after_prompts(model: models.Model, batch: Batch, mask_BT: jax.Array | None) -> jax.Array:
   """`batch_logps` of answers to the batch's prompts."""
   B = len(batch.tokens)
   x_QSD, prompt_kv = _prefill(model, batch.prompts)
@@ -69,7 +69,7 @@ def _after_prompts(model: nnx.Module, batch: Batch, mask_BT: jax.Array | None) -
     return token_logps(before_BTD, model.head, batch.tokens, mask_BT)
 
 
-def _prefill(model: nnx.Module, batch: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _prefill(model: models.Model, batch: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """(hidden states of the batch's rows, every layer's keys and values)."""
   features_RMD = None if batch.pictures is None else model.features(batch.pictures)
   x_BTD = model.embed(batch.tokens, batch.visual, features_RMD)
