@@ -1,21 +1,20 @@
-"""The programs of a run on a pod of TPUs, compiled without one: do they fit, and what do they send?
+"""Programs of a run on a TPU pod, compiled without one: memory, flops and collectives of a chip.
 
   python bench/compile.py [--quick]
   python bench/compile.py --preset 3b --topology v5e:2x4 --fsdp 8 --rows 8 --programs sft,rl
 
-Needs no TPU: libtpu compiles the 7b preset for v5e:8x8, 64 chips of 16 GB, with the weights over
-all of them (fsdp 64), and over 16 with each part shared by 4 (fsdp 16, tensor 4). Training: float32
-weights and AdamW's moments, products in bfloat16, activations computed again in the backward pass,
-64 sequences of 4,096 tokens, each with two pictures of 448 pixels; of RL 3,072 are the prompt's.
-The sampler: bfloat16; 64 prompts of 4,096 tokens with their pictures, and a chunk of 64 tokens of
-8 answers to each.
+Needs no TPU: libtpu compiles the 7b preset for v5e:8x8, 64 chips of 16 GB, with the weights sharded
+over all chips (fsdp 64), and over 16 with each shard divided by 4 (fsdp 16, tensor 4). Training:
+float32 weights and AdamW moments, bfloat16 products, rematerialized activations, 64 sequences of
+4,096 tokens with two pictures of 448 pixels each; in RL 3,072 of the tokens are the prompt's. The
+sampler: bfloat16; prefill of 64 such prompts, and a chunk of 64 tokens of 8 answers to each.
 
-What a chip is given, its flops, and the bytes that come out of its collectives, loops as often as
-they turn: each is the compiled program's, beside how far it is off a count by hand, of matrices
-alone. Flops of kernels are left out of both.
+Printed for a chip: the size of the arguments, flops, and the bytes of the results of collectives,
+with loops by their trip counts. Each is the compiled program's, with its deviation from a count by
+hand that covers matrices alone. Flops of kernels are in neither.
 --quick: the tiny preset on 8 chips.
 --preset, --topology, --fsdp, --tensor, --rows, --programs: another model, slice, mesh, number of
-sequences and prompts, and only some of the programs.
+sequences and prompts, and a choice of programs.
 """
 
 import dataclasses
@@ -23,29 +22,42 @@ import functools
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
 import isolated
-from tpu import hlo
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tpu import chips, hlo
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from cot_rm import optim, sharding, train  # noqa: E402
+from cot_rm.algorithms import aggregation, grpo, sft  # noqa: E402
+from cot_rm.batch import Batch, Pictures  # noqa: E402
+from cot_rm.models import kv_cache, qwen2_5_vl  # noqa: E402
+from cot_rm.sampler import programs  # noqa: E402
+from cot_rm.sampler.sampling import Sampling, TokenIds  # noqa: E402
+
 ROWS, TOKENS, ANSWER, PATCHES = 64, 4096, 1024, 2 * 32 * 32
-GROUP, ROOM, CHUNK, PIECE = 8, 512, 64, 1024
-PROGRAMS = ("sft", "rl", "prefill", "decode")
+GROUP, MAX_ANSWER, CHUNK, PREFILL_CHUNK = 8, 512, 64, 1024  # of the sampler
+Program = Literal["sft", "rl", "prefill", "decode"]
+PROGRAMS: tuple[Program, ...] = get_args(Program)
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-  """A TPU slice, how its chips share the weights, and the size of a batch."""
+  """A TPU slice, the sharding of the weights over its chips, and the size of a batch."""
 
   topology: str  # "v5e:8x8"
   fsdp: int
   tensor: int = 1
   rows: int = ROWS  # sequences of a train step, prompts of the sampler
 
-  def __str__(self):
+  def __str__(self) -> str:
     tensor = f" x tensor {self.tensor}" if self.tensor > 1 else ""
     return f"{self.topology}, fsdp {self.fsdp}{tensor}"
 
@@ -55,63 +67,55 @@ QUICK = (Slice("v5e:2x4", 8),)
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
-  """A model and where it is to run."""
+class Placement:
+  """A model and the mesh that it runs on."""
 
-  config: object
-  mesh: object
-  rules: dict
+  config: qwen2_5_vl.Config
+  mesh: jax.sharding.Mesh
+  rules: sharding.Rules
   rows: int = ROWS
 
-  def layout(self, *axes):
-    import jax
-
-    from cot_rm import sharding
-
+  def layout(self, *axes: str | None) -> jax.NamedSharding:
+    """Layout of an array by its logical axes."""
     return jax.NamedSharding(self.mesh, sharding.spec(axes, self.rules))
 
-  def shape(self, dtype, *sizes, axes=("batch",)):
-    import jax
-
+  def shape(
+    self, dtype: str, *sizes: int, axes: tuple[str, ...] = ("batch",)
+  ) -> jax.ShapeDtypeStruct:
+    """Shape of an array with its layout."""
     return jax.ShapeDtypeStruct(sizes, dtype, sharding=self.layout(*axes))
 
-  def laid(self, tree):
-    """Shapes of a tree, laid out by the logical axes of its parameters."""
-    import jax
+  def with_layouts(self, tree: object) -> object:
+    """Shapes of parameters with the layouts of their logical axes."""
 
-    from cot_rm import sharding
+    def with_layout(x, layout):
+      return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
 
-    put = lambda x, layout: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout)
-    return jax.tree.map(put, tree, sharding.shardings_of(tree, self.mesh, self.rules))
+    return jax.tree.map(with_layout, tree, sharding.shardings_of(tree, self.mesh, self.rules))
 
-  def batch(self, tokens, pictures=True, **more):
-    from cot_rm.batch import Batch, Pictures
-
-    whole, real = (
-      functools.partial(self.shape, dtype, self.rows) for dtype in ("int32", "float32")
+  def batch(self, tokens: int, pictures: bool = True, **fields: object) -> Batch:
+    """Shapes of a batch of rows of `tokens` tokens; fields: further fields of Batch."""
+    integers = functools.partial(self.shape, "int32", self.rows)
+    floats = functools.partial(self.shape, "float32", self.rows)
+    seen = Pictures(
+      floats(PATCHES, self.config.vision.patch_dim),
+      integers(PATCHES, 2),
+      integers(PATCHES),
+      integers(PATCHES),
     )
-    numbers = self.config.vision.patch_dim
-    seen = Pictures(real(PATCHES, numbers), whole(PATCHES, 2), whole(PATCHES), whole(PATCHES))
     return Batch(
-      tokens=whole(tokens),
-      positions=whole(tokens, 3),
-      segments=whole(tokens),
-      visual=whole(tokens),
-      mask=real(tokens),
+      tokens=integers(tokens),
+      positions=integers(tokens, 3),
+      segments=integers(tokens),
+      visual=integers(tokens),
+      mask=floats(tokens),
       pictures=seen if pictures else None,
-      **more,
+      **fields,
     )
 
 
-def training(place, what):
+def lower_train_step(place: Placement, program: Literal["sft", "rl"]) -> jax.stages.Lowered:
   """A train step, lowered."""
-  import jax
-  import jax.numpy as jnp
-
-  from cot_rm import optim, sharding, train
-  from cot_rm.algorithms import aggregation, grpo, sft
-  from cot_rm.models import qwen2_5_vl
-
   graphdef, params = train.abstract_model(
     lambda rngs: qwen2_5_vl.Model(place.config, rngs=rngs, dtype=jnp.bfloat16, remat=True)
   )
@@ -119,14 +123,14 @@ def training(place, what):
   state = jax.eval_shape(
     lambda params: train.TrainState(jnp.zeros((), jnp.int32), params, tx.init(params)), params
   )
-  if what == "sft":
+  if program == "sft":
     batch, loss = place.batch(TOKENS), sft.loss
   else:
-    one = place.shape("float32", place.rows, ANSWER)
+    row = place.shape("float32", place.rows, ANSWER)
+    prompts = place.batch(TOKENS - ANSWER)
     batch = place.batch(
-      ANSWER, False, old_logps=one, ref_logps=one, advantages=one,
-      prompts=place.batch(TOKENS - ANSWER),
-    )  # fmt: skip
+      ANSWER, False, old_logps=row, ref_logps=row, advantages=row, prompts=prompts
+    )
     loss = functools.partial(grpo.loss, settings=grpo.Config(max_tokens=8))
   step = train.make_step(
     graphdef,
@@ -135,196 +139,208 @@ def training(place, what):
     sharding.shardings_of(state, place.mesh, place.rules),
     token_weights=functools.partial(aggregation.token_weights, aggregate="token"),
   )
-  return step.lower(place.laid(state), batch, 1e-5)
+  return step.lower(place.with_layouts(state), batch, 1e-5)
 
 
-def programs_of(place):
-  """(parameters, Programs): shapes of bfloat16 weights, and the sampler's programs for them."""
-  import jax
-  import jax.numpy as jnp
-
-  from cot_rm import train
-  from cot_rm.models import qwen2_5_vl
-  from cot_rm.sampler import programs
-  from cot_rm.sampler.sampling import TokenIds
-
+def sampler_programs(place: Placement) -> tuple[object, programs.Programs]:
+  """(shapes of bfloat16 weights, the sampler's programs)."""
   c = place.config
   graphdef, params = train.abstract_model(
     lambda rngs: qwen2_5_vl.Model(c, rngs=rngs, dtype=jnp.bfloat16)
   )
-  params = place.laid(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), params))
+  params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16), params)
   ids = TokenIds(stop=(c.eos_token_id,), banned=(c.image_token_id, c.video_token_id))
-  return params, programs.make(graphdef, ids, prefill_chunk=PIECE, stacked=True)
+  compiled = programs.make(graphdef, ids, prefill_chunk=PREFILL_CHUNK, stacked=True)
+  return place.with_layouts(params), compiled
 
 
-def decoding(place, *, prompts, group, prompt, answer, chunk):
+def lower_decode_chunk(
+  place: Placement, *, prompts: int, group: int, prompt: int, answer: int, chunk: int
+) -> jax.stages.Lowered:
   """decode_chunk of `group` samples of each of `prompts` prompts, lowered.
 
   Args:
+    place: model and mesh.
+    prompts: number of prompts.
+    group: samples of a prompt.
     prompt: positions of a prompt.
     answer: tokens of an answer, at most.
     chunk: tokens of the chunk.
   """
-  import jax
-  import jax.numpy as jnp
-  import numpy as np
-
-  from cot_rm.models import kv_cache
-  from cot_rm.sampler import programs
-  from cot_rm.sampler import sampling as draw
-
-  params, compiled = programs_of(place)
+  params, compiled = sampler_programs(place)
   c, B = place.config, prompts * group
-  prefilled = functools.partial(kv_cache.empty_kv_cache, prompts, c.num_kv_heads, c.head_dim)
-  cache = jax.eval_shape(
-    lambda: programs.empty_cache(
-      prefilled(prompt, jnp.bfloat16, layers=(c.num_layers,)),
-      prompt_slots=prompts,
-      decode_slots=B,
-      parts=(answer,),
+
+  def empty_cache():
+    prefilled = kv_cache.empty_kv_cache(
+      prompts, c.num_kv_heads, c.head_dim, prompt, jnp.bfloat16, layers=(c.num_layers,)
     )
-  )
-  rows = place.layout(None, *kv_cache.KV_AXES)
-  cache = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows), cache)
+    return programs.empty_cache(prefilled, prompt_slots=prompts, decode_slots=B, parts=(answer,))
+
+  layout = place.layout(None, *kv_cache.KV_AXES)
+  cache = chips.on(layout, jax.eval_shape(empty_cache))
   slots = programs.DecodeSlots(np.zeros(B, bool), *[np.zeros(B, np.int32)] * 7)
   slots = slots._replace(seed_B=np.zeros(B, np.uint32))
   slots = jax.tree.map(lambda x: place.shape(x.dtype, *x.shape), slots)
   prompt_slots = programs.PromptSlots(
     place.shape("bool", prompts, prompt), place.shape("int32", prompts, group)
   )
-  how = draw.Sampling(temperature=1.0, max_tokens=answer)
-  return compiled.decode_chunk.lower(params, cache, prompt_slots, slots, sampling=how, size=chunk)
+  sampling = Sampling(temperature=1.0, max_tokens=answer)
+  return compiled.decode_chunk.lower(
+    params, cache, prompt_slots, slots, sampling=sampling, size=chunk
+  )
 
 
-def sampling(place, what):
-  """The sampler's prefill, or its decode_chunk, lowered."""
-  if what == "decode":
-    return decoding(place, prompts=place.rows, group=GROUP, prompt=TOKENS, answer=ROOM, chunk=CHUNK)
-  params, compiled = programs_of(place)
+def lower_sampler(place: Placement, program: Literal["prefill", "decode"]) -> jax.stages.Lowered:
+  """The sampler's prefill or decode_chunk, lowered."""
+  if program == "decode":
+    return lower_decode_chunk(
+      place, prompts=place.rows, group=GROUP, prompt=TOKENS, answer=MAX_ANSWER, chunk=CHUNK
+    )
+  params, compiled = sampler_programs(place)
   return compiled.prefill.lower(params, place.batch(TOKENS))
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-  """How many numbers a model's matrices have, by hand; vectors are left out."""
+  """Numbers in a model's matrices, counted by hand; vectors are left out."""
 
-  layer: int
-  down: int  # of a layer, what it ends with
+  layer: int  # of the decoder
+  down: int  # of a layer's last projection
   block: int  # of the vision tower
-  seen_down: int
+  block_down: int  # of a block's last projection
   merger: int
-  patch: int
-  words: int
+  patch: int  # of the patch embedding
+  words: int  # of the embeddings, and of the head
 
 
-def weights(c):
+def weights(c: qwen2_5_vl.Config) -> Weights:
+  """Weights of a model."""
   width, v = c.hidden_size, c.vision
-  down, seen_down = width * c.intermediate_size, v.hidden_size * v.intermediate_size
-  wide = v.hidden_size * v.merge_size**2
+  down, block_down = width * c.intermediate_size, v.hidden_size * v.intermediate_size
+  merged = v.hidden_size * v.merge_size**2
   return Weights(
     layer=2 * width * (c.num_heads + c.num_kv_heads) * c.head_dim + 3 * down,
     down=down,
-    block=4 * v.hidden_size**2 + 3 * seen_down,
-    seen_down=seen_down,
-    merger=wide**2 + wide * v.out_hidden_size,
+    block=4 * v.hidden_size**2 + 3 * block_down,
+    block_down=block_down,
+    merger=merged**2 + merged * v.out_hidden_size,
     patch=v.patch_dim * v.hidden_size,
     words=c.vocab_size * width,
   )
 
 
-def products(c, what, rows=ROWS):
-  """Flops of all products but the attention's and the loss's, by hand, all chips together."""
+def hand_flops(c: qwen2_5_vl.Config, program: Program, rows: int = ROWS) -> float:
+  """Flops of all matrix products but attention's and the loss's, by hand, all chips together."""
   w, v = weights(c), c.vision
   merger = w.merger / v.merge_size**2
-  if what == "decode":
+  if program == "decode":
     return 2 * rows * GROUP * (c.num_layers * w.layer + w.words)
-  if what == "prefill":
-    pictures = v.depth * w.block + merger + w.patch
-    return 2 * rows * (TOKENS * c.num_layers * w.layer + PATCHES * pictures)
-  # Forward, again, and two gradients; what a layer ends with need not be made again.
+  if program == "prefill":
+    vision = v.depth * w.block + merger + w.patch
+    return 2 * rows * (TOKENS * c.num_layers * w.layer + PATCHES * vision)
+  # Forward, recomputation, and two gradients; a layer's last projection is not recomputed.
   text = c.num_layers * (4 * w.layer - w.down)
-  pictures = v.depth * (4 * w.block - w.seen_down) + 3 * merger + 2 * w.patch
-  return 2 * rows * (TOKENS * text + PATCHES * pictures)
+  vision = v.depth * (4 * w.block - w.block_down) + 3 * merger + 2 * w.patch
+  return 2 * rows * (TOKENS * text + PATCHES * vision)
 
 
-def arguments(c, what, fsdp, tensor, rows=ROWS):
-  """Bytes of what a chip is given, by hand: weights, moments, a batch, keys and values."""
+def hand_arguments(c: qwen2_5_vl.Config, program: Program, pod: Slice) -> float:
+  """Bytes of a chip's arguments by hand: weights, moments, a batch, the KV cache."""
   w, v = weights(c), c.vision
-  seen = v.depth * w.block + w.merger + w.patch
+  vision = v.depth * w.block + w.merger + w.patch
   words = w.words * (1 if c.tie_word_embeddings else 2)
-  share = fsdp * tensor
-  if what == "decode":
-    token = 2 * 2 * c.num_layers * c.num_kv_heads * c.head_dim
-    kept = token * rows * (TOKENS + GROUP * ROOM)
-    return (2 * (c.num_layers * w.layer + words) + kept) / share
-  # Prompts are read without the head.
-  matrices = c.num_layers * w.layer + seen + (w.words if what == "prefill" else words)
-  kept = matrices * (2 if what == "prefill" else 12) / share
-  # Of a token itself, three positions, a segment, its picture, its mask; old and reference
-  # log-probabilities and advantages of an answer's.
-  text = 4 * (7 * TOKENS + (3 * ANSWER if what == "rl" else 0))
-  return kept + rows * (text + 4 * PATCHES * (v.patch_dim + 4)) / fsdp
+  shards = pod.fsdp * pod.tensor
+  if program == "decode":
+    cache = 2 * c.kv_numbers_per_token * pod.rows * (TOKENS + GROUP * MAX_ANSWER)
+    return (2 * (c.num_layers * w.layer + words) + cache) / shards
+  # Prefill does not use the head.
+  matrices = c.num_layers * w.layer + vision + (w.words if program == "prefill" else words)
+  state = matrices * (2 if program == "prefill" else 12) / shards
+  # Of a token: itself, three positions, segment, visual token, mask; in RL old and reference
+  # log-probabilities and advantage of an answer's token.
+  text = 4 * (7 * TOKENS + (3 * ANSWER if program == "rl" else 0))
+  return state + pod.rows * (text + 4 * PATCHES * (v.patch_dim + 4)) / pod.fsdp
 
 
-def sending(c, what, fsdp, tensor, rows=ROWS):
-  """Bytes that come out of a chip's collectives, by hand.
+def hand_sent(c: qwen2_5_vl.Config, program: Program, pod: Slice) -> float:
+  """Bytes of the results of a chip's collectives, by hand.
 
   Weights, in bfloat16, for each pass that needs them, and their gradients; over `tensor` two sums
-  of activations a layer and pass, of which the second need not be made again.
+  of activations per layer and pass, of which the second is not recomputed.
   """
   w, v = weights(c), c.vision
-  text, seen, once = c.num_layers * w.layer, v.depth * w.block, w.words + w.merger
-  rows = rows // fsdp
+  text, vision, once = c.num_layers * w.layer, v.depth * w.block, w.words + w.merger
+  rows = pod.rows // pod.fsdp
   sums = 2 * rows * TOKENS * c.hidden_size * c.num_layers
-  seen_sums = 2 * rows * PATCHES * v.hidden_size * v.depth
-  if what == "decode":  # and logits, of its own rows, on each chip that draws for them
+  vision_sums = 2 * rows * PATCHES * v.hidden_size * v.depth
+  if program == "decode":  # and the logits of a chip's own rows, from which it samples
     numbers = text + w.words
-    sums, seen_sums = 2 * 2 * rows * GROUP * c.hidden_size * c.num_layers, 4 * c.vocab_size * rows
-    seen_sums *= GROUP
-  elif what == "prefill":
-    numbers = text * (TOKENS // PIECE) + seen + w.merger
-    sums, seen_sums = 2 * sums, 2 * seen_sums
-  else:  # of RL prompts and answers pass apart
-    numbers = 3 * ((2 if what == "rl" else 1) * text + seen) + 2 * once
-    sums, seen_sums = 5 * sums, 5 * seen_sums
-  return 2 * numbers / tensor + (sums + seen_sums if tensor > 1 else 0)
+    sums = 2 * 2 * rows * GROUP * c.hidden_size * c.num_layers
+    vision_sums = 4 * c.vocab_size * rows * GROUP
+  elif program == "prefill":
+    numbers = text * (TOKENS // PREFILL_CHUNK) + vision + w.merger
+    sums, vision_sums = 2 * sums, 2 * vision_sums
+  else:  # in RL prompts and answers are passes of their own
+    numbers = 3 * ((2 if program == "rl" else 1) * text + vision) + 2 * once
+    sums, vision_sums = 5 * sums, 5 * vision_sums
+  return 2 * numbers / pod.tensor + (sums + vision_sums if pod.tensor > 1 else 0)
 
 
-def measure(preset, pod, what):
-  """What the compiler says of one program of a preset on a Slice, and the count by hand."""
-  from tpu import chips
-
+def measure(preset: str, pod: Slice, program: Program) -> dict[str, object]:
+  """Figures of one compiled program of a preset on a slice, and those counted by hand."""
   from configs import base
-  from cot_rm import sharding
-  from cot_rm.models import qwen2_5_vl
 
-  fsdp, tensor, rows = pod.fsdp, pod.tensor, pod.rows
-  mesh = sharding.make_mesh(dict(data=1, fsdp=fsdp, tensor=tensor), chips.devices(pod.topology))
-  train = what in ("sft", "rl")
-  rules = base.get_config().mesh["train_rules" if train else "sample_rules"].to_dict()
-  place = Place(qwen2_5_vl.PRESETS[preset], mesh, rules, rows)
+  devices = chips.devices(pod.topology)
+  mesh = sharding.make_mesh(dict(data=1, fsdp=pod.fsdp, tensor=pod.tensor), devices)
+  is_train = program in ("sft", "rl")
+  rules = base.get_config().mesh["train_rules" if is_train else "sample_rules"].to_dict()
+  place = Placement(qwen2_5_vl.PRESETS[preset], mesh, rules, pod.rows)
   start = time.perf_counter()
   with sharding.use(mesh, rules):
-    program = (training if train else sampling)(place, what).compile()
+    compiled = (lower_train_step if is_train else lower_sampler)(place, program).compile()
   seconds = time.perf_counter() - start
-  memory, text = program.memory_analysis(), hlo.Program(program.as_text())
+  memory, text = compiled.memory_analysis(), hlo.Program(compiled.as_text())
   held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-  found = {
+  tokens = CHUNK if program == "decode" else 1  # figures of decoding are those of one token
+  return {
     "compile_s": round(seconds, 1),
     "arguments": memory.argument_size_in_bytes,
     "temp": memory.temp_size_in_bytes,
     "total": held + memory.temp_size_in_bytes,
     "memory": chips.CHIPS[pod.topology.split(":")[0]].memory,
-    "flops": text.flops() / (CHUNK if what == "decode" else 1),
-    "hand_flops": products(place.config, what, rows) / mesh.size,
-    "hand_arguments": arguments(place.config, what, fsdp, tensor, rows),
-    "sent": {k: size / (CHUNK if what == "decode" else 1) for k, size in text.sent().items()},
-    "hand_sent": sending(place.config, what, fsdp, tensor, rows),
+    "flops": text.flops() / tokens,
+    "hand_flops": hand_flops(place.config, program, pod.rows) / mesh.size,
+    "hand_arguments": hand_arguments(place.config, program, pod),
+    "sent": {kind: size / tokens for kind, size in text.sent().items()},
+    "hand_sent": hand_sent(place.config, program, pod),
   }
-  return found
 
 
-def main():
+def _say(line: str) -> None:
+  sys.stdout.write(line + "\n")
+  sys.stdout.flush()
+
+
+def _print_row(title: str, found: Mapping[str, object]) -> dict[str, object]:
+  """Prints the figures of a program; returns them with their deviations from the hand's."""
+  sent = sum(found["sent"].values())
+  kinds = ", ".join(f"{kind} {size / 1e9:.3g}" for kind, size in sorted(found["sent"].items()))
+  figures = {"arguments": found["arguments"], "flops": found["flops"], "sent": sent}
+  off = {name: value / found[f"hand_{name}"] - 1 for name, value in figures.items()}
+  fits = found["total"] < found["memory"]
+  _say(
+    f"{title:<36}{found['arguments'] / 1e9:>10.2f}{off['arguments']:>+10.2%}"
+    f"{found['temp'] / 1e9:>10.2f}{found['total'] / 1e9:>10.2f}"
+    f"{'yes' if fits else 'NO':>10}{found['flops'] / 1e12:>10.3f}"
+    f"{off['flops']:>+10.2%}{sent / 1e9:>10.2f}{off['sent']:>+10.2%}{found['compile_s']:>8.0f} s"
+    f"  {kinds}"
+  )
+  off = {f"{name}_off": round(value, 4) for name, value in off.items()}
+  return {**found, **off, "fits": fits}
+
+
+def main() -> None:
+  """Prints a row of figures per slice and program, and all of them as JSON."""
   parser = isolated.parser(__doc__, "the tiny preset on 8 chips")
   parser.add_argument("--preset", default="7b")
   parser.add_argument("--topology", help="a TPU slice, as v5e:4x4, instead of the two of v5e:8x8")
@@ -334,37 +350,23 @@ def main():
   parser.add_argument("--programs", default=",".join(PROGRAMS))
   args = parser.parse_args()
   if args.one:
-    preset, pod, what = json.loads(args.one)
-    sys.stdout.write(json.dumps(measure(preset, Slice(**pod), what)) + "\n")
+    preset, pod, program = json.loads(args.one)
+    sys.stdout.write(json.dumps(measure(preset, Slice(**pod), program)) + "\n")
     return
   pods = QUICK if args.quick else SLICES
   if args.topology:
     pods = (Slice(args.topology, args.fsdp, args.tensor, args.rows),)
   preset = "tiny" if args.quick else args.preset
-  say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   heads = ("args, GB", "by hand", "temp, GB", "in all", "fits", "Tflop", "by hand")
   heads += ("sent, GB", "by hand", "compile")
-  say(f"{preset:<36}" + "".join(f"{head:>10}" for head in heads) + "  collectives, GB a chip")
-  out = {}
+  _say(f"{preset:<36}" + "".join(f"{head:>10}" for head in heads) + "  collectives, GB a chip")
+  rows = {}
   for pod in pods:
-    for what in args.programs.split(","):
-      part = json.dumps([preset, dataclasses.asdict(pod), what])
-      r = isolated.call(__file__, "--one", part)
-      sent = sum(r["sent"].values())
-      kinds = ", ".join(f"{kind} {size / 1e9:.3g}" for kind, size in sorted(r["sent"].items()))
-      pairs = ("arguments", r["arguments"]), ("flops", r["flops"]), ("sent", sent)
-      off = {name: value / r[f"hand_{name}"] - 1 for name, value in pairs}
-      fits = r["total"] < r["memory"]
-      say(
-        f"{f'{pod}, {what}':<36}{r['arguments'] / 1e9:>10.2f}{off['arguments']:>+10.2%}"
-        f"{r['temp'] / 1e9:>10.2f}{r['total'] / 1e9:>10.2f}"
-        f"{'yes' if fits else 'NO':>10}{r['flops'] / 1e12:>10.3f}"
-        f"{off['flops']:>+10.2%}{sent / 1e9:>10.2f}{off['sent']:>+10.2%}{r['compile_s']:>8.0f} s"
-        f"  {kinds}"
-      )
-      off = {f"{name}_off": round(value, 4) for name, value in off.items()}
-      out[f"{pod}, {what}"] = r | off | {"fits": fits}
-  say(json.dumps(out))
+    for program in args.programs.split(","):
+      part = json.dumps([preset, dataclasses.asdict(pod), program])
+      found = isolated.call(__file__, "--one", part)
+      rows[f"{pod}, {program}"] = _print_row(f"{pod}, {program}", found)
+  _say(json.dumps(rows))
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ def compiled(c, topology, chunk):
   how = {"chips_per_host_bounds": [1, 1, 1]} if topology.endswith(":1x1") else {}
   mesh = sharding.make_mesh({"tensor": -1}, chips.devices(topology, **how))
   with sharding.use(mesh, RULES):
-    lowered = pod.decoding(
-      pod.Place(c, mesh, RULES),
+    lowered = pod.lower_decode_chunk(
+      pod.Placement(c, mesh, RULES),
       prompts=PROMPTS,
       group=GROUP,
       prompt=PROMPT,
