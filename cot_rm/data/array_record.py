@@ -126,7 +126,7 @@ def open(folder: str | os.PathLike, split: str) -> Split:  # pylint: disable=red
   """The examples of a split.
 
   Raises FileNotFoundError if the folder holds no data set, ValueError naming the known splits if
-  the split is none of them.
+  the split is unknown.
   """
   if not (pathlib.Path(folder) / "dataset_info.json").exists():
     raise FileNotFoundError(f"{folder} holds no data set: no dataset_info.json in it")

@@ -131,7 +131,7 @@ def _misread(things: Iterable[Thing]) -> list[Reading]:
       readings.append(things[:at] + things[at + 1 :])
   for (i, one), (j, other) in itertools.combinations(enumerate(things), 2):
     if one.how != other.how:
-      swapped = list(things)  # their places, their order, or which of them moves
+      swapped = list(things)  # their places, turns or motions
       swapped[i], swapped[j] = other._replace(how=one.how), one._replace(how=other.how)
       readings.append(tuple(swapped))
   if {thing.how for thing in things} <= {"", *itertools.chain(*language.SIDES.values())}:

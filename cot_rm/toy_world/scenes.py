@@ -63,7 +63,7 @@ def _generation(draw: Draw, task: str) -> Plan:
   other = _edited_event(draw, asked) if video else _edited(draw, asked)
   gold = int(draw.rng.integers(1, 3))
   shown = [asked, other] if gold == 1 else [other, asked]
-  # Each candidate has its own layout: comparing pixels does not tell what differs.
+  # Each candidate has its own layout: a comparison of pixels does not reveal the error.
   pictures = [_filmed(draw, things) if video else _placed(draw, things) for things in shown]
   reasoning = language.write_generation(task, asked, shown, verb=draw.pick(language.VERBS))
   scene = _scene("caption", pictures, asked=asked)
@@ -192,7 +192,7 @@ def _edited_event(draw: Draw, asked: list[Thing]) -> list[Thing]:
       return [changed if thing is asked[at] else thing for thing in asked]
   if asked[0].how == language.ORDER[0]:
     return _in_order(asked[::-1])
-  if len(asked) == 2 and draw.chance(0.5):  # who moves and who stays
+  if len(asked) == 2 and draw.chance(0.5):  # the moving and the resting thing change roles
     return [asked[1]._replace(how=asked[0].how), asked[0]._replace(how=asked[1].how)]
   way = asked[0].how.removeprefix("moves ")
   return [asked[0]._replace(how=f"moves {_another(draw, language.DIRECTIONS, way)}"), *asked[1:]]
