@@ -72,7 +72,7 @@ def load(name, *argument):
 
 
 def sections(config, path=""):
-  """(dotted name, section) of a config's sections; inside of a function's arguments are none."""
+  """(dotted name, section) of each section of a config; the arguments of a function have none."""
   for name, value in config.items():
     if isinstance(value, ConfigDict):
       yield path + name, value
@@ -81,7 +81,7 @@ def sections(config, path=""):
 
 
 def as_stages(config):
-  """The config with the sections of stages that run again ("again:sft") left to their stage."""
+  """The config, and a config for each section of a stage that runs again ("sft2:sft")."""
   out = config.copy_and_resolve_references()
   stages_again = {f: s for f, s in workdir.entries(config.stages).items() if f not in load("base")}
   for folder in stages_again:
@@ -95,7 +95,7 @@ def as_stages(config):
 
 
 def resolve(dotted):
-  """The object of a dotted name, a method of a class included."""
+  """The object of a dotted name: a function, a class, or a method of a class."""
   module, names = dotted, []
   while True:
     try:
@@ -112,7 +112,7 @@ def resolve(dotted):
 
 
 def misfits(config):
-  """The knobs of a config that nothing takes."""
+  """The knobs of a config that no function and no stage takes."""
   base, bad = dict(sections(load("base"))), []
   for path, section in sections(config):
     row = SECTIONS.get(path)
