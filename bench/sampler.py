@@ -192,7 +192,10 @@ def sample(made, params, prompts, lengths, *, batches=False, alone=False):
   """
   from cot_rm.sampler import sampling
 
-  seeds, how = list(range(len(prompts))), sampling.Sampling(1.0, max_tokens=int(lengths.max()))
+  seeds, how = (
+    list(range(len(prompts))),
+    sampling.Sampling(temperature=1.0, max_tokens=int(lengths.max())),
+  )
   if alone:
     n = lengths.shape[1]
     prompts, lengths = [one for one in prompts for _ in range(n)], lengths.reshape(-1, 1)

@@ -125,7 +125,7 @@ class Judge(Policy):
     if votes < 1:
       raise ValueError(f"votes is {votes}; it must be 1 or more")
     pairs = [examples] if isinstance(examples, Example) else [*examples]
-    how = Sampling(temperature, top_p, top_k, max_tokens)
+    how = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
     if both_orders:
       first, second = self.both(
         pairs, grammar=grammar, n=votes, how=how, seed=seed, vote_stop=vote_stop

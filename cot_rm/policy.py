@@ -143,7 +143,7 @@ class Policy:
         index.
     """
     encoded = [self.processor(chat, id=str(i)) for i, chat in enumerate(chats)]
-    how = Sampling(temperature, top_p, top_k, max_tokens)
+    how = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
     stops = None
     if stop or stream or cancelled:
       stops = text_stops.TextStops(

@@ -73,7 +73,7 @@ class Policy:
 CONFIG = rollout.Config(
   grammar="r1_reward",
   group=2,
-  sampling=sampling.Sampling(),
+  sampling=sampling.Sampling(temperature=0.0, max_tokens=64),
   seed=5,
   rewards={"accuracy": 1.0},
   zero_variance="resample",

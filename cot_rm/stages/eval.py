@@ -130,7 +130,7 @@ class _Evaluation:
     )
     if knobs.votes:
       count = slice(knobs.vote_pairs or None)
-      warm = sampling.Sampling(knobs.vote_temperature, max_tokens=knobs.max_tokens)
+      warm = sampling.Sampling(temperature=knobs.vote_temperature, max_tokens=knobs.max_tokens)
       voted = self._answers("votes", examples[count], orders[count], n=knobs.votes, how=warm)
       at = [k for k in knobs.vote_at if k <= knobs.votes]
       figures["voting"] = voting.score(*voted, rule, at=at)
