@@ -45,7 +45,7 @@ def _is_tpu_host():
 def keep_memory() -> bool:
   """Makes glibc keep freed memory for the next step; False where the C library has no mallopt.
 
-  XLA's CPU programs allocate their buffers anew at each call, and by default glibc returns large
+  XLA's CPU programs allocate new buffers at each call, and by default glibc returns large
   ones to the system, which then zeroes each page again: a third of a small model's step. Threads
   must not share one arena either: Python's many small allocations in it slow down XLA's, and each
   thread waits for the others. To be called before jax starts its threads.

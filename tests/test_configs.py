@@ -246,8 +246,6 @@ NO_KNOB = {
 # Knobs whose function has another default, and why.
 TWO_DEFAULTS = {
   "processor.mrope": "None: as the model folder has saved it, for readers of folders",
-  **dict.fromkeys(("rl.sampling.temperature", "rl.sampling.max_tokens"), "until renamed"),
-  **dict.fromkeys(("reject.sampling.temperature", "reject.sampling.max_tokens"), "until renamed"),
 }
 
 

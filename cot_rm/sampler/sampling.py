@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
   """Sampling parameters; with a temperature they apply in the order temperature, top-k, top-p."""
 
-  temperature: float = 0.0  # 0: greedy
+  temperature: float  # 0: greedy
   top_p: float = 1.0  # keep the likeliest tokens that together reach this probability; 1: all
   top_k: int = 0  # keep this many of the likeliest tokens; 0: all
-  max_tokens: int = 64  # an answer is cut here
+  max_tokens: int  # an answer is cut here
 
   def __post_init__(self) -> None:
     for name, valid in (

@@ -121,7 +121,7 @@ def load_judge(
 
   Args:
     start: see `resolve_path`.
-    max_prompts: prompts that the sampler answers at a time, at most.
+    max_prompts: prompts that are answered at the same time, at most.
     rules: the sharding rules of the parameters, a section of config.mesh.
     max_pixels: of a picture; None: config.processor.max_pixels.
   """

@@ -67,8 +67,8 @@ def _write_splits(
   max_attempts: int,
   model: str,
 ) -> None:
-  def examples(some):
-    for pair in some:
+  def examples(pairs):
+    for pair in pairs:
       yield distillation.distilled_example(source, pair, max_attempts=max_attempts, model=model)
 
   splits = {
@@ -76,7 +76,9 @@ def _write_splits(
     "failed": [pair for pair in pairs if pair.failed],
   }
   # TFDS cannot write an empty split.
-  array_record.write(folder, {split: examples(some) for split, some in splits.items() if some})
+  array_record.write(
+    folder, {split: examples(members) for split, members in splits.items() if members}
+  )
 
 
 @contextlib.contextmanager
@@ -132,8 +134,8 @@ class _Distillation:
       raise RuntimeError(
         f"{len(unanswered):,} of {len(pairs):,} pairs have no answer ({_outcomes(unanswered)}); "
         f"the first is example {unanswered[0].id!r}: {unanswered[0].replies[-1].error}\n"
-        f"all answers are kept: run the same command again, or allow so many pairs without an "
-        f"answer by {self._where}.unanswered"
+        f"all answers are kept: run the same command again, or raise {self._where}.unanswered, "
+        f"the number of pairs that may have no answer"
       )
     self._check_teacher(self._correct > 0)
 

@@ -161,9 +161,9 @@ class _Evaluation:
     """n answers to each example in its orders, from <file>.jsonl or else from the model."""
     config, title = self._config, f"{self._folder.name} {file}"
 
-    def ask(some, progress):
+    def ask(batch, progress):
       return self._judge().judge(
-        some, grammar=config.grammar, n=n, how=how, seed=config.seed, progress=progress
+        batch, grammar=config.grammar, n=n, how=how, seed=config.seed, progress=progress
       )
 
     return answer_log.complete(

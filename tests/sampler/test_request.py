@@ -11,7 +11,7 @@ FITTING = dict(
   prompts=[chats.encoded(0, 5), chats.encoded(1, 6)],
   seeds=[1, 2],
   n=3,
-  sampling=sampling.Sampling(),
+  sampling=sampling.Sampling(temperature=0.0, max_tokens=64),
   token_limits=np.full((2, 3), 8),
 )
 

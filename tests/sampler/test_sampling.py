@@ -10,11 +10,14 @@ import scipy.stats
 from cot_rm.sampler import sampling
 
 LOGITS_BV = jnp.log(jnp.array([[0.5, 0.25, 0.15, 0.1]]))
+DEFAULTS = {"temperature": 0.0, "max_tokens": 64}
 KEYS = jax.random.split(jax.random.key(0), 4000)
 
 
 def draw(logits_BV, keys, **how):
-  sampled = sampling.sample_tokens(jnp.asarray(logits_BV).T, keys, sampling.Sampling(**how))
+  sampled = sampling.sample_tokens(
+    jnp.asarray(logits_BV).T, keys, sampling.Sampling(**(DEFAULTS | how))
+  )
   return sampled.token_B, sampled.sampling_logp_B
 
 
@@ -98,7 +101,7 @@ def test_a_sample_is_where_the_cumulative_probability_exceeds_the_uniform_number
 def test_banned_tokens_are_never_sampled_and_count_in_the_models_logps(how, more):
   logits_BV = np.random.default_rng(0).normal(size=(4000, 37)).astype(np.float32)
   logits_BV[:, [3, 36]] += more
-  how = sampling.Sampling(**{"temperature": 0.7} | how)
+  how = sampling.Sampling(**DEFAULTS | {"temperature": 0.7} | how)
   tokens, logps, sampling_logps, label_logps = sampling.sample_tokens(
     jnp.asarray(logits_BV.T), KEYS, how, banned_ids=(3, 36), label_ids=(5, 0)
   )
@@ -124,4 +127,4 @@ def test_each_sequence_is_sampled_with_its_own_key():
 )
 def test_a_value_out_of_range_is_named(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):
-    sampling.Sampling(**wrong)
+    sampling.Sampling(**DEFAULTS | wrong)

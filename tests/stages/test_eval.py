@@ -1,4 +1,4 @@
-"""Eval writes every figure, once for each model, and goes on where it was."""
+"""Eval writes every figure of every model once, and continues where it was interrupted."""
 
 import io
 import json
