@@ -30,7 +30,7 @@ def params():
 
 
 @pytest.fixture(scope="module")
-def made(params, tmp_path_factory):
+def saved(params, tmp_path_factory):
   files = tmp_path_factory.mktemp("files")
   (files / "tokenizer.json").write_text("{}")
   folder = tmp_path_factory.mktemp("made") / "model"
@@ -47,9 +47,9 @@ def made(params, tmp_path_factory):
 
 
 @pytest.fixture
-def folder(made, tmp_path):
+def folder(saved, tmp_path):
   """A copy to damage."""
-  return shutil.copytree(made, tmp_path / "model")
+  return shutil.copytree(saved, tmp_path / "model")
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +66,20 @@ def edit(file, **changes):
   file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def test_a_model_folder_comes_back_whole(made, params):
-  opened = model_folder.open_model(made)
+def test_a_model_folder_comes_back_whole(saved, params):
+  opened = model_folder.open_model(saved)
   assert (opened.family, opened.config) == ("qwen2_5_vl", oracle.CONFIG)
   assert_equal(opened.params, params)
-  assert str(opened.folder) == str(made)
-  assert (made / "tokenizer.json").exists()
+  assert str(opened.folder) == str(saved)
+  assert (saved / "tokenizer.json").exists()
   info = {key: opened.info[key] for key in ("family", "dtype", "step", "source")}
   assert info == {"family": "qwen2_5_vl", "dtype": "float32", "step": 7, "source": "somewhere"}
   axes = opened.params["layers"]["mlp"]["up_proj"]["weight"].get_metadata()["axes"]
   assert axes == ("layers", "mlp", "embed")
 
 
-def test_it_opens_on_a_mesh_in_another_dtype(made, params, mesh):
-  opened = model_folder.open_model(made, mesh=mesh, rules=RULES, dtype="bfloat16")
+def test_it_opens_on_a_mesh_in_another_dtype(saved, params, mesh):
+  opened = model_folder.open_model(saved, mesh=mesh, rules=RULES, dtype="bfloat16")
   up = opened.params["layers"]["mlp"]["up_proj"]["weight"].get_value()
   assert up.addressable_shards[0].data.shape == (3, 48, 16)
   assert_equal(opened.params, jax.tree.map(lambda x: x.astype(jnp.bfloat16), params))
@@ -87,13 +87,13 @@ def test_it_opens_on_a_mesh_in_another_dtype(made, params, mesh):
 
 @pytest.mark.slow
 def test_bfloat16_saved_from_a_mesh_opens_on_one_device_bit_for_bit(
-  params, mesh, made, tmp_path, monkeypatch
+  params, mesh, saved, tmp_path, monkeypatch
 ):
   monkeypatch.setattr(model_folder.fingerprint, "compute", lambda *_: [0.0])
   low = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
   low = jax.device_put(low, sharding.shardings_of(low, mesh, RULES))
   model_folder.save_model(
-    tmp_path / "m", low, family="qwen2_5_vl", config=oracle.CONFIG, processor_files=made
+    tmp_path / "m", low, family="qwen2_5_vl", config=oracle.CONFIG, processor_files=saved
   )
   opened = model_folder.open_model(tmp_path / "m")
   assert opened.info["dtype"] == "bfloat16"
@@ -114,10 +114,10 @@ def test_weights_that_were_changed_are_refused(folder):
     model_folder.open_model(folder)
 
 
-def test_a_second_save_replaces_the_first(folder, params, made):
+def test_a_second_save_replaces_the_first(folder, params, saved):
   doubled = jax.tree.map(lambda x: 2 * x, params)
   model_folder.save_model(
-    folder, doubled, family="qwen2_5_vl", config=oracle.CONFIG, processor_files=made
+    folder, doubled, family="qwen2_5_vl", config=oracle.CONFIG, processor_files=saved
   )
   assert_equal(model_folder.open_model(folder).params, doubled)
 
@@ -169,12 +169,12 @@ def test_a_folder_of_the_form_on_disk_opens(params, tmp_path):
   assert opened.info == info
 
 
-def test_the_files_of_a_folder_keep_their_names_and_keys(made):
-  assert {file.name for file in made.iterdir()} == {
+def test_the_files_of_a_folder_keep_their_names_and_keys(saved):
+  assert {file.name for file in saved.iterdir()} == {
     "config.json",
     "cot_rm.json",
     "params",
     "tokenizer.json",
   }
-  info = json.loads((made / "cot_rm.json").read_text())
+  info = json.loads((saved / "cot_rm.json").read_text())
   assert [*info] == ["family", "dtype", "step", "source", "fingerprint"]

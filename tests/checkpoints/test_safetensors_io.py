@@ -34,18 +34,18 @@ def test_what_is_written_is_what_the_package_reads(arrays, tmp_path):
     np.testing.assert_array_equal(found[name], x)
 
 
-@pytest.mark.parametrize("piece", [1, 40, 1 << 20])
+@pytest.mark.parametrize("max_bytes", [1, 40, 1 << 20])
 @pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
-def test_any_box_of_a_tensor_is_read_in_pieces(arrays, tmp_path, monkeypatch, piece, dtype):
-  monkeypatch.setattr(safetensors_io, "MAX_READ_BYTES", piece)
+def test_any_box_of_a_tensor_is_read_in_parts(arrays, tmp_path, monkeypatch, max_bytes, dtype):
+  monkeypatch.setattr(safetensors_io, "MAX_READ_BYTES", max_bytes)
   file = tmp_path / "x.safetensors"
   safetensors.numpy.save_file(arrays, file)
   tensor = safetensors_io.header(file)["a"]
   for box in ((slice(0, 5), slice(0, 12)), (slice(2, 4), slice(3, 9))):
     wanted = arrays["a"].reshape(5, 12)[box].astype(dtype)
     out = np.zeros(wanted.shape, dtype)
-    for piece_of in safetensors_io.read_jobs(out, tensor, (5, 12), box):
-      safetensors_io.read(*piece_of)
+    for job in safetensors_io.read_jobs(out, tensor, (5, 12), box):
+      safetensors_io.read(*job)
     np.testing.assert_array_equal(out, wanted)
 
 

@@ -40,7 +40,7 @@ SAMPLES = [
 ]
 
 
-def made(samples, *, max_per_pair, of=POOL):
+def make_splits(samples, *, max_per_pair, of=POOL):
   accepted = rejection.accept(of, samples, max_per_pair=max_per_pair)
   return {
     name: list(examples)
@@ -51,7 +51,7 @@ def made(samples, *, max_per_pair, of=POOL):
 @given(st.lists(st.booleans(), min_size=6, max_size=6), st.integers(1, 2))
 def test_kept_and_hard_partition_the_pool(right, most):
   samples = [sample(row, 0, right=value) for row, value in enumerate(right)]
-  splits = made(samples, max_per_pair=most)
+  splits = make_splits(samples, max_per_pair=most)
   names = [one.id for examples in splits.values() for one in examples]
   assert sorted(names) == sorted(POOL[row].id for row in range(6))
   assert [one.id for one in splits.get("kept", [])] == [
@@ -60,18 +60,18 @@ def test_kept_and_hard_partition_the_pool(right, most):
 
 
 def test_a_right_sample_is_the_reasoning_and_the_hard_ones_have_none():
-  splits = made(SAMPLES, max_per_pair=1)
+  splits = make_splits(SAMPLES, max_per_pair=1)
   assert [one.reasoning for one in splits["kept"]] == ["reasoning 0.0", "reasoning 2.1"]
   assert len(splits["hard"]) == 4 and not any(one.reasoning for one in splits["hard"])
 
 
 def test_more_right_samples_of_a_pair_have_ids_of_their_own():
-  names = [one.id for one in made(SAMPLES, max_per_pair=2)["kept"]]
+  names = [one.id for one in make_splits(SAMPLES, max_per_pair=2)["kept"]]
   assert names == [POOL[0].id, f"{POOL[0].id}#1", POOL[2].id]
 
 
 def test_each_example_records_its_provenance():
-  one = made(SAMPLES, max_per_pair=1)["kept"][0]
+  one = make_splits(SAMPLES, max_per_pair=1)["kept"][0]
   assert one.extra["sampled"] == {
     "seed": 3,
     "swapped": POOL.swapped(0),
@@ -79,7 +79,7 @@ def test_each_example_records_its_provenance():
     "of": 2,
     "tokens": 7,
   }
-  hard = made(SAMPLES, max_per_pair=1)["hard"][0]
+  hard = make_splits(SAMPLES, max_per_pair=1)["hard"][0]
   assert hard.extra["sampled"]["right"] == 0 and hard.extra["sampled"]["tokens"] is None
   assert hard.extra["k"] in range(6)  # what the source said is still there
 
@@ -103,7 +103,9 @@ def test_an_unparsable_sample_is_wrong_and_counted_separately():
 
 @pytest.mark.parametrize("right, split", [(True, "kept"), (False, "hard")])
 def test_an_empty_split_is_left_out(right, split):
-  assert made([sample(row, 0, right=right) for row in range(6)], max_per_pair=1).keys() == {split}
+  assert make_splits([sample(row, 0, right=right) for row in range(6)], max_per_pair=1).keys() == {
+    split
+  }
 
 
 def test_the_pool_has_as_many_golds_of_1_as_of_2():
@@ -114,7 +116,7 @@ def test_the_pool_has_as_many_golds_of_1_as_of_2():
 def test_the_attempts_of_the_teacher_are_kept():
   of = rejection.PairPool([dataclasses.replace(example(i), attempts=1 + i % 4) for i in range(6)])
   samples = [sample(row, 0, right=row < 3, of=of) for row in range(6)]
-  for examples in made(samples, max_per_pair=1, of=of).values():
+  for examples in make_splits(samples, max_per_pair=1, of=of).values():
     assert {one.id: one.attempts for one in examples} == {
       one.id: 1 + one.extra["k"] % 4 for one in examples
     }
