@@ -1,23 +1,31 @@
-"""What the sampler's program for a TPU moves to make a token, by the TPU compiler.
+"""HBM traffic of the sampler's decode_chunk on TPUs, per token, from the TPU compiler.
 
   python bench/decode_tpu.py [--quick] [--chunk 64]
 
-Needs no TPU: libtpu compiles the program that makes a chunk of tokens of 64 answers, 8 of each of
-8 questions of 1,024 tokens, room for 512 in each, bfloat16. Bytes that must move for a token of
-each: the decoder and the head once, the questions' keys and values once, the answers' own, half of
-their room on average. Bytes moved are those of HBM that the compiled program reads and writes, its
-work between chunks shared out; cycles are the compiler's own estimate. Of several chips all is one
-chip's. --quick: the tiny preset.
+Needs no TPU: libtpu compiles decode_chunk for 64 answers, 8 to each of 8 prompts of 1,024 tokens,
+with up to 512 tokens each, bfloat16. Bytes that must move for a token of each answer: the decoder
+and the head once, keys and values of the prompts once, and those of the answers at half of their
+final length. Bytes moved are the HBM reads and writes of the compiled program, with the work
+between chunks spread over its tokens; cycles are the compiler's estimate. For several chips all
+numbers are per chip. --quick: the tiny preset.
 """
+
+from __future__ import annotations
 
 import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import compile as pod
 import isolated
 from tpu import hlo
+
+if TYPE_CHECKING:
+  import jax
+
+  from cot_rm.models.qwen2_5_vl import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -28,8 +36,8 @@ CASES = [("3b", "v5e:1x1"), ("7b", "v5e:2x2"), ("3b", "v6e:1x1"), ("7b", "v6e:1x
 RULES = {axis: "tensor" for axis in ("vocab", "heads", "kv_heads", "mlp")}
 
 
-def compiled(c, topology, chunk):
-  """(the program of `chunk` tokens, as the engine makes it for TPUs; how many chips it is for)."""
+def compiled(c: Config, topology: str, chunk: int) -> tuple[jax.stages.Compiled, int]:
+  """(decode_chunk of `chunk` tokens, as the engine compiles it for TPUs; number of chips)."""
   from tpu import chips
 
   from cot_rm import sharding
@@ -48,8 +56,8 @@ def compiled(c, topology, chunk):
     return lowered.compile(), mesh.size
 
 
-def needed(c):
-  """Bytes that a token of each answer needs."""
+def needed(c: Config) -> float:
+  """Bytes that must move for one token of each answer."""
   q, kv = c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim
   layer = c.hidden_size * (2 * q + 2 * kv + 3 * c.intermediate_size)
   weights = c.num_layers * layer + c.vocab_size * c.hidden_size
@@ -57,7 +65,8 @@ def needed(c):
   return 2 * (weights + c.kv_numbers_per_token * positions)
 
 
-def measure(preset, topology, chunk):
+def measure(preset: str, topology: str, chunk: int) -> dict[str, float]:
+  """Bytes, cycles and compile time of one model on one topology."""
   from tpu.chips import CHIPS
 
   from cot_rm.models import qwen2_5_vl
@@ -79,9 +88,9 @@ def measure(preset, topology, chunk):
   }
 
 
-def main():
+def main() -> None:
   parser = isolated.parser(__doc__, "the tiny preset, on one chip")
-  parser.add_argument("--chunk", type=int, default=64, help="tokens between two looks at ends")
+  parser.add_argument("--chunk", type=int, default=64, help="tokens of a chunk")
   args = parser.parse_args()
   say = lambda line: (sys.stdout.write(line + "\n"), sys.stdout.flush())
   heads = ("needed, MB", "moved, MB", "ratio", "cycles", "bound", "args, GB", "temp, GB", "compile")

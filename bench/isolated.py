@@ -1,4 +1,4 @@
-"""A bench's parts in processes of their own: each has fresh memory, and a peak of its own."""
+"""Runs the parts of a bench in separate processes, each with fresh memory and a peak of its own."""
 
 import argparse
 import json
@@ -6,12 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def call(script, *arguments, platforms="cpu"):
-  """What the JSON of the last line that `script` prints says; jax sees these platforms, or all.
+def call(script: str, *arguments: str, platforms: str | None = "cpu") -> dict[str, Any]:
+  """Runs a script and returns the JSON of the last line that it prints.
 
-  Raises RuntimeError, with what it said, where it fails.
+  Args:
+    script: path.
+    arguments: of the command line.
+    platforms: JAX_PLATFORMS of the process; None: as in this one.
+
+  Raises RuntimeError with the end of its stderr if the script fails.
   """
   done = subprocess.run(
     [sys.executable, script, *arguments],
@@ -24,15 +30,20 @@ def call(script, *arguments, platforms="cpu"):
   return json.loads(done.stdout.splitlines()[-1])
 
 
-def peak():
-  """Most bytes of memory that this process has had."""
+def peak() -> int:
+  """Peak resident memory of this process in bytes."""
   # Not getrusage: its peak is inherited from the process that started this one.
   status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
   return int(status["VmHWM"].split()[0]) * 1024
 
 
-def parser(doc, quick):
-  """Arguments of a bench whose parts run alone: --quick, and which part it is, in which folder."""
+def parser(doc: str, quick: str) -> argparse.ArgumentParser:
+  """Arguments of a bench: --quick, and for its parts --one (which) and --folder (of their files).
+
+  Args:
+    doc: docstring of the bench.
+    quick: help text of --quick.
+  """
   out = argparse.ArgumentParser(
     description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
   )

@@ -34,24 +34,26 @@ PHASES = ("rollout", "old", "reference", "update")
 
 
 class Clock:
-  """Seconds by phase: each call ends one."""
+  """Measures the seconds of consecutive phases."""
 
   def __init__(self):
     self.seconds, self._last = {}, time.perf_counter()
 
-  def __call__(self, phase):
+  def __call__(self, phase: str) -> None:
+    """Ends a phase."""
     now = time.perf_counter()
     self.seconds[phase], self._last = now - self._last, now
 
 
-def advantages(lengths):
-  """Of made-up rewards: what is measured does not depend on them."""
+def advantages(lengths: np.ndarray) -> np.ndarray:
+  """f32[Q, G] from random rewards: the measurement does not depend on them."""
   rewards = np.random.default_rng(1).integers(0, 2, lengths.shape).astype(np.float32)
   off = rewards - rewards.mean(1, keepdims=True)
   return off / (rewards.std(1, keepdims=True, ddof=1) + 1e-4)
 
 
-def theirs(folder, quick):
+def theirs(folder: str, quick: bool) -> dict[str, float]:
+  """Seconds of each phase in transformers and torch."""
   import torch
   import transformers_baseline
 
@@ -91,7 +93,8 @@ def theirs(folder, quick):
   return clock.seconds
 
 
-def ours(folder, quick):
+def ours(folder: str, quick: bool) -> dict[str, float]:
+  """Seconds of each phase in cot_rm."""
   import dataclasses
   import functools
 
@@ -117,8 +120,8 @@ def ours(folder, quick):
     token_weights=functools.partial(aggregation.token_weights, aggregate=settings.aggregate),
     accumulate=len(prompts),
   )
-  made = sampler.engine(c, graphdef, prompts, **sampler.OURS["ours"])
-  buckets = dataclasses.replace(made.buckets, answers=(int(lengths.max()),))
+  engine = sampler.engine(c, graphdef, prompts, **sampler.OURS["ours"])
+  buckets = dataclasses.replace(engine.buckets, answers=(int(lengths.max()),))
   worth = advantages(lengths)
 
   def packed(groups):
@@ -131,7 +134,7 @@ def ours(folder, quick):
   # Programs are compiled before the clock starts.
   few = np.full_like(lengths, 2)
   few[0, 0] = lengths.max()
-  sample = lambda lengths: sampler.sample(made, state.params, prompts, lengths)[0]
+  sample = lambda lengths: sampler.sample(engine, state.params, prompts, lengths)[0]
   batch = packed(sample(few))
   logps = train.make_logps(graphdef, accumulate=len(prompts)).lower(reference, batch).compile()
   batch = dataclasses.replace(batch, ref_logps=batch.old_logps)
@@ -150,12 +153,13 @@ def ours(folder, quick):
   return clock.seconds
 
 
-def one(who, folder, quick):
+def one(who: str, folder: str, quick: bool) -> dict[str, float]:
+  """The result of one side, with the peak memory of this process."""
   out = {"transformers": theirs, "ours": ours}[who](folder, quick)
   return out | {"peak": isolated.peak()}
 
 
-def main():
+def main() -> None:
   args = isolated.parser(__doc__, "2 layers, 4 questions, 4 answers each").parse_args()
   if args.one:
     do = sampler.make if args.one == "make" else lambda *a: one(args.one, *a)

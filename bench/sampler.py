@@ -6,11 +6,13 @@ A random Qwen2.5-VL of about 100M parameters with the real vocabulary of 151,665
 on the CPU. Questions of 200 to 800 tokens with one or two pictures, 8 sampled answers each, of 16
 to 256 tokens by forced lengths, the same for all. transformers has all answers in one batch, with
 its KV cache and num_return_sequences. Each runs in a process of its own, after a short run that
-warms and compiles. "no sharing": every answer has its question for itself. "no refill": as many
+warms and compiles. "no sharing": every answer has a prompt slot of its own. "no refill": as many
 slots, but a batch of questions is answered to its last token before the next one begins. "int8":
-weights of eight bits, and how far the log-probabilities of what they sample lie from those of the
-model itself. Peak memory is the whole process's.
+weights of eight bits, and the gap between the log-probabilities of their samples and those of the
+model itself. Peak memory is that of the whole process.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import json
@@ -20,23 +22,37 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import isolated
 import numpy as np
+
+if TYPE_CHECKING:
+  import torch
+  import transformers
+  from flax import nnx
+
+  from cot_rm.batch import Encoded
+  from cot_rm.models.qwen2_5_vl import Config
+  from cot_rm.sampler.engine import Engine
+  from cot_rm.sampler.request import Sample
+  from cot_rm.sampler.stats import Stats
+  from cot_rm.sampler.weight_sync import WeightFormat
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
-OURS = {  # name: prompts answered at a time, more that wait for slots, what is done otherwise
-  "ours": dict(rows=8, extra_prompts=0.5),
-  "ours, no refill": dict(rows=8, extra_prompts=0.0, batches=True),
-  "ours, no sharing": dict(rows=64, extra_prompts=0.0, alone=True),
-  "ours, int8": dict(rows=8, extra_prompts=0.5, weights="int8"),
+OURS = {  # name: arguments of `ours`
+  "ours": dict(max_prompts=8, extra_prompts=0.5),
+  "ours, no refill": dict(max_prompts=8, extra_prompts=0.0, batches=True),
+  "ours, no sharing": dict(max_prompts=64, extra_prompts=0.0, alone=True),
+  "ours, int8": dict(max_prompts=8, extra_prompts=0.5, weights="int8"),
 }
 
 
-def config(quick):
+def config(quick: bool) -> Config:
+  """The model's config; quick: of 2 layers."""
   from cot_rm.models import qwen2_5_vl
 
   vision = qwen2_5_vl.VisionConfig(
@@ -67,8 +83,8 @@ def config(quick):
   return dataclasses.replace(whole, num_layers=2)
 
 
-def work(quick):
-  """(parts of each question, lengths of its answers)."""
+def work(quick: bool) -> tuple[list[list[Any]], np.ndarray]:
+  """(parts of each question for oracle.prompt, lengths of its answers int[questions, group])."""
   rng = np.random.default_rng(0)
   questions, group = (4, 4) if quick else (16, 8)
   parts = []
@@ -84,8 +100,8 @@ def work(quick):
   return parts, rng.integers(16, longest + 1, (questions, group))
 
 
-def make(folder, quick):
-  """Writes the checkpoint and the questions, in torch's terms and in ours."""
+def make(folder: str, quick: bool) -> dict[str, int]:
+  """Writes the checkpoint and the questions, as inputs of transformers and as Encoded."""
   from tests.models.qwen2_5_vl import oracle
 
   c = config(quick)
@@ -99,8 +115,16 @@ def make(folder, quick):
   return {"parameters": sum(p.numel() for p in model.parameters())}
 
 
-def in_torch(folder):
-  """(model, all questions as one batch, each question alone, lengths, what ends their answers)."""
+def in_torch(
+  folder: str,
+) -> tuple[
+  transformers.PreTrainedModel,
+  dict[str, torch.Tensor],
+  list[dict[str, torch.Tensor]],
+  np.ndarray,
+  transformers.StoppingCriteria,
+]:
+  """(model, all questions as one batch, each question alone, lengths, stopping criterion)."""
   import torch
   import transformers
 
@@ -112,9 +136,10 @@ def in_torch(folder):
   inputs = [{name: torch.tensor(x) for name, x in one.items()} for one in inputs]
   longest = max(one["input_ids"].shape[1] for one in inputs)
   # The last token of every prompt must stand at the end.
-  padded = lambda x: torch.nn.functional.pad(x, (longest - x.shape[1], 0))
   given = {
-    name: torch.cat([padded(one[name]) for one in inputs])
+    name: torch.cat(
+      [torch.nn.functional.pad(one[name], (longest - one[name].shape[1], 0)) for one in inputs]
+    )
     for name in ("input_ids", "attention_mask", "mm_token_type_ids")
   }
   for name in ("pixel_values", "image_grid_thw"):
@@ -128,7 +153,8 @@ def in_torch(folder):
   return model, given, inputs, lengths, Ends()
 
 
-def theirs(folder, quick):
+def theirs(folder: str, quick: bool) -> dict[str, float]:
+  """Seconds and tokens of transformers."""
   import transformers_baseline
 
   model, given, _, lengths, ends = in_torch(folder)
@@ -140,11 +166,8 @@ def theirs(folder, quick):
   return {"seconds": seconds, "tokens": int(lengths.sum())}
 
 
-def loaded(folder, **how):
-  """(config, graphdef, parameters) of the checkpoint, as the sampler takes them.
-
-  how: arguments of Model.
-  """
+def loaded(folder: str, *, remat: bool = False) -> tuple[Config, nnx.GraphDef, nnx.State]:
+  """(config, graphdef, parameters) of the checkpoint; remat: of the model."""
   from cot_rm import host
 
   host.keep_memory()
@@ -154,12 +177,19 @@ def loaded(folder, **how):
   from cot_rm.models import qwen2_5_vl
 
   _, c, params = huggingface.load(folder)
-  model = nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0), **how))
+  model = nnx.eval_shape(lambda: qwen2_5_vl.Model(c, rngs=nnx.Rngs(0), remat=remat))
   return c, nnx.split(model)[0], params
 
 
-def engine(c, graphdef, prompts, *, rows, extra_prompts):
-  """The sampler of so many prompts at a time, and room for the longest of them."""
+def engine(
+  c: Config,
+  graphdef: nnx.GraphDef,
+  prompts: list[Encoded],
+  *,
+  max_prompts: int,
+  extra_prompts: float,
+) -> Engine:
+  """An engine with one bucket, which holds the longest of the prompts."""
   import functools
 
   from cot_rm.data import packing
@@ -178,17 +208,30 @@ def engine(c, graphdef, prompts, *, rows, extra_prompts):
     TokenIds(stop=(), banned=(c.image_token_id, c.video_token_id)),
     buckets=buckets,
     pack=functools.partial(packing.prompts, buckets=buckets),
-    max_prompts=rows,
+    max_prompts=max_prompts,
     position_bytes=4 * c.kv_numbers_per_token,
     limits=Limits(extra_prompts=extra_prompts),
   )
 
 
-def sample(made, params, prompts, lengths, *, batches=False, alone=False):
-  """(samples, seconds, figures) of answers of these lengths to these prompts.
+def sample(
+  sampler: Engine,
+  params: nnx.State,
+  prompts: list[Encoded],
+  lengths: np.ndarray,
+  *,
+  batches: bool = False,
+  alone: bool = False,
+) -> tuple[list[list[Sample]], float, Stats]:
+  """(samples, seconds, stats) of answers of given lengths.
 
-  batches: a batch of questions, as many as are answered at a time, to its end before the next one;
-  alone: every answer has a prompt for itself.
+  Args:
+    sampler: the engine.
+    params: of the model.
+    prompts: Encoded.
+    lengths: int[prompts, group], tokens of each answer.
+    batches: finish each batch of max_prompts prompts before the next one begins.
+    alone: every answer has a prompt slot of its own.
   """
   from cot_rm.sampler import sampling
 
@@ -200,12 +243,12 @@ def sample(made, params, prompts, lengths, *, batches=False, alone=False):
     n = lengths.shape[1]
     prompts, lengths = [one for one in prompts for _ in range(n)], lengths.reshape(-1, 1)
     seeds = list(range(len(prompts)))
-  size = made.max_prompts if batches else len(prompts)
-  made.report()
+  size = sampler.max_prompts if batches else len(prompts)
+  sampler.report()
   start, out = time.perf_counter(), []
   for at in range(0, len(prompts), size):
     some = slice(at, at + size)
-    out += made(
+    out += sampler(
       params,
       prompts[some],
       seeds[some],
@@ -215,11 +258,17 @@ def sample(made, params, prompts, lengths, *, batches=False, alone=False):
     )
   seconds = time.perf_counter() - start
   assert [[len(s.tokens) for s in group] for group in out] == lengths.tolist()
-  return out, seconds, made.report()
+  return out, seconds, sampler.report()
 
 
-def gap(graphdef, params, made, prompts, groups):
-  """How far log-probabilities of what was sampled lie from the model's, in nats: mean, largest."""
+def gap(
+  graphdef: nnx.GraphDef,
+  params: nnx.State,
+  sampler: Engine,
+  prompts: list[Encoded],
+  groups: list[list[Sample]],
+) -> dict[str, float]:
+  """Mean and largest gap of the samples' log-probabilities to those of the model, in nats."""
   import dataclasses
 
   from cot_rm import train
@@ -231,43 +280,55 @@ def gap(graphdef, params, made, prompts, groups):
   ]
   longest = max(len(s.tokens) for group in groups for s in group)
   batch = packing.groups(
-    items, dataclasses.replace(made.buckets, answers=(longest,)), rows=len(items)
+    items, dataclasses.replace(sampler.buckets, answers=(longest,)), rows=len(items)
   )
   off = np.abs(train.make_logps(graphdef)(params, batch) - batch.old_logps)
   off = off[batch.mask > 0]
   return {"gap_mean": float(off.mean()), "gap_max": float(off.max())}
 
 
-def ours(folder, quick, *, rows, extra_prompts, weights="", **how):
+def ours(
+  folder: str,
+  quick: bool,
+  *,
+  max_prompts: int,
+  extra_prompts: float,
+  weights: WeightFormat = "",
+  batches: bool = False,
+  alone: bool = False,
+) -> dict[str, float]:
+  """Seconds, tokens and stats of the sampler; see `sample`."""
   import jax
 
   from cot_rm import sharding
   from cot_rm.sampler.weight_sync import WeightSync
 
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
-  c, graphdef, whole = loaded(folder)
-  params = WeightSync(weights, sharding.make_mesh({"data": 1}, jax.devices()[:1]), {})(whole)
-  made = engine(c, graphdef, prompts, rows=rows, extra_prompts=extra_prompts)
+  c, graphdef, trained = loaded(folder)
+  params = WeightSync(weights, sharding.make_mesh({"data": 1}, jax.devices()[:1]), {})(trained)
+  sampler = engine(c, graphdef, prompts, max_prompts=max_prompts, extra_prompts=extra_prompts)
+  how = dict(batches=batches, alone=alone)
   longest = np.full_like(lengths, 2)
   longest[0, 0] = lengths.max()  # the shapes follow from the longest answer
-  sample(made, params, prompts, longest, **how)
-  groups, seconds, told = sample(made, params, prompts, lengths, **how)
-  found = gap(graphdef, whole, made, prompts[:2], groups[:2]) if weights else {}
+  sample(sampler, params, prompts, longest, **how)
+  groups, seconds, stats = sample(sampler, params, prompts, lengths, **how)
+  found = gap(graphdef, trained, sampler, prompts[:2], groups[:2]) if weights else {}
   return found | {
     "seconds": seconds,
     "tokens": int(lengths.sum()),
-    "prompt_seconds": told.prefill_seconds,
-    "occupancy": told.answer_tokens / told.decode_steps,
-    "programs": told.programs,
+    "prompt_seconds": stats.prefill_seconds,
+    "occupancy": stats.answer_tokens / stats.decode_steps,
+    "programs": stats.programs,
   }
 
 
-def one(who, folder, quick):
+def one(who: str, folder: str, quick: bool) -> dict[str, float]:
+  """The result of one side, with the peak memory of this process."""
   out = theirs(folder, quick) if who == "transformers" else ours(folder, quick, **OURS[who])
   return out | {"peak": isolated.peak()}
 
 
-def main():
+def main() -> None:
   args = isolated.parser(__doc__, "2 layers, 4 questions, 4 answers each").parse_args()
   if args.one:
     do = make if args.one == "make" else lambda *a: one(args.one, *a)

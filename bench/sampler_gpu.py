@@ -12,6 +12,8 @@ that a large copy on the card reaches, over what a step took. --quick: the tiny 
 questions, answers of 32 tokens, which a CPU runs too.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import json
@@ -20,9 +22,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import isolated
 import numpy as np
+
+if TYPE_CHECKING:
+  from cot_rm.models.qwen2_5_vl import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -30,13 +37,14 @@ sys.path.insert(0, str(ROOT))
 GROUP, PROMPT, SIDE = 8, 1024, 448
 
 
-def config(preset, quick):
+def config(preset: str, quick: bool) -> Config:
+  """The config of a preset; quick: of the tiny one."""
   from cot_rm.models import qwen2_5_vl
 
   return qwen2_5_vl.PRESETS["tiny" if quick else preset]
 
 
-def work(quick):
+def work(quick: bool) -> tuple[list[Any], int, int]:
   """(parts of a prompt, questions, tokens of an answer)."""
   patches = SIDE // 14
   picture = ("image", (1, patches, patches))
@@ -44,13 +52,13 @@ def work(quick):
   return [16, picture, picture, PROMPT - 16 - seen], 2 if quick else 8, 32 if quick else 512
 
 
-def make(folder, preset, quick):
-  """Writes the questions, in torch's terms and in ours."""
+def make(folder: str, preset: str, quick: bool) -> dict[str, float]:
+  """Writes the questions, as inputs of transformers and as Encoded."""
   from tests.models.qwen2_5_vl import oracle
 
   c = config(preset, quick)
   parts, questions, _ = work(quick)
-  small = oracle.make(  # it only says what positions are
+  small = oracle.make(  # computes positions only
     dataclasses.replace(
       oracle.CONFIG,
       vocab_size=c.vocab_size,
@@ -67,7 +75,8 @@ def make(folder, preset, quick):
   return {}
 
 
-def theirs(folder, preset, quick):
+def theirs(folder: str, preset: str, quick: bool) -> dict[str, Any]:
+  """Seconds, peak memory and card of transformers."""
   import torch
   import transformers
   import transformers_baseline
@@ -103,8 +112,8 @@ def theirs(folder, preset, quick):
   return found
 
 
-def bandwidth(torch):
-  """Bytes a second, read and written, of a large copy on the card."""
+def bandwidth(torch: ModuleType) -> float:
+  """Bytes per second, read and written, of a large copy on the card."""
   a = torch.empty(4 << 30, dtype=torch.uint8, device="cuda").random_()
   b = torch.empty_like(a)
   best = 0.0
@@ -118,7 +127,8 @@ def bandwidth(torch):
   return best
 
 
-def ours(folder, preset, quick, *, chunk):
+def ours(folder: str, preset: str, quick: bool, *, chunk: int) -> dict[str, Any]:
+  """Seconds, peak memory and bytes per step of the sampler."""
   import jax
   import jax.numpy as jnp
   from flax import nnx
@@ -142,7 +152,7 @@ def ours(folder, preset, quick, *, chunk):
   )
   _, _, answer = work(quick)
   buckets = packing.Buckets(tokens=(PROMPT,), patches=(len(prompts[0].patches),), answers=())
-  made = engine.Engine(
+  sampler = engine.Engine(
     graphdef,
     sampling.TokenIds(stop=(), banned=(c.image_token_id, c.video_token_id)),
     buckets=buckets,
@@ -157,33 +167,33 @@ def ours(folder, preset, quick, *, chunk):
   def run(limit):
     limits = np.full((len(prompts), GROUP), limit)
     start = time.perf_counter()
-    out = made(params, prompts, seeds, n=GROUP, sampling=how, token_limits=limits)
+    out = sampler(params, prompts, seeds, n=GROUP, sampling=how, token_limits=limits)
     seconds = time.perf_counter() - start
     assert all(len(sample.tokens) == limit for group in out for sample in group)
     return seconds
 
   run(2)
-  made.report()
+  sampler.report()
   seconds = run(answer)
-  told = made.report()
+  stats = sampler.report()
   weights = sum(x.nbytes for x in jax.tree.leaves(params["layers"]))
   weights += 2 * c.vocab_size * c.hidden_size
   position = 2 * c.kv_numbers_per_token
-  stats = jax.devices()[0].memory_stats() or {}
+  device = jax.devices()[0].memory_stats() or {}
   return {
     "seconds": seconds,
-    "prompt_seconds": told.prefill_seconds,
-    "answer_seconds": told.decode_seconds,
-    "programs": told.programs,
+    "prompt_seconds": stats.prefill_seconds,
+    "answer_seconds": stats.decode_seconds,
+    "programs": stats.programs,
     "bytes": weights + len(prompts) * position * (PROMPT + GROUP * answer / 2),
-    "peak": stats.get("peak_bytes_in_use", float("nan")),
+    "peak": device.get("peak_bytes_in_use", float("nan")),
   }
 
 
-def main():
+def main() -> None:
   parser = isolated.parser(__doc__, "a tiny model, 2 questions, short answers")
   parser.add_argument("--presets", default="3b,7b")
-  parser.add_argument("--chunk", type=int, default=128, help="tokens between two looks at ends")
+  parser.add_argument("--chunk", type=int, default=128, help="tokens of a chunk")
   args = parser.parse_args()
   if args.one:
     do = {"make": make, "transformers": theirs, "ours": functools.partial(ours, chunk=args.chunk)}

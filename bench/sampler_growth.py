@@ -1,4 +1,4 @@
-"""How the sampler's speed grows with slots, prompts and groups; tables and a plot.
+"""Speed of the sampler by number of slots, length of prompts and size of groups; tables, a plot.
 
   python bench/sampler_growth.py [--quick] [--plot FILE]
 
@@ -7,13 +7,16 @@ picture in every question. Tokens per second at 1 to 32 slots and with prompts o
 tokens, all answers equally long; what sharing a prompt gains ("no sharing": every answer has its
 question for itself) by length of the prompt and by size of the group; and what refilling slots
 gains ("no refill": a batch of questions is answered to its last token before the next one) by the
-same two, with answers of unequal length. Every measure is a second run, behind one that warms.
+same two, with answers of unequal length. Each number is a second run, after one that compiles.
 """
+
+from __future__ import annotations
 
 import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import isolated
 import numpy as np
@@ -27,15 +30,14 @@ GROUPS = (1, 2, 4, 8, 16)
 PROMPTS = (256, 512, 1024, 2048, 4096)
 
 
-def cases(quick):
-  """{study: [(where on the axis, questions, group, tokens of a prompt, seats, how)]}."""
+def cases(quick: bool) -> dict[str, list[tuple[int, int, int, int, int, dict[str, bool]]]]:
+  """{study: [(x, questions, group, tokens of a prompt, max_prompts, arguments of sample)]}."""
   short = 256 if quick else 512
   slots, groups, prompts = (
     (SLOTS[::2], GROUPS[::2], PROMPTS[:2]) if quick else (SLOTS, GROUPS, PROMPTS)
   )
-  seats = lambda slots: max(slots // 8, 1)
   return {
-    "slots": [(s, seats(s), min(s, 8), short, seats(s), {}) for s in slots],
+    "slots": [(s, max(s // 8, 1), min(s, 8), short, max(s // 8, 1), {}) for s in slots],
     "prompts": [(p, 1, 8, p, 1, {}) for p in prompts],
     "prompts, no sharing": [(p, 1, 8, p, 8, dict(alone=True)) for p in prompts],
     "groups": [(g, 1, g, 2 * short, 1, {}) for g in groups],
@@ -47,8 +49,8 @@ def cases(quick):
   }
 
 
-def make(folder, quick):
-  """Writes the checkpoint and a question of every length, as the sampler takes it."""
+def make(folder: str, quick: bool) -> dict[str, int]:
+  """Writes the checkpoint and an Encoded question of every length."""
   import pickle
 
   from tests.models.qwen2_5_vl import oracle
@@ -57,40 +59,46 @@ def make(folder, quick):
   model = oracle.make(c)
   model.save_pretrained(folder)
   picture = ("image", (1, 16, 16))
-  parts = lambda length: [8, picture, length - 8 - 66]
   made = {
-    length: oracle.prompt(parts(length), model=model, config=c, seed=length).encoded
+    length: oracle.prompt([8, picture, length - 8 - 66], model=model, config=c, seed=length).encoded
     for length in sorted({case[3] for some in cases(quick).values() for case in some})
   }
   Path(folder, "growth.pickle").write_bytes(pickle.dumps(made))
   return {}
 
 
-def measure(folder, quick, study):
+def measure(folder: str, quick: bool, study: str) -> dict[int, dict[str, float]]:
+  """{x: seconds and tokens per second} of one study."""
   import pickle
 
   prompts = pickle.loads(Path(folder, "growth.pickle").read_bytes())
   c, graphdef, params = sampler.loaded(folder)
   answer, found = 16 if quick else 64, {}
-  for at, questions, group, length, seats, how in cases(quick)[study]:
+  for at, questions, group, length, max_prompts, how in cases(quick)[study]:
     some = [prompts[length]] * questions
     refills = study in ("unequal, groups", "unequal, prompts")
-    spare = 0.5 if refills else 0.0  # elsewhere none would wait
-    made = sampler.engine(c, graphdef, some, rows=seats, spare=spare)
+    engine = sampler.engine(
+      c,
+      graphdef,
+      some,
+      max_prompts=max_prompts,
+      extra_prompts=0.5 if refills else 0.0,  # without refills no prompt would wait
+    )
     lengths = np.full((questions, group), answer)
     if study.startswith("unequal"):
       lengths = np.random.default_rng(group).integers(1, 2 * answer, lengths.shape)
     for _ in range(2):
-      _, seconds, told = sampler.sample(made, params, some, lengths, **how)
+      _, seconds, stats = sampler.sample(engine, params, some, lengths, **how)
     found[at] = {
       "seconds": seconds,
       "tokens_per_s": int(lengths.sum()) / seconds,
-      "answer_tokens_per_s": int(lengths.sum()) / told.decode_seconds,
+      "answer_tokens_per_s": int(lengths.sum()) / stats.decode_seconds,
     }
   return found
 
 
-def plot(found, path):
+def plot(found: dict[str, dict[str, Any]], path: str) -> None:
+  """Writes the plot of all studies."""
   import matplotlib
   import matplotlib.figure
 
@@ -149,7 +157,7 @@ def plot(found, path):
     figure.savefig(path, metadata={"Date": None} if str(path).endswith(".svg") else None, dpi=150)
 
 
-def main():
+def main() -> None:
   parser = isolated.parser(__doc__, "2 layers, few sizes, short answers")
   parser.add_argument("--plot", default="sampler_growth.svg", help="where the plot goes")
   args = parser.parse_args()

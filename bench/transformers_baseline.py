@@ -1,15 +1,29 @@
-"""transformers' side of the benches of the sampler and of RL."""
+"""The transformers side of the sampler and RL benches."""
 
 import time
 
 import torch
 import transformers
 
+Inputs = dict[str, torch.Tensor]
 
-def generate(model, given, *, group, tokens, ends=None):
-  """Samples `group` answers of each prompt in one batch, with its cache: (tokens, seconds).
 
-  tokens: what every answer has, or where `ends` is given, a stopping criterion, the most.
+def generate(
+  model: transformers.PreTrainedModel,
+  given: Inputs,
+  *,
+  group: int,
+  tokens: int,
+  ends: transformers.StoppingCriteria | None = None,
+) -> tuple[torch.Tensor, float]:
+  """Samples `group` answers per prompt in one batch with a KV cache: (token ids, seconds).
+
+  Args:
+    model: of transformers.
+    given: model inputs of all prompts, padded on the left.
+    group: answers per prompt.
+    tokens: of every answer; with `ends` the maximum.
+    ends: stopping criterion.
   """
   how = transformers.GenerationConfig(
     do_sample=True,
@@ -26,14 +40,21 @@ def generate(model, given, *, group, tokens, ends=None):
   start = time.perf_counter()
   with torch.inference_mode():
     out = model.generate(**given, generation_config=how, stopping_criteria=[ends] if ends else None)
-  return out.clone(), time.perf_counter() - start  # an ordinary tensor, which gradients may pass
+  return out.clone(), time.perf_counter() - start  # an inference tensor would refuse gradients
 
 
-def logps(model, question, answers):
-  """[G, T]: log-probabilities of a question's answers, by one forward over question and answer."""
+def logps(
+  model: transformers.PreTrainedModel, question: Inputs, answers: torch.Tensor
+) -> torch.Tensor:
+  """[G, T]: log-probabilities of a question's answers, by one forward over question and answer.
+
+  Args:
+    model: of transformers.
+    question: model inputs of one prompt.
+    answers: token ids [G, T].
+  """
   G, T = answers.shape
-  again = lambda x: x.repeat(G, *[1] * (x.ndim - 1))
-  given = {name: again(x) for name, x in question.items()}
+  given = {name: x.repeat(G, *[1] * (x.ndim - 1)) for name, x in question.items()}
   behind = dict(input_ids=answers, attention_mask=torch.ones_like(answers))
   behind["mm_token_type_ids"] = torch.zeros_like(answers)
   given |= {name: torch.cat([given[name], x], dim=1) for name, x in behind.items()}

@@ -71,7 +71,7 @@ def sample_in_process(which):
   one, params = made()
   mesh = sharding.make_mesh({"data": 4})
   params = jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
-  with sharding.use(mesh, {}), pytest.raises(ValueError, match="1 shares for 2 processes"):
+  with sharding.use(mesh, {}), pytest.raises(ValueError, match="1 shards for 2 processes"):
     sample(one, params, which)
   with sharding.use(mesh, {"batch": "data"}):
     return sample(one, params, which)
