@@ -18,7 +18,7 @@ from cot_rm.batch import Encoded
 from cot_rm.data import packing, sample_records
 from cot_rm.judge import Judge, Judgement
 from cot_rm.rewards import Ask
-from cot_rm.sampler import sampling
+from cot_rm.sampler import sampling, stats
 from cot_rm.schema import Example
 
 EncodedPrompt = tuple[Example, Encoded]
@@ -174,10 +174,10 @@ def sample_rollout(
     scorer: computes the rewards after the last round while the caller goes on; None: they are
       computed before this returns.
   """
-  judged, scores, seconds = [], [], 0.0
-  policy.report()  # discards the figures of other callers
+  judged, scores, seconds, work = [], [], 0.0, stats.Stats()
   for number in range(config.rounds):
     examples, encoded = zip(*itertools.chain.from_iterable(next(data)), strict=True)
+    policy.engine.report()  # discards the work of other callers, also of a policy that is the judge
     start = time.monotonic()
     judged += policy.judge(
       examples,
@@ -188,6 +188,7 @@ def sample_rollout(
       encoded=encoded,
     )
     seconds += time.monotonic() - start
+    work += policy.engine.report()
     last = number + 1 == config.rounds
     if last and scorer:
       scores.append(scorer.submit(_score, [*judged], config, ask))
@@ -196,7 +197,7 @@ def sample_rollout(
     # All processes sample together: all go on while one of them needs more groups.
     if last or _enough(scores[-1].result().rewards_QG, config.train_prompts):
       break
-  metrics = policy.report() | _sampling_metrics(judged, seconds) | {"rl/rounds": len(scores)}
+  metrics = work.metrics() | _sampling_metrics(judged, seconds) | {"rl/rounds": len(scores)}
   return Sampled(judged, metrics, tuple(scores))
 
 

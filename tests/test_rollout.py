@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cot_rm import rewards, rollout, schema
-from cot_rm.sampler import sampling
+from cot_rm.sampler import sampling, stats
 
 NAN = float("nan")
 
@@ -45,19 +45,28 @@ def test_an_unknown_zero_variance_is_an_error():
     dataclasses.replace(CONFIG, zero_variance="lose")
 
 
+class Engine:
+  """Counts its work since the last report."""
+
+  def __init__(self):
+    self.work = stats.Stats()
+
+  def report(self):
+    work, self.work = self.work, stats.Stats()
+    return work
+
+
 class Policy:
   """Answers each example with verdicts by its id: "12" says 1 and then 2."""
 
   def __init__(self):
-    self.seeds = []
+    self.seeds, self.engine = [], Engine()
 
   def judge(self, examples, *, grammar, n, how, seed, encoded):
     self.seeds.append(seed)
+    self.engine.work += stats.Stats(prompts=1, answer_tokens=1, decode_steps=2)
     assert [*encoded] == [f"prompt {e.id}" for e in examples]
     return [self._one(example, n) for example in examples]
-
-  def report(self):
-    return {"sampler/occupancy": 0.5}
 
   def _one(self, example, n):
     texts = [f"<think>x</think><answer>{choice}</answer>" for choice in example.id[-n:]]
@@ -112,6 +121,20 @@ def test_it_resamples_until_enough_groups_vary_with_another_seed():
   assert len(found.judged) == 3 and found.metrics["rl/rounds"] == 3
   assert policy.seeds[0] == 12 and len(set(policy.seeds)) == 3
   assert found.train_groups("resample", 1, least=1).tolist() == [2]
+
+
+def test_the_sampler_s_figures_are_of_the_rollout_alone(monkeypatch):
+  policy, idle = Policy(), stats.Stats(decode_steps=100)
+  policy.engine.work += idle  # a validation before the rollout
+  real = rollout.rewards.score
+
+  def score(*args):
+    policy.engine.work += idle  # the judge model samples with the same engine
+    return real(*args)
+
+  monkeypatch.setattr(rollout.rewards, "score", score)
+  found = scored([[example("11")], [example("12")]], policy, max_resample_rounds=2)
+  assert found.metrics["rl/rounds"] == 2 and found.metrics["sampler/occupancy"] == 0.5
 
 
 def test_it_gives_up_after_max_resample_rounds():
