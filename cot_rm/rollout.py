@@ -177,7 +177,7 @@ def sample_rollout(
   judged, scores, seconds, work = [], [], 0.0, stats.Stats()
   for number in range(config.rounds):
     examples, encoded = zip(*itertools.chain.from_iterable(next(data)), strict=True)
-    policy.engine.report()  # discards the work of other callers, also of a policy that is the judge
+    policy.engine.report()  # discards the work of other callers, a frozen policy as judge included
     start = time.monotonic()
     judged += policy.judge(
       examples,
@@ -214,12 +214,20 @@ class Rollouts:
     policy: Judge,
     config: Config,
     ask: Ask | None = None,
-    scorer: concurrent.futures.Executor | None = None,
+    *,
+    score_in_thread: bool = False,
   ) -> None:
-    """See `sample_rollout`; of `policy` all but the parameters are used."""
-    self._data, self._policy, self._config = data, policy, config
-    self._ask, self._scorer = ask, scorer
+    """Nothing is sampled yet.
+
+    Args:
+      data, config, ask: see `sample_rollout`.
+      policy: all but its parameters is used.
+      score_in_thread: rewards of the last round are computed while the caller goes on. Not for a
+        judge model that samples with the same engine.
+    """
+    self._data, self._policy, self._config, self._ask = data, policy, config, ask
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
+    self._scorer = concurrent.futures.ThreadPoolExecutor(1) if score_in_thread else None
     self._pending: concurrent.futures.Future[Sampled] | None = None
 
   def _sample(self, i: int, params: nnx.State) -> Sampled:
@@ -247,6 +255,8 @@ class Rollouts:
 
   def __exit__(self, *_: object) -> None:
     self._pool.shutdown(wait=True)
+    if self._scorer is not None:
+      self._scorer.shutdown(wait=True)
 
 
 def _score(judged: list[Judgement], config: Config, ask: Ask | None) -> _Scores:

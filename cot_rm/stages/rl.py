@@ -1,6 +1,5 @@
 """Reinforcement learning: sample a group of judgements per prompt, score them, train on them."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import functools
@@ -69,34 +68,33 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
   learner, state = _init_learner(knobs, policy)
 
   checkpoints = train_state.TrainCheckpoints(folder / "checkpoints", keep=1)
-  first, seconds, fell = 0, 0.0, False
+  first, seconds, nonfinite = 0, 0.0, False
   if restored := checkpoints.restore_latest(state):
     first, state, extra = restored
     data.set_state(extra["data"])
-    seconds, fell = extra["seconds"], extra["fell"]
+    seconds, nonfinite = extra["seconds"], extra["fell"]
     logging.info("%s: continues from rollout %d", name, first)
 
-  done = first
+  done = first  # rollouts trained on
   with contextlib.ExitStack() as stack:
     ask = _judge_model(stack, knobs.judge, folder, policy, f"config.{section}.judge")
-    # Rewards are computed beside sampling and training, unless the judge samples too.
-    thread = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
-    scorer = None if knobs.judge.by == "policy" else thread
-    rollouts = stack.enter_context(rollout.Rollouts(data, policy, how, ask, scorer))
+    beside = knobs.judge.by != "policy"  # that judge needs the engine
+    rollouts = rollout.Rollouts(data, policy, how, ask, score_in_thread=beside)
+    stack.enter_context(rollouts)
     stack.enter_context(checkpoints)  # leaving waits for the checkpoint that is being written
     writer = stack.enter_context(metrics.Writer(folder))
     bar = stack.enter_context(metrics.bar(name, total=knobs.rollouts, done=first))
-    while done < knobs.rollouts and not fell:
+    while done < knobs.rollouts and not nonfinite:
       began, i, done = time.monotonic(), done, done + 1
       last = done == knobs.rollouts
       saves = last or done % knobs.save_every == 0
-      # 1. Sample with the weights of now, or with those from before the last update.
+      # 1. Sample with the current weights; an async rollout has those before the last updates.
       sampled = rollouts.take(i, state.params)
       if knobs.async_rollouts and not saves:
         rollouts.start(done, _copy(state.params))
       waited = time.monotonic() - began
 
-      # 2. Score, and compute advantages. The reference reads while a service may still be judging.
+      # 2. Score, and compute advantages. The reference runs while a service may still judge.
       kl_QGT, kl_metrics = _reference_kl(learner, sampled)
       waiting = time.monotonic()
       scored = sampled.scored()
@@ -109,13 +107,12 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
       out |= found
       if i == first or done % knobs.vision_check_every == 0:
         with learner.scope():
-          out["vision/logp_shift"] = vision_check.logp_shift(
-            learner.logps, state.params, batches[0]
-          )
+          shift = vision_check.logp_shift(learner.logps, state.params, batches[0])
+        out["vision/logp_shift"] = shift
 
       # 4. Updates: `epochs` passes over the minibatches.
       updating = time.monotonic()
-      state, found, fell = _updates(learner, state, batches, i)
+      state, found, nonfinite = _updates(learner, state, batches, i)
       now = time.monotonic()
       seconds += now - began
       times = {"wait": waited, "update": now - updating, "step": now - began}
@@ -124,7 +121,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
       # 5. Log, validate, save.
       writer.write(done, out)
       bar.advance(reward=out["reward/total"], accuracy=out.get("reward/accuracy"))
-      if fell:
+      if nonfinite:
         logging.error("%s: the loss is not finite: the stage ends at rollout %d", name, done)
         last = saves = True
       if last or done % knobs.samples_every == 0:
@@ -135,7 +132,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
         writer.write(done, pairs.to_metrics("check", figures))
         logging.info("%s step %d: %s", name, done, pairs.summary_line(figures))
       if saves:
-        extra = {"data": data.get_state(), "seconds": seconds, "fell": fell}
+        extra = {"data": data.get_state(), "seconds": seconds, "fell": nonfinite}
         checkpoints.save(done, state, extra)
 
   common.save_trained(folder, policy, state.params, steps=done, seconds=seconds)
