@@ -20,11 +20,12 @@ def small_blocks(monkeypatch):
   monkeypatch.setattr(decode, "BLOCK", 128)
 
 
-def inputs(Q, G, N, K, H, S, P, C, *, dtype=jnp.float32, seed=0):
+def inputs(*sizes, dtype=jnp.float32, seed=0):
   """Arguments of the kernel; the first answer is empty, the last prompt has the full length.
 
   Q + 1 prompts of which one has no samples; each other has G samples at G + 1 group indices.
   """
+  Q, G, N, K, H, S, P, C = sizes
   rng = np.random.default_rng(seed)
   some = lambda *shape: jnp.asarray(rng.standard_normal(shape), dtype)
   part = lambda rows, T: decode.KeysValues(some(L, rows, K, H, T), some(L, rows, K, T, H))

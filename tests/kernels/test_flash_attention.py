@@ -21,7 +21,7 @@ def small_blocks(monkeypatch):
   monkeypatch.setattr(block_mask, "BLOCK", 128)
 
 
-def arrays(B, T, S, N, K, H, dtype=jnp.float32, seed=0):
+def arrays(B, T, S, N, K, H, *, dtype=jnp.float32, seed=0):
   """(q, k, v), and the weights of the loss on (o, lse)."""
   rng = np.random.default_rng(seed)
   some = lambda *shape, dtype=dtype: jnp.asarray(rng.standard_normal(shape), dtype)

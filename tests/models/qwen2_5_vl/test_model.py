@@ -59,9 +59,9 @@ def pair(pairs):
   return pairs["untied"]
 
 
-def batch_of(*rows, left=0, right=0, patches=0, spare=0):
+def batch_of(*rows, left=0, right=0, patches=0, empty_rows=0):
   """A Batch of encoded prompts, a row each, with this much padding (tokens, patches, rows)."""
-  B = len(rows) + spare
+  B = len(rows) + empty_rows
   T = left + max(len(e.tokens) for e in rows) + right
   P = max(len(e.patches) for e in rows) + patches
   out = dict(
@@ -171,7 +171,11 @@ def test_every_hidden_state_agrees_with_torch(pair, prompts, encoded):
 
 @pytest.mark.parametrize(
   "padding",
-  [dict(left=3, patches=8), dict(right=4, spare=2), dict(left=2, right=1, patches=4, spare=1)],
+  [
+    dict(left=3, patches=8),
+    dict(right=4, empty_rows=2),
+    dict(left=2, right=1, patches=4, empty_rows=1),
+  ],
   ids=str,
 )
 def test_padding_changes_no_real_position(pair, encoded, alone, padding):
