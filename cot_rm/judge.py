@@ -121,14 +121,21 @@ class Judge(Policy):
     Raises:
       ValueError: an unknown grammar, a value out of range, or an example that the grammar, its
         media or the buckets do not allow, by its id.
+      TypeError: `examples` holds something else than Examples.
     """
     if votes < 1:
       raise ValueError(f"votes is {votes}; it must be 1 or more")
     pairs = [examples] if isinstance(examples, Example) else [*examples]
-    how = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
+    for pair in pairs:
+      if not isinstance(pair, Example):
+        raise TypeError(
+          f"examples must be Examples, not {type(pair).__name__}; make them with Example.images, "
+          "Example.videos or Example.answers"
+        )
+    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
     if both_orders:
-      first, second = self.both(
-        pairs, grammar=grammar, n=votes, how=how, seed=seed, vote_stop=vote_stop
+      first, second = self.judge_both_orders(
+        pairs, grammar=grammar, n=votes, sampling=sampling, seed=seed, vote_stop=vote_stop
       )
       verdicts = [
         voting.combine(a.verdicts, b.verdicts) for a, b in zip(first, second, strict=True)
@@ -136,7 +143,7 @@ class Judge(Policy):
     else:
       stop_group = voting.Decided(pairs, grammar=grammar, n=votes) if vote_stop else None
       judged = self.judge(
-        pairs, grammar=grammar, n=votes, how=how, seed=seed, stop_group=stop_group
+        pairs, grammar=grammar, n=votes, sampling=sampling, seed=seed, stop_group=stop_group
       )
       verdicts = [voting.combine(one.verdicts) for one in judged]
     return verdicts[0] if isinstance(examples, Example) else verdicts
@@ -147,7 +154,7 @@ class Judge(Policy):
     *,
     grammar: str,
     n: int,
-    how: Sampling,
+    sampling: Sampling,
     seed: int,
     progress: Callable[[int], None] | None = None,
     encoded: Sequence[Encoded] | None = None,
@@ -159,7 +166,7 @@ class Judge(Policy):
       examples: pairs.
       grammar: a name in prompts.PROMPTS.
       n: judgements per example.
-      how: temperature, top-p, top-k and length of the sampling.
+      sampling: temperature, top-p, top-k and length of the sampling.
       seed: of the sampling.
       progress: see `sample`.
       encoded: the examples as `encode` returns them; None: they are encoded here.
@@ -174,19 +181,21 @@ class Judge(Policy):
     words = prompts.get(grammar)
     if encoded is None:
       encoded = [self.encode(e, grammar=grammar) for e in examples]
-    groups = self.sample(encoded, n=n, how=how, seed=seed, progress=progress, stop_group=stop_group)
+    groups = self.sample(
+      encoded, n=n, sampling=sampling, seed=seed, progress=progress, stop_group=stop_group
+    )
     return [
       self._judgement(e, prompt, group, words)
       for e, prompt, group in zip(examples, encoded, groups, strict=True)
     ]
 
-  def both(
+  def judge_both_orders(
     self,
     examples: Sequence[Example],
     *,
     grammar: str,
     n: int,
-    how: Sampling,
+    sampling: Sampling,
     seed: int,
     progress: Callable[[int], None] | None = None,
     vote_stop: bool = False,
@@ -198,7 +207,13 @@ class Judge(Policy):
     every = [*examples, *(e.swapped() for e in examples)]
     stop_group = voting.Decided(every, grammar=grammar, n=n, swapped=True) if vote_stop else None
     judged = self.judge(
-      every, grammar=grammar, n=n, how=how, seed=seed, progress=progress, stop_group=stop_group
+      every,
+      grammar=grammar,
+      n=n,
+      sampling=sampling,
+      seed=seed,
+      progress=progress,
+      stop_group=stop_group,
     )
     return judged[: len(examples)], judged[len(examples) :]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import jax
@@ -141,15 +141,18 @@ class Policy:
     Raises:
       ValueError: a value out of range, or a chat whose media or length are not allowed, by its
         index.
+      TypeError: one chat in place of a list of chats.
     """
+    if len(chats) and isinstance(chats[0], Mapping):
+      raise TypeError("chats must be a list of chats; found one chat: give [messages]")
     encoded = [self.processor(chat, id=str(i)) for i, chat in enumerate(chats)]
-    how = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
+    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
     stops = None
     if stop or stream or cancelled:
       stops = text_stops.TextStops(
         self.processor.decode, stop=stop, stream=stream, cancelled=cancelled
       )
-    groups = self.sample(encoded, n=n, how=how, seed=seed, on_chunk=stops)
+    groups = self.sample(encoded, n=n, sampling=sampling, seed=seed, on_chunk=stops)
     if stops is None or not stop:
       return groups
     return [[dataclasses.replace(c, text=stops.cut(c.text)) for c in group] for group in groups]
@@ -181,7 +184,7 @@ class Policy:
     encoded: Sequence[Encoded],
     *,
     n: int,
-    how: Sampling,
+    sampling: Sampling,
     seed: int,
     progress: Callable[[int], None] | None = None,
     on_chunk: engine.OnChunk | None = None,
@@ -192,7 +195,7 @@ class Policy:
     Args:
       encoded: prompts.
       n: answers per prompt.
-      how: temperature, top-p, top-k and length of the sampling.
+      sampling: temperature, top-p, top-k and length of the sampling.
       seed: of the sampling.
       progress: called with the number of prompts whose answers have all just ended.
       on_chunk: called after each chunk of an answer, which it may end; see engine.Engine.
@@ -202,10 +205,10 @@ class Policy:
     if n < 1:
       raise ValueError(f"n is {n}; it must be 1 or more")
     seeds = [_prompt_seed(one, seed) for one in encoded]
-    decode = self.processor.decode
 
-    def stop_samples(index: int, finished: list[engine.Sample]) -> bool:
-      return stop_group(index, [decode(sample.tokens) for sample in finished])
+    def stop_samples(prompt: int, samples: list[engine.Sample]) -> bool:
+      assert stop_group is not None
+      return stop_group(prompt, [self.processor.decode(sample.tokens) for sample in samples])
 
     if self._sample_params is None:
       self._sample_params = self._to_sampler(self.params)
@@ -215,7 +218,7 @@ class Policy:
         encoded,
         seeds,
         n=n,
-        sampling=how,
+        sampling=sampling,
         progress=progress,
         on_chunk=on_chunk,
         stop_group=stop_samples if stop_group else None,

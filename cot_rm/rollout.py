@@ -183,7 +183,7 @@ def sample_rollout(
       examples,
       grammar=config.grammar,
       n=config.group,
-      how=config.sampling,
+      sampling=config.sampling,
       seed=config.seed + i + RESAMPLE_STRIDE * number,
       encoded=encoded,
     )

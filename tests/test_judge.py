@@ -107,3 +107,8 @@ def test_errors_name_the_argument_that_was_given(judge, tiny_folder):
     judge.compare(pair, temperature=-1.0)
   with pytest.raises(ValueError, match="^max_prompts is 0; it must be 1 or more"):
     cot_rm.load(tiny_folder, max_prompts=0)
+
+
+def test_what_is_no_example_is_refused_with_the_way_to_make_one(judge):
+  with pytest.raises(TypeError, match="must be Examples, not str; make them with Example.images"):
+    judge.compare(["a.png", "b.png"])

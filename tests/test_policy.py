@@ -183,3 +183,8 @@ def test_other_weights_use_the_same_programs(judge):
   assert other.engine is judge.engine
   flat = other.logps(chat("Caption: a"), "red star")
   np.testing.assert_allclose(flat, -np.log(judge.opened.config.vocab_size), rtol=1e-5)
+
+
+def test_one_chat_in_place_of_a_list_of_chats_is_refused(judge):
+  with pytest.raises(TypeError, match="list of chats; found one chat"):
+    judge.complete(chat("Caption: a"))

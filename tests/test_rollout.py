@@ -62,7 +62,7 @@ class Policy:
   def __init__(self):
     self.seeds, self.engine = [], Engine()
 
-  def judge(self, examples, *, grammar, n, how, seed, encoded):
+  def judge(self, examples, *, grammar, n, sampling, seed, encoded):
     self.seeds.append(seed)
     self.engine.work += stats.Stats(prompts=1, answer_tokens=1, decode_steps=2)
     assert [*encoded] == [f"prompt {e.id}" for e in examples]
@@ -229,7 +229,7 @@ def test_people_read_what_earned_most_and_least_and_the_first():
 
 def test_advantages_go_to_samples_or_to_their_tokens():
   judged = Policy().judge(
-    [example("12")], grammar="", n=2, how=None, seed=0, encoded=["prompt 12"]
+    [example("12")], grammar="", n=2, sampling=None, seed=0, encoded=["prompt 12"]
   )[0]
   assert [item.advantage for item in rollout.items(judged, np.array([0.5, -0.5]))] == [0.5, -0.5]
   by_token = rollout.items(judged, np.arange(8.0).reshape(2, 4))

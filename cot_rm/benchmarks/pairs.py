@@ -15,7 +15,7 @@ Judgements = Sequence[Judged | None]  # one a pair; None: the pair was not asked
 Fidelity = Callable[[str, Example], float | None]
 # `(text, task)`: whether the reasoning is against the verdict; None: unknown.
 Contradicts = Callable[[str, Task], bool | None]
-How = TypeVar("How", contravariant=True)
+Sampling = TypeVar("Sampling", contravariant=True)  # as the judge takes it
 
 MODES: dict[str, rules.Rule] = {
   "both": rules.Rule(),
@@ -47,16 +47,16 @@ class Figures(TypedDict):
   families_plus: NotRequired[dict[str, float]]  # of MM-RLHF-RewardBench
 
 
-class BothOrders(Protocol[How]):
+class BothOrders(Protocol[Sampling]):
   """A judge, as far as `evaluate` needs it."""
 
-  def both(
+  def judge_both_orders(
     self,
     examples: Sequence[Example],
     *,
     grammar: str,
     n: int,
-    how: How,
+    sampling: Sampling,
     seed: int,
     progress: Callable[[int], None] | None,
   ) -> tuple[Sequence[Judged], Sequence[Judged]]: ...
@@ -244,11 +244,11 @@ def _round(value: float | np.floating) -> float:
 
 
 def evaluate(
-  judge: BothOrders[How],
+  judge: BothOrders[Sampling],
   examples: Sequence[Example],
   *,
   grammar: str,
-  how: How,
+  sampling: Sampling,
   fidelity: Fidelity | None = None,
   contradicts: Contradicts | None = None,
   progress: Callable[[int], None] | None = None,
@@ -259,11 +259,13 @@ def evaluate(
     judge: is asked for judgements.
     examples: pairs with gold answers.
     grammar: a name in prompts.PROMPTS.
-    how: temperature and length of the sampling.
+    sampling: temperature and length of the sampling.
     fidelity, contradicts: see `tally`.
     progress: called with the number of prompts that have just been answered.
   """
-  given, swapped = judge.both(examples, grammar=grammar, n=1, how=how, seed=0, progress=progress)
+  given, swapped = judge.judge_both_orders(
+    examples, grammar=grammar, n=1, sampling=sampling, seed=0, progress=progress
+  )
   return score(given, swapped, fidelity=fidelity, contradicts=contradicts)
 
 

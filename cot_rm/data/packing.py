@@ -48,7 +48,7 @@ def _smallest(sizes: Sequence[int], count: int, subject: str, field: str) -> int
       return size
   raise ValueError(
     f"{subject} > {max(sizes):,}, the largest bucket; raise {field} of the buckets "
-    f"(config.buckets.{field}) or lower config.processor.max_pixels"
+    f"(config.buckets.{field}) or lower max_pixels (config.processor.max_pixels)"
   )
 
 

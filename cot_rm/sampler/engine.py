@@ -26,7 +26,8 @@ from cot_rm.sampler.stats import Stats
 class Buckets(Protocol):
   """Allowed shapes of prompts, see packing.Buckets."""
 
-  tokens: Sequence[int]
+  @property
+  def tokens(self) -> Sequence[int]: ...
 
   def token_bucket(self, example_id: str, count: int) -> int: ...
 

@@ -35,7 +35,9 @@ from cot_rm.schema import Finish
 class PackPrompts(Protocol):
   """Pads prompts to a batch, see packing.prompts."""
 
-  def __call__(self, prompts: Sequence[Encoded], *, rows: int, shape: Sequence[int]) -> Batch:
+  def __call__(
+    self, prompts: Sequence[Encoded], /, *, rows: int, shape: tuple[int, int, int]
+  ) -> Batch:
     """A Batch of `rows` rows of `shape`: (tokens, patches, numbers of a patch)."""
 
 

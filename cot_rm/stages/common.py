@@ -153,7 +153,7 @@ def make_validation(
       datasets.open(resolve_path(workdir, knobs.data), knobs.val_split), knobs.val_pairs
     ),
     grammar=config.grammar,
-    how=sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens),
+    sampling=sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens),
     fidelity=descriptions.fidelity,
   )
 

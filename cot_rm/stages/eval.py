@@ -163,7 +163,7 @@ class _Evaluation:
 
     def ask(batch, progress):
       return self._judge().judge(
-        batch, grammar=config.grammar, n=n, how=how, seed=config.seed, progress=progress
+        batch, grammar=config.grammar, n=n, sampling=how, seed=config.seed, progress=progress
       )
 
     return answer_log.complete(

@@ -93,7 +93,7 @@ def _sample(
         [pool[row] for row in range(first, min(first + step, len(pool)))],
         grammar=config.grammar,
         n=knobs.samples,
-        how=how,
+        sampling=how,
         seed=config.seed,
         progress=bar.advance,
       )

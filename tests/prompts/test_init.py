@@ -1,15 +1,34 @@
 """The table of grammars."""
 
+from typing import get_args
+
 import pytest
 
+from configs import base
 from cot_rm import prompts, schema
-
-FACE = ("render", "parse", "solution", "formatted", "answered")
 
 
 @pytest.mark.parametrize("name", prompts.PROMPTS)
-def test_every_grammar_has_the_whole_face(name):
-  assert all(callable(getattr(prompts.get(name), part)) for part in FACE)
+def test_a_module_is_a_grammar(name):
+  for member in ("render", "parse", "solution", "formatted", "answered"):
+    assert callable(getattr(prompts.get(name), member)), member
+  assert isinstance(prompts.get(name).WRITES_SCORES, bool)
+
+
+def test_the_names_that_editors_offer_are_those_of_the_table():
+  assert get_args(prompts.Name) == tuple(prompts.PROMPTS)
+
+
+def test_a_judge_and_a_config_have_the_same_grammar_by_default():
+  assert base.get_config().grammar == prompts.DEFAULT
+
+
+@pytest.mark.parametrize("name", prompts.PROMPTS)
+def test_a_grammar_that_writes_scores_puts_them_into_its_verdicts(name):
+  grammar, task = prompts.get(name), "image_understanding"
+  stated = grammar.solution(task, 1)
+  text = stated if name == "direct" else f"<think>why</think><answer>{stated}</answer>"
+  assert (grammar.parse(text, task).sheet is not None) is grammar.WRITES_SCORES
 
 
 def test_an_unknown_grammar_names_the_near_one_and_the_known_ones():
