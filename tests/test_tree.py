@@ -1,6 +1,7 @@
 """The shape of the code base, checked: floors, doors, mirrored tests, what must never be."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -215,9 +216,6 @@ def test_what_must_never_be():
         what = "a swallowed error"
       elif isinstance(node, ast.Global):
         what = "a module's state"
-      elif isinstance(node, ast.Attribute) and node.attr == "default_backend":
-        if path != ROOT / "cot_rm" / "sharding.py":
-          what = "a second platform switch; use sharding.platform()"
       if what:
         bad.append(f"{path.relative_to(ROOT)}:{node.lineno}: {what}")
   assert not bad, show(bad)
@@ -231,3 +229,52 @@ def test_every_file_says_what_it_is_for_and_can_be_read_in_a_sitting():
     if (lines := len(path.read_text().splitlines())) > LONGEST:
       bad.append(f"{path.relative_to(ROOT)} has {lines} lines; {LONGEST} is the most")
   assert not bad, show(bad)
+
+
+def section(title):
+  """The text of a section of BUILD.md."""
+  text = (ROOT / "BUILD.md").read_text()
+  return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def mapped():
+  """The paths that the tree in BUILD.md lists, folders with a slash at the end."""
+  parents = []
+  for line in re.search(r"```\n(.*?)```", section("The tree"), re.S)[1].splitlines():
+    name = line.split()[0]
+    depth = (len(line) - len(line.lstrip())) // 2  # two spaces a folder
+    parents = [*parents[:depth], name]
+    yield "".join(parents)
+
+
+def test_the_tree_in_build_md_lists_every_file_and_nothing_else():
+  real = {"cot_rm/", "kernels/"}
+  for path in [*ROOT.glob("cot_rm/**/*"), *ROOT.glob("kernels/**/*")]:
+    skipped = path.name in ("__init__.py", "__pycache__") or path.suffix == ".pyc"
+    if not skipped and path.parent.name != "texts":  # one line stands for all prompt texts
+      real.add(f"{path.relative_to(ROOT)}{'/' if path.is_dir() else ''}")
+  listed = list(mapped())
+  assert len(listed) == len(set(listed)), "BUILD.md, The tree: a path is listed twice"
+  missing, gone = sorted(real - set(listed)), sorted(set(listed) - real)
+  assert not (missing or gone), f"BUILD.md, The tree: add {missing}; remove {gone}"
+
+
+def test_the_floors_in_build_md_are_the_real_ones():
+  lines = re.findall(r"^    \d  (.+)$", section("Floors"), re.M)
+  found = [{word.strip("/") for word in line.split()} & set(FLOOR) for line in lines]
+  # The line of `stages` names its modules, too, some of which are units as well.
+  expected = [set(units) for units in reversed(FLOORS)]
+  bad = [(units, names) for units, names in zip(expected, found, strict=True) if units - names]
+  assert not bad, show(f"BUILD.md, Floors: expected {units}" for units, _ in bad)
+
+
+def test_the_doors_in_build_md_are_the_real_ones():
+  rows = re.findall(r"^\| (`.+`) \| (.+) \|$", section("Doors"), re.M)
+  found = {
+    (name, unit.strip("/"))
+    for units, names in rows
+    for unit in re.findall(r"`(.+?)`", units)
+    for name in names.split(", ")
+  }
+  expected = {(name, unit) for name, units in DOORS.items() for unit in units if unit in FLOOR}
+  assert found == expected, f"BUILD.md, Doors: {sorted(found ^ expected)}"
