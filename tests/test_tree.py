@@ -237,7 +237,7 @@ def section(title):
   return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-def mapped():
+def listed_paths():
   """The paths that the tree in BUILD.md lists, folders with a slash at the end."""
   parents = []
   for line in re.search(r"```\n(.*?)```", section("The tree"), re.S)[1].splitlines():
@@ -253,7 +253,7 @@ def test_the_tree_in_build_md_lists_every_file_and_nothing_else():
     skipped = path.name in ("__init__.py", "__pycache__") or path.suffix == ".pyc"
     if not skipped and path.parent.name != "texts":  # one line stands for all prompt texts
       real.add(f"{path.relative_to(ROOT)}{'/' if path.is_dir() else ''}")
-  listed = list(mapped())
+  listed = list(listed_paths())
   assert len(listed) == len(set(listed)), "BUILD.md, The tree: a path is listed twice"
   missing, gone = sorted(real - set(listed)), sorted(set(listed) - real)
   assert not (missing or gone), f"BUILD.md, The tree: add {missing}; remove {gone}"
