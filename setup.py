@@ -62,7 +62,6 @@ setuptools.setup(
       "mypy",
       "nbclient",
       "nbformat",
-      "pyright",
       "pytest",
       "ruff",
       "setuptools>=70.1",

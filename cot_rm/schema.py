@@ -189,11 +189,12 @@ class Example:
 
   def swapped(self) -> Example:
     """The same question with its candidates exchanged, without the order's reference judgement."""
+    exchanged: Mapping[Choice | None, Choice | None] = {1: 2, 2: 1, None: None}
     return dataclasses.replace(
       self,
       media=self.media[::-1] if self.generation else self.media,
       responses=self.responses[::-1],
-      gold=None if self.gold is None else 3 - self.gold,
+      gold=exchanged[self.gold],
       reasoning=None,
       extra={**self.extra, "swapped": not self.extra.get("swapped", False)},
     )

@@ -58,7 +58,7 @@ def examples(root: str | pathlib.Path) -> list[Example]:
     FileNotFoundError: no such file, or a missing picture or video, by row.
     ValueError: an invalid record, by row and field; a video without frames.
   """
-  out = []
+  out: list[Example] = []
   for path in published.find_files(root, FILES, "MM-RLHF-RewardBench"):
     for where, record in published.read_records(path):
       out.append(_example(len(out), record, path.parent, where))

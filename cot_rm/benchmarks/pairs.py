@@ -147,10 +147,10 @@ def tally(
     counts["accuracy_pictures"] = len(still)
   sizes = collections.Counter(map(rule.family, asked.examples))
   counts |= {f"families/{name}": sizes[name] for name in families}
-  return {  # pyright: ignore[reportReturnType]
-    **{name: _round(number.value) for name, number in numbers.items()},
+  return {
+    **{name: _round(number.value) for name, number in numbers.items()},  # type: ignore
     "families": families,
-    **pictures,
+    **pictures,  # type: ignore[typeddict-item]
     "n": len(asked.examples),
     "intervals": bounds,
     "definitions": definitions.describe(counts, rule.description),

@@ -96,7 +96,7 @@ def examples(root: str | pathlib.Path) -> list[Example]:
     FileNotFoundError: no such file, or a missing picture, by row.
     ValueError: an invalid record, by row and field.
   """
-  out = []
+  out: list[Example] = []
   for path in published.find_files(root, FILES, "VL-RewardBench"):
     for where, record in published.read_records(path):
       out.append(_example(len(out), record, path.parent, where))

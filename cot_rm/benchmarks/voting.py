@@ -101,7 +101,7 @@ def score(
     items["vote_plus"] = len(set(questions))
     joint = [rules.joint_accuracy(values, cells, questions) for values in votes]
     plus["vote_plus"] = [_mean([*shares.values()]) for shares in joint]
-  return {  # pyright: ignore[reportReturnType]
+  return {
     "at": [int(k) for k in at],
     "families": {
       name: {
@@ -112,7 +112,7 @@ def score(
     },
     "vote": [_mean(values) for values in votes],
     "vote_intervals": [intervals.share(values, clusters) for values in votes],
-    **plus,
+    **plus,  # type: ignore[typeddict-item]
     "any": [_mean(values) for values in hits],
     "any_intervals": [intervals.share(values, clusters) for values in hits],
     "samples": sizes[0],

@@ -107,7 +107,7 @@ def _scores(text: str, name: str, faults: list[str]) -> tuple[tuple[str, float, 
   out = []
   for title, body in _pieces(_HEADER, text):
     dimension = title[1].strip(" []")
-    found = {}
+    found: dict[int, list[float]] = {}
     for label, item in _pieces(_ITEM, body):
       score = _score(item)
       if label[1] != name:
@@ -135,7 +135,7 @@ def _sums(
   text: str, name: str, faults: list[str]
 ) -> dict[int, tuple[tuple[float, ...], float | None]]:
   """{candidate: (addends, total as written or None)}."""
-  out = {}
+  out: dict[int, tuple[tuple[float, ...], float | None]] = {}
   for label, number, expression, total in _SUM.findall(text):
     if label != name:
       faults.append(f"totals: {label} {number} where {name} is due")

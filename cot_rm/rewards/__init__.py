@@ -104,8 +104,9 @@ def score(
 def _check(judged: Sequence[Judged], weights: Mapping[str, float]) -> None:
   if not weights:
     raise ValueError(f"no reward named; known: {', '.join([*REWARDS, *PRODUCTS])}")
+  known: dict[str, object] = {**REWARDS, **PRODUCTS}
   for name in weights:
-    registry.lookup({**REWARDS, **PRODUCTS}, name, "reward")
+    registry.lookup(known, name, "reward")
   for one in judged:
     size, first = len(one.completions), len(judged[0].completions)
     if size != first:
