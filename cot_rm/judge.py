@@ -33,7 +33,7 @@ class Judgement:
   example: Example
   prompt: Encoded
   completions: tuple[Completion, ...]
-  verdicts: tuple[Verdict, ...]  # in step with completions
+  verdicts: tuple[Verdict, ...]  # one per completion, in order
 
 
 class Judge(Policy):
@@ -107,7 +107,7 @@ class Judge(Policy):
       temperature: of sampling; 0: greedy.
       top_p: sample among the likeliest tokens whose probabilities add up to it; 1: all.
       top_k: sample among this many of the likeliest tokens; 0: all.
-      max_tokens: an answer is cut after so many tokens, and then has no verdict.
+      max_tokens: an answer is cut after this many tokens, and then has no verdict.
       seed: of the sampling; the same seed gives the same verdicts.
       vote_stop: leave out votes that can no longer change a majority: the same answers from fewer
         votes, and a `probability` with a larger error.

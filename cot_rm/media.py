@@ -86,7 +86,7 @@ def is_path(source: ImageSource | VideoSource) -> bool:
 
 
 def local_path(source: str | os.PathLike, *, name: str) -> pathlib.Path:
-  """The path of a path or file:// URL; raises ValueError for a URL of the network."""
+  """The local path of a path or file:// URL; raises ValueError for an http(s):// URL."""
   text = os.fspath(source)
   if re.match(r"https?://", text):
     raise ValueError(f"{name}: {text!r}: nothing is fetched from the network; download it first")
@@ -94,7 +94,7 @@ def local_path(source: str | os.PathLike, *, name: str) -> pathlib.Path:
 
 
 def decode_data_url(url: str, *, name: str) -> bytes:
-  """The bytes in a data URL; raises ValueError if it is not base64."""
+  """Decodes a data URL. Raises ValueError, which begins with `name`, if it is not base64."""
   head, comma, payload = url.partition(",")
   if not comma or not head.endswith(";base64"):
     raise ValueError(f"{name}: the data URL {url[:40]!r}... is not base64")
@@ -102,7 +102,7 @@ def decode_data_url(url: str, *, name: str) -> bytes:
 
 
 def decode_base64(text: str, *, name: str) -> bytes:
-  """The bytes behind base64; raises ValueError if it is damaged or empty."""
+  """Decodes base64 text. Raises ValueError, which begins with `name`, if it is damaged or empty."""
   try:
     decoded = base64.b64decode(text, validate=True)
   except (binascii.Error, ValueError) as error:  # ValueError: not ASCII
@@ -113,7 +113,7 @@ def decode_base64(text: str, *, name: str) -> bytes:
 
 
 def picture_of_base64(text: str) -> bytes | None:
-  """The encoded picture behind bare base64; None if the text is something else."""
+  """The picture file that base64 text encodes; None if the text is not base64 of a picture."""
   try:
     decoded = base64.b64decode(text, validate=True)
   except (binascii.Error, ValueError):  # ValueError: not ASCII

@@ -127,7 +127,7 @@ class Policy:
       temperature: of sampling; 0: greedy.
       top_p: sample among the likeliest tokens whose probabilities add up to it; 1: all.
       top_k: sample among this many of the likeliest tokens; 0: all.
-      max_tokens: an answer is cut after so many tokens.
+      max_tokens: an answer is cut after this many tokens.
       seed: of the sampling. An answer depends on the weights, its chat, the seed and its index
         among the n, and on nothing else.
       stop: stop strings; an answer ends before the first occurrence of any of them.

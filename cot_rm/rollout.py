@@ -75,7 +75,7 @@ class Rollout:
     return reward_spread(self.rewards_QG)
 
   def train_groups(self, zero_variance: ZeroVariance, most: int, *, least: int) -> np.ndarray:
-    """i64: indices of the groups to train on, `least` to `most` of them.
+    """i64[N]: indices of the groups to train on, with least <= N <= most.
 
     Args:
       zero_variance: "keep" takes the first groups; else zero-variance groups are left out, unless
@@ -128,14 +128,14 @@ class _Scores(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Sampled:
-  """Judgements of Q prompts, G of each, whose rewards may still be being computed."""
+  """Judgements of Q prompts, G of each; their rewards may still be in computation."""
 
   judged: Sequence[Judgement]
   metrics: dict[str, float]  # of sampling
   rounds: tuple[concurrent.futures.Future, ...]  # _Scores after each round, of all its judgements
 
   def scored(self) -> Rollout:
-    """Waits for the rewards. Raises what rewards.score raised."""
+    """Waits for the rewards. An exception of rewards.score is raised here."""
     rounds = [scores.result() for scores in self.rounds]
     rewards_QG, metrics, parts, _ = rounds[-1]
     metrics = metrics | self.metrics
@@ -147,7 +147,7 @@ class Sampled:
 def encoded_prompts(
   example: Example, encode: Callable[[Example], Encoded], both_orders: bool
 ) -> list[EncodedPrompt]:
-  """[(example, its prompt)]: the example as given, and with both_orders its swap behind it."""
+  """[(example, its prompt)]: of the example; with both_orders followed by the swapped example."""
   orders = (example, example.swapped()) if both_orders else (example,)
   return [(order, encode(order)) for order in orders]
 
@@ -166,13 +166,13 @@ def sample_rollout(
   have rewards that vary, or max_resample_rounds is reached.
 
   Args:
-    data: lists of what `encoded_prompts` returns.
+    data: batches: a list of the results of `encoded_prompts`, one per example.
     policy: the judge that is trained.
     i: number of the rollout, from 0.
     config: how to sample and score.
-    ask: the judge model of rewards.score, or None.
-    scorer: computes the rewards after the last round while the caller goes on; None: they are
-      computed before this returns.
+    ask: asks the judge model, see rewards.score; None: there is no judge model.
+    scorer: executor that computes the rewards of the last round in the background; None: they
+      are computed before this function returns.
   """
   judged, scores, seconds, work = [], [], 0.0, stats.Stats()
   for number in range(config.rounds):
@@ -204,8 +204,8 @@ def sample_rollout(
 class Rollouts:
   """Rollouts of a policy in order; the next one may be sampled in a thread while the caller trains.
 
-  The engine serves one caller at a time: while a rollout that was started has not been taken, call
-  `wait` before anything else samples with the same engine. Use it in `with`.
+  The engine serves one caller at a time: between `start` and `take`, call `wait` before sampling
+  anything else with the same engine. A context manager: leaving the block ends the thread.
   """
 
   def __init__(
@@ -217,13 +217,13 @@ class Rollouts:
     *,
     score_in_thread: bool = False,
   ) -> None:
-    """Nothing is sampled yet.
+    """Samples nothing yet.
 
     Args:
       data, config, ask: see `sample_rollout`.
-      policy: all but its parameters is used.
-      score_in_thread: rewards of the last round are computed while the caller goes on. Not for a
-        judge model that samples with the same engine.
+      policy: its parameters are not read: `start` and `take` are given parameters.
+      score_in_thread: rewards of the last round are computed in the background. Must be False for
+        a judge model that samples with the same engine.
     """
     self._data, self._policy, self._config, self._ask = data, policy, config, ask
     self._pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -235,18 +235,18 @@ class Rollouts:
     return sample_rollout(self._data, policy, i, self._config, self._ask, self._scorer)
 
   def start(self, i: int, params: nnx.State) -> None:
-    """Begins to sample rollout i; `params` must stay alive until it is taken."""
+    """Begins to sample rollout i in a thread; keep `params` alive until `take` has returned it."""
     self._pending = self._pool.submit(self._sample, i, params)
 
   def take(self, i: int, params: nnx.State) -> Sampled:
-    """The rollout that was started; without one, rollout i with `params`, sampled now."""
+    """Waits for the rollout that `start` began; without one, samples rollout i with `params`."""
     if self._pending is None:
       return self._sample(i, params)
     pending, self._pending = self._pending, None
     return pending.result()
 
   def wait(self) -> None:
-    """Waits until no rollout is being sampled. Raises what sampling raised."""
+    """Waits until no rollout is being sampled. An exception of the sampling is raised here."""
     if self._pending is not None:
       self._pending.result()
 
@@ -266,7 +266,7 @@ def _score(judged: list[Judgement], config: Config, ask: Ask | None) -> _Scores:
 
 
 def _done(scores: _Scores) -> concurrent.futures.Future:
-  """A Future that has its result."""
+  """A Future that is already completed with `scores`."""
   future = concurrent.futures.Future()
   future.set_result(scores)
   return future

@@ -14,7 +14,8 @@ class Decided:
   """Early stopping of majority votes: `stop_group` of Policy.sample.
 
   A prompt is decided when its missing votes cannot change its majority and, where examples are
-  asked in both orders, cannot change the majority of both. An unparsable vote counts for nobody.
+  asked in both orders, cannot change the majority of both. An unparsable vote counts for neither
+  candidate.
   """
 
   def __init__(
@@ -114,7 +115,10 @@ def _p_first(verdict: Verdict) -> float:
 
 
 def _majority(votes: Votes, p_first: float | None) -> Choice | None:
-  """The candidate with more votes, by probability in a draw; None without a parsable vote."""
+  """The candidate with more votes; of equal votes the likelier one; None without a parsable vote.
+
+  p_first: mean P(candidate 1) of the parsable votes; None: there is no such vote.
+  """
   if p_first is None:
     return None
   if votes.first != votes.second:

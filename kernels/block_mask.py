@@ -62,14 +62,17 @@ def _parts(length: int) -> list[slice]:
 def part_mask(
   segments: tuple[jax.Array, jax.Array], queries: slice, keys: slice, causal: bool, offset: int
 ) -> tuple[tuple[jax.Array, jax.Array], BlockMask, int]:
-  """(segments, BlockMask, offset) of a part of the queries and a part of the keys.
+  """Segments and mask of attention between a slice of the queries and a slice of the keys.
 
   Args:
-    segments: i32[B, T] of the queries and i32[B, S] of the keys.
-    queries: the part of the queries.
-    keys: the part of the keys.
+    segments: segment ids, i32[B, T] of the queries and i32[B, S] of the keys.
+    queries: slice of the query positions.
+    keys: slice of the key positions.
     causal: see `visible_parts`.
     offset: see `visible_parts`.
+
+  Returns:
+    (both segment arrays sliced, their BlockMask, `offset` relative to the two slices).
   """
   parts = segments[0][:, queries], segments[1][:, keys]
   sizes = [block_length(x.shape[1]) for x in parts]

@@ -202,7 +202,7 @@ def _sample_kernel(
   tile, K, rows, _ = q_ref.shape
 
   def for_each_head(do: Callable[[jax.Array, int, tuple[int, pl.Slice]], None]) -> None:
-    """do(sample, kv head, index of their rows in the softmax)."""
+    """Calls do(sample, kv head, index of the rows of both in the softmax) for all of the tile."""
 
     def sample(b: jax.Array, _: None) -> None:
       place = pl.ds(pl.multiple_of(b * rows, rows), rows)
@@ -361,7 +361,7 @@ def decode_attention(
 ) -> jax.Array:
   """Equal to `decode_attention_ref`, on a TPU. Matrix products take operands in q's dtype.
 
-  interpret: as pallas_call takes it, to run on other platforms.
+  interpret: see `pallas_call`; runs the kernels on other platforms.
   """
   B, N, H = q_BNH.shape
   (Q, G), K = sample_QG.shape, cache.prompts.keys.shape[2]

@@ -171,7 +171,7 @@ def flash_attention(
 ) -> tuple[jax.Array, jax.Array]:
   """Equal to `flash_attention_ref`, on a TPU; never holds [T, S] scores.
 
-  interpret: as pallas_call takes it, to run on other platforms.
+  interpret: see `pallas_call`; runs the kernels on other platforms.
 
   Returns:
     (o_BTNH, lse_BTN f32), both differentiable in q, k and v.

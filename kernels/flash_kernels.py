@@ -44,13 +44,13 @@ class Settings:
 
   causal: bool
   offset: int  # position of the first query, the first key's being 0
-  interpret: bool | pltpu.InterpretParams  # as pallas_call takes it
+  interpret: bool | pltpu.InterpretParams  # see pallas_call
 
 
 def _for_each_block(ranges_ref, row: jax.Array, block: Callable[[jax.Array, bool], None]) -> None:
-  """block(j, masked) for the blocks of a row: before, within and after the full ones.
+  """Calls block(j, masked) for each needed block j of a row; `masked` is False for full blocks.
 
-  ranges_ref: i32[4, rows], of `block_mask.block_ranges`.
+  ranges_ref: i32[4, rows], loop bounds from `block_mask.block_ranges`.
   """
 
   def loop(start: jax.Array, stop: jax.Array, masked: bool) -> None:
@@ -77,7 +77,7 @@ def _widened(x: jax.Array, width: int) -> jax.Array:
 def _masked(
   s: jax.Array, column: jax.Array, row: jax.Array, lead: jax.Array | None, *, query_axis: int
 ) -> jax.Array:
-  """Scores with MASKED for each key that its query does not see.
+  """Scores in which every key that its query does not see is set to MASKED.
 
   Args:
     s: scores, [queries, keys] or [keys, queries].
@@ -228,7 +228,16 @@ def _call(
   outputs: Sequence[Operand],
   scratch: Sequence[pl.MemoryRef],
 ) -> list[jax.Array]:
-  """Runs a kernel on its inputs; returns its outputs."""
+  """Runs a kernel; returns its outputs.
+
+  Args:
+    kernel: the body.
+    launch: static settings.
+    ranges: i32[4, rows], loop bounds from `block_mask.block_ranges`, prefetched as scalars.
+    inputs: arrays with their block shapes and index maps.
+    outputs: the same with shapes instead of arrays.
+    scratch: VMEM buffers.
+  """
   return pl.pallas_call(
     kernel,
     out_shape=[shape for shape, _, _ in outputs],
@@ -304,7 +313,7 @@ def forward(
 
 
 class QueryRows(NamedTuple):
-  """What the backward pass needs of the queries."""
+  """Arrays of the queries that the backward pass reads."""
 
   q_BNTH: jax.Array  # scaled
   do_BNTH: jax.Array  # gradient of the output

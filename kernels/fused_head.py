@@ -1,9 +1,10 @@
 """Log-probabilities under a linear head, and their gradients, for TPUs: by tiles of the vocabulary.
 
-N tokens, D width, V vocabulary, C cores; a tile has v words, a block n tokens. The tokens' hidden
-states, and the gradients of these, are in VMEM while the head is read once, tile after tile. Logits
-are made in the kernel, transposed, [v, n]: sums over words are then sums of registers, and one
-number per token is a row. Cores that share a program have a part of the tiles each.
+N tokens, D width, V vocabulary, C cores. A word is an entry of the vocabulary, a row of the head; a
+tile has v words, a block n tokens. The tokens' hidden states and their gradients stay in VMEM while
+the head is read once, tile after tile. Logits are computed in the kernel, transposed, [v, n]: sums
+over words are then sums of registers, and one number per token is a row. Cores that share a program
+have a part of the tiles each.
 """
 
 import functools
@@ -21,7 +22,7 @@ from cot_rm.kernels import common
 TILES = (512, 256, 128)  # words of a tile, in order of preference
 BLOCK = 512  # tokens of a block
 MIN_PART = 1024  # tokens that hide the time to read a tile of the head
-LOWEST = -1e30  # logit of a row behind the last word
+LOWEST = -1e30  # logit of a row after the last word
 
 # (array or its shape, its kind): see `_call`.
 Operand = tuple[jax.Array | jax.ShapeDtypeStruct, Literal["tokens", "words", "row"]]
@@ -36,9 +37,9 @@ def _vmem_and_cores() -> tuple[int, int]:
 
 
 def _token_capacity(tile: int, D: int, itemsize: int, *, accumulate: bool) -> int:
-  """Tokens, whole blocks, that fit VMEM beside two tiles of the head and two of its gradient.
+  """Tokens, in whole blocks, that fit VMEM together with two tiles of the head and its gradient.
 
-  accumulate: tiles of the gradient are read and written, in float32, instead of written alone.
+  accumulate: the gradient's tiles are float32, and read as well as written.
   """
   tile_bytes = 2 * itemsize + (4 * 4 if accumulate else 2 * itemsize + 4)  # of one number
   logits = 12 * tile * BLOCK * 4
@@ -73,7 +74,7 @@ def plan(N: int, D: int, dtype: jnp.dtype) -> Plan:
 
 
 def _for_each_block(count: jax.Array, block: Callable[[pl.Slice], None]) -> None:
-  """block(rows) for the first `count` blocks of tokens."""
+  """Calls block(rows) for each of the first `count` blocks of tokens."""
 
   def step(i: jax.Array, _: None) -> None:
     block(pl.ds(pl.multiple_of(i * BLOCK, BLOCK), BLOCK))
@@ -95,7 +96,7 @@ def _forward_kernel(count_ref, x_ref, w_ref, token_ref, *out_refs: jax.Ref, word
     x_ref: hidden states [N, D].
     w_ref: the tile of the head [v, D].
     token_ref: word of each token [1, N].
-    out_refs: the tokens' logits, running maximum and total of the softmax, [1, N] each.
+    out_refs: each token's logit, running maximum, and running sum of exp(s - maximum), [1, N].
     words: V.
   """
   picked_ref, max_ref, total_ref = out_refs
@@ -158,7 +159,7 @@ def _backward_kernel(
     hit = word == token_ref[:, rows] - j * tile
     ds = (jnp.where(hit, 1.0, 0.0) - jnp.exp(s - lse_ref[:, rows])) * g_ref[:, rows]
     w = w_ref[...]
-    if words % tile:  # rows behind the last word may hold anything, NaN included
+    if words % tile:  # rows after the last word may hold anything, NaN included
       ds = jnp.where(word < remaining, ds, 0.0)
       w = jnp.where(lax.broadcasted_iota(jnp.int32, w.shape, 0) < remaining, w, 0)
     ds = ds.astype(x.dtype)
@@ -188,7 +189,7 @@ def _whole_array(*_: jax.Array) -> tuple[int, int]:
 
 
 def _own_array(core: jax.Array, *_: jax.Array) -> tuple[jax.Array, int, int]:
-  """Index map of an output that each core has one of."""
+  """Index map of an output with one copy per core."""
   return core, 0, 0
 
 
@@ -207,9 +208,9 @@ def _call(
     count: i32[], blocks of tokens.
     inputs: arrays and their kinds: "tokens" [N, D] stays in VMEM, "words" [V, D] is read in tiles,
       "row" [1, N] stays. The first is the hidden states, the second the head.
-    outputs: the same of shapes; those that stay are one per core, [C, ...].
+    outputs: shapes and their kinds; "tokens" and "row" have a leading axis of cores, [C, ...].
     tile: words of a tile.
-    interpret: as pallas_call takes it.
+    interpret: see `pallas_call`.
   """
   vmem, cores = _vmem_and_cores()
   (N, D), V = inputs[0][0].shape, len(inputs[1][0])
@@ -257,7 +258,11 @@ class _Tokens(NamedTuple):
 def _forward(
   tokens: _Tokens, w_VD: jax.Array, count: jax.Array, tile: int, interpret: Interpret
 ) -> jax.Array:
-  """f32[3, C, N]: of each core the tokens' logits, maximum and total of the softmax."""
+  """f32[3, C, N]: logit of each token's word, maximum logit, and sum of exp(logit - maximum).
+
+  Each core has the words of its own tiles: the three are combined over C. count: i32[], number of
+  token blocks that are computed.
+  """
   row = jax.ShapeDtypeStruct((_vmem_and_cores()[1], 1, len(tokens.x_ND)), jnp.float32)
   out = _call(
     _Kernel(functools.partial(_forward_kernel, words=len(w_VD)), "head_forward"),
@@ -278,7 +283,16 @@ def _backward(
   tile: int,
   interpret: Interpret,
 ) -> tuple[jax.Array, jax.Array]:
-  """(dx_CND f32, dw_VD); with `dw_VD` given the gradient is added to it, in place."""
+  """Gradients of one part of the tokens: (dx_CND f32 of each core, dw_VD).
+
+  Args:
+    tokens: the part, with lse_N and g_N.
+    w_VD: the head.
+    dw_VD: f32, gradient so far, to which this one is added in place; None: there is none.
+    count: i32[], number of token blocks that are computed.
+    tile: words of a tile.
+    interpret: see `pallas_call`.
+  """
   rows = [(x[None], "row") for x in tokens[1:]]
   inputs = [(tokens.x_ND, "tokens"), (w_VD, "words"), *rows]
   accumulate = dw_VD is not None
@@ -297,7 +311,7 @@ def _backward(
 
 
 def _part_blocks(count: jax.Array, part: jax.Array | int, size: int) -> jax.Array:
-  """i32[]: blocks of a part of `size` tokens that hold any of the first `count` tokens."""
+  """i32[]: number of blocks of part `part` (`size` tokens) with any of the first `count` tokens."""
   return jnp.clip(-(-(count - part * size) // BLOCK), 0, size // BLOCK)
 
 
@@ -316,7 +330,7 @@ def _padded(tokens: _Tokens, size: int) -> _Tokens:
 
 
 def _local_words(tokens_N: jax.Array, w_VD: jax.Array, axis: Axis) -> jax.Array:
-  """Words as rows of this device's shard of the head; outside of 0..V - 1 for other shards."""
+  """Word ids as row indices of this device's shard; outside 0..V - 1 if in another shard."""
   return tokens_N if axis is None else tokens_N - lax.axis_index(axis) * len(w_VD)
 
 
@@ -333,11 +347,11 @@ def logps(
 
   Args:
     x_ND: hidden states.
-    w_VD: the head, one row a word; with `axis` this device's shard of the words.
-    tokens_N: i32, the words.
-    count: i32[]: the first `count` tokens are computed, the others are 0.
+    w_VD: the head, one row per word; with `axis` this device's shard of the rows.
+    tokens_N: i32, word ids.
+    count: i32[]: the first `count` tokens are computed, the results of the others are 0.
     axis: mesh axes over which the words are sharded; the call is then inside shard_map.
-    interpret: as pallas_call takes it, to run on other platforms.
+    interpret: see `pallas_call`; runs the kernels on other platforms.
 
   Returns:
     (log-probabilities, log-sum-exps of the logits), f32[N]. Not differentiable: see `gradients`.
@@ -376,9 +390,10 @@ def gradients(
   axis: Axis = None,
   interpret: Interpret = False,
 ) -> tuple[jax.Array, jax.Array]:
-  """(dx_ND f32, dw_VD) of the sum of g_N * log-probabilities; see `logps`.
+  """Gradients (dx_ND f32, dw_VD) of sum(g_N * log-probabilities); see `logps`.
 
-  With `axis` dx is that of this device's words: the caller sums it over the axis.
+  With `axis`, dx_ND is the part that comes from this device's words: the caller sums it over the
+  axis.
 
   Args:
     x_ND: see `logps`, as w_VD, tokens_N, count, axis and interpret.

@@ -57,7 +57,7 @@ def grpo_loss(
 
   Args:
     x_BTD: hidden states.
-    w_VD: the head, one row a word.
+    w_VD: the head, one row per entry of the vocabulary.
     tokens_BT: i32, the tokens that follow the hidden states.
     old_logps_BT: f32, log-probabilities under the policy that sampled.
     advantages_BT: f32.

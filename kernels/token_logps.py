@@ -1,7 +1,7 @@
 """Log-probabilities of given tokens under a linear head, without the [B, T, V] logits.
 
-B batch, T time, D width, V vocabulary, N tokens (B * T, or a block of them), C words of a chunk of
-the vocabulary.
+B batch, T time, D width, V vocabulary, N tokens (B * T, or those of a block), C words (entries of
+the vocabulary) of a chunk.
 """
 
 import functools
@@ -34,7 +34,7 @@ def token_logps(
 
   Args:
     x_BTD: hidden states.
-    w_VD: the head, one row a word.
+    w_VD: the head, one row per entry of the vocabulary.
     tokens_BT: i32, ids below V.
     mask_BT: tokens with 0 or less have log-probability 0; on one device their computation is
       skipped. None: all tokens are computed.
@@ -84,9 +84,10 @@ def _chunk_starts(w_VD: jax.Array, chunk: int) -> jax.Array:
 def _chunk(
   w_VD: jax.Array, first: jax.Array, chunk: int
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-  """(first row, words i32[C], rows w_CD, new bool[C]) of the chunk of the head from `first` on.
+  """(first row, word ids i32[C], rows w_CD, new bool[C]) of the chunk of the head at row `first`.
 
-  The last chunk is moved back so that it ends with V; the rows that it repeats are not new.
+  The last chunk is moved back so that it ends at V; rows that the previous chunk has, too, are not
+  `new`.
   """
   start = jnp.minimum(first, w_VD.shape[0] - chunk)
   ids_C = start + jnp.arange(chunk)
@@ -94,7 +95,7 @@ def _chunk(
 
 
 def _logits(x_ND: jax.Array, w_CD: jax.Array, new_C: jax.Array) -> jax.Array:
-  """f32[N, C]; -inf for words that are not new."""
+  """Logits of a chunk, f32[N, C]; -inf for words that are not `new`."""
   logits_NC = jnp.einsum("ND,CD->NC", x_ND, w_CD, preferred_element_type=jnp.float32)
   return jnp.where(new_C[None], logits_NC, -jnp.inf)
 
@@ -106,14 +107,17 @@ def _over_blocks(
   init: tuple[Tree, Tree],
   *arrays_N: jax.Array,
 ) -> tuple[Tree, Tree]:
-  """`carry, outputs = f(carry, *blocks of arrays)` for the first blocks of tokens, in order.
+  """Runs `carry, outputs = f(carry, *slices)` on the first `blocks` blocks of tokens, in order.
 
   Args:
-    f: the function of one block.
+    f: the function of one block; `slices` are the block's rows of arrays_N.
     blocks: i32[], number of blocks.
-    block: tokens of a block.
+    block: number of tokens per block.
     init: (carry before the first block, arrays [N, ...] that the outputs are written into).
-    arrays_N: the arrays, [N, ...].
+    arrays_N: arrays [N, ...].
+
+  Returns:
+    (carry after the last block, the arrays with the outputs).
   """
   if len(arrays_N[0]) == block:
     return f(init[0], *arrays_N)
@@ -165,7 +169,7 @@ def _forward(x_ND, w_VD, tokens_N, blocks, chunk, block):
 
 
 def _backward(chunk, block, residuals, g_N):
-  """Gradients of `_logps`, of the probabilities recomputed chunk by chunk."""
+  """Gradients of `_logps`; the probabilities are recomputed chunk by chunk."""
   x_ND, w_VD, tokens_N, blocks, lse_N = residuals
 
   def backward_block(dw_VD, x_ND, tokens_N, lse_N, g_N):

@@ -21,12 +21,12 @@ class WhiteningSettings(Protocol):
 
   @property
   def reward_bound(self) -> float:
-    """Rewards are clamped to +- this."""
+    """Rewards are clamped to -reward_bound .. reward_bound."""
     ...
 
   @property
   def epsilon(self) -> float:
-    """Lower bound of the variance."""
+    """Lower bound of the variance of the returns; they are divided by its square root."""
     ...
 
 
@@ -60,7 +60,7 @@ def token_returns(
     lengths_QG: tokens of each answer.
     kl: weight of the penalty; 0: none.
     kl_QGT: k1 = log p(sampling policy) - log p(reference) at each token. T is at least the longest
-      answer; values behind the end of an answer do not count.
+      answer; values after the end of an answer are ignored.
 
   Returns:
     (f64[Q, G, T] returns, i64[Q, G, T] number of tokens that each entry stands for; 0 for padding
@@ -126,7 +126,7 @@ def effective_groups(advantages: npt.ArrayLike) -> dict[str, float]:
   of its advantages.
 
   Args:
-    advantages: f32[Q, G] or f32[Q, G, T], 0 behind the end of an answer.
+    advantages: f32[Q, G] or f32[Q, G, T], 0 after the end of an answer.
   """
   advantages = np.asarray(advantages)
   signal_Q = (advantages != 0).reshape(len(advantages), -1).any(1)

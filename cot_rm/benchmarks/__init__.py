@@ -25,7 +25,7 @@ class Benchmark(Protocol):
     fidelity: pairs.Fidelity | None = None,
     contradicts: pairs.Contradicts | None = None,
   ) -> pairs.Figures:
-    """The figures of judgements in step with the examples; see `pairs.tally`."""
+    """The figures of judgements, one per example in order; see `pairs.tally`."""
     ...
 
 

@@ -1,4 +1,4 @@
-"""The definition of each figure, in words, and the number of items behind it."""
+"""The definition of each figure, in words, and the number of items that it is a mean of."""
 
 from collections.abc import Mapping
 from typing import TypedDict
@@ -32,14 +32,14 @@ class Definition(TypedDict):
   """The definition of one figure."""
 
   what: str
-  n: int  # items behind the figure
+  n: int  # number of items that the figure is a mean of
 
 
 def describe(counts: Mapping[str, int], description: str) -> dict[str, Definition]:
   """The definition of each figure.
 
   Args:
-    counts: {figure: items behind it}; the words of "families/mcq" are those of "families".
+    counts: {figure: number of items}; "families/mcq" has the definition of "families".
     description: the orders and groups in words, see rules.Rule.
   """
   return {

@@ -22,7 +22,7 @@ FRAMES = 32
 
 
 def category(path: str) -> str:
-  """The category of a path. Raises ValueError if the path has none."""
+  """The category in the path of a pair's picture or video. Raises ValueError if there is none."""
   for name in CATEGORIES:
     if name in path:
       return name

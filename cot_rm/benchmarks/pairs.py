@@ -10,7 +10,7 @@ from cot_rm import registry
 from cot_rm.benchmarks import definitions, intervals, rules
 from cot_rm.schema import Example, Judged, Task
 
-Judgements = Sequence[Judged | None]  # one a pair; None: the pair was not asked in this order
+Judgements = Sequence[Judged | None]  # one per pair; None: the pair was not asked in this order
 # `(text, example)`: share of the described scene that is true, from 0 to 1; None: unknown.
 Fidelity = Callable[[str, Example], float | None]
 # `(text, task)`: whether the reasoning is against the verdict; None: unknown.
@@ -48,7 +48,7 @@ class Figures(TypedDict):
 
 
 class BothOrders(Protocol[Sampling]):
-  """A judge, as far as `evaluate` needs it."""
+  """The method of a judge that `evaluate` calls."""
 
   def judge_both_orders(
     self,
@@ -86,29 +86,31 @@ def tally(
   """The figures of a set of pairs.
 
   Args:
-    judgements: of the pairs as given; the first completion counts.
-    swapped: of the same pairs with their candidates exchanged.
-    rule: the benchmark's.
-    fidelity, contradicts: None: their figures are left out.
+    judgements: one per pair in the order as given, None where that order was not asked. Only the
+      first completion of each is scored.
+    swapped: the same with the candidates exchanged.
+    rule: the benchmark's orders, families and clusters.
+    fidelity: computes the figure of that name from a text; None: the figure is left out.
+    contradicts: computes the figures "contradictions..." from a text; None: they are left out.
 
   Returns:
     accuracy: share of right verdicts over the orders asked; an unparsable verdict is wrong.
-    first_slot_accuracy: the same where the gold answer is candidate 1.
+    first_slot_accuracy: accuracy on the examples whose gold answer is candidate 1.
     order_consistency: share of pairs whose two orders name the same candidate, of the pairs that
       were asked in both orders, if there are any.
     parse_rate: share of completions inside the grammar.
-    accuracy_parsed: share of right verdicts among those.
-    verdict_slots: share of verdicts for candidate 1 among those.
-    mean_length: tokens of a completion.
+    accuracy_parsed: share of right verdicts among the parsable completions.
+    verdict_slots: share of verdicts for candidate 1 among the parsable completions.
+    mean_length: mean number of tokens of a completion.
     cut: share of completions that reached the limit of tokens.
-    fidelity: mean over the completions for which it is known.
-    contradictions: share of the parsed completions whose reasoning is against the verdict;
-      contradictions_decided: share of them for which that is known.
-    families: accuracy of each family.
-    accuracy_plus: for a rule with questions, the share of questions of which every pair is right in
-      one order, mean of the orders asked.
-    accuracy_pictures: mean over the families without video, if there is one.
-    n: pairs.
+    fidelity: mean of `fidelity` over the completions for which it is not None.
+    contradictions: share of the parsable completions whose reasoning is against the verdict.
+    contradictions_decided: share of the parsable completions for which `contradicts` is not None.
+    families: {family: accuracy}.
+    accuracy_plus: only if the rule has questions: share of questions whose pairs are all right in
+      one order, averaged over the orders asked.
+    accuracy_pictures: mean accuracy of the families without video; left out if there is no such.
+    n: number of pairs.
     intervals: {figure: [low, high]}, 95 %, of accuracy, first_slot_accuracy, order_consistency,
       accuracy_plus and, as "families/<family>", of each family; see `intervals.share`. The
       clusters are the rule's, else the pairs.
@@ -158,7 +160,7 @@ def tally(
 
 
 class _Number(NamedTuple):
-  """A figure and the number of items behind it."""
+  """A figure and the number of items that it is a mean of."""
 
   value: float | np.floating
   n: int
@@ -192,7 +194,7 @@ def _tabulate(asked: rules.Asked, rule: rules.Rule) -> _Table:
 
 
 def _numbers(asked: rules.Asked, table: _Table) -> dict[str, _Number]:
-  """The figures of single answers."""
+  """The figures that are means over answers, each answer by itself."""
   right, first, parsed, n = table.right, table.first, table.parsed, len(asked.judged)
   completions = [j.completions[0] for j in asked.judged]
   known = int(parsed.sum())
@@ -224,7 +226,7 @@ def _text_numbers(
   fidelity: Fidelity | None,
   contradicts: Contradicts | None,
 ) -> dict[str, _Number]:
-  """The figures that are computed from the texts."""
+  """The figures that are computed from the texts of the completions."""
   out: dict[str, _Number] = {}
   if fidelity is not None:
     values = [fidelity(j.completions[0].text, j.example) for j in judged]
@@ -253,10 +255,10 @@ def evaluate(
   contradicts: Contradicts | None = None,
   progress: Callable[[int], None] | None = None,
 ) -> Figures:
-  """`score` of a judge's answers, one completion each, in both orders.
+  """Asks a judge for one completion per pair and order, and returns their `score`.
 
   Args:
-    judge: is asked for judgements.
+    judge: gives the judgements.
     examples: pairs with gold answers.
     grammar: a name in prompts.PROMPTS.
     sampling: temperature and length of the sampling.

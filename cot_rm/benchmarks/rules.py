@@ -1,4 +1,7 @@
-"""How a benchmark is asked and scored: orders, families, clusters, and sets that count jointly.
+"""How a benchmark is asked and scored: orders, families, clusters, and questions.
+
+The pairs of a question count jointly: the question is right if all of them are.
+
 
 N pairs, 2 orders: 0 as given, 1 with the candidates exchanged.
 """
@@ -35,7 +38,7 @@ class Rule:
 
   orders: Callable[[Sequence[Example]], list[tuple[int, ...]]] = both  # of each example, of (0, 1)
   family: Callable[[Example], str] = task_of  # the group whose accuracy an example counts in
-  # Label of an example; answers to examples of one label are correlated. None: a cluster a pair.
+  # Label of an example; answers to examples of one label are correlated. None: one label per pair.
   cluster: Callable[[Example], Hashable] | None = None
   # Label of an example; a label counts as right only if all its pairs are. None: no such sets.
   question: Callable[[Example], Hashable] | None = None
@@ -47,15 +50,15 @@ class Rule:
 
 
 class Asked(NamedTuple):
-  """The judgements of both orders in one row, those of the given order first."""
+  """The judgements of both orders in one sequence, those of the given order first."""
 
   cells: tuple[Cell, ...]  # of each judgement
   judged: tuple[Judged, ...]
-  examples: list[Example]  # one a pair, in either order
+  examples: list[Example]  # one per pair, in either order
 
 
 def flatten(judgements: Sequence[Judged | None], swapped: Sequence[Judged | None]) -> Asked:
-  """Puts the judgements of both orders in one row.
+  """Concatenates the judgements of both orders, without those that were not asked.
 
   Args:
     judgements: of N pairs as given; None where that order was not asked.
@@ -85,15 +88,16 @@ def flatten(judgements: Sequence[Judged | None], swapped: Sequence[Judged | None
 def joint_accuracy(
   values: Sequence[float] | np.ndarray, cells: Sequence[Cell], labels: Sequence[Hashable]
 ) -> Mapping[Hashable, float]:
-  """The probability that all pairs of a label are right, of each label.
+  """The probability, for each label, that all pairs with this label are right.
 
   Args:
     values: the probability that each answer is right, independently of the others.
-    cells: (row, order) of each answer.
-    labels: of N rows.
+    cells: (row of the pair, order) of each answer.
+    labels: labels of the N pairs.
 
   Returns:
-    {label: mean over the orders asked of the product of its values}, in order of appearance.
+    {label: product of the values of its pairs in one order, averaged over the orders asked}, in
+    order of appearance.
   """
   values_N2 = np.full((len(labels), 2), np.nan)
   values_N2[tuple(np.array(cells).T)] = values

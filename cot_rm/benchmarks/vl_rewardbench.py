@@ -8,9 +8,9 @@ other ways, and a group's figure is comparable only within the same grouping:
     UnifiedReward-Think (2505.03318)    took the pairs of POVID, "hallucination_pair", for general:
                                         631, 301, 318
 
-The overall accuracy does not depend on it. Their scripts also read a verdict from texts without one
-(the last 1 or 2 of the text, else 2; "Image 1 is better" anywhere in the reasoning). No mode does
-so: it finds an answer where a judge gave none.
+The overall accuracy does not depend on the grouping. The papers' scripts also read a verdict from
+texts without one (the last 1 or 2 of the text, else 2; "Image 1 is better" anywhere in the
+reasoning). No mode of this module does, as a judge that gave no verdict would be credited with one.
 """
 
 import pathlib
@@ -58,9 +58,9 @@ def unified_reward(name: str) -> str:
 
 
 def coin(examples: Sequence[Example]) -> list[tuple[int, ...]]:
-  """One order each, drawn as in UnifiedReward's evaluation: seed 0, one number per row.
+  """One random order per example, drawn as in UnifiedReward's evaluation: seed 0, one draw per row.
 
-  The published order is exchanged if the number is below a half. In the published order the better
+  The published order is exchanged if the draw is below a half. In the published order the better
   response is the first, except in a few rows (`extra["better"]`).
   """
   draw = random.Random(0).random

@@ -34,8 +34,8 @@ def vote(right: int, wrong: int, unparsable: int, k: int) -> float:
   without a parsable sample is wrong. `vote(..., 1)` is the share of right samples.
 
   Args:
-    right, wrong, unparsable: numbers of such samples, K in all.
-    k: samples that vote, at most K.
+    right, wrong, unparsable: number of samples of each kind; K is their sum.
+    k: number of samples that vote, at most K.
   """
   total, found = right + wrong + unparsable, 0.0
   _check(total, k)
@@ -65,16 +65,16 @@ def score(
   Args:
     judgements: of N pairs as given, None where that order was not asked; K samples each.
     swapped: of the same pairs with their candidates exchanged.
-    rule: the benchmark's.
+    rule: the benchmark's orders, families and clusters.
     at: numbers k of votes, each at most K.
 
   Returns:
-    at: the numbers k; the lists below are in step with it.
-    vote, any: voting@k and any@k, means over pairs and orders; vote at k = 1 is the mean single
-      sample.
+    at: the numbers k; the lists below have one entry per k.
+    vote, any: voting@k and any@k, means over pairs and orders; vote at k = 1 is the accuracy of a
+      single sample.
     vote_intervals, any_intervals: [low, high] of each, 95 %, see `intervals.share`.
-    vote_plus: for a rule with questions, the share of questions of which every pair is voted right
-      in one order, mean of the orders asked; the votes of the pairs are independent.
+    vote_plus: only if the rule has questions: share of questions whose pairs are all voted right
+      in one order, averaged over the orders asked; the votes of the pairs are independent.
     families: {family: {"vote": [...], "any": [...]}}.
     samples: K.
     n: pairs.
@@ -124,13 +124,13 @@ def score(
 def _each(
   chance: Callable[[int, int, int, int], float], counts: Sequence[Counts], k: int
 ) -> np.ndarray:
-  """f64: `chance` at k of each count; equal counts are computed once."""
+  """f64[len(counts)]: chance(*count, k) of each count; equal counts are computed once."""
   known = {count: chance(*count, k) for count in set(counts)}
   return np.array([known[count] for count in counts])
 
 
 def _counts(judged: Judged) -> Counts:
-  """(right, wrong, unparsable) samples of a judgement."""
+  """Numbers of (right, wrong, unparsable) samples of a judgement."""
   answers, gold = [verdict.answer for verdict in judged.verdicts], judged.example.gold
   assert gold is not None  # rules.flatten has checked it
   return answers.count(gold), answers.count(1 if gold == 2 else 2), answers.count(None)

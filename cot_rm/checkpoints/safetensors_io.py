@@ -63,13 +63,13 @@ def header(file: Path) -> dict[str, Tensor]:
 def read_jobs(
   out: np.ndarray, tensor: Tensor, shape: Sequence[int], box: Sequence[slice]
 ) -> list[ReadJob]:
-  """Calls of `read` that together fill `out` with a box of a tensor.
+  """Arguments for the calls of `read` that together fill `out` with a box of a tensor.
 
   Args:
     out: array of the box's shape, of any dtype.
-    tensor: the source.
-    shape: to view the tensor in; the first dimension is the tensor's own.
-    box: a slice per dimension.
+    tensor: position and dtype of the tensor in its file.
+    shape: shape in which the tensor is viewed; the first dimension must be the tensor's own.
+    box: the part to read: a slice per dimension.
   """
   width = math.prod(shape[1:])  # numbers in a row
   rows = max(1, MAX_READ_BYTES // max(1, width * tensor.dtype.itemsize))
@@ -82,15 +82,15 @@ def read_jobs(
 def read(
   out: np.ndarray, tensor: Tensor, first: int, shape: Sequence[int], box: Sequence[slice]
 ) -> None:
-  """Reads len(out) rows of a tensor, takes the box's columns, and casts.
+  """Reads len(out) rows of a tensor, and casts those columns that are in the box into `out`.
 
-  From a memory mapping: a copy in this process is faster than the system's into fresh memory.
+  The file is memory-mapped: copying from a mapping is faster than a read() into new memory.
 
   Args:
     out: array to fill.
-    tensor: the source.
-    first: index of the first number to read, in the flattened tensor.
-    shape: of the rows as they are read: (-1, ...).
+    tensor: position and dtype of the tensor in its file.
+    first: index of the first element to read, in the flattened tensor.
+    shape: shape in which the elements are viewed: (-1, dimensions after the first).
     box: a slice per dimension after the first.
   """
   count = len(out) * math.prod(shape[1:])
@@ -118,7 +118,7 @@ def write(
   entries: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
   arrays: Iterable[np.ndarray],
 ) -> int:
-  """Writes a file, one array at a time; it gets its name once it is complete.
+  """Writes a safetensors file, one array at a time; it appears when it is complete.
 
   Args:
     file: its path.
@@ -126,7 +126,7 @@ def write(
     arrays: the values in the same order; consumed one by one.
 
   Returns:
-    Bytes of the arrays.
+    Number of bytes of all arrays.
   """
   header_entries, at = {"__metadata__": {"format": "pt"}}, 0
   names = {dtype: name for name, dtype in DTYPES.items()}

@@ -157,7 +157,7 @@ def _media(fields: Field, task: str, folder: pathlib.Path) -> tuple[Media, ...]:
 
 
 def _medium(field: Field, kind: str, folder: pathlib.Path) -> Media:
-  """One Media; `kind` is its kind if the record has none."""
+  """The Media of one entry of "media"; `kind` is its kind if the entry does not give one."""
   field = _expanded(field)
   kind = field.get("kind").optional(str, kind)
   if kind not in schema.KINDS:
@@ -203,7 +203,7 @@ def _frame(field: Field, folder: pathlib.Path) -> ImageSource:
 
 
 def _picture(field: Field, folder: pathlib.Path) -> ImageSource:
-  """A path, the data URL as given, or the bytes behind base64."""
+  """The source of a picture: a path, a data URL unchanged, or the bytes decoded from base64."""
   source = field.exactly_one("path", "base64")
   text, url = source.text(), str(source.value).startswith("data:")
   if source.path.endswith(".base64"):

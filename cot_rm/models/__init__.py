@@ -67,13 +67,16 @@ class Model(Protocol):
   def prefill(
     self, x_BTD: jax.Array, positions_BT3: jax.Array, segments_BT: jax.Array
   ) -> tuple[jax.Array, KeysValues]:
-    """Hidden states, and keys and values of all layers."""
+    """Hidden states [B, T, D] of prompts, and the keys and values of all layers."""
     ...
 
   def extend(
     self, x_BTD: jax.Array, positions_BT3: jax.Array, prompts: KeysValues, mask_QS: jax.Array
   ) -> tuple[jax.Array, KeysValues]:
-    """Hidden states of tokens that continue prompts, and their keys and values."""
+    """Hidden states [B, T, D] of tokens that continue Q prompts, and their keys and values.
+
+    prompts: the result of `prefill`. mask_QS: bool, the prompt positions that are not padding.
+    """
     ...
 
   def decode(
@@ -85,7 +88,7 @@ class Model(Protocol):
     chunk: KeysValues | list[KeysValues],
     chunk_position: jax.Array,
   ) -> tuple[jax.Array, KeysValues | list[KeysValues]]:
-    """Hidden states of one token per sample, and the chunk with its keys and values."""
+    """Hidden states [B, D] of one token per sample, and the chunk with the new keys and values."""
     ...
 
 

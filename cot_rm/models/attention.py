@@ -118,7 +118,7 @@ def shared_attention(
   Args:
     q_BTNH: queries.
     prompts: keys [Q, K, H, S] and values [Q, K, S, H].
-    mask_QS: the prompt positions that count.
+    mask_QS: bool, the prompt positions that are not padding.
     own_parts: a sample's own positions in order, in parts: keys [B, K, H, S'], values
       [B, K, S', H], and mask_BTS', the positions that each query sees.
     assignment: sample-to-prompt assignment; None: sample q * G + g belongs to prompt q.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 class CheckpointKeys:
   """Names of a family's parameters in a checkpoint.
 
-  The first prefix of a path that is in the table is replaced. "{layer}" in a name is the index
-  along the stacked axis.
+  A parameter's path is translated by replacing its first matching prefix. "{layer}" in a name is
+  the index along the stacked axis.
   """
 
   prefixes: Mapping[str, str]  # prefix of our path -> prefix in the layout that is written
@@ -29,7 +29,7 @@ class CheckpointKeys:
     raise KeyError(f"no prefix of the key table fits parameter {path!r}")
 
   def canonical(self, name: str) -> str:
-    """A checkpoint's name, of any known layout, in the layout that is written."""
+    """A tensor's name translated from any known checkpoint layout to the one that `save` writes."""
     for other, written in self.aliases.items():
       if name.startswith(other):
         return written + name[len(other) :]

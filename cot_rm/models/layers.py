@@ -143,7 +143,7 @@ def _like(variable: nnx.Param, x: jax.Array) -> jax.Array:
 
 
 def rotate(x_BTNH: jax.Array, cos_BTH: jax.Array, sin_BTH: jax.Array) -> jax.Array:
-  """Rotary positions in the half-split form: pairs are (h, h + H / 2) (arXiv:2104.09864)."""
+  """Rotary position embedding, [B, T, N, H], with pairs (h, h + H / 2) (arXiv:2104.09864)."""
   low, high = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
   turned = jnp.concatenate([-high, low], axis=-1)
   x = x_BTNH.astype(jnp.float32) * cos_BTH[:, :, None] + turned * sin_BTH[:, :, None]
@@ -151,7 +151,10 @@ def rotate(x_BTNH: jax.Array, cos_BTH: jax.Array, sin_BTH: jax.Array) -> jax.Arr
 
 
 def last_token(x_BTD: jax.Array, segments_BT: jax.Array) -> jax.Array:
-  """x at each row's last position that is not padding (segment 0), [B, D]; rows begin at 0."""
+  """x at each row's last position that is not padding, [B, D].
+
+  Padding has segment 0 and follows the tokens (rows are padded on the right).
+  """
   last_B = jnp.maximum((segments_BT > 0).sum(-1) - 1, 0)
   return jnp.take_along_axis(x_BTD, last_B[:, None, None], axis=1)[:, 0]
 
@@ -194,16 +197,16 @@ def scan_in_place(
 ) -> tuple[jax.Array, Tree]:
   """Runs `x, written = body(layer, x, written, read, index)` over layers, for decoding.
 
-  With a stack of layers the arrays have a leading axis of layers, from which `layer_slice` takes
-  one: `read` is read and `written` is updated in place, and one program serves all layers. With a
-  list of layers, as `unstacked` gives it, `read` and `written` are lists too; body gets the layer's
-  entries, and its index is None.
+  With a stack of layers, the arrays of `written` and `read` have a leading axis of layers. body
+  gets the whole arrays and the layer's index, takes a layer by `layer_slice`, and updates `written`
+  in place; one program serves all layers. With a list of layers (see `unstacked`), `written` and
+  `read` are lists too: body gets the layer's entries, and index is None.
 
   Args:
     blocks: a stack of layers, or a list.
     x: input of the first layer.
-    written: trees that the layers update.
-    read: trees that the layers only read.
+    written: caches that the layers update.
+    read: caches that the layers only read.
     body: the function of one layer.
 
   Returns:
@@ -226,14 +229,14 @@ def scan_in_place(
 
 
 def layer_slice(tree: Tree, i: jax.Array | int | None) -> Tree:
-  """Slice i of a tree of stacks; with i None the tree, which is of one layer already."""
+  """Slice i of each array along its axis of layers; i None: the tree is of one layer, unchanged."""
   if i is None:
     return tree
   return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), tree)
 
 
 def unstacked(stack: nnx.Module) -> list[nnx.Module]:
-  """The layers of a stacked module, sliced. Call it outside the loop over tokens."""
+  """The layers of a stacked module, as a list of slices. Call it outside the loop over tokens."""
   graphdef, state = nnx.split(stack)
   count = len(jax.tree.leaves(state)[0])
   return [nnx.merge(graphdef, jax.tree.map(lambda x, i=i: x[i], state)) for i in range(count)]

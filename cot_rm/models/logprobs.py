@@ -56,7 +56,7 @@ def make_batch_logps(
 
 
 def _after_prompts(model: models.Model, batch: Batch, mask_BT: jax.Array | None) -> jax.Array:
-  """`batch_logps` of answers to the batch's prompts."""
+  """`batch_logps` of a batch with `prompts`: each prompt is computed once for its answers."""
   B = len(batch.tokens)
   x_QSD, prompt_kv = _prefill(model, batch.prompts)
   segments_QS = batch.prompts.segments
@@ -70,7 +70,7 @@ def _after_prompts(model: models.Model, batch: Batch, mask_BT: jax.Array | None)
 
 
 def _prefill(model: models.Model, batch: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  """(hidden states of the batch's rows, every layer's keys and values)."""
+  """(hidden states [B, T, D] of a batch, keys and values of every layer)."""
   features_RMD = None if batch.pictures is None else model.features(batch.pictures)
   x_BTD = model.embed(batch.tokens, batch.visual, features_RMD)
   return model.prefill(x_BTD, batch.positions, batch.segments)
@@ -83,7 +83,7 @@ def token_logps(
 
   Args:
     x_BTD: hidden states.
-    w_VD: the head, one row a word.
+    w_VD: the head, one row per entry of the vocabulary.
     tokens_BT: i32, ids below V.
     mask_BT: tokens with 0 are skipped and have log-probability 0. None: all tokens.
   """
@@ -107,10 +107,16 @@ def _mesh_axes(x_BTD: jax.Array, w_VD: jax.Array) -> list[tuple[str, ...]]:
 def _wanted_first(
   wanted_BT: jax.Array, *arrays: jax.Array
 ) -> tuple[jax.Array, jax.Array, list[jax.Array]]:
-  """(row_N, count, [arrays_N]): the arrays flat, wanted tokens first, each kind in its order.
+  """Flattens arrays to [N, ...] and moves the wanted tokens to the front (a stable partition).
 
-  row_N is the new row of each token. It is made by running sums: the TPU compiler takes seconds
-  for a sort.
+  Computed by cumulative sums: the TPU compiler takes seconds to compile a sort.
+
+  Args:
+    wanted_BT: bool, the tokens that are moved to the front.
+    arrays: arrays [B, T, ...].
+
+  Returns:
+    (row_N: i32, new row of each token; count: i32[], number of wanted tokens; the arrays).
   """
   wanted_N = wanted_BT.reshape(-1)
   count = wanted_N.sum()
@@ -120,7 +126,7 @@ def _wanted_first(
 
 
 def _unflatten(x: jax.Array, row_N: jax.Array, like_BT: jax.Array) -> jax.Array:
-  """Inverse of `_wanted_first` for an array of N rows."""
+  """Inverse of `_wanted_first` for an array [N, ...]: [B, T, ...], with B and T of `like_BT`."""
   return x[row_N].reshape(like_BT.shape[:2] + x.shape[1:])
 
 

@@ -103,7 +103,10 @@ def _wanted(task: Task) -> str:
 
 
 def _scores(text: str, name: str, faults: list[str]) -> tuple[tuple[str, float, float], ...]:
-  """One entry per dimension that gives each candidate one score."""
+  """(dimension, score of candidate 1, score of candidate 2) of each complete dimension.
+
+  A dimension that does not score both candidates once adds a message to `faults` instead.
+  """
   out = []
   for title, body in _pieces(_HEADER, text):
     dimension = title[1].strip(" []")
@@ -124,7 +127,10 @@ def _scores(text: str, name: str, faults: list[str]) -> tuple[tuple[str, float, 
 
 
 def _score(item: str) -> float | None:
-  """The score directly after the label, or the only score after the rationale."""
+  """The score in the text after a candidate's label; None if there is none or it is ambiguous.
+
+  It is the score at the start of the text, or else the only score in it (after a rationale).
+  """
   found = list(_SCORE.finditer(item))
   if found and (len(found) == 1 or not item[: found[0].start()].strip(" :")):
     return float(found[0][1])
@@ -134,7 +140,7 @@ def _score(item: str) -> float | None:
 def _sums(
   text: str, name: str, faults: list[str]
 ) -> dict[int, tuple[tuple[float, ...], float | None]]:
-  """{candidate: (addends, total as written or None)}."""
+  """{candidate: (addends, total as written or None)}, in the text below the heading of totals."""
   out: dict[int, tuple[tuple[float, ...], float | None]] = {}
   for label, number, expression, total in _SUM.findall(text):
     if label != name:
@@ -150,7 +156,7 @@ def _sums(
 
 
 def _pieces(pattern: re.Pattern[str], text: str) -> list[tuple[re.Match[str], str]]:
-  """(match, text after it up to the next match)."""
+  """(match, text from its end to the next match) for each match of the pattern."""
   found = list(pattern.finditer(text))
   bounds = [match.start() for match in found] + [len(text)]
   return [(match, text[match.end() : end]) for match, end in zip(found, bounds[1:], strict=True)]

@@ -137,7 +137,7 @@ def headline(summary: Summary, start_models: Mapping[str, str]) -> Table:
   """The main results, with the gain in accuracy over the model that training started from.
 
   Args:
-    summary: {model: figures}.
+    summary: {model: {name of a figure: value}}.
     start_models: {model: the model that its training started from}.
   """
   results = table(HEADLINE, summary, colors(summary))
@@ -258,7 +258,8 @@ def table(columns: Sequence[Figure], summary: Summary, colors: Mapping[str, str]
 
   Args:
     columns: figures in their order.
-    summary: {model: figures}; "intervals" among the figures: {name of a figure: (low, high)}.
+    summary: {model: {name of a figure: value}}; the value of "intervals" is {name of a figure:
+      (low, high)}.
     colors: {model: colour}.
   """
   columns = [c for c in columns if any(c.name in figures for figures in summary.values())]

@@ -1,11 +1,12 @@
 """Whether the verdict follows from the reasoning: by its own scores, else as a judge model says.
 
-A reasoning has up to three accounts: the sum of its scores by dimension, the sum of the terms of
-its totals, and its totals as written. Each account points to a candidate or to a tie. The verdict
-follows if every account points to the candidate that it names. A tied account supports no verdict,
-and wrong sums count if they change which candidate is ahead. Without any account the judge model
-gets R1-Reward's question (arXiv:2505.02835): text alone, the last three lines of the reasoning
-against the verdict.
+A reasoning scores both candidates in up to three ways, its accounts: the sum of its scores by
+dimension, the sum of the terms of its totals, and its totals as written. Each account points to the
+candidate with more points, or to a tie. The verdict follows if every account points to the
+verdict's candidate. A tied account supports no verdict, and wrong sums count if they change which
+candidate is ahead. If there is no account, the judge model gets R1-Reward's question
+(arXiv:2505.02835): whether the last three lines of the reasoning agree with the verdict; it sees no
+picture.
 """
 
 import math
@@ -24,8 +25,8 @@ UNREADABLE = f"the judge said neither 1 nor 0 in {TRIES} tries"
 def contradicts(text: str, task: Task, grammar: Grammar) -> bool | None:
   """Whether the verdict of a judgement's text is against its own scores or totals.
 
-  True if an account of them favours the other candidate, False if none does; None if the text is
-  outside the grammar, or has no account in which both candidates are scored.
+  True if any account favours the other candidate, False if none does; None if the text is outside
+  the grammar, or has no account.
   """
   verdict = grammar.parse(text, task)
   if verdict.answer is None:
@@ -35,7 +36,10 @@ def contradicts(text: str, task: Task, grammar: Grammar) -> bool | None:
 
 
 def leanings(sheet: Sheet | None) -> set[int]:
-  """What the accounts point to: 1, 2, or 0 for a tie. Empty if there is no account."""
+  """The candidates to which the accounts of a reasoning point: 1, 2, or 0 for a tie.
+
+  Empty if the reasoning has no account; see the module's docstring for accounts.
+  """
   if sheet is None:
     return set()
   accounts: list[tuple[float, float]] = [sheet.totals] if sheet.totals else []
@@ -112,7 +116,7 @@ def read_reply(reply: str) -> float | str:
 def _decided(
   completion: Completion, verdict: Verdict, example: Example, grammar: Grammar
 ) -> float | None:
-  """The reward as far as the text alone decides it; None where the judge model must be asked."""
+  """The reward if the text alone decides it; None if the judge model must be asked."""
   if verdict.answer is None or not verdict.reasoning.strip():
     return 0.0
   pointed = leanings(verdict.sheet)

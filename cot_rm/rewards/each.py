@@ -17,9 +17,9 @@ SampleReward = Callable[[Completion, Verdict, Example, Grammar], float | str]
 
 
 class Reward(Protocol):
-  """The values of a set of samples: flat sequences in step, one entry a sample.
+  """Computes the values of a set of samples; all sequences have one entry per sample, in order.
 
-  A value is a number, or the reason, in words, why the sample has none.
+  A value is a number, or the reason, in words, why the sample has no number.
   """
 
   def __call__(

@@ -1,15 +1,16 @@
-"""Host side of sampling: what is prefilled and decoded next, and when a sample ends.
+"""Host side of sampling: schedules prefill and decoding (continuous batching), ends samples.
 
 One Scheduler samples the prompts of one bucket of one call, in a loop:
 
-    prefill   prompts that wait, as many as are free prompt slots, always `prefill_batch` of them
+    prefill   waiting prompts, `prefill_batch` at a time, while that many prompt slots are free
     insert    their keys and values into prompt slots
     decode    a chunk of tokens of every decode slot
-    retire    samples that have ended; their decode slots take the next samples that wait, of
-              whichever prompt; a prompt slot is free again when all samples of its prompt ended
+    retire    samples that have ended; their decode slots take the next waiting samples, of any
+              prompt; a prompt slot is free again when all samples of its prompt have ended
 
-With several processes each has slots of its own in arrays of all. They run the same programs at the
-same time, so between chunks they agree on whether any of them prefills and whether any goes on.
+With several processes the arrays are global, and each process schedules its own slots. All
+processes run the same programs in the same order: between chunks they agree on whether any process
+prefills, and whether any process has samples left.
 """
 
 import collections
@@ -42,13 +43,13 @@ class PackPrompts(Protocol):
 
 
 class PromptQueue:
-  """Prompts that wait for a prompt slot, sorted by patch bucket: a prefill has one shape."""
+  """Prompts that wait for a prompt slot, sorted by patch bucket, as a prefill has one bucket."""
 
   def __init__(self, patch_buckets: dict[int, int], batch: int) -> None:
     """
     Args:
-      patch_buckets: {index of a prompt: its patch bucket}.
-      batch: prompts of a prefill.
+      patch_buckets: {index of a prompt: its number of patches, padded to a bucket}.
+      batch: number of prompts per prefill.
     """
     self._patch_buckets, self._batch = patch_buckets, batch
     self._waiting = collections.deque(sorted(patch_buckets, key=patch_buckets.get))
@@ -57,9 +58,12 @@ class PromptQueue:
     return bool(self._waiting)
 
   def take(self, free: int) -> list[int]:
-    """The prompts of the next prefill; none if fewer slots are free than it has prompts.
+    """Removes and returns the prompts of the next prefill; [] if too few slots are free for them.
 
     A smaller prefill would be mostly padding, and one of another size would round differently.
+
+    Args:
+      free: number of free prompt slots.
     """
     most = min(self._batch, len(self._waiting))
     if not self._waiting or free < most:
@@ -87,13 +91,13 @@ class Scheduler:
   ) -> None:
     """
     Args:
-      request: the call.
-      patch_buckets: {index of a prompt: its patch bucket} of the prompts of this bucket.
-      capacity: of the arrays.
-      prompt_length: positions of a prompt, padding included.
-      decode_chunk: tokens of a chunk.
+      request: the call of the engine.
+      patch_buckets: {index in the request: padded number of patches} of the prompts of this bucket.
+      capacity: numbers of slots and sizes of the arrays.
+      prompt_length: number of positions per prompt, padding included.
+      decode_chunk: number of tokens per chunk.
       pack: pads prompts to a batch.
-      results: [prompt][sample], samples are put here.
+      results: [prompt][sample]; finished samples are written into it.
     """
     self.request, self.capacity, self.results, self.stats = request, capacity, results, Stats()
     self.prompt_length, self.decode_chunk, self.pack = prompt_length, decode_chunk, pack
@@ -102,7 +106,7 @@ class Scheduler:
     self._slots = SlotTable(capacity, prompt_length)
 
   def run(self, compiled: Programs, params: nnx.State) -> None:
-    """Samples everything; the KV cache is given up at the end."""
+    """Samples all prompts; the KV cache is allocated at the first prefill and freed at the end."""
     cache = None
     while distributed.all_gather_host([bool(self._queue) or self._slots.occupied()]).any():
       cache = self._prefill(compiled, params, cache)
@@ -113,7 +117,7 @@ class Scheduler:
         self.request.progress(done)
 
   def _prefill(self, compiled, params, cache: KVCache | None) -> KVCache | None:
-    """Prefills prompts that wait and inserts them, while enough prompt slots are free."""
+    """Prefills waiting prompts and inserts them, while enough prompt slots are free."""
     size, processes = self.capacity.prefill_batch, jax.process_count()
     while True:
       free = self._slots.free_prompt_slots()
@@ -151,7 +155,7 @@ class Scheduler:
     return self.prompt_length, self._patch_buckets[taken[0]], max(widths)
 
   def _decode(self, compiled, params, cache: KVCache) -> tuple[KVCache, programs.Chunk]:
-    """Decodes a chunk of every slot; the Chunk is of this process, on the host."""
+    """Decodes a chunk of every slot: (new cache, this process's rows of the Chunk, in numpy)."""
     began = time.monotonic()
     prompt_slots, decode_slots = map(distributed.to_global, self._slots.snapshot())
     cache, chunk = compiled.decode_chunk(
@@ -169,7 +173,7 @@ class Scheduler:
     return cache, chunk
 
   def _retire_finished(self, chunk: programs.Chunk) -> int:
-    """Adds a chunk to the samples and retires those that end; the number of finished prompts."""
+    """Appends a chunk to the samples, retires those that end; returns the count of done prompts."""
     arrays, done = self._slots.arrays, 0
     active = np.flatnonzero(arrays.active_B)
     arrays.generated_B[active] += chunk.count_B[active]
@@ -217,7 +221,7 @@ class Scheduler:
     return True
 
   def _skip_others(self, r: int) -> None:
-    """Ends the samples of a prompt slot that have not finished; they have no result."""
+    """Ends the unfinished samples of prompt slot r; their results stay None."""
     slot = self._slots.prompts[r]
     self.stats.skipped += slot.unfinished
     slot.waiting, slot.decoding = [], 0

@@ -1,7 +1,7 @@
 """Prompt slots and decode slots of a process: which prompt and which sample occupies each.
 
-R prompt slots with G group indices each, B decode slots, S prompt positions. Slots are shared out
-evenly over the shards of the logical axis "batch"; a sample decodes in the shard of its prompt.
+R prompt slots with G group indices each, B decode slots, S prompt positions. Each shard of the
+logical axis "batch" has equally many slots; a sample is decoded in the shard of its prompt.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ class DecodeSlot:
 
 
 class SlotTable:
-  """Prompt slots and decode slots of a process: who occupies them, and their arrays."""
+  """Prompt and decode slots of a process: the prompt or sample in each, and their state arrays."""
 
   def __init__(self, capacity: Capacity, prompt_length: int) -> None:
     R, B, G = capacity.prompt_slots, capacity.decode_slots, capacity.group
@@ -85,7 +85,7 @@ class SlotTable:
     return sorted(ranks, key=ranks.get)
 
   def insert(self, r: int, index: int, request: Request) -> None:
-    """Prompt `index` of the request occupies prompt slot r; all its samples wait."""
+    """Puts prompt `index` of the request into prompt slot r; all its samples begin to wait."""
     self.prompts[r] = PromptSlot(index, self._inserted, waiting=list(range(request.n))[::-1])
     self._inserted += 1
     # The prompt's last token is the first input of each of its samples.
@@ -93,7 +93,7 @@ class SlotTable:
     self.prompt_arrays.mask_RS[r] = np.arange(self.prompt_arrays.mask_RS.shape[1]) < length
 
   def start_samples(self, request: Request) -> None:
-    """Gives free decode slots to samples that wait, those of the prompts inserted first."""
+    """Gives free decode slots to waiting samples, first to those of the prompts inserted first."""
     if self._fixed:
       for b in np.flatnonzero(~self.arrays.active_B):
         r, g = divmod(b, self.capacity.group)
@@ -110,9 +110,10 @@ class SlotTable:
         self.arrays.flat_index_B[first_b + b] = (r - first_r) * self.capacity.group + g
 
   def snapshot(self) -> tuple[programs.PromptSlots, programs.DecodeSlots]:
-    """Copies of the arrays for decode_chunk.
+    """Copies of the state arrays, as arguments of decode_chunk.
 
-    A device may still read them when the results of another one are here and the host goes on.
+    Copies, because one device may still read the arguments when the results of another device have
+    arrived and the host already changes the arrays.
     """
     prompt_slots, decode_slots = jax.tree.map(np.copy, (self.prompt_arrays, self.arrays))
     if self._fixed:
@@ -132,7 +133,7 @@ class SlotTable:
     return [b for b, sample in enumerate(self.samples) if sample and sample.prompt_slot == r]
 
   def _start(self, b, r, g, request):
-    """The next waiting sample of prompt slot r occupies decode slot b, as group index g."""
+    """Puts the next waiting sample of prompt slot r into decode slot b, as group index g."""
     arrays, slot = self.arrays, self.prompts[r]
     sample = slot.waiting.pop()
     slot.decoding += 1
@@ -145,9 +146,12 @@ class SlotTable:
     self.samples[b] = DecodeSlot(slot.prompt, sample, r, g, [])
 
   def _waiting_samples(self, first: int) -> Iterator[tuple[int, int]]:
-    """(prompt slot, free group index) of each waiting sample of the shard that begins at `first`.
+    """Yields (prompt slot, free group index) for each waiting sample of one shard.
 
-    The caller starts the sample before it asks for the next one.
+    The caller starts that sample before it advances the iterator.
+
+    Args:
+      first: first prompt slot of the shard.
     """
     shard = range(first, first + len(self.prompts) // self.capacity.shards)
     occupied = (r for r in shard if self.prompts[r])
@@ -157,5 +161,5 @@ class SlotTable:
           yield r, g
 
   def _shard_starts(self, count):
-    """The first of each shard's slots, of `count` in all."""
+    """Index of the first slot of each shard, for `count` slots in all shards."""
     return range(0, count, count // self.capacity.shards)

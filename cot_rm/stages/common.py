@@ -1,4 +1,4 @@
-"""Shared by the stages: their section of the config, paths, the model, answers kept on disk."""
+"""Functions that the stages share: config sections, paths, loading and saving models, answers."""
 
 import functools
 import json
@@ -46,7 +46,7 @@ def section(config: Section, name: str, stage: str) -> Section:
 
 
 def resolve_path(workdir: epath.Path, value: str) -> str:
-  """The path of what a knob names: an earlier stage's model, a file of the workdir, or any path.
+  """Resolves a knob's value to a path: an earlier stage's model, a file of the workdir, or as is.
 
   "sft" is workdir/sft/model where a stage of that name left a model; "world/data" is
   workdir/world/data where it exists; any other value (a path, a hub id) is returned unchanged.
@@ -75,12 +75,14 @@ def model_identity(path: str) -> str:
 
 
 def begin_answers(folder: epath.Path, conditions: dict[str, Any], parts: Iterable[str]) -> None:
-  """Makes the folder in which a stage keeps answers, and removes answers to other conditions.
+  """Makes a stage's folder of answers; removes answers sampled under other conditions.
 
   Args:
-    folder: its asked.json holds the conditions of the answers in it.
-    conditions: all that an answer depends on, the model's identity included, for JSON.
-    parts: names of the files and folders that hold answers, or what was made of answers.
+    folder: its file asked.json holds the conditions under which its answers were sampled.
+    conditions: everything that an answer depends on, such as the model's identity and the sampling
+      settings; serializable as JSON.
+    parts: names in `folder` of the files and folders to remove: the answers, and data made from
+      answers.
   """
   folder.mkdir(parents=True, exist_ok=True)
   note = folder / "asked.json"
@@ -122,8 +124,8 @@ def load_judge(
   Args:
     start: see `resolve_path`.
     max_prompts: prompts that are answered at the same time, at most.
-    rules: the sharding rules of the parameters, a section of config.mesh.
-    max_pixels: of a picture; None: config.processor.max_pixels.
+    rules: name of the section of config.mesh with the sharding rules of the parameters.
+    max_pixels: largest area of a picture after resizing; None: config.processor.max_pixels.
   """
   processor = config.processor.to_dict()
   if max_pixels is not None:

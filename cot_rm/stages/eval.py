@@ -178,7 +178,7 @@ class _Evaluation:
 
 
 def _conditions(config, knobs, path: str) -> dict[str, Any]:
-  """All that an answer depends on, for JSON; see common.begin_answers."""
+  """Everything that an answer depends on, serializable as JSON; see common.begin_answers."""
   return {
     "model": common.model_identity(path),
     "grammar": config.grammar,

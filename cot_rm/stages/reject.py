@@ -59,7 +59,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
 
 
 def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:
-  """All that a sample and its rewards depend on, for JSON; see common.begin_answers."""
+  """Everything that accepted samples depend on, serializable as JSON; see common.begin_answers."""
   return {
     "model": common.model_identity(model),
     "grammar": config.grammar,

@@ -49,8 +49,9 @@ Metrics = dict[str, Any]  # numbers, of the host or of a device
 def run(config: common.Section, workdir: epath.Path, name: str) -> None:
   """Trains a policy on pairs with a gold answer and no reasoning, by one of ALGORITHMS.
 
-  After a checkpoint sampling begins anew, so that a resumed run ends bit for bit like an
-  uninterrupted one. A loss that is not finite raises, or ends the stage with the model that it has.
+  No rollout is sampled ahead across a checkpoint, so that a resumed run ends bit for bit like an
+  uninterrupted one. A loss that is not finite raises FloatingPointError, or, by the knob
+  on_nonfinite, ends the stage with the current parameters; the step itself is not taken.
   """
   section = common.section_name(config, name, "rl")
   folder, knobs = workdir / name, config[section]
@@ -140,7 +141,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Learner:
-  """The programs of a run with all that stays the same between rollouts."""
+  """The compiled programs of a run, and everything else that is constant over its rollouts."""
 
   knobs: common.Section
   policy: judge.Judge  # its programs, mesh and processor; the parameters are in the TrainState
@@ -192,7 +193,7 @@ def _check_knobs(config: common.Section, name: str) -> None:
 def _prompts(
   config: common.Section, workdir: epath.Path, knobs: common.Section, policy: judge.Judge
 ) -> pipeline.ResumableIterator[list[list[rollout.EncodedPrompt]]]:
-  """An iterator of lists of what rollout.encoded_prompts returns."""
+  """Iterator of batches of encoded prompts, one list from rollout.encoded_prompts per example."""
   source = selection.select(
     datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
     tasks=common.parse_tasks(knobs.tasks),
@@ -249,10 +250,10 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
 
 
 def _batch_sizes(groups: int, shards: int) -> tuple[int, ...]:
-  """Groups that a minibatch may hold, ascending: `groups`, and half of them.
+  """Allowed numbers of groups per minibatch, ascending: `groups`, and its half if that divides.
 
-  Late in a run most groups have no variance and few are trained on. The batch of all processes is
-  cut into `shards` equal parts.
+  Late in a run most groups have no variance and few are trained on: the half saves time. The
+  global batch of all processes must be divisible by `shards`.
   """
   half, odd = divmod(groups, 2)
   return (groups,) if odd or half * jax.process_count() % shards else (half, groups)
@@ -278,9 +279,14 @@ def _judge_model(
   policy: judge.Judge,
   where: str,
 ) -> rewards.Ask | None:
-  """The judge model that rewards ask: a service, the policy before training, or None.
+  """The `ask` function of the rewards: a chat service or the frozen start policy answers; or None.
 
-  knobs: the section `where`, of the judge model. The client of a service is closed with `stack`.
+  Args:
+    stack: closes the client of a service.
+    knobs: the section `where` of the config (such as "config.rl.judge"), of the judge model.
+    folder: holds the answer cache of a service.
+    policy: the policy before training.
+    where: names the section in error messages.
   """
   if not knobs.by:
     return None
@@ -302,7 +308,7 @@ def _judge_model(
 
 
 def _reference_kl(learner: _Learner, sampled: rollout.Sampled) -> tuple[np.ndarray | None, Metrics]:
-  """(log-ratio of the sampling policy to the reference, f32[Q, G, T]; metrics of it).
+  """(log-ratio of the sampling policy to the reference, f32[Q, G, T]; its metrics).
 
   (None, {}) without a KL penalty in the reward.
   """
@@ -320,7 +326,7 @@ def _reference_kl(learner: _Learner, sampled: rollout.Sampled) -> tuple[np.ndarr
 def _advantages(
   learner: _Learner, scored: rollout.Rollout, kl_QGT: np.ndarray | None
 ) -> tuple[np.ndarray, Metrics]:
-  """(advantages of this process's samples, f32[Q, G] or f32[Q, G, T]; metrics of them).
+  """(advantages of this process's samples, f32[Q, G] or f32[Q, G, T]; their metrics).
 
   They are computed from the rewards of all processes.
   """
@@ -340,7 +346,7 @@ def _advantages(
 def _batches(
   learner: _Learner, params: nnx.State, scored: rollout.Rollout, advantages: np.ndarray
 ) -> tuple[list[Batch], Metrics]:
-  """(a Batch on the devices for each minibatch, metrics of them)."""
+  """(one Batch on the devices per minibatch; the metrics of all minibatches)."""
   knobs = learner.knobs
   chosen = scored.train_groups(knobs.zero_variance, knobs.train_prompts, least=knobs.minibatches)
   batches, corrections = [], []
@@ -396,9 +402,9 @@ def _updates(
 
 
 def _over_minibatches(found: Sequence[Mapping[str, Any]]) -> Metrics:
-  """Metrics of a rollout from those of its steps: the mean, or of keys with _max the maximum.
+  """Metrics of a rollout from those of its steps: the mean; for keys that end in _max the maximum.
 
-  "agree/..." compare with the sampler and are the first step's, which still has its weights.
+  "agree/..." are those of the first step, at which trainer and sampler have the same weights.
   """
   out = {}
   for key in found[0] if found else ():

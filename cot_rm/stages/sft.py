@@ -1,4 +1,7 @@
-"""Supervised fine-tuning on reference judgements: the cold start, further rounds, RL's control."""
+"""Supervised fine-tuning (SFT) on reference judgements.
+
+Used for the cold start, for further rounds, and as the control of RL: more SFT in the same time.
+"""
 
 import functools
 import json
@@ -22,8 +25,8 @@ from cot_rm.stages import common
 def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
   """Trains on prompts and their reference judgements; only tokens of judgements have a loss.
 
-  Writes the folder's model, training.json and metrics.jsonl. A stage whose knob `control` is set
-  runs only where config.control is set.
+  Writes the folder's model, training.json and metrics.jsonl. Returns False, without training, if
+  the knob `control` is set and config.control is not.
   """
   folder, knobs = workdir / name, common.section(config, name, "sft")
   if knobs.control and not config.control:
@@ -101,7 +104,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
 def _make_encode(
   policy: cot_rm.judge.Judge, grammar: str
 ) -> Callable[[schema.Example], packing.Item]:
-  """`encode(example)`: the prompt, and the reference judgement with its end-of-turn token."""
+  """`encode(example) -> Item`: prompt, and reference judgement with its end-of-turn token."""
   module = prompts.get(grammar)
 
   def encode(example):
@@ -119,8 +122,8 @@ def _steps_in_time_of(workdir: epath.Path, others: str, reference: str) -> int:
 
   Args:
     workdir: the run's folder.
-    others: folders of stages, with commas between. The time of a stage that trains is the time of
-      its training steps; of any other stage it is the time of the whole stage.
+    others: folders of stages, separated by commas. The time of a training stage is that of its
+      steps; the time of any other stage is that of the whole stage.
     reference: the folder of the SFT stage whose steps per second are assumed.
   """
   if not others:

@@ -185,8 +185,8 @@ class Model(nnx.Module):
     Args:
       x_BTD: embeddings of T new tokens; B = Q * G, rows of a group are neighbours.
       positions_BT3: i32, their M-RoPE positions.
-      prompts: keys and values of `prefill`.
-      mask_QS: bool, the prompt positions that count.
+      prompts: keys and values that `prefill` returned for Q prompts of S positions.
+      mask_QS: bool, the prompt positions that are not padding.
     """
     rope = self.rope(positions_BT3)
 

@@ -127,9 +127,10 @@ def read(folder: pathlib.Path, vision: VisionConfig, given: Mapping[str, object]
 def write(
   folder: pathlib.Path, settings: Settings, vision: VisionConfig, *, source: pathlib.Path
 ) -> None:
-  """Writes a processor's files: preprocessor_config.json, and copies of those in `source`.
+  """Writes a processor's files to `folder`.
 
-  An existing config.json is kept: it is the model's.
+  preprocessor_config.json is made from `settings` and `vision`; the tokenizer's and the other FILES
+  are copied from the folder `source`. An existing config.json is kept: it is the model's.
   """
   folder.mkdir(parents=True, exist_ok=True)
   for name in FILES:
