@@ -20,16 +20,10 @@ from flax import nnx
 from cot_rm import sharding
 from cot_rm.checkpoints import huggingface
 from cot_rm.models import qwen2_5_vl
+from tests.checkpoints.layout import RULES
 from tests.models.qwen2_5_vl import oracle
 
 MODEL = transformers.Qwen2_5_VLForConditionalGeneration
-RULES = {
-  "embed": "fsdp",
-  "vocab": "tensor",
-  "heads": "tensor",
-  "kv_heads": "tensor",
-  "mlp": "tensor",
-}
 
 
 @pytest.fixture(scope="module")

@@ -13,20 +13,8 @@ from flax import nnx
 from cot_rm import sharding
 from cot_rm.checkpoints import model_folder
 from cot_rm.models import qwen2_5_vl
+from tests.checkpoints.layout import RULES
 from tests.models.qwen2_5_vl import oracle
-
-RULES = {
-  "embed": "fsdp",
-  "vocab": "tensor",
-  "heads": "tensor",
-  "kv_heads": "tensor",
-  "mlp": "tensor",
-}
-
-
-@pytest.fixture(scope="module")
-def params():
-  return nnx.state(qwen2_5_vl.Model(oracle.CONFIG, rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture(scope="module")

@@ -8,25 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 
 from cot_rm import sharding
 from cot_rm.checkpoints import train_state
-from cot_rm.models import qwen2_5_vl
-from tests.models.qwen2_5_vl import oracle
-
-RULES = {
-  "embed": "fsdp",
-  "vocab": "tensor",
-  "heads": "tensor",
-  "kv_heads": "tensor",
-  "mlp": "tensor",
-}
-
-
-@pytest.fixture(scope="module")
-def params():
-  return nnx.state(qwen2_5_vl.Model(oracle.CONFIG, rngs=nnx.Rngs(0)))
+from tests.checkpoints.layout import RULES
 
 
 @pytest.fixture(scope="module")
