@@ -25,7 +25,7 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-  """absl's flags; an unknown knob ends the program with one line instead of a traceback."""
+  """Parses absl's flags; an unknown knob ends the program with one line, without a traceback."""
   # A tuple is read as Python, to which "base:sft,rl" is no expression; a quoted text is one.
   argv = [re.sub(r"^(--?config\.stages=)([\w:,.-]+)$", r"\1'\2'", arg) for arg in argv]
   try:
@@ -109,14 +109,14 @@ def headline(figures: stages.Figures) -> str:
 
 
 def _from_first(flag):
-  """Process 0's answer, on every process: all skip a stage, or none."""
+  """The value of `flag` on process 0, so that all processes skip a stage or none does."""
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.broadcast_one_to_all(np.asarray(flag)))
 
 
 def start() -> None:
-  """The program from its command line."""
+  """Entry point: parses the command line and runs `main`."""
   flags.FLAGS.set_default("verbosity", logging.INFO)
   app.run(main, flags_parser=parse)
 

@@ -113,7 +113,7 @@ def partition_labels(params: nnx.State, frozen: Collection[str]) -> Any:
 
 
 def _muon_dimensions(params: nnx.State) -> Any:
-  """The input and output axes of each parameter that Muon trains, a matrix a layer; else None."""
+  """Input, output axes of the matrices that Muon trains, one per layer of a stack; else None."""
   numbers = lambda x: optax.contrib.MuonDimensionNumbers(x.ndim - 1, x.ndim - 2)
   return jax.tree_util.tree_map_with_path(
     lambda path, x: numbers(x) if _MATRIX.fullmatch(_name(path)) else None, params

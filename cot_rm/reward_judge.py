@@ -18,11 +18,11 @@ class Complete(Protocol):
 
 
 def of_service(client: chat.Client, sampling: chat.Sampling) -> Ask:
-  """Asks a service. A call that failed has no reply (None).
+  """The `ask` function of a chat service. A call that failed has no reply (None).
 
   Args:
-    client: an open client; its cache replies to a chat that was asked before.
-    sampling: of each call; its attempt is replaced.
+    client: an open client; a chat that was asked before is answered from its cache.
+    sampling: settings of each call; the field `attempt` is set to the attempt that is asked for.
   """
 
   def ask(chats: Sequence[Chat], attempt: int) -> list[str | None]:
@@ -33,10 +33,10 @@ def of_service(client: chat.Client, sampling: chat.Sampling) -> Ask:
 
 
 def of_frozen_policy(complete: Complete) -> Ask:
-  """Asks a policy whose weights stay as they are, and remembers its replies.
+  """The `ask` function of a policy with frozen weights; replies are cached in memory.
 
   A reply depends on the weights, the chat and the attempt alone. So it is valid for all rollouts,
-  and a resumed run, which begins with an empty memory, gets the same replies.
+  and a resumed run, which begins with an empty cache, gets the same replies.
   """
   replies: dict[bytes, str | None] = {}
 

@@ -28,7 +28,7 @@ class TrainState(NamedTuple):
 
 
 class Loss(Protocol):
-  """`(logps_BT, batch, weights_BT) -> (scalar loss, metrics)`: all that objectives differ in."""
+  """`(logps_BT, batch, weights_BT) -> (scalar loss, metrics)`: the objective of a step."""
 
   def __call__(
     self, logps_BT: jax.Array, batch: Batch, weights_BT: jax.Array, /
@@ -169,7 +169,10 @@ def _accumulated(
 
 
 def num_groups(tree: Any) -> int:
-  """Groups of a batch: rows that read one prompt, or its pictures; else each row is one."""
+  """Number of groups in a batch: rows with a common prompt or common pictures are a group.
+
+  In a batch without prompts and pictures each row is a group.
+  """
   return min(len(x) for x in jax.tree.leaves(tree))
 
 

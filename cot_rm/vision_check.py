@@ -1,4 +1,4 @@
-"""The vision check: do the pictures of a batch change what the policy says?
+"""The vision check: do the pictures of a batch change the policy's log-probabilities?
 
 B sequences, T tokens.
 """

@@ -30,9 +30,9 @@ class BlockSegments(NamedTuple):
 
 
 def block_length(length: int) -> int:
-  """Positions of a block: a multiple of LANES, at most BLOCK, with little padding of `length`.
+  """Number of positions per block for rows of `length`: a multiple of LANES, at most BLOCK.
 
-  A row padded to whole blocks has blocks of the same size.
+  Chosen so that padding to whole blocks is small. The padded length gets the same block length.
   """
   count = -(-length // (BLOCK or common.block_size("flash_attention", length)))
   return -(-length // (count * common.LANES)) * common.LANES
@@ -101,8 +101,8 @@ def block_mask(queries: BlockSegments, keys: BlockSegments, causal: bool, offset
 def block_ranges(mask: BlockMask) -> jax.Array:
   """Loop bounds of a kernel over each row of blocks, i32[4, B * rows].
 
-  They are start <= inner <= outer <= end: blocks start..end - 1 are needed, and of these
-  inner..outer - 1 are full.
+  The four are start <= inner <= outer <= end: blocks start..end - 1 are needed, and among these the
+  blocks inner..outer - 1 are full.
   """
   needed, full = mask
   any_needed = needed.any(-1)

@@ -36,7 +36,7 @@ def matmul(a: jax.Array, b: jax.Array, axes: Contraction = NN) -> jax.Array:
 
 
 def block_size(kernel: str, length: int) -> int:
-  """Positions of a block that are fastest for rows of `length` on the ambient mesh's chip."""
+  """The fastest number of positions per block, for rows of `length` on the ambient mesh's chip."""
   sizes = BLOCK_SIZES.get((kernel, _chip()), {})
   fitting = [size for longest, size in sizes.items() if length <= longest]
   return fitting[0] if fitting else [DEFAULT_BLOCK_SIZE, *sizes.values()][-1]

@@ -102,7 +102,7 @@ def _flash_forward(q_BNTH, k_BKSH, v_BKSH, segments, settings):
 def _part(
   segments: Segments, queries: slice, keys: slice, settings: Settings
 ) -> tuple[Segments, block_mask.BlockMask, Settings]:
-  """Segments, mask and settings of a part of the queries and a part of the keys."""
+  """Segments, mask and settings for a slice of the queries and a slice of the keys."""
   part_segments, mask, offset = block_mask.part_mask(
     segments, queries, keys, settings.causal, settings.offset
   )
@@ -112,7 +112,7 @@ def _part(
 def _merged(
   first: tuple[jax.Array, jax.Array], second: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-  """(o_BNTH, lse_BN1T) over two parts of the keys, of (o, lse) over each."""
+  """Combines attention over two parts of the keys, (o_BNTH, lse_BN1T) each, to that over both."""
   top = jnp.maximum(jnp.maximum(first[1], second[1]), LOWEST)
   weights = [jnp.exp2(lse - top) for _, lse in (first, second)]
   total = weights[0] + weights[1]

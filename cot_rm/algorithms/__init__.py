@@ -1,4 +1,4 @@
-"""Objectives of a train step. To add an RL algorithm: write its module, add its line.
+"""Objectives of a train step. To add an RL algorithm: write its module, add it to ALGORITHMS.
 
 The module has the members of interface.Algorithm: `Config`, `KL_IN`, `loss` and `advantages`. sft
 is an objective without advantages, and so not in the table.

@@ -121,9 +121,9 @@ def as_advantages(z_QGT: np.ndarray, *, by_token: bool) -> np.ndarray:
 def effective_groups(advantages: npt.ArrayLike) -> dict[str, float]:
   """{"rl/effective_groups": fraction of the sampled groups with an advantage other than 0}.
 
-  These groups have a gradient. A zero-variance group has none if it is its own baseline, but may
-  have one if the baseline is the rollout's; a group with variance has none if a filter removes all
-  of its advantages.
+  Only these groups have a gradient. A zero-variance group is not among them if the baseline is the
+  group's mean, but may be if the baseline is the mean of the rollout; a group with variance is not
+  if a filter removes all of its advantages.
 
   Args:
     advantages: f32[Q, G] or f32[Q, G, T], 0 after the end of an answer.

@@ -51,24 +51,23 @@ class Config:
 def importance_weights(batch: Batch, config: Config) -> tuple[jax.Array, Metrics]:
   """Weights of the advantages; constants to the gradient.
 
-  For every clipped surrogate, weighting the advantages weights the loss of each token, and leaves
-  a KL term as it is.
+  To be multiplied with the advantages: for every clipped surrogate this weights the loss of each
+  token, and leaves a KL term unchanged. The ratio of a token is p(trainer) / p(sampler) under the
+  sampling policy; the ratio of an answer is the geometric mean of its tokens' ratios.
 
   Args:
-    batch: with both `old_logps`, the trainer's of the sampling policy, and `sampler_logps`, the
-      sampler's own.
+    batch: with `old_logps`, log-probabilities that the trainer computed for the sampling policy,
+      and `sampler_logps`, those that the sampler computed.
     config: bounds.
 
   Returns:
-    weights_BT: f32[B, T], 0 or more; 1 at tokens that do not count.
+    weights_BT: f32[B, T], 0 or more; 1 at tokens that the mask does not count.
     metrics: "correction/factor_mean": mean weight; "correction/capped": fraction of tokens whose
       ratio is above the cap; "correction/left_out": fraction of tokens in answers that are masked
       out.
 
-  The ratio of an answer is the geometric mean of its tokens' ratios p(trainer) / p(sampler).
-
   Raises:
-    ValueError: one of the two is None.
+    ValueError: batch.old_logps or batch.sampler_logps is None.
   """
   if batch.sampler_logps is None or batch.old_logps is None:
     raise ValueError("importance weights need both batch.sampler_logps and batch.old_logps")

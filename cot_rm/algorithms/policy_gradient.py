@@ -105,7 +105,7 @@ def metrics(
 
 
 def kl(logps_BT: Array, ref_logps_BT: Array, mask_BT: Array) -> Metrics:
-  """{"train/kl": the k3 estimate of KL(policy, reference), in nats a token that counts}.
+  """{"train/kl": the k3 estimate of KL(policy, reference), in nats per counted token}.
 
   With the penalty in the loss it is of the training batch; with the penalty in the reward, of the
   rollout and the policy that sampled it.

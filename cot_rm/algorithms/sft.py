@@ -9,7 +9,7 @@ from cot_rm.batch import Batch
 def loss(logps_BT: jax.Array, batch: Batch, weights_BT: Array) -> tuple[jax.Array, Metrics]:
   """(negative log-probability of the target tokens, summed by `weights_BT`, metrics).
 
-  In nats a token with aggregation.token_weights(batch, "token").
+  With the weights aggregation.token_weights(batch, "token") the loss is in nats per token.
   """
   del batch
   nll = -(logps_BT * weights_BT).sum()

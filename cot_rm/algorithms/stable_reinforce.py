@@ -2,7 +2,7 @@
 
 Pre-CLIP bounds the log-ratio before it is exponentiated: where the policy has moved far from the
 sampling policy, PPO's loss of a token with a negative advantage has no bound. The filter removes
-advantages far from the others, which a batch of almost equal rewards has.
+outliers among the advantages, which occur when nearly all rewards of a batch are equal.
 
 Q prompts, G samples of each prompt (G may be 1), B = Q * G sequences, T tokens.
 """

@@ -1,6 +1,6 @@
-"""Benchmarks: the pairs, and how judgements about them are scored.
+"""Benchmarks: their pairs, and the scoring of judgements about the pairs.
 
-To add one: write the module, add the line.
+To add one: write its module, add it to PUBLIC or BENCHMARKS.
 """
 
 import pathlib

@@ -97,7 +97,7 @@ def _example(row: int, record: published.Record, folder: pathlib.Path, where: st
 
 
 def frames(folder: pathlib.Path, where: str) -> tuple[str, ...]:
-  """FRAMES paths of a folder's pictures, evenly over their sorted names; fewer pictures repeat.
+  """FRAMES paths, spread evenly over the sorted pictures of a folder; repeated if it has fewer.
 
   R1-Reward's evaluation takes the names in the file system's order, which is undefined; its README
   sorts them.

@@ -2,8 +2,8 @@
 
 Always import `cot_rm.kernels.<op>`. The bare name `kernels` belongs to a Hugging Face package that
 `transformers` looks for when it is imported, so the top-level folder has no `__init__.py` and is
-never imported by its own name. A clone and an editable install come through this file; a regular
-install has the kernels in this folder itself, and not this file.
+never imported by its own name. A clone and an editable install import the kernels through this
+file; a regular install copies the kernels into this folder, and leaves this file out.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""Model families. To add one: write a package that is a `ModelFamily`, add its line to MODELS."""
+"""Model families. To add one: write a package that is a `ModelFamily`, add it to MODELS."""
 
 import importlib
 import os

@@ -69,10 +69,11 @@ class Linear(nnx.Module):
     return y if self.bias is None else y + _like(self.bias, y)
 
   def in_parts(self, x: jax.Array, parts: int, axes: Axes) -> jax.Array:
-    """[..., parts, out / parts], for several projections in one weight, as q, k and v.
+    """The output split into equal parts, [..., parts, out / parts].
 
-    Where `out` is sharded over devices each part is sharded: the weight is split before the
-    product, as that moves fewer bytes between devices than splitting the product.
+    For several projections stored in one weight, such as q, k and v. If `out` is sharded over
+    devices, each part is sharded: the weight is split before the product, as that moves fewer bytes
+    between devices than splitting the product.
 
     Args:
       x: [..., in].

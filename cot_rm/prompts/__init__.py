@@ -1,6 +1,6 @@
 """Prompt grammars: the prompt of an example, and the parser of the judge's answer.
 
-To add one: write the module, add its name to `Name` and its line to PROMPTS.
+To add one: write its module, add its name to `Name`, and add the module to PROMPTS.
 
 The text of a candidate goes into the prompt and nowhere else: parse() reads the model's text alone,
 so a candidate that contains tags or control tokens decides nothing. render() passes it on unchanged

@@ -21,7 +21,7 @@ from cot_rm.report import (
 def write(workdir: str | os.PathLike[str], summary: tables.Summary) -> epath.Path:
   """Writes workdir/report.html. The page loads nothing from the network or from other files.
 
-  It shows, as far as the workdir has them: the summary; the curves of each <stage>/metrics.jsonl;
+  It shows what the workdir has of these: the summary; the curves of each <stage>/metrics.jsonl;
   the newest <stage>/samples/<step>.jsonl of each stage and of each model that eval scored (see
   sample_cards.card); the <stage>/figures.json of distill and reject; the config, commands and
   versions in config.json; the durations in <stage>/done.json.

@@ -54,7 +54,7 @@ def ramp(count: int) -> list[str]:
 def curves(
   series: Sequence[Curve], *, log: bool = False, level: float | None = None, share: bool = False
 ) -> str:
-  """Line plot over steps: a running mean, and behind it the range of all values.
+  """Line plot over steps: a running mean, on a band that covers the range of the values.
 
   Args:
     series: curves of finite values; the colours are in their order.
@@ -63,7 +63,7 @@ def curves(
     share: the values are shares, shown in per cent.
 
   Returns:
-    A data URL, as of all plots here.
+    A data URL of the SVG, as all plots of this module return it.
   """
 
   def draw(axes):

@@ -67,7 +67,7 @@ def card(record: Mapping[str, object]) -> Card:
   """The card of a sample record.
 
   Args:
-    record: as data.sample_records.record makes it: id, task, question, responses, gold, text,
+    record: as data.sample_records.to_record makes it: id, task, question, responses, gold, text,
       answer, rewards {name: number}, media (each a data URL, or a list of them for the frames of a
       video), and reasoning_ok: a note on the reasoning, or true, false or null.
 

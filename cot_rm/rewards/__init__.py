@@ -1,4 +1,4 @@
-"""Rewards of judgements, and their weighted sum. To add one: write the module, add the line.
+"""Rewards of judgements, and their weighted sum. To add one: write its module, add it to REWARDS.
 
 A reward gives each sample a number, where 0 says that the sample failed, or the reason, in words,
 why it has none. A reward of one sample is `reward(completion, verdict, example, grammar)`; a reward
@@ -46,7 +46,7 @@ class Scores(NamedTuple):
 
 
 def asks(weights: Mapping[str, float], grammar: Grammar) -> bool:
-  """Whether a weighted reward needs a judge model, as `grammar` writes no scores."""
+  """Whether the rewards need a judge model: consistency has weight, `grammar` has no scores."""
   weighed = {name for name, weight in weights.items() if weight}
   return not grammar.WRITES_SCORES and not weighed.isdisjoint({"consistent", *PRODUCTS})
 
@@ -67,7 +67,8 @@ def score(
     grammar: the grammar of the completions.
     weights: {name in REWARDS or PRODUCTS: weight}. A reward with weight 0 is logged and left out of
       the sum.
-    ask: of the judge model of "consistent". None: a sample that no scores decide has no value.
+    ask: asks the judge model about "consistent", see each.Ask. None: samples whose own scores do
+      not decide it have no value.
 
   Returns:
     Scores. Metrics are "reward/<name>", the mean over samples with a value, and

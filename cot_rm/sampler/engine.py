@@ -1,8 +1,8 @@
 """Engine: prompts to sampled answers. A prompt and its pictures are prefilled once per group.
 
-Prompts are sampled bucket by bucket (of lengths), each by a Scheduler: prefill, insert, decode a
-chunk, retire, with arrays of fixed shapes. After the first calls nothing is compiled again, and a
-sample does not depend on the other samples of its batch.
+Prompts are sampled one length bucket after the other, each bucket by a Scheduler: prefill, insert,
+decode a chunk, retire, with arrays of fixed shapes. After the first calls nothing is compiled, and
+a sample does not depend on the other samples of its batch.
 """
 
 import threading
@@ -55,7 +55,7 @@ class Engine:
       buckets: allowed shapes of prompts, e.g. packing.Buckets.
       pack: pads prompts to a batch, e.g. packing.prompts.
       max_prompts: prompts that a process answers at a time; it has decode slots for their samples.
-      position_bytes: keys and values of one position; needed with limits.kv_memory.
+      position_bytes: bytes of the keys and values of one position; needed with limits.kv_memory.
       limits: None: the defaults.
     """
     self.buckets, self.pack, self.max_prompts = buckets, pack, max_prompts

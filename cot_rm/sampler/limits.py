@@ -6,7 +6,7 @@ from cot_rm import sharding
 from cot_rm.sampler.weight_sync import WEIGHT_FORMATS, WeightFormat
 
 # Parts of the answer cache on a CPU; parts that no sample has reached are not read. A GPU or TPU
-# would wait longer for that decision, made once a layer, than it takes to read all positions.
+# would wait longer for that decision, made once per layer, than it takes to read all positions.
 CPU_CACHE_PARTS = 4
 
 
@@ -17,7 +17,7 @@ class Shape:
   prompt: int  # positions of a prompt, padding included
   answer: int  # tokens of an answer, at most
   group: int  # samples of a prompt that are decoded at the same time
-  position_bytes: int  # keys and values of one position
+  position_bytes: int  # bytes of the keys and values of one position, all layers
   divisor: int = 1  # of the number of prompts, see distributed.batch_divisor
   shards: int = 1  # see distributed.num_local_batch_shards
 
@@ -40,9 +40,9 @@ class Limits:
   """Batch, chunk and KV-cache limits of the sampler."""
 
   max_group: int = 0  # samples of a prompt that are decoded at the same time; 0: all
-  decode_chunk: int = 16  # tokens decoded between two looks at which samples have ended
+  decode_chunk: int = 16  # tokens decoded before the host checks which samples have ended
   prefill_chunk: int = 2048  # prompt positions that go through the model at a time; 0: all
-  kv_memory: int = 0  # bytes of keys and values, at most; 0: what max_prompts need
+  kv_memory: int = 0  # bytes of keys and values, at most; 0: no limit but max_prompts
   extra_prompts: float = 0.5  # prompt slots for prompts that wait, as a fraction of max_prompts
   weights: WeightFormat = ""  # format of the sampler's weights; "": as the trainer has them
 
@@ -61,11 +61,14 @@ class Limits:
         )
 
   def cache_parts(self, answer: int) -> tuple[int, ...]:
-    """Positions of each part of the cache of an answer: whole chunks, all parts alike.
+    """Number of positions in each part of an answer's cache: equal parts of whole chunks.
 
-    On a CPU up to CPU_CACHE_PARTS, without the last chunk, which is never read again; so an answer
-    of one chunk needs no cache at all. Elsewhere one part that holds all: a TPU's kernel reads
-    whole blocks. By sharding.platform().
+    On a CPU up to CPU_CACHE_PARTS parts, without the answer's last chunk, which is never read
+    again; so an answer of one chunk needs no cache. On other platforms (sharding.platform()) one
+    part with all chunks, as a TPU's kernel reads whole blocks.
+
+    Args:
+      answer: tokens of an answer, at most.
     """
     on_cpu = sharding.platform() == "cpu"
     max_parts, unread = (CPU_CACHE_PARTS, 1) if on_cpu else (1, 0)
@@ -74,23 +77,23 @@ class Limits:
     return (chunks_per_part * self.decode_chunk,) * -(-chunks // chunks_per_part)
 
   def prompt_slots(self, prompts: int, *, group: int, shards: int = 1) -> int:
-    """Prompt slots when `prompts` are answered at a time; a multiple of `shards`.
+    """Number of prompt slots when `prompts` are answered at a time; a multiple of `shards`.
 
-    There are more than the decode slots need: a group holds its prompt slot until its longest
-    sample has ended, and decode slots that are free by then need other prompts. If the decode slots
-    (prompts * group) are not a multiple of `shards`, neither kind of slot is sharded.
+    More than `prompts`: a group holds its prompt slot until its longest sample has ended, and the
+    decode slots that its other samples have freed by then are filled from other prompts. If the
+    number of decode slots (prompts * group) is not a multiple of `shards`, no slots are sharded.
     """
     multiple = shards if prompts * group % shards == 0 else 1
     return -(-int(prompts * (1 + self.extra_prompts)) // multiple) * multiple
 
   def prefill_batch(self, prompts: int, divisor: int = 1) -> int:
-    """Prompts of a prefill: a quarter of those answered at a time, a multiple of `divisor`."""
+    """Number of prompts per prefill: a quarter of `prompts`, rounded to a multiple of `divisor`."""
     return max(prompts // 4 // divisor, 1) * divisor
 
   def kv_bytes(self, prompts: int, shape: Shape) -> int:
-    """Keys and values when `prompts` are answered at a time.
+    """Bytes of keys and values when `prompts` are answered at a time.
 
-    Of the prompt slots, the prompts of a prefill, the answer cache and the chunk buffer.
+    The sum over the prompt slots, the prompts of one prefill, the answers and the chunk buffer.
     """
     slots = self.prompt_slots(prompts, group=shape.group, shards=shape.shards)
     prompt_positions = (slots + self.prefill_batch(prompts, shape.divisor)) * shape.prompt
@@ -98,9 +101,9 @@ class Limits:
     return shape.position_bytes * (prompt_positions + prompts * shape.group * answer_positions)
 
   def longest_prompt(self, shape: Shape) -> int:
-    """Positions of the longest prompts that fit kv_memory, as few at a time as possible.
+    """Number of positions of the longest prompt that fits kv_memory, with the fewest at a time.
 
-    shape: `prompt` is ignored.
+    shape: sizes of the KV cache; its field `prompt` is ignored.
     """
 
     def positions(prompt):
@@ -111,14 +114,14 @@ class Limits:
     return max(self.kv_memory // shape.position_bytes - positions(0), 0) // per_position
 
   def num_prompts(self, max_prompts: int, shape: Shape, *, example_id: str) -> int:
-    """Prompts that are answered at a time: as many as fit kv_memory, at most `max_prompts`.
+    """Number of prompts answered at a time: as many as fit kv_memory, at most `max_prompts`.
 
-    A multiple of shape.divisor, and at least that.
+    It is a multiple of shape.divisor, and at least shape.divisor.
 
     Args:
       max_prompts: the caller's limit.
-      shape: of the prompts.
-      example_id: of a prompt of this shape, for the error.
+      shape: sizes of the KV cache of these prompts.
+      example_id: id of a prompt of this shape, for the error message.
 
     Raises:
       ValueError: not even shape.divisor prompts fit.
@@ -137,7 +140,7 @@ class Limits:
     return found
 
   def capacity(self, max_prompts: int, shape: Shape, *, example_id: str) -> Capacity:
-    """The arrays for prompts of a shape; arguments and errors as of `num_prompts`."""
+    """The Capacity for prompts of a shape; arguments and errors are those of `num_prompts`."""
     prompts = self.num_prompts(max_prompts, shape, example_id=example_id)
     decode_slots = prompts * shape.group
     return Capacity(

@@ -8,7 +8,7 @@ KV cache. Keys and values of a prompt are held once for all its samples. Those o
 are held per sample, in parts of whole chunks, so that attention can leave out the parts that no
 sample has reached yet (see limits.Limits.cache_parts and attention.decode_attention). While a chunk
 is decoded all slots write at the same index of a chunk buffer, whatever their number of tokens. The
-finished chunk is then copied behind the sample's other chunks, a row at a time, by each device for
+finished chunk is then appended to the sample's other chunks, a row at a time, by each device for
 its own rows: a mask or a scatter would be a pass over the whole cache. Keys are [K, H, S], as the
 product with a query reads them, and logits [V, B].
 
@@ -77,7 +77,7 @@ class Chunk(NamedTuple):
   sampling_logps_BC: jax.Array  # f32: of the distribution sampled from
   label_logps_BCW: jax.Array  # f32: of the model, of the label tokens
   count_B: jax.Array  # i32: tokens of the C that belong to the sample
-  stopped_B: jax.Array  # bool: the last of them is a stop token
+  stopped_B: jax.Array  # bool: the sample's last token of this chunk is a stop token
 
 
 class Programs(NamedTuple):
@@ -148,10 +148,10 @@ def empty_cache(
   decode_slots: int,
   parts: tuple[int, ...],
 ) -> KVCache:
-  """A KVCache of zeros for what `prefill` returns.
+  """A KVCache of zeros into which results of `prefill` are inserted.
 
   Args:
-    prefilled: only its structure, shapes and dtype count.
+    prefilled: a result of `prefill`; only its structure, shapes and dtype are read.
     prompt_slots, decode_slots: of all processes.
     parts: positions of each part of the answer cache.
   """
@@ -255,7 +255,7 @@ def _put_tokens(out, t, new, done_B, stop):
 
 
 def _append(cache, generated_B, buffer):
-  """The KVCache with a finished chunk behind the first generated_B positions of each sample."""
+  """The KVCache with a finished chunk written from position generated_B[b] on of each sample b."""
 
   def append(parts, new):
     return [
@@ -269,10 +269,10 @@ def _append(cache, generated_B, buffer):
 
 
 def _sample_tokens(head_VD, x_BD, keys_B, done_B, *, sampling: Sampling, ids: TokenIds):
-  """The next token of every slot; that of a slot that is done is meaningless.
+  """The SampledTokens of every slot; arbitrary for a slot that is done.
 
-  On a single CPU device the product with the head dominates the step of a small model, in
-  arithmetic: it is computed for the slots that are not done, rounded up to a quarter of all slots.
+  On a single CPU device most arithmetic of a small model is the product with the head. There it is
+  computed only for the slots that are not done, rounded up to a quarter of all slots.
   """
   B = len(done_B)
   single_cpu = sharding.platform() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1

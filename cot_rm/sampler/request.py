@@ -33,7 +33,7 @@ class OnChunk(Protocol):
     Args:
       prompt, sample: index of the prompt in the call, and of the sample in its group.
       tokens: i32[T], all so far.
-      finish: reason for which the sample ends in any case, or None.
+      finish: why the sample ends after this chunk, "stop" or "length"; None: it goes on.
     """
 
 

@@ -31,7 +31,7 @@ class Sampling:
 
 
 class TokenIds(NamedTuple):
-  """Token ids with a meaning of their own."""
+  """Token ids that the sampler treats specially."""
 
   stop: tuple[int, ...]  # end an answer
   banned: tuple[int, ...]  # are never sampled

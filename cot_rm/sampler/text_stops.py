@@ -54,7 +54,7 @@ class TextStops:
     return text[: min((text.index(stop) for stop in self.stop if stop in text), default=None)]
 
   def _send(self, prompt: int, sample: int, text: str, complete: bool) -> None:
-    """Streams the new part of a text; if it is not complete, only as far as it is certain."""
+    """Streams the new part of a text; if incomplete, only the part that cannot change any more."""
     streamed = self._streamed.get((prompt, sample), 0)
     end = len(text)
     if not complete:

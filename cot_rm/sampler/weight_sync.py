@@ -1,4 +1,4 @@
-"""Weights of the sampler: the trainer's, resharded to the sampler's layout and made smaller."""
+"""Weights of the sampler: the trainer's, cast or quantized, then resharded to its layout."""
 
 import dataclasses
 import functools
@@ -36,14 +36,14 @@ class WeightSync:
   def __init__(self, weights: WeightFormat, mesh: Mesh, rules: sharding.Rules) -> None:
     """
     Args:
-      weights: format of the sampler's copy; "": as given.
-      mesh, rules: of the sampler's arrays.
+      weights: format of the sampler's copy; "": unchanged.
+      mesh, rules: placement of the sampler's arrays.
     """
     self.mesh, self.rules = mesh, rules
     self._convert = jax.jit(_CONVERT[weights]) if weights else None
 
   def __call__(self, params: nnx.State) -> nnx.State:
-    """The sampler's parameters; arrays that are already as wanted are returned themselves."""
+    """The sampler's parameters; arrays with the right format and sharding are not copied."""
     if self._convert:
       params = self._convert(params)  # before the transfer: less to send
     arrays, tree = jax.tree.flatten(params)
@@ -67,7 +67,7 @@ def _is_repartitioned(x: jax.Array, target: NamedSharding) -> bool:
 def _reshard(
   targets: tuple[NamedSharding, ...],
 ) -> Callable[[Sequence[jax.Array]], list[jax.Array]]:
-  """Program that reshards arrays by collectives; one per model, as the cache is by `targets`."""
+  """Jitted program that reshards arrays to `targets` by collectives; cached by `targets`."""
   return jax.jit(lambda arrays: arrays, out_shardings=list(targets))
 
 

@@ -1,4 +1,4 @@
-"""Stages: a run is a sequence of stages. To add a stage, write its module and add its line.
+"""Stages: a run is a sequence of stages. To add one: write its module, add it to STAGES.
 
 A stage module has
 

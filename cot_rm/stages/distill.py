@@ -160,7 +160,7 @@ class _Distillation:
     self._bar.advance(int(done), agreement=agreement, dollars=self._client.dollars)
 
   def _check_teacher(self, useful: bool) -> None:
-    """Raises RuntimeError where the teacher is of no use, before it costs more."""
+    """Raises RuntimeError unless `useful`: the teacher gave no correct verdict; stops the costs."""
     if useful:
       return
     asked = [pair for pair in self._pairs if pair.replies]

@@ -116,7 +116,7 @@ class _Evaluation:
   def figures(
     self, benchmark: types.ModuleType, examples: Sequence[schema.Example]
   ) -> dict[str, Any]:
-    """The figures of the model, which also writes the samples for the report."""
+    """Computes the figures of the model, and writes the samples for the report."""
     knobs, rule = self._knobs, benchmark.MODES[self._knobs.mode]
     orders = rule.orders(examples)
     greedy = sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens)

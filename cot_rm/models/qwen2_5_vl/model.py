@@ -146,7 +146,7 @@ class Model(nnx.Module):
     return jnp.where(visual_BT[..., None] >= 0, seen, x_BTD)
 
   def rope(self, positions_BT3: jax.Array) -> Rope:
-    """M-RoPE of positions: sections of the pairs turn by time, height and width."""
+    """(cos, sin) of M-RoPE, f32[B, T, H]: sections of H rotate by time, by height and by width."""
     c = self.config
     inverse = c.rope_theta ** -(np.arange(0, c.head_dim, 2, dtype=np.float32) / c.head_dim)
     axis = np.repeat(np.arange(3), c.mrope_section)

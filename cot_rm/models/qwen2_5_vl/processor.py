@@ -264,7 +264,14 @@ class Processor:
   def _assemble(
     self, id: str, name: str, short_T: np.ndarray, visuals: Sequence[_Visual]
   ) -> Encoded:
-    """The encoded prompt of token ids with one pad token per picture or video, and these."""
+    """The Encoded of a prompt.
+
+    Args:
+      id: of the sample.
+      name: names the sample in errors.
+      short_T: token ids with one pad token per picture or video.
+      visuals: the pictures and videos that replace the pad tokens, in order.
+    """
     config, vision = self.config, self.config.vision
     pads = np.flatnonzero((short_T == config.image_token_id) | (short_T == config.video_token_id))
     if short_T[pads].tolist() != [visual.token for visual in visuals]:
