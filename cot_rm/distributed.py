@@ -48,7 +48,7 @@ def batch_divisor() -> int:
   count, rest = divmod(shards, jax.process_count())
   if rest or not count:
     raise ValueError(
-      f'the axis "batch" has {shards} shards for {jax.process_count()} processes; '
+      f'the axis "batch" has {shards} shards for {jax.process_count()} processes, not a multiple; '
       f"change the mesh's shape (config.mesh.shape) or its rules"
     )
   return count

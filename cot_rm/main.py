@@ -48,9 +48,9 @@ def parse(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
   """Prepares the process as the flags say, and runs the stages."""
   if len(argv) > 1:
-    raise app.UsageError(f"what is {' '.join(argv[1:])}? Knobs are set as --config.seed=1")
+    raise app.UsageError(f"unknown: {' '.join(argv[1:])}; knobs are set as --config.seed=1")
   if _CONFIG.value is None:
-    raise app.UsageError("which experiment? For example: --config configs/tiny.py")
+    raise app.UsageError("no config file is given; for example: --config configs/tiny.py")
   logging.get_absl_handler().addFilter(host.worth_logging)
   host.prepare()
   config = _CONFIG.value

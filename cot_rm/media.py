@@ -108,7 +108,7 @@ def decode_base64(text: str, *, name: str) -> bytes:
   except (binascii.Error, ValueError) as error:  # ValueError: not ASCII
     raise ValueError(f"{name}: not base64: {error}") from error
   if not decoded:
-    raise ValueError(f"{name}: no bytes")
+    raise ValueError(f"{name}: the base64 text is empty")
   return decoded
 
 
@@ -204,7 +204,7 @@ def video(source: VideoSource, *, fps: float | None = None, name: str) -> Video:
   Raises ValueError if there is no readable frame, ImportError if PyAV is needed and missing.
   """
   if fps is not None and not fps > 0:
-    raise ValueError(f"{name}: a video of {fps} frames per second")
+    raise ValueError(f"{name}: a video of {fps} frames per second; fps must be above 0")
   frames = frame_sources(source, name=name)
   if frames is None:
     return _file(local_path(source, name=name), fps, name)
@@ -340,7 +340,10 @@ def sample_frames(
   source_fps = source_fps or fps
   most = max_frames // multiple * multiple
   if most < multiple:
-    raise ValueError(f"max_frames {max_frames} is less than the {multiple} frames of a patch")
+    raise ValueError(
+      f"max_frames {max_frames} is less than the {multiple} frames of a patch; raise "
+      f"config.processor.max_frames"
+    )
   wanted = max(count / source_fps * fps, MIN_FRAMES)
   if wanted >= count and count <= most:
     return list(range(count)), source_fps

@@ -40,8 +40,8 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
       sizes[axis] = len(devices) // known
   if math.prod(sizes.values()) != len(devices):
     raise ValueError(
-      f"mesh {sizes} has {math.prod(sizes.values())} places for {len(devices)} "
-      f"devices; change its shape (config.mesh.shape)"
+      f"mesh {sizes} needs {math.prod(sizes.values())} devices, but there are {len(devices)}; "
+      f"change its shape (config.mesh.shape)"
     )
   return jax.make_mesh(
     tuple(sizes.values()),

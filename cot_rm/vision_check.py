@@ -14,8 +14,8 @@ from flax import nnx
 from cot_rm.algorithms import aggregation
 from cot_rm.batch import Batch
 
-BLIND = 1e-6  # nats a token: below, the forward pass does not read the pictures at all
-WEAK = 1e-2  # nats a token: below, the policy hardly uses them
+BLIND = 1e-6  # nats per token: below, the forward pass does not read the pictures at all
+WEAK = 1e-2  # nats per token: below, the policy hardly uses them
 
 
 def logp_shift(
@@ -45,9 +45,9 @@ def logp_shift(
   shift = float(aggregation.masked_mean(shift_BT, batch.mask))
   if shift < BLIND:
     raise RuntimeError(
-      f"blanking the pictures moves the log-probabilities by {shift:.1e} nats a token: the "
+      f"blanking the pictures moves the log-probabilities by {shift:.1e} nats per token: the "
       f"training forward pass does not read them"
     )
   if shift < WEAK:
-    logging.warning("blank pictures hardly matter to the policy: %.1e nats a token", shift)
+    logging.warning("blank pictures hardly matter to the policy: %.1e nats per token", shift)
   return shift

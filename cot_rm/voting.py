@@ -110,7 +110,7 @@ def _order(verdicts: Sequence[Verdict], *, swapped: bool) -> _Order:
 def _p_first(verdict: Verdict) -> float:
   """P(candidate 1) of a parsable verdict."""
   if verdict.probability is None:
-    raise ValueError("a parsable verdict has no probability; the judge sets it")
+    raise ValueError("a parsable verdict has probability None; Judge.judge computes it")
   return verdict.probability if verdict.answer == 1 else 1 - verdict.probability
 
 

@@ -200,5 +200,6 @@ def test_the_number_of_cpu_devices_is_the_knob_or_the_environments(tmp_path, wan
 def test_a_missing_config_is_an_error_with_an_example(tmp_path):
   done = program(tmp_path)
   assert done.returncode == 1
-  assert "which experiment? For example: --config configs/tiny.py" in done.stdout + done.stderr
+  said = "no config file is given; for example: --config configs/tiny.py"
+  assert said in done.stdout + done.stderr
   assert "Traceback" not in done.stderr

@@ -22,7 +22,7 @@ def test_minus_one_takes_the_devices_that_are_left():
 
 
 def test_a_mesh_that_does_not_fit_says_so():
-  with pytest.raises(ValueError, match="3 places for 8 devices.*config.mesh.shape"):
+  with pytest.raises(ValueError, match="needs 3 devices, but there are 8; .*config.mesh.shape"):
     sharding.make_mesh({"data": 3})
 
 

@@ -28,7 +28,8 @@ class Config:
   def __post_init__(self) -> None:
     if self.cap is not None and self.cap <= 0:
       raise ValueError(
-        f"importance_correction.Config.cap is {self.cap}; it must be above 0, or None for off"
+        f"importance_correction.Config.cap is {self.cap}; it must be above 0, or None for no "
+        f"weights"
       )
     low, high = self.bounds
     if not 0 <= low < 1 < high:

@@ -117,12 +117,12 @@ def kl(logps_BT: Array, ref_logps_BT: Array, mask_BT: Array) -> Metrics:
 def old_logps(batch: Batch) -> Array:
   """batch.old_logps. Raises ValueError where it is None."""
   if batch.old_logps is None:
-    raise ValueError("batch.old_logps is None; a loss with an importance ratio needs them")
+    raise ValueError("batch.old_logps is None; the importance ratio of the loss needs it")
   return batch.old_logps
 
 
 def advantages(batch: Batch) -> Array:
   """batch.advantages. Raises ValueError where it is None."""
   if batch.advantages is None:
-    raise ValueError("batch.advantages is None; a policy-gradient loss needs them")
+    raise ValueError("batch.advantages is None; the policy-gradient loss needs it")
   return batch.advantages

@@ -45,7 +45,8 @@ class Config:
       bound = getattr(self, name)
       if bound is not None and bound <= 0:
         raise ValueError(
-          f"{interface.field_name(self, name)} is {bound}; a ratio is above 0, and None is off"
+          f"{interface.field_name(self, name)} is {bound}; a bound of a ratio must be above 0, or "
+          f"None for no bound"
         )
 
 

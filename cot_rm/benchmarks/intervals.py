@@ -29,7 +29,7 @@ def share(
   """
   values = np.asarray(values, np.float64)
   if not len(values):
-    raise ValueError("an interval of no values")
+    raise ValueError("there are no values to compute an interval of")
   _, cluster = np.unique(np.asarray([*clusters]), return_inverse=True)
   p, count = float(values.mean()), len(values)
   off = np.bincount(cluster, values - p)

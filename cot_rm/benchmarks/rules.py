@@ -68,7 +68,7 @@ def flatten(judgements: Sequence[Judged | None], swapped: Sequence[Judged | None
     ValueError: no pairs, a pair that was asked in no order, or one without a gold answer.
   """
   if not judgements:
-    raise ValueError("no pairs to score")
+    raise ValueError("no pairs to score: the list of judgements is empty")
   found = [
     ((row, order), judged)
     for order, side in enumerate((judgements, swapped))
@@ -80,7 +80,7 @@ def flatten(judgements: Sequence[Judged | None], swapped: Sequence[Judged | None
       raise ValueError(f"example {judged.example.id!r} has no gold answer to score against")
   of_row = {row: judged.example for (row, _), judged in reversed(found)}
   if missing := [row for row in range(len(judgements)) if row not in of_row]:
-    raise ValueError(f"pair {missing[0]} was asked in no order")
+    raise ValueError(f"pair {missing[0]} (from 0) has a judgement in neither order")
   cells, in_a_row = zip(*found, strict=True)
   return Asked(cells, in_a_row, [of_row[row] for row in range(len(judgements))])
 

@@ -45,7 +45,7 @@ class Endpoint:
       raise ValueError(f"endpoint.retries is {self.retries}; it must be 0 or more")
     for name in ("timeout", "request_timeout"):
       if getattr(self, name) <= 0:
-        raise ValueError(f"endpoint.{name} is {getattr(self, name)}; seconds, more than 0")
+        raise ValueError(f"endpoint.{name} is {getattr(self, name)}; it must be above 0 seconds")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -106,7 +106,10 @@ def check(
   """
   tolerance = max(TOLERANCE[dtype] for dtype in dtypes)
   if len(found) != len(recorded):
-    raise ValueError(f"{source}: a fingerprint of {len(found)} numbers, {len(recorded)} recorded")
+    raise ValueError(
+      f"{source}: the recorded fingerprint has {len(recorded)} log-probabilities, that of the "
+      f"loaded weights {len(found)}: the record is damaged or of another model"
+    )
   difference = np.abs(np.asarray(found) - np.asarray(recorded)).max()
   if not difference <= tolerance:  # true of NaN, too
     raise ValueError(

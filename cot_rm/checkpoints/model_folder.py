@@ -57,7 +57,7 @@ def open_model(
   if (folder / INFO).is_file():
     return load_model(folder, mesh=mesh, rules=rules, dtype=dtype)
   if (folder / PARAMS).is_dir():
-    raise FileNotFoundError(f"{folder / INFO}: missing; the folder was not written to its end")
+    raise FileNotFoundError(f"{folder / INFO}: missing: the model was not written completely")
   family, config, params = huggingface.load(folder, mesh=mesh, rules=rules, dtype=dtype)
   return OpenedModel(folder, family, config, params, {})
 
@@ -149,6 +149,6 @@ def _stored_shapes(
 ) -> dict[str, tuple[int, ...]]:
   """Shapes in an Orbax folder; raises FileNotFoundError if it is incomplete."""
   if not (folder / "_METADATA").is_file():
-    raise FileNotFoundError(f"{folder}: missing, or half a checkpoint")
+    raise FileNotFoundError(f"{folder}: missing, or an incomplete checkpoint")
   stored = checkpointer.metadata(folder).item_metadata.tree
   return {name: tuple(leaf.shape) for name, leaf in stored.items()}

@@ -47,7 +47,9 @@ def header(file: Path) -> dict[str, Tensor]:
     with safetensors.safe_open(file, "np"):  # checks that header and size agree
       pass
   except safetensors.SafetensorError as error:
-    raise ValueError(f"{file}: half a file, or not safetensors: {error}") from error
+    raise ValueError(
+      f"{file}: cut short, or not a safetensors file: {error}; download or copy it again"
+    ) from error
   with file.open("rb") as opened:
     size = int.from_bytes(opened.read(8), "little")
     entries = json.loads(opened.read(size))
@@ -101,7 +103,7 @@ def read(
     return
   with open(tensor.file, "rb") as opened:
     if os.fstat(opened.fileno()).st_size < start - skipped + size:
-      raise ValueError(f"{tensor.file}: ends in the middle of a tensor")
+      raise ValueError(f"{tensor.file}: ends in the middle of a tensor; download or copy it again")
     with mmap.mmap(
       opened.fileno(), size, access=mmap.ACCESS_READ, offset=start - skipped
     ) as mapped:

@@ -77,7 +77,7 @@ def sample_pairs(
     if tasks and example.task not in tasks:
       continue
     if example.gold is None:
-      raise ValueError(f"example {example.id!r} has no gold: a judgement cannot be checked")
+      raise ValueError(f"example {example.id!r} has no gold answer to check judgements against")
     group = f"{example.source} {example.task.replace('_', ' ')}"
     pairs.append(Pair(index, example.id, group, example.task, example.gold))
     if len(pairs) == count:

@@ -117,7 +117,9 @@ def _own_part(
 ) -> grain.MapDataset:
   size = len(source) // process_count
   if not size:
-    raise ValueError(f"{len(source)} examples cannot be shared by {process_count} processes")
+    raise ValueError(
+      f"{len(source)} examples cannot be shared by {process_count} processes; use fewer"
+    )
   ordered = grain.MapDataset.source(source)
   if seed is not None:
     ordered = ordered.shuffle(seed=seed)

@@ -29,7 +29,7 @@ def fault(verdict: Verdict) -> str | None:
   if verdict.answer is None:
     return verdict.error
   if (sheet := verdict.sheet) is None:
-    raise ValueError("the verdict comes without the scores of its reasoning; parse the text again")
+    raise ValueError("verdict.sheet is None; parse the text again to get its scores")
   if sheet.faults:
     return sheet.faults[0]
   if not sheet.scores:

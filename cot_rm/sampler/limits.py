@@ -47,17 +47,18 @@ class Limits:
   weights: WeightFormat = ""  # format of the sampler's weights; "": as the trainer has them
 
   def __post_init__(self) -> None:
-    for name, valid in (
-      ("max_group", self.max_group >= 0),
-      ("decode_chunk", self.decode_chunk > 0),
-      ("prefill_chunk", self.prefill_chunk >= 0),
-      ("kv_memory", self.kv_memory >= 0),
-      ("extra_prompts", self.extra_prompts >= 0),
-      ("weights", self.weights in WEIGHT_FORMATS),
+    for name, valid, wanted in (
+      ("max_group", self.max_group >= 0, "0 or more"),
+      ("decode_chunk", self.decode_chunk > 0, "1 or more"),
+      ("prefill_chunk", self.prefill_chunk >= 0, "0 or more"),
+      ("kv_memory", self.kv_memory >= 0, "0 or more"),
+      ("extra_prompts", self.extra_prompts >= 0, "0 or more"),
+      ("weights", self.weights in WEIGHT_FORMATS, f"one of {WEIGHT_FORMATS}"),
     ):
       if not valid:
         raise ValueError(
-          f"{name} of the sampler's limits (config.sampler.{name}) is {getattr(self, name)!r}"
+          f"{name} of the sampler's limits (config.sampler.{name}) is {getattr(self, name)!r}; it "
+          f"must be {wanted}"
         )
 
   def cache_parts(self, answer: int) -> tuple[int, ...]:

@@ -20,14 +20,16 @@ class Sampling:
   max_tokens: int  # an answer is cut here
 
   def __post_init__(self) -> None:
-    for name, valid in (
-      ("temperature", self.temperature >= 0),
-      ("top_p", 0 < self.top_p <= 1),
-      ("top_k", self.top_k >= 0),
-      ("max_tokens", self.max_tokens > 0),
+    for name, valid, wanted in (
+      ("temperature", self.temperature >= 0, "0 or more"),
+      ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
+      ("top_k", self.top_k >= 0, "0 (all) or more"),
+      ("max_tokens", self.max_tokens > 0, "1 or more"),
     ):
       if not valid:
-        raise ValueError(f"sampling: {name} {getattr(self, name)} is out of range")
+        raise ValueError(
+          f"sampling: {name} {getattr(self, name)} is out of range; it must be {wanted}"
+        )
 
 
 class TokenIds(NamedTuple):

@@ -169,12 +169,12 @@ def _check_knobs(config: common.Section, name: str) -> None:
   if not knobs.judge.by and rewards.asks(knobs.rewards, prompts.get(config.grammar)):
     raise ValueError(
       f"config.{name}.rewards weighs whether a verdict follows from its reasoning; grammar "
-      f"{config.grammar!r} has no scores that would decide it, and config.{name}.judge.by asks "
-      f"nobody: 'service' asks the model of config.{name}.judge, 'policy' the policy itself"
+      f"{config.grammar!r} has no scores that would decide it, and config.{name}.judge.by "
+      f"names no judge: set it to 'service' (the model of config.{name}.judge) or 'policy' (itself)"
     )
   if knobs.judge.by not in ("", "service", "policy"):
     raise ValueError(
-      f"config.{name}.judge.by is {knobs.judge.by!r}; known: 'service', 'policy', or '' for nobody"
+      f"config.{name}.judge.by is {knobs.judge.by!r}; known: 'service', 'policy', or '' for none"
     )
   if knobs.train_prompts % knobs.minibatches:
     raise ValueError(

@@ -126,7 +126,7 @@ def parse_request(messages: Sequence[Json]) -> ParsedRequest:
   texts = [part["text"] for part in parts if part["type"] == "text"]
   pictures = [_comment(part["image_url"]["url"]) for part in parts if part["type"] == "image_url"]
   if not texts or not pictures:
-    raise ValueError("a question about pictures is a text and the pictures")
+    raise ValueError("the request must have one message with a text and the pictures")
   found = next(filter(None, (pattern.fullmatch(texts[-1]) for pattern in _patterns())), None)
   if not found:
     raise ValueError(f"no prompt of the grammars 'brief' and 'think': {texts[-1][:200]!r}")

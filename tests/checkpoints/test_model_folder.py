@@ -112,7 +112,7 @@ def test_a_second_save_replaces_the_first(folder, params, saved):
 
 def test_a_folder_that_was_not_finished_says_so(folder):
   (folder / model_folder.INFO).unlink()
-  with pytest.raises(FileNotFoundError, match="not written to its end"):
+  with pytest.raises(FileNotFoundError, match="not written completely"):
     model_folder.open_model(folder)
 
 

@@ -65,7 +65,7 @@ def test_only_the_given_tasks_are_sampled():
 
 
 def test_a_pair_without_a_label_is_named():
-  with pytest.raises(ValueError, match="example 'e1' has no gold"):
+  with pytest.raises(ValueError, match="example 'e1' has no gold answer"):
     sample([example(0), example(1, gold=None)])
 
 

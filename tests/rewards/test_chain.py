@@ -81,5 +81,5 @@ def test_a_grammar_without_scores_is_an_error():
 
 
 def test_a_verdict_without_its_scores_is_an_error_and_not_a_broken_chain():
-  with pytest.raises(ValueError, match="without the scores of its reasoning"):
+  with pytest.raises(ValueError, match="verdict.sheet is None"):
     chain.fault(schema.Verdict(1, "stored without its sheet"))

@@ -62,15 +62,18 @@ class Config:
   def __post_init__(self) -> None:
     if 2 * sum(self.mrope_section) != self.head_dim:
       raise ValueError(
-        f"mrope_section {self.mrope_section} covers {2 * sum(self.mrope_section)} "
-        f"numbers of a head of {self.head_dim}"
+        f"mrope_section {self.mrope_section} sums to {sum(self.mrope_section)}; it must sum to "
+        f"half of head_dim, which is {self.head_dim}"
       )
     if self.num_heads % self.num_kv_heads:
-      raise ValueError(f"{self.num_heads} heads cannot share {self.num_kv_heads} kv heads")
+      raise ValueError(
+        f"num_heads (num_attention_heads) is {self.num_heads}; it must be a multiple of "
+        f"num_kv_heads (num_key_value_heads), {self.num_kv_heads}"
+      )
     if self.vision.out_hidden_size != self.hidden_size:
       raise ValueError(
-        f"vision out_hidden_size {self.vision.out_hidden_size} is not the decoder's "
-        f"hidden_size {self.hidden_size}"
+        f"vision out_hidden_size is {self.vision.out_hidden_size}; it must equal the decoder's "
+        f"hidden_size, {self.hidden_size}"
       )
 
   @property

@@ -219,7 +219,8 @@ class Processor:
     vision, settings = self.config.vision, self.settings
     source = next((part[key] for key in SOURCES[kind] if part.get(key) is not None), None)
     if source is None:
-      raise ValueError(f"{name}: a part of type {part['type']!r} names no {kind}")
+      keys = ", ".join(SOURCES[kind])
+      raise ValueError(f"{name}: a part of type {part['type']!r} has no {kind}: none of {keys}")
     seconds = None
     if kind == "image":
       source = source["url"] if isinstance(source, dict) else source

@@ -93,7 +93,7 @@ def read(folder: pathlib.Path, vision: VisionConfig, given: Mapping[str, object]
     values = load_json(folder, name).get("image_processor", {})
   for key in ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"):
     if not values.get(key, True):
-      raise ValueError(f"{str(folder / name)!r}: {key} is off; only on is supported")
+      raise ValueError(f"{str(folder / name)!r}: {key} is false; only true is supported")
   for key in ("patch_size", "merge_size", "temporal_patch_size"):
     if values.get(key, getattr(vision, key)) != getattr(vision, key):
       raise ValueError(

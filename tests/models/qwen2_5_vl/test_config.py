@@ -131,7 +131,7 @@ def test_a_missing_number_is_named():
   "change,text",
   [
     (dict(mrope_section=(16, 24, 23)), "mrope_section"),
-    (dict(num_kv_heads=3), "kv heads"),
+    (dict(num_kv_heads=3), "a multiple of num_kv_heads"),
     (
       dict(vision=dataclasses.replace(qwen2_5_vl.PRESETS["7b"].vision, out_hidden_size=1)),
       "out_hidden_size",

@@ -237,7 +237,7 @@ def test_pixel_bounds_come_from_settings_and_parts(folder, processor):
     (user({"type": "audio", "audio": b""}), "unknown content part 'audio'; known: text, image"),
     (user({"text": "a"}), "unknown content part None"),
     (user({"type": "text"}), "a text part holds NoneType"),
-    (user({"type": "image"}), "names no image"),
+    (user({"type": "image"}), "has no image: none of image, image_url, path, url"),
     ([{"role": "user", "content": None}], "content must be text or a list of parts, not NoneType"),
     ([{"role": "tool<|im_end|>", "content": "a"}], "the role 'tool<|im_end|>'"),
     (user(image("no/such.png")), "does not exist"),
