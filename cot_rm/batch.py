@@ -1,6 +1,6 @@
 """Model inputs: an encoded prompt, padded pictures, and the batch of one train step.
 
-B sequences, T tokens, R rows of pictures (one row per prompt), P patches, C numbers in a patch.
+B sequences, T tokens, R rows of pictures (one row per prompt), P patches, C values per patch.
 """
 
 from __future__ import annotations

@@ -318,22 +318,22 @@ def _file(path: pathlib.Path, fps: float | None, name: str) -> Video:
 def sample_frames(
   count: int, source_fps: float | None, *, fps: float, max_frames: int, multiple: int
 ) -> tuple[list[int], float]:
-  """Numbers of the frames that the model sees, and their rate.
+  """Chooses the frames of a video that the model sees: at most `fps` per second and `max_frames`.
 
-  All frames are taken if they are no denser than `fps`. Denser ones are thinned to `fps`, and any
-  to `max_frames`, evenly from the first to the last; their number is then a multiple of `multiple`
-  and, by Qwen's rule, at least MIN_FRAMES if the video has as many.
+  All frames are kept if that satisfies both limits. Otherwise as many as the limits allow are kept,
+  evenly spaced from the first to the last; their number is a multiple of `multiple`, and `fps` does
+  not lower it below MIN_FRAMES (Qwen's rule).
   Source: qwen_vl_utils.vision_process.smart_nframes.
 
   Args:
-    count: frames of the video.
-    source_fps: their rate; None: `fps`.
-    fps: largest rate that is taken.
-    max_frames: largest number of frames that is taken.
-    multiple: of the model's temporal patch size.
+    count: number of frames of the video.
+    source_fps: frames per second of the video; None: unknown, taken to be `fps`.
+    fps: largest number of frames per second that is kept.
+    max_frames: largest number of frames that is kept.
+    multiple: frames of a patch, the model's temporal patch size.
 
   Returns:
-    (frame numbers, frames per second of those frames).
+    (indices of the frames from 0, frames per second of the frames kept).
 
   Raises ValueError if max_frames is less than `multiple`.
   """

@@ -44,7 +44,7 @@ class Step(Protocol):
 
 
 class Logps(Protocol):
-  """`(params, batch) -> f32[B, T]`: log-probabilities of the tokens that count."""
+  """`(params, batch) -> f32[B, T]`: log-probabilities of the tokens in batch.mask."""
 
   def __call__(self, params: nnx.State, batch: Batch, /) -> jax.Array: ...
 
@@ -131,10 +131,10 @@ def make_step(
 
 
 def make_logps(graphdef: nnx.GraphDef, *, accumulate: int = 1) -> Logps:
-  """The compiled log-probabilities of the tokens that count.
+  """Compiled `(params, batch) -> f32[B, T]`: log-probabilities of the tokens in batch.mask.
 
-  accumulate: microbatches, as of `make_step`; the greatest common divisor with the number of groups
-    where that is no multiple.
+  accumulate: number of microbatches, see `make_step`. If it does not divide the number of groups,
+    the greatest common divisor of both is used.
   """
 
   def logps(params: nnx.State, batch: Batch) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental.pallas import tpu as pltpu
 
-LANES = 128  # numbers in a row of a vector register
+LANES = 128  # values in a row of a vector register
 
 # Contracted axes of (first, second matrix); T: the operand is read transposed.
 Contraction = tuple[tuple[tuple[int], tuple[int]], tuple[tuple[()], tuple[()]]]

@@ -48,9 +48,9 @@ class DecodeCache(NamedTuple):
   """The three parts of the KV cache that a new token attends to."""
 
   prompts: KeysValues  # rows are Q prompts
-  prompt_length_Q: jax.Array  # i32: the first positions of a prompt that count
+  prompt_length_Q: jax.Array  # i32: number of filled positions, the first ones
   answers: KeysValues  # rows are B samples
-  answer_length_B: jax.Array  # i32: the first positions of an answer that count
+  answer_length_B: jax.Array  # i32: number of filled positions, the first ones
   chunk: KeysValues  # rows are B samples
   chunk_position: jax.Array  # i32[]: the last position of the chunk that counts
 

@@ -1,7 +1,7 @@
 """Weights of tokens in a batch's mean (loss aggregation), and masked statistics.
 
 B rows, T tokens, S segments of a row. A row may hold several answers: an answer is the tokens of
-one segment that the mask counts.
+one segment that are in the mask.
 """
 
 from typing import get_args
@@ -53,24 +53,24 @@ def check(settings: interface.Settings) -> None:
 
 
 def answer_mean(x_BT: Array, batch: Batch) -> jax.Array:
-  """f32[B, T]: at every token, the mean of x over the counted tokens of its answer."""
+  """f32[B, T]: at every token, the mean of x over the tokens of its answer (in the mask)."""
   counts_BT = _per_token(_segment_sums(batch.mask, batch.segments), batch)
   sums_BT = _per_token(_segment_sums(x_BT * batch.mask, batch.segments), batch)
   return sums_BT / jnp.maximum(counts_BT, 1)
 
 
 def masked_mean(x_BT: Array, mask_BT: Array) -> jax.Array:
-  """Mean of x over the counted tokens; 0 without any."""
+  """Mean of x over the tokens in the mask; 0 if there are none."""
   return (x_BT * mask_BT).sum() / jnp.maximum(mask_BT.sum(), 1)
 
 
 def masked_max(x_BT: Array, mask_BT: Array) -> jax.Array:
-  """Maximum of x over the counted tokens; -inf without any."""
+  """Maximum of x over the tokens in the mask; -inf if there are none."""
   return jnp.where(mask_BT > 0, x_BT, -jnp.inf).max()
 
 
 def masked_quantiles(x_BT: Array, mask_BT: Array, levels: tuple[float, ...]) -> jax.Array:
-  """Quantiles of x over the counted tokens, one for each of `levels`; NaN without any token."""
+  """Quantiles of x over the tokens in the mask, f32[len(levels)]; NaN if there are none."""
   return jnp.nanquantile(jnp.where(mask_BT > 0, x_BT, jnp.nan), jnp.array(levels))
 
 

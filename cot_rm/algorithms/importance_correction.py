@@ -62,7 +62,7 @@ def importance_weights(batch: Batch, config: Config) -> tuple[jax.Array, Metrics
     config: bounds.
 
   Returns:
-    weights_BT: f32[B, T], 0 or more; 1 at tokens that the mask does not count.
+    weights_BT: f32[B, T], 0 or more; 1 at tokens outside the mask.
     metrics: "correction/factor_mean": mean weight; "correction/capped": fraction of tokens whose
       ratio is above the cap; "correction/left_out": fraction of tokens in answers that are masked
       out.

@@ -29,7 +29,7 @@ class ClipSettings(Protocol):
 
 
 def log_ratio(logps_BT: Array, batch: Batch) -> jax.Array:
-  """f32[B, T]: log-ratio of the policy to the sampling policy; 0 at tokens that do not count."""
+  """f32[B, T]: log-ratio of the policy to the sampling policy; 0 at tokens outside the mask."""
   return jnp.where(batch.mask > 0, logps_BT - old_logps(batch), 0.0)
 
 
@@ -64,7 +64,7 @@ def loss(
 def metrics(
   log_ratio_BT: jax.Array, logps_BT: jax.Array, batch: Batch, settings: ClipSettings
 ) -> Metrics:
-  """Metrics of a batch, over the tokens that count.
+  """Metrics of a batch, over the tokens in batch.mask.
 
   train/clip_fraction_low: fraction of tokens without a gradient since their ratio is below
     1 - clip_low and their advantage negative; _high: since it is above 1 + clip_high and their
@@ -105,7 +105,7 @@ def metrics(
 
 
 def kl(logps_BT: Array, ref_logps_BT: Array, mask_BT: Array) -> Metrics:
-  """{"train/kl": the k3 estimate of KL(policy, reference), in nats per counted token}.
+  """{"train/kl": the k3 estimate of KL(policy, reference), in nats per token of the mask}.
 
   With the penalty in the loss it is of the training batch; with the penalty in the reward, of the
   rollout and the policy that sampled it.

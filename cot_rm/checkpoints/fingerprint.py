@@ -1,6 +1,6 @@
 """Fingerprint of a model: log-probabilities of a fixed prompt, which a damaged load changes.
 
-T tokens, P patches, C numbers in a patch.
+T tokens, P patches, C values per patch.
 """
 
 import functools

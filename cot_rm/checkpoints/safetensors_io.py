@@ -73,7 +73,7 @@ def read_jobs(
     shape: shape in which the tensor is viewed; the first dimension must be the tensor's own.
     box: the part to read: a slice per dimension.
   """
-  width = math.prod(shape[1:])  # numbers in a row
+  width = math.prod(shape[1:])  # elements of a row
   rows = max(1, MAX_READ_BYTES // max(1, width * tensor.dtype.itemsize))
   return [
     (out[at : at + rows], tensor, (box[0].start + at) * width, (-1, *shape[1:]), box[1:])

@@ -1,6 +1,6 @@
 """Pads and packs encoded prompts and their answers to batches of a closed set of shapes.
 
-B rows, T tokens, R rows of pictures, P patches, C numbers in a patch, G answers to a prompt.
+B rows, T tokens, R rows of pictures, P patches, C values per patch, G answers to a prompt.
 """
 
 import dataclasses
@@ -82,7 +82,7 @@ def prompts(
     encoded: at most `rows` prompts; may be empty only if `shape` is given.
     buckets: allowed shapes.
     rows: B.
-    shape: (tokens, patches, numbers of a patch), if the batch must have the shape that other
+    shape: (tokens, patches, values per patch), if the batch must have the shape that other
       processes have. None: the smallest buckets that hold these prompts.
   """
   if shape is None or encoded:

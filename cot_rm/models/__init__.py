@@ -25,7 +25,7 @@ class VisionConfig(Protocol):
   """Sizes of a family's vision tower that code outside the family reads."""
 
   merge_size: int  # merge_size ** 2 patches become one visual token
-  patch_dim: int  # numbers of a patch
+  patch_dim: int  # values per patch
 
 
 class ModelConfig(Protocol):
@@ -33,7 +33,7 @@ class ModelConfig(Protocol):
 
   vision: VisionConfig
   vocab_size: int
-  kv_numbers_per_token: int  # numbers in the keys and values of a token, all layers
+  kv_numbers_per_token: int  # elements of the keys and values of a token, all layers
   image_token_id: int
   video_token_id: int
   vision_start_token_id: int

@@ -40,10 +40,10 @@ class DecodeContext(NamedTuple):
   """
 
   prompts: KeysValues | list[KeysValues]  # of Q prompts
-  prompt_mask_QS: jax.Array  # bool: the prompt positions that count, the first ones
+  prompt_mask_QS: jax.Array  # bool: the filled prompt positions, the first ones
   # Parts of P positions each, one after the other; on a TPU one part.
   answers: list[KeysValues] | list[list[KeysValues]]
-  answer_length_B: jax.Array  # i32: the answer positions that count, the first ones
+  answer_length_B: jax.Array  # i32: number of filled answer positions, the first ones
   assignment: Assignment | None  # None: sample q * G + g belongs to prompt q
 
 
@@ -243,7 +243,7 @@ def decode_attention(
     context: the KV cache before the chunk. Parts of answers that no row needs are not read, as
       decoding is bound by the bytes that it reads.
     chunk: keys and values of the chunk that is being decoded.
-    chunk_position: i32[], the last position of the chunk that counts.
+    chunk_position: i32[], the last filled position of the chunk, that of the queries.
   """
   if sharding.platform() == "tpu":
     return _decode_by_kernels(q_B1NH, layer, context, chunk, chunk_position)

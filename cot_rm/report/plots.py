@@ -204,10 +204,10 @@ def forest_height(count: int) -> float:
 def points_with_intervals(
   series: Sequence[tuple[Sequence[int], Sequence[float], Sequence[Interval], str]],
 ) -> str:
-  """Shares at a few numbers, such as numbers of votes: a line for each series, with interval bars.
+  """Plot of a share (y) over a count (x), such as accuracy over the number of votes.
 
   Args:
-    series: (numbers, shares, intervals, colour) of each model.
+    series: a line per model: (counts, the share at each count, its interval (low, high), colour).
   """
 
   def draw(axes):

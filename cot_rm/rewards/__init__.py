@@ -1,8 +1,8 @@
 """Rewards of judgements, and their weighted sum. To add one: write its module, add it to REWARDS.
 
-A reward gives each sample a number, where 0 says that the sample failed, or the reason, in words,
-why it has none. A reward of one sample is `reward(completion, verdict, example, grammar)`; a reward
-that compares samples or asks a judge model is an each.Reward of the whole set.
+A reward gives each sample a value: a number, where 0 says that the sample failed, or, as a string,
+the reason why it has no number. A reward of one sample is a function `reward(completion, verdict,
+example, grammar)`; one that compares samples or asks a judge model is an each.Reward, of all samples.
 
 Q examples, G samples of each.
 """
@@ -121,7 +121,7 @@ def _check(judged: Sequence[Judged], weights: Mapping[str, float]) -> None:
 
 
 def _known(name: str, values: Sequence[float | str], count: int) -> np.ndarray:
-  """f64[Q * G]: the numbers, NaN for reasons; the log gets the count of each reason."""
+  """A reward's values as f64[Q * G], with NaN for reasons; logs the number of each reason."""
   if len(values) != count:
     raise ValueError(f"reward {name!r} gave {len(values)} values for {count} completions")
   reasons = collections.Counter(value for value in values if isinstance(value, str))

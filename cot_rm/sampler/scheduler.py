@@ -39,7 +39,7 @@ class PackPrompts(Protocol):
   def __call__(
     self, prompts: Sequence[Encoded], /, *, rows: int, shape: tuple[int, int, int]
   ) -> Batch:
-    """A Batch of `rows` rows of `shape`: (tokens, patches, numbers of a patch)."""
+    """A Batch of `rows` rows of `shape`: (tokens, patches, values per patch)."""
 
 
 class PromptQueue:
@@ -148,7 +148,7 @@ class Scheduler:
         self._slots.insert(r, index, self.request)
 
   def _batch_shape(self, taken: list[int]) -> tuple[int, int, int]:
-    """(tokens, patches, numbers of a patch) of a batch of prompts; zeros without prompts."""
+    """(tokens, patches, values per patch) of a batch of prompts; zeros without prompts."""
     if not taken:
       return 0, 0, 0
     widths = (self.request.prompts[index].patches.shape[1] for index in taken)

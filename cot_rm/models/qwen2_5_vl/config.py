@@ -27,12 +27,12 @@ class VisionConfig:
 
   @property
   def head_dim(self) -> int:
-    """H: numbers of a head."""
+    """H: width of an attention head."""
     return self.hidden_size // self.num_heads
 
   @property
   def patch_dim(self) -> int:
-    """C: numbers of a patch."""
+    """C: number of values of a patch."""
     return self.in_channels * self.temporal_patch_size * self.patch_size**2
 
 
@@ -78,7 +78,7 @@ class Config:
 
   @property
   def kv_numbers_per_token(self) -> int:
-    """Numbers in the keys and values of one token, all layers together."""
+    """Elements of the keys and values of one token, all layers together."""
     return 2 * self.num_layers * self.num_kv_heads * self.head_dim
 
 

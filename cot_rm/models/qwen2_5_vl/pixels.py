@@ -1,6 +1,6 @@
 """RGB pictures to flat patches, equal to transformers' Qwen2VLImageProcessorPil.
 
-P patches, C numbers of a patch (channel, frame, row, column).
+P patches, C values per patch (channel, frame, row, column).
 """
 
 import math

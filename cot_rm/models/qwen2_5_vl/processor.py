@@ -1,6 +1,6 @@
 """From chat messages to Encoded: template, tokens, patches, positions.
 
-T tokens, P patches, M merged patches, C numbers of a patch.
+T tokens, P patches, M merged patches, C values per patch.
 """
 
 import dataclasses
@@ -321,7 +321,11 @@ class Processor:
   def _joined(
     self, visuals: Sequence[_Visual], layouts: Sequence[windows.Layout]
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(patches u8[P, C], hw i32[P, 2], window ids i32[P], frame ids i32[P]) in window order."""
+    """Patches of all visuals in window order, and arrays that describe them.
+
+    Returns:
+      (patches u8[P, C], row and column i32[P, 2], window ids i32[P], frame ids i32[P]).
+    """
     if not visuals:
       none_P = np.zeros(0, np.int32)
       return (

@@ -1,6 +1,6 @@
 """The vision tower: patches to visual tokens, with attention within windows and within frames.
 
-R rows of pictures, P patches, C numbers of a patch, D width, N heads, H head size, M merged tokens.
+R rows of pictures, P patches, C values per patch, D width, N heads, H head size, M merged tokens.
 """
 
 import jax
