@@ -188,7 +188,7 @@ class Example:
     return cls(id or _short(question), "user", task, question, shown, (first, second), gold)
 
   def swapped(self) -> Example:
-    """The same question with its candidates exchanged, without the order's reference judgement."""
+    """The example with its candidates exchanged; without `reasoning`, as it is of the old order."""
     exchanged: Mapping[Choice | None, Choice | None] = {1: 2, 2: 1, None: None}
     return dataclasses.replace(
       self,

@@ -86,7 +86,10 @@ def curves(
 
 
 def widen_flat_axis(axes: matplotlib.axes.Axes, low: float, high: float) -> None:
-  """Shows nearly equal values as a flat line; matplotlib would label their axis "1e-5+1"."""
+  """Widens the y axis if the values, from `low` to `high`, are nearly equal: a flat line.
+
+  matplotlib would label such an axis "1e-5+1".
+  """
   middle, least = (low + high) / 2, FLAT * max(abs(low), abs(high))
   if high - low < least:
     axes.set_ylim(middle - least, middle + least)

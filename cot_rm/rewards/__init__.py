@@ -2,7 +2,7 @@
 
 A reward gives each sample a value: a number, where 0 says that the sample failed, or, as a string,
 the reason why it has no number. A reward of one sample is a function `reward(completion, verdict,
-example, grammar)`; one that compares samples or asks a judge model is an each.Reward, of all samples.
+example, grammar)`; one that compares samples or asks a judge model is an each.Reward.
 
 Q examples, G samples of each.
 """
