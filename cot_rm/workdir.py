@@ -60,7 +60,8 @@ RENAMED_KNOBS: dict[str, str | None] = {
   "sampler.spare": "sampler.extra_prompts",
   "sampler.together": "sampler.max_group",
 }
-# Knobs that did not exist, with the value that a run then had; the first row of a knob holds.
+# Knobs that older versions did not have, with the value that such a run in fact used. If several
+# rows fit a knob, the first one holds.
 ADDED_KNOBS: dict[str, Any] = {
   "control_sft.control": True,
   "rl.optim.frozen": [],
@@ -80,7 +81,7 @@ ADDED_KNOBS: dict[str, Any] = {
   "world.shapes.video_generation": 0.1,
   "world.shapes.video_understanding": 0.1,
 }
-# Folders of stages, and sections of that name, that configs/ call otherwise today.
+# {older name: name in configs/ today} of stage folders and of the sections of the same name.
 RENAMED_FOLDERS: dict[str, str] = {
   "again": "sft2",
   "checked": "rl_consistency",

@@ -29,7 +29,7 @@ from cot_rm.kernels.common import LANES
 BLOCK = 512  # positions of a block
 VMEM_OVERHEAD = 6 << 20  # bytes of VMEM beside the blocks
 SUBLANES = 8  # rows of a register: a sample's heads of a kv head are padded to whole registers
-MASKED = -1e30  # score of a position that does not count
+MASKED = -1e30  # score of a position that is not filled
 LOWEST = -1e29  # running maximum before the first score: far above MASKED
 MAX_TILE = 8  # samples of a step of the grid
 MAX_VMEM_STACK = 32 << 20  # bytes of a stack of layers that the compiler may keep in VMEM
@@ -52,7 +52,7 @@ class DecodeCache(NamedTuple):
   answers: KeysValues  # rows are B samples
   answer_length_B: jax.Array  # i32: number of filled positions, the first ones
   chunk: KeysValues  # rows are B samples
-  chunk_position: jax.Array  # i32[]: the last position of the chunk that counts
+  chunk_position: jax.Array  # i32[]: the last filled position of the chunk
 
 
 def decode_attention_ref(

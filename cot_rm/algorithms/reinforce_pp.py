@@ -19,7 +19,7 @@ class Config:
   clip_low: float = 0.2  # the ratio is clipped to 1 - clip_low
   clip_high: float = 0.2  # and to 1 + clip_high
   kl: float = 0.0  # weight of the log-ratio to the reference, subtracted from each token's reward
-  reward_bound: float = 10.0  # rewards are clamped to +- this
+  reward_bound: float = 10.0  # rewards are clamped to -reward_bound .. reward_bound
   epsilon: float = 1e-8  # lower bound of the variance of the returns
   aggregate: Aggregate = "sequence"  # of the loss over tokens, see aggregation.token_weights
   max_tokens: int  # tokens of an answer, at most; for aggregate "constant"

@@ -15,7 +15,7 @@ Judgements = Sequence[Judged | None]  # one per pair; None: the pair was not ask
 Fidelity = Callable[[str, Example], float | None]
 # `(text, task)`: whether the reasoning is against the verdict; None: unknown.
 Contradicts = Callable[[str, Task], bool | None]
-Sampling = TypeVar("Sampling", contravariant=True)  # as the judge takes it
+Sampling = TypeVar("Sampling", contravariant=True)  # type of the judge's sampling settings
 
 MODES: dict[str, rules.Rule] = {
   "both": rules.Rule(),

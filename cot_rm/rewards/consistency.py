@@ -16,7 +16,7 @@ from cot_rm.prompts import Grammar, template
 from cot_rm.rewards import each
 from cot_rm.schema import Completion, Example, Message, Sheet, Task, Verdict
 
-TRIES = 3  # of the judge model, until it says 1 or 0
+TRIES = 3  # how often the judge model is asked, at most, until its reply has a 1 or a 0
 NO_JUDGE = "no scores decide it, and there is no judge to ask"
 NO_ANSWER = "the judge gave no answer"
 UNREADABLE = f"the judge said neither 1 nor 0 in {TRIES} tries"

@@ -10,8 +10,8 @@ from cot_rm.schema import Chat, Completion, Example, Verdict
 
 Value = TypeVar("Value")
 
-# `ask(chats, attempt)` of a judge model: a text for each chat, None where no answer came. Attempts
-# count from 1; another attempt wants another answer.
+# `ask(chats, attempt)` asks a judge model: the reply to each chat, None if there is none. Attempts
+# count from 1; a chat that is asked again as another attempt may get another reply.
 Ask = Callable[[Sequence[Chat], int], Sequence[str | None]]
 SampleReward = Callable[[Completion, Verdict, Example, Grammar], float | str]
 

@@ -18,8 +18,8 @@ class Shape:
   answer: int  # tokens of an answer, at most
   group: int  # samples of a prompt that are decoded at the same time
   position_bytes: int  # bytes of the keys and values of one position, all layers
-  divisor: int = 1  # of the number of prompts, see distributed.batch_divisor
-  shards: int = 1  # see distributed.num_local_batch_shards
+  divisor: int = 1  # must divide the number of prompts, see distributed.batch_divisor
+  shards: int = 1  # of the slots of this process, see distributed.num_local_batch_shards
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,7 +74,7 @@ def sample_tokens(
     token_B = jnp.argmax(logits_VB, axis=0).astype(jnp.int32)
     sampling_logp_B, sum_B = jnp.zeros(len(token_B)), jax.nn.logsumexp(logits_VB, axis=0)
   elif sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1:
-    token_B, sampling_logp_B, sum_B = _draw(logits_VB, keys_B)  # one pass serves both sums
+    token_B, sampling_logp_B, sum_B = _draw(logits_VB, keys_B)  # sum_B: the model's, too
   else:
     token_B, sampling_logp_B, _ = _draw(_reshaped(logits_VB, sampling), keys_B)
     sum_B = jax.nn.logsumexp(logits_VB, axis=0)

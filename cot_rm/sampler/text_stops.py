@@ -30,7 +30,7 @@ class TextStops:
     """
     self.decode, self.stop = decode, tuple(stop)
     self.stream, self.cancelled = stream, cancelled
-    self._streamed: dict[tuple[int, int], int] = {}  # characters, by (prompt, sample)
+    self._streamed: dict[tuple[int, int], int] = {}  # {(prompt, sample): characters streamed}
     if "" in self.stop:
       raise ValueError("stop contains an empty string: every text would end before it begins")
 

@@ -2,10 +2,10 @@
 
 Released checkpoints can describe a picture, relate it to a caption or a question, and answer the
 question before they become reward models. The tiny model learns that from these targets:
-descriptions, marks of things and answers are true, and the form is the grammar's. The targets are
-poor judgements: the scores and the verdict of two pictures are random. Of two answers, those about
-a colour or a shape are marked truly; marks of others are random, too, as released checkpoints are
-weak at counting and at comparing places.
+descriptions and marks ("correct" or "wrong") of things and answers are true, and the form is that
+of the grammar. The targets are poor judgements: the scores and the verdict of two pictures are
+random. Of two answers, those about a colour or a shape are marked truly; marks of others are
+random, too, as released checkpoints are weak at counting and at comparing places.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ TRULY_MARKED = "What "  # the first word of questions about a colour or a shape
 
 
 def with_base_judgement(example: Example) -> Example:
-  """The example with such a judgement as its reasoning, and no gold; a function of the id."""
+  """The example without gold, and with a pre-training target as reasoning, seeded by the id."""
   rng = np.random.default_rng(zlib.crc32(f"base {example.id}".encode()))
 
   def pick(options: Sequence[str]) -> str:

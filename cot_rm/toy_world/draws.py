@@ -8,7 +8,8 @@ import numpy as np
 
 Option = TypeVar("Option")
 
-# The looks of objects are hashed into 8 classes: those of each split. The index seeds the split.
+# {split: its classes}: looks of objects are hashed into 8 classes. A split's index in this dict is
+# part of its seed.
 SPLITS = {"train": (0, 1, 2, 3), "heldout": (4, 5), "hard": (6,), "check": (7,)}
 RGB = {
   "red": (220, 35, 35),

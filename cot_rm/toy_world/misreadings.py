@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cot_rm.toy_world import language
 from cot_rm.toy_world.language import Thing
 
-Reading = tuple[Thing, ...]  # the things that a judge believes to see in one picture or video
+Reading = tuple[Thing, ...]  # the things that a judge sees, rightly or not, in a picture or video
 
 _COLOUR, _SHAPE = (f"({'|'.join(words)})" for words in (language.COLOURS, language.SHAPES))
 _CAPTION = re.compile(rf"a {_COLOUR} {_SHAPE}(?: ({'|'.join(language.HOWS)}))?")

@@ -34,7 +34,9 @@ Option = TypeVar("Option")
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-  """Error rates of the teacher. An error is a consistent judgement with the wrong verdict.
+  """Error rates of the teacher.
+
+  An error is a misreading of the pictures, with the wrong verdict that follows from the misreading.
 
   Raises ValueError on a rate outside 0 to 1.
   """
@@ -43,7 +45,7 @@ class Teacher:
   per_object: float = 0.1  # added for each further thing in the fullest picture
   relation: float = 0.15  # added for number, place, order, motion, or which thing has which look
   unparsable: float = 0.03  # rate of texts without a verdict
-  contradicting: float = 0.0  # rate of errors whose verdict is right and contradicts the reasoning
+  contradicting: float = 0.0  # fraction of errors with the right verdict, against the reasoning
   seed: int = 0
 
   def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ class VisionConfig:
   merge_size: int = 2  # merge_size ** 2 patches become one visual token
   temporal_patch_size: int = 2  # frames in a patch
   in_channels: int = 3
-  window_size: int = 112  # pixels a side of an attention window
+  window_size: int = 112  # pixels per side of an attention window
   full_attention_blocks: tuple[int, ...] = (7, 15, 23, 31)
   tokens_per_second: float = 2  # M-RoPE time steps per second of video
   rms_norm_eps: float = 1e-6
