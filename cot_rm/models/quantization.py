@@ -6,7 +6,7 @@ from flax import nnx
 
 
 def quantized(params: nnx.State) -> nnx.State:
-  """Parameters with the decoder's matrices as qwix.QArray: int8 with a scale per output.
+  """Parameters with the decoder's matrices as qwix.QArray: int8 with a scale per output channel.
 
   All other parameters (embeddings, head, norms, biases, the vision tower) are unchanged.
   """
