@@ -202,6 +202,8 @@ class Judge(Policy):
   ) -> tuple[list[Judgement], list[Judgement]]:
     """`judge` of the examples as given, and of the same with their candidates exchanged.
 
+    Answers of the second list number the candidates as exchanged: 1 is candidate 2 of `examples`.
+
     vote_stop: leave out samples that can no longer change a majority.
     """
     every = [*examples, *(e.swapped() for e in examples)]

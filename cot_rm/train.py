@@ -154,7 +154,7 @@ def _accumulated(
   count: int,
   shardings: Any,
 ) -> tuple[nnx.State, jax.Array]:
-  """(gradient, logps_BT) of (batch, weights_BT), in `count` microbatches."""
+  """(gradient, logps_BT) of (batch, weights_BT); gradients of `count` microbatches are summed."""
 
   def add(total: nnx.State, part: tuple[Batch, jax.Array]) -> tuple[nnx.State, jax.Array]:
     grads, logps_BT = gradient(params, *part)

@@ -187,11 +187,11 @@ def _sample_kernel(
 
   Args:
     scalars_ref: i32[2], (layer, chunk position).
-    longest_ref: i32[B / tile], the longest answer of each tile.
-    length_ref: i32[B], answer lengths.
+    longest_ref: i32[B / tile], length of the longest answer of each tile.
+    length_ref: i32[B], answer lengths, without the chunk.
     q_ref: [tile, K, rows, H].
     refs: the prompt's weighted sum and statistics; keys and values of the answers and of the chunk
-      [tile, K, ...]; the output [tile, K, rows, H]; then the scratch of a `_Softmax`.
+      [tile, K, ...]; the normalized output [tile, K, rows, H]; then the scratch of a `_Softmax`.
     dtype: of the operands of the matrix products.
   """
   prompt_out_ref, prompt_stats_ref, *refs = refs

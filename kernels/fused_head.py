@@ -89,14 +89,14 @@ def _tile_index() -> tuple[jax.Array, jax.Array]:
 
 
 def _forward_kernel(count_ref, x_ref, w_ref, token_ref, *out_refs: jax.Ref, words: int) -> None:
-  """One tile of words against all tokens.
+  """One tile of words against all tokens; the outputs cover this core's tiles so far.
 
   Args:
-    count_ref: i32[1], blocks of tokens.
+    count_ref: i32[1], blocks of tokens that are computed, the first ones.
     x_ref: hidden states [N, D].
     w_ref: the tile of the head [v, D].
     token_ref: word of each token [1, N].
-    out_refs: each token's logit, running maximum, and running sum of exp(s - maximum), [1, N].
+    out_refs: [1, N], logit of each token's word, else 0; highest logit; sum of exp(s - highest).
     words: V.
   """
   picked_ref, max_ref, total_ref = out_refs

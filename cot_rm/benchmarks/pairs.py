@@ -211,7 +211,10 @@ def _numbers(asked: rules.Asked, table: _Table) -> dict[str, _Number]:
 
 
 def _agreement(judgements: Judgements, swapped: Judgements) -> dict[int, bool]:
-  """{row: whether both orders name the same candidate} of the pairs asked in both orders."""
+  """{row: whether both orders name the same candidate} of the pairs asked in both orders.
+
+  False where either text is outside the grammar.
+  """
   out = {}
   for row, (one, two) in enumerate(zip(judgements, swapped, strict=True)):
     if one is not None and two is not None:
@@ -226,7 +229,10 @@ def _text_numbers(
   fidelity: Fidelity | None,
   contradicts: Contradicts | None,
 ) -> dict[str, _Number]:
-  """The figures that are computed from the texts of the completions."""
+  """{figure: number} of the figures of `tally` that are computed from the texts of completions.
+
+  parsed: bool[answers], whether each text is inside the grammar.
+  """
   out: dict[str, _Number] = {}
   if fidelity is not None:
     values = [fidelity(j.completions[0].text, j.example) for j in judged]

@@ -1,4 +1,7 @@
-"""Rejection sampling: the accepted samples of a pool of pairs, the hard pairs, and statistics."""
+"""Rejection sampling: the accepted samples of a pool of pairs, the hard pairs, and statistics.
+
+Correct samples are accepted, up to a number per pair; a pair without a correct sample is hard.
+"""
 
 import collections
 import dataclasses

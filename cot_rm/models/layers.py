@@ -91,7 +91,7 @@ class Linear(nnx.Module):
 
 
 def _product(x: jax.Array, weight: jax.Array | qwix.QArray) -> jax.Array:
-  """x @ weight.T. A quantized weight is multiplied as integers and scaled afterwards."""
+  """x @ weight.T. A quantized weight's integers are cast to x's dtype; the product is scaled."""
   if not isinstance(weight, qwix.QArray):
     return jnp.einsum("...i,oi->...o", x, weight.astype(x.dtype))
   y = jnp.einsum("...i,oi->...o", x, weight.qvalue.astype(x.dtype))

@@ -49,7 +49,7 @@ def parse(text: str, task: Task) -> Verdict:
 
 
 def solution(task: Task, choice: Choice) -> str:
-  """The shortest whole answer to the task's prompt, in the words of its example."""
+  """The shortest whole answer that states `choice`, as the prompt's own example words it."""
   stated = think.solution(task, choice)
   if task == "video_understanding":
     return f"{_OVERALL}: {stated} than {think.noun(task)} {3 - choice}."

@@ -87,7 +87,10 @@ def paper(right: float | str, consistent: float | str) -> float | str:
 
 
 def released(right: float | str, consistent: float | str) -> float | str:
-  """Result x Consistency of the released code, in {1, -1}; 0 where the judge is UNREADABLE."""
+  """Result x Consistency of the released code, where consistency is 1 or -1, 0 if UNREADABLE.
+
+  A wrong verdict gets 0. As in `paper`, any other value that is unknown is returned as its reason.
+  """
   if consistent == UNREADABLE:
     return paper(right, 0.0)
   return paper(right, consistent if isinstance(consistent, str) else 2 * consistent - 1)

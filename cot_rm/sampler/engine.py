@@ -94,7 +94,8 @@ class Engine:
         g, on nothing else.
       n: samples per prompt.
       sampling: temperature, top-p, top-k and max_tokens.
-      token_limits: int[prompts, n], tokens of each sample at most; None: sampling.max_tokens.
+      token_limits: int[prompts, n], tokens of each sample at most, none above sampling.max_tokens;
+        None: sampling.max_tokens.
       on_chunk: called after each chunk of a sample, which it may end.
       stop_group: called when a sample has ended; true skips the unfinished ones of its prompt.
       progress: called with the number of prompts that have just been answered in full.

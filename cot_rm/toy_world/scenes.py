@@ -299,7 +299,7 @@ def _placed(draw: Draw, things: Sequence[Thing]) -> Json:
 
 
 def _filmed(draw: Draw, things: Sequence[Thing]) -> Json:
-  """A video of a scene: the cell of each thing per frame, None before it appears."""
+  """A video of a scene: a thing's track has None in the frames before it appears."""
   frames, last = draw.world.frames, draw.world.frame_side // CELL - 1
   cells = draw.several([divmod(at, last + 1) for at in range((last + 1) ** 2)], 2)
   if things[0].how == language.ORDER[0]:
