@@ -138,11 +138,8 @@ def tally(
   numbers |= _text_numbers(asked.judged, table.parsed, fidelity, contradicts)
   counts = {name: number.n for name, number in numbers.items()}
 
-  families: dict[str, float] = {}
-  for family in np.unique(table.families):
-    some = table.families == family
-    families[str(family)] = _round(table.right[some].mean())
-    bounds[f"families/{family}"] = intervals.share(table.right[some], table.clusters[some])
+  families, family_bounds = _families(table)
+  bounds |= family_bounds
   pictures: dict[str, float] = {}
   if still := [value for family, value in families.items() if family.startswith("image")]:
     pictures["accuracy_pictures"] = _round(np.mean(still))
@@ -191,6 +188,16 @@ def _tabulate(asked: rules.Asked, rule: rules.Rule) -> _Table:
     families=np.array([rule.family(asked.examples[row]) for row, _ in asked.cells]),
     labels=labels,
   )
+
+
+def _families(table: _Table) -> tuple[dict[str, float], dict[str, list[float]]]:
+  """({family: accuracy}, {"families/<family>": its interval})."""
+  accuracy, bounds = {}, {}
+  for family in np.unique(table.families):
+    rows = table.families == family
+    accuracy[str(family)] = _round(table.right[rows].mean())
+    bounds[f"families/{family}"] = intervals.share(table.right[rows], table.clusters[rows])
+  return accuracy, bounds
 
 
 def _numbers(asked: rules.Asked, table: _Table) -> dict[str, _Number]:
