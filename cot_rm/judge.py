@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, overload
 
 import jax
@@ -125,7 +125,9 @@ class Judge(Policy):
     """
     if votes < 1:
       raise ValueError(f"votes is {votes}; it must be 1 or more")
-    pairs = [examples] if isinstance(examples, Example) else [*examples]
+    if votes > 1 and temperature == 0:
+      raise ValueError(f"votes is {votes}, and they would all be the same; set temperature above 0")
+    pairs = [*examples] if isinstance(examples, Iterable) else [examples]
     for pair in pairs:
       if not isinstance(pair, Example):
         raise TypeError(

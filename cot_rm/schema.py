@@ -72,6 +72,7 @@ class Example:
 
   Raises:
     ValueError: an unknown task or gold, or candidates that no judge could compare, by the id.
+    TypeError: a question or a response that is no text, or media that are no Media.
   """
 
   id: str  # names the example in errors and records
@@ -91,6 +92,10 @@ class Example:
       raise ValueError(f"{where}: unknown task {self.task!r}; {registry.hint(self.task, TASKS)}")
     if self.gold not in (1, 2, None):
       raise ValueError(f"{where}: gold is {self.gold!r}; it must be 1, 2 or None")
+    for name, texts in (("question", [self.question]), ("responses", self.responses)):
+      for text in texts:
+        if not isinstance(text, str):
+          raise TypeError(f"{where}: {name} must be text, not {type(text).__name__}")
     for media in self.media:
       if not isinstance(media, Media):
         raise TypeError(f"{where}: media must be a tuple of Media; found {type(media).__name__}")
@@ -292,5 +297,5 @@ def _media(value: Media | ImageSource | VideoSource, kind: Kind, fps: float | No
 
 
 def _short(text: str, length: int = 40) -> str:
-  line = " ".join(text.split())
+  line = " ".join(str(text).split())  # Example itself refuses a question that is no text
   return line if len(line) <= length else f"{line[: length - 3]}..."

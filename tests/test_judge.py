@@ -103,6 +103,8 @@ def test_errors_name_the_argument_that_was_given(judge, tiny_folder):
   pair = Example.images("a red star", "a.png", "b.png")
   with pytest.raises(ValueError, match="^votes is 0; it must be 1 or more"):
     judge.compare(pair, votes=0)
+  with pytest.raises(ValueError, match="^votes is 3, and they would .*; set temperature above 0"):
+    judge.compare(pair, votes=3)
   with pytest.raises(ValueError, match="temperature -1.0 is out of range"):
     judge.compare(pair, temperature=-1.0)
   with pytest.raises(ValueError, match="^max_prompts is 0; it must be 1 or more"):
@@ -112,3 +114,5 @@ def test_errors_name_the_argument_that_was_given(judge, tiny_folder):
 def test_what_is_no_example_is_refused_with_the_way_to_make_one(judge):
   with pytest.raises(TypeError, match="must be Examples, not str; make them with Example.images"):
     judge.compare(["a.png", "b.png"])
+  with pytest.raises(TypeError, match="must be Examples, not NoneType"):
+    judge.compare(None)

@@ -81,6 +81,18 @@ def test_media_that_are_no_media_are_refused_by_name():
     Example("e-1", "s", "image_understanding", "?", media=("a.png",))
 
 
+@pytest.mark.parametrize(
+  "question, first, message",
+  [
+    (None, "a", "'None': question must be text, not NoneType"),
+    ("?", 2, "'[?]': responses must be"),
+  ],
+)
+def test_a_question_or_response_that_is_no_text_is_refused_by_name(question, first, message):
+  with pytest.raises(TypeError, match=f"example {message}"):
+    Example.answers(question, first, "b")
+
+
 def test_an_unknown_kind_of_media_names_the_known_ones():
   with pytest.raises(ValueError, match="unknown kind 'picture'.*known: image, video"):
     Media("picture", "a.png")

@@ -26,6 +26,11 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   sampling.Sampling(temperature=knobs.temperature, max_tokens=knobs.max_tokens)
   if knobs.votes < 1:
     raise ValueError(f"config.{section}.votes is {knobs.votes}; it must be 1 or more")
+  if knobs.votes > 1 and knobs.temperature == 0:
+    raise ValueError(
+      f"config.{section}.votes is {knobs.votes}, and they would all be the same; set "
+      f"config.{section}.temperature above 0"
+    )
   examples = list(jsonl.read(knobs.input))
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / "verdicts.jsonl"

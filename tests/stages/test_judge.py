@@ -101,6 +101,7 @@ def test_verdicts_of_another_input_are_an_error(workdir, config, given, monkeypa
   [
     ({"grammar": "thnik"}, "did you mean 'think'"),
     ({"judge.votes": 0}, "config.judge.votes is 0"),
+    ({"judge.votes": 3}, "votes is 3, and they would .*; set config.judge.temperature above 0"),
     ({"judge.temperature": -1.0}, "temperature -1.0 is out of range"),
   ],
 )

@@ -183,6 +183,10 @@ class Processor:
     """(messages without the sources of their media, the media parts with their kinds)."""
     turns, media_parts = [], []
     for message in messages:
+      if not isinstance(message, Mapping):
+        raise ValueError(
+          f"{name}: a message must be a dict of role and content, not {type(message).__name__}"
+        )
       role, content = message.get("role"), message.get("content")
       if role not in ROLES:
         raise ValueError(f"{name}: a message has the role {role!r}; known: {', '.join(ROLES)}")
@@ -193,6 +197,8 @@ class Processor:
         )
       bare, run = [], ""
       for part in parts:
+        if not isinstance(part, Mapping):
+          raise ValueError(f"{name}: a content part must be a dict, not {type(part).__name__}")
         kind = {"image_url": "image"}.get(part.get("type"), part.get("type"))
         if kind == "text":
           text = part.get("text")

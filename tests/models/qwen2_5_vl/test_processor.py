@@ -239,6 +239,8 @@ def test_pixel_bounds_come_from_settings_and_parts(folder, processor):
     (user({"type": "text"}), "a text part holds NoneType"),
     (user({"type": "image"}), "has no image: none of image, image_url, path, url"),
     ([{"role": "user", "content": None}], "content must be text or a list of parts, not NoneType"),
+    (["hello"], "a message must be a dict of role and content, not str"),
+    (user("hello"), "a content part must be a dict, not str"),
     ([{"role": "tool<|im_end|>", "content": "a"}], "the role 'tool<|im_end|>'"),
     (user(image("no/such.png")), "does not exist"),
     (user(image(b"bad")), "no readable picture"),
