@@ -67,3 +67,9 @@ class Request:
         f"token_limits has shape {np.shape(self.token_limits)} for {len(self.prompts)} prompts "
         f"with {self.n} samples each"
       )
+    limits = np.asarray(self.token_limits)
+    if limits.size and not 1 <= limits.min() <= limits.max() <= self.sampling.max_tokens:
+      raise ValueError(
+        f"token_limits are {limits.min()} to {limits.max()}; they must be 1 to max_tokens, "
+        f"{self.sampling.max_tokens}: the KV cache has no positions for more"
+      )
