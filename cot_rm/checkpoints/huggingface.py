@@ -75,12 +75,19 @@ def read_config(folder: epath.PathLike) -> tuple[str, models.ModelConfig]:
   """(family name, the family's Config) of a folder's config.json."""
   file = epath.Path(folder) / "config.json"
   if not file.is_file():
-    raise FileNotFoundError(f"{file}: missing")
+    inner = file.parent / "model"
+    hint = f"; a stage's model is in {inner}" if (inner / "config.json").is_file() else ""
+    raise FileNotFoundError(f"{file}: missing{hint}")
   try:
     values = json.loads(file.read_text())
   except json.JSONDecodeError as error:
     raise ValueError(f"{file}: not JSON: {error}") from error
-  family = values.get("model_type", "")
+  if "model_type" not in values:
+    raise ValueError(
+      f"{file}: not the config of a model: it has no model_type. In the workdir of a run models "
+      "are in <stage>/model"
+    )
+  family = values["model_type"]
   return family, models.get(family).from_hf(values)
 
 

@@ -44,7 +44,10 @@ def open(  # pylint: disable=redefined-builtin
   """
   path = pathlib.Path(path)
   if path.suffix in (".jsonl", ".json"):
-    return list(jsonl.read(path))
+    examples = list(jsonl.read(path))
+    if not examples:
+      raise ValueError(f"{path}: there are no examples in it")
+    return examples
   sources = tuple(array_record.open(path, name) for name in split.split("+"))
   return Concatenated(sources) if len(sources) > 1 else sources[0]
 

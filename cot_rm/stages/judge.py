@@ -32,6 +32,8 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
       f"config.{section}.temperature above 0"
     )
   examples = list(jsonl.read(knobs.input))
+  if not examples:
+    raise ValueError(f"config.{section}.input: there are no pairs in {knobs.input}")
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / "verdicts.jsonl"
   done = len(answer_log.read(path, examples))

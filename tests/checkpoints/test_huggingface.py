@@ -211,6 +211,17 @@ def test_a_folder_without_weights_or_config_says_what_is_missing(folder):
     huggingface.load(folder)
 
 
+def test_the_folder_of_a_stage_or_a_run_says_where_its_models_are(tmp_path):
+  model = tmp_path / "sft" / "model"
+  model.mkdir(parents=True)
+  (model / "config.json").write_text('{"model_type": "qwen2_5_vl"}')
+  with pytest.raises(FileNotFoundError, match=f"missing; a stage's model is in {model}"):
+    huggingface.read_config(model.parent)
+  (tmp_path / "config.json").write_text('{"config": {}}')
+  with pytest.raises(ValueError, match="no model_type. In the workdir .* are in <stage>/model"):
+    huggingface.read_config(tmp_path)
+
+
 def test_another_family_is_named(folder):
   values = json.loads((folder / "config.json").read_text())
   (folder / "config.json").write_text(json.dumps(values | {"model_type": "qwen2_vl"}))

@@ -33,3 +33,9 @@ def test_several_splits_are_shuffled_as_one(folder):
 def test_one_of_several_splits_that_is_not_there_is_named(folder):
   with pytest.raises(ValueError, match="no split 'fialed'; it has"):
     datasets.open(folder, "kept+fialed")
+
+
+def test_a_file_without_examples_is_named(tmp_path):
+  (tmp_path / "pairs.jsonl").write_text("\n")
+  with pytest.raises(ValueError, match="pairs.jsonl: there are no examples in it"):
+    datasets.open(tmp_path / "pairs.jsonl", "train")

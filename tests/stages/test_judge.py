@@ -121,3 +121,10 @@ def test_a_bad_record_names_file_line_and_field_before_any_work(workdir, config,
   with pytest.raises(ValueError, match="pairs.jsonl, line 2, field 'media': .*two media; got 1"):
     judge.run(config, workdir, "judge")
   assert not (workdir / "judge").exists()
+
+
+def test_a_file_without_pairs_is_refused(workdir, config, given):
+  open(config.judge.input, "w").close()
+  with pytest.raises(ValueError, match="config.judge.input: there are no pairs in .*pairs.jsonl"):
+    judge.run(config, workdir, "judge")
+  assert not (workdir / "judge").exists()
