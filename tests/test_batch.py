@@ -10,7 +10,17 @@ def encoded(patches_PC, pixel_values):
   tokens, zeros = np.zeros(1, np.int32), np.zeros(P, np.int32)
   hw, positions = np.zeros((P, 2), np.int32), np.zeros((1, 3), np.int32)
   return Encoded(
-    "a", tokens, positions, tokens - 1, 1, patches_PC, hw, zeros + 1, zeros + 1, pixel_values
+    id="a",
+    tokens=tokens,
+    positions=positions,
+    visual=tokens - 1,
+    next_position=1,
+    patches_per_token=4,
+    patches=patches_PC,
+    hw=hw,
+    windows=zeros + 1,
+    frames=zeros + 1,
+    pixel_values=pixel_values,
   )
 
 

@@ -75,4 +75,4 @@ def test_a_run_that_is_killed_in_reject_and_in_rl_continues(tmp_path):
   assert done.wait(timeout=900) == 0, (tmp_path / "log").read_text()[-2000:]
   assert (run / "rl" / "model").exists()
   log = (tmp_path / "log").read_text()
-  assert "rl: goes on from rollout" in log and "reject was done before" in log
+  assert "rl: continues from rollout" in log and "reject was done before" in log
