@@ -62,6 +62,11 @@ def init_params(
   return jax.jit(make, out_shardings=sharding.shardings_of(jax.eval_shape(make), mesh, rules))()
 
 
+def copy_params(params: nnx.State) -> nnx.State:
+  """The same parameters in buffers of their own: a train step donates those of its state."""
+  return jax.tree.map(lambda x: x.copy(), params)
+
+
 def init_state(
   params: nnx.State, tx: optax.GradientTransformation, mesh: Mesh, rules: sharding.Rules
 ) -> tuple[TrainState, Any]:

@@ -33,6 +33,7 @@ def select(
   tasks: Collection[str] = (),
   min_attempts: int = 0,
   order: Order = "shuffled",
+  needs_gold: bool = False,
 ) -> Sequence[Example]:
   """Examples of some tasks for which a teacher took at least `min_attempts` attempts.
 
@@ -46,12 +47,18 @@ def select(
     min_attempts: of the teacher; 0: any.
     order: "shuffled" leaves the order to the reader, "ascending" sorts by attempts, easy pairs
       first.
+    needs_gold: refuse a source in which no example has a gold answer.
 
   Raises:
     ValueError: an unknown order, an example without attempts if they matter, or nothing selected.
   """
   if order not in get_args(Order):
     raise ValueError(f"unknown order {order!r}; {registry.hint(order, get_args(Order))}")
+  if needs_gold and all(example.gold is None for example in source):
+    raise ValueError(
+      f"none of {len(source):,} examples has a gold answer, which a reward compares the verdict "
+      f"with; give the preferred candidate as gold, 1 or 2"
+    )
   needs_attempts = min_attempts or order == "ascending"
   if not tasks and not needs_attempts:
     return source

@@ -51,6 +51,12 @@ def asks(weights: Mapping[str, float], grammar: Grammar) -> bool:
   return not grammar.WRITES_SCORES and not weighed.isdisjoint({"consistent", *PRODUCTS})
 
 
+def needs_gold(weights: Mapping[str, float]) -> bool:
+  """Whether a reward with weight compares the verdict with the gold answer."""
+  weighed = {name for name, weight in weights.items() if weight}
+  return not weighed.isdisjoint({"accuracy", "accuracy_published", *PRODUCTS})
+
+
 def score(
   judged: Sequence[Judged],
   grammar: Grammar,

@@ -77,6 +77,9 @@ def _models(config: common.Section, workdir: epath.Path, section: str) -> list[s
       logging.info("%s: there is no model of %r to score", section, model)
     else:
       registry.lookup(planned, model, f"model in config.{section}.models")
+  for folder, stage in run_folder.entries(config.stages).items():
+    if stage in ("sft", "rl") and folder not in found and (workdir / folder / "model").exists():
+      logging.info("%s: the model of %r is not in config.%s.models", section, folder, section)
   return found
 
 

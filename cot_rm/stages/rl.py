@@ -92,7 +92,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
       # 1. Sample with the current weights; an async rollout has those before the last updates.
       sampled = rollouts.take(i, state.params)
       if knobs.async_rollouts and not saves:
-        rollouts.start(done, _copy(state.params))
+        rollouts.start(done, train.copy_params(state.params))
       waited = time.monotonic() - began
 
       # 2. Score, and compute advantages. The reference runs while a service may still judge.
@@ -199,6 +199,7 @@ def _prompts(
     tasks=common.parse_tasks(knobs.tasks),
     min_attempts=knobs.min_attempts,
     order=knobs.order,
+    needs_gold=rewards.needs_gold(knobs.rewards),
   )
   both_orders = "swap" in knobs.rewards
   encode = functools.partial(policy.encode, grammar=config.grammar)
@@ -221,7 +222,7 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
   steps = knobs.rollouts * knobs.minibatches * knobs.epochs  # of the optimizer
   tx, schedule = optim.make(steps=steps, **knobs.optim)
   # The state's buffers are donated to each step: the frozen reference needs its own.
-  reference = _copy(policy.params) if settings.kl else None
+  reference = train.copy_params(policy.params) if settings.kl else None
   state, shardings = train.init_state(policy.params, tx, policy.mesh, policy.rules)
 
   def loss(
@@ -291,7 +292,7 @@ def _judge_model(
   if not knobs.by:
     return None
   if knobs.by == "policy":
-    frozen = policy.using(_copy(policy.params))
+    frozen = policy.using(train.copy_params(policy.params))
     settings = dict(temperature=knobs.sampling.temperature, max_tokens=knobs.sampling.max_tokens)
     return reward_judge.of_frozen_policy(functools.partial(frozen.complete, **settings))
   folder.mkdir(parents=True, exist_ok=True)
@@ -414,7 +415,3 @@ def _over_minibatches(found: Sequence[Mapping[str, Any]]) -> Metrics:
     else:  # numpy keeps a NaN among the values, which Python's max may lose
       out[key] = float(np.max(values) if key.endswith("_max") else np.mean(values))
   return out
-
-
-def _copy(params: nnx.State) -> nnx.State:
-  return jax.tree.map(lambda x: x.copy(), params)

@@ -1,5 +1,7 @@
 """Selected RL prompts and their order."""
 
+import dataclasses
+
 import pytest
 
 from cot_rm import schema
@@ -53,3 +55,11 @@ def test_an_impossible_selection_is_an_error(knobs, message):
 def test_an_example_without_attempts_is_named():
   with pytest.raises(ValueError, match="example 'f' has no attempts"):
     selection.select([*SOURCE, example("f", None)], min_attempts=2)
+
+
+def test_pairs_without_any_gold_answer_are_refused_where_a_reward_needs_one():
+  unlabelled = [dataclasses.replace(one, gold=None) for one in SOURCE]
+  assert selection.select(unlabelled) is unlabelled
+  with pytest.raises(ValueError, match="none of 5 examples has a gold answer"):
+    selection.select(unlabelled, needs_gold=True)
+  assert selection.select([*unlabelled, SOURCE[0]], needs_gold=True)

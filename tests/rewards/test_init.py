@@ -256,3 +256,16 @@ def test_a_judge_is_needed_where_consistency_weighs_and_no_scores_decide_it(
   weights, grammar, asked
 ):
   assert rewards.asks(weights, grammar) is asked
+
+
+@pytest.mark.parametrize(
+  ("weights", "needed"),
+  [
+    ({"accuracy": 1.0}, True),
+    ({"consistency": 0.5, "format": 0.5}, True),
+    ({"accuracy": 0.0, "format": 1.0}, False),
+    ({"swap": 1.0, "chain": 1.0}, False),
+  ],
+)
+def test_a_reward_that_compares_with_the_label_needs_gold(weights, needed):
+  assert rewards.needs_gold(weights) is needed
