@@ -110,7 +110,9 @@ def test_consistency_that_nobody_can_decide_is_an_error_before_anything_else(
   tmp_path, config, reward
 ):
   config.grammar, config.rl.rewards = "r1_reward", {"accuracy": 1.0, reward: 0.5}
-  with pytest.raises(ValueError, match="'r1_reward' has no scores .* config.rl.judge.by asks nob"):
+  with pytest.raises(
+    ValueError, match="'r1_reward' has no scores .* config.rl.judge.by names no judge"
+  ):
     rl.run(config, epath.Path(tmp_path), "rl")
   assert not list(tmp_path.iterdir())
 
