@@ -78,6 +78,7 @@ def test_a_stage_runs_in_a_folder_without_a_section_of_its_own(workdir, config, 
 
   monkeypatch.setattr(common, "load_judge", load)
   config.judge.input = str(workdir / "pairs.jsonl")
-  (workdir / "pairs.jsonl").write_text("")
+  pair = dict(id="a", task="image_understanding", question="?", images=[], responses=["b", "c"])
+  (workdir / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
   with pytest.raises(RuntimeError, match="its model is loaded"):
     stages.get(stage).run(config, workdir, f"{stage}2")
