@@ -56,9 +56,9 @@ class Pictures:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-  """Input of one train step. Every field is aligned with `tokens`: index t describes token t.
+  """Input of one train step. In every field [B, T, ...], index t describes the token at t.
 
-  B is a multiple of R: row b reads the pictures of row b // (B // R).
+  B is a multiple of R, the rows of `pictures`: row b reads picture row b // (B // R).
   """
 
   tokens: jax.Array | np.ndarray  # i32[B, T]

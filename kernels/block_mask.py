@@ -30,7 +30,7 @@ class BlockSegments(NamedTuple):
 
 
 def block_length(length: int) -> int:
-  """Number of positions per block for rows of `length`: a multiple of LANES, at most BLOCK.
+  """Positions per block for rows of `length`: a multiple of LANES, at most BLOCK or the chip's.
 
   Chosen so that padding to whole blocks is small. The padded length gets the same block length.
   """

@@ -68,7 +68,7 @@ def _padded_logps(
   chunk: int,
   block: int,
 ) -> jax.Array:
-  """`_logps` of the first `count` tokens, padded to whole blocks."""
+  """`_logps`, f32[N], with padding to whole blocks; those after `count` tokens are skipped."""
   N = len(tokens_N)
   padding = -N % block
   if padding:

@@ -92,10 +92,10 @@ def whitened_returns(
   settings: WhiteningSettings,
   kl_QGT: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
-  """Returns of tokens in standard deviations of all tokens of the rollout (REINFORCE++).
+  """(return - mean) / standard deviation, of each token of the rollout (REINFORCE++).
 
-  Mean and (population) variance are over tokens, so that a long answer weighs more. The rewards
-  are those of all processes.
+  Mean and (population) variance are over all tokens, so that a long answer weighs more. The
+  rewards are those of all processes; they are clipped to +-settings.reward_bound first.
 
   Args:
     rewards_QG, lengths_QG, kl_QGT: see `token_returns`.

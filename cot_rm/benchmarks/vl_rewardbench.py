@@ -34,7 +34,7 @@ REASONING = ("mathverse", "mmmu")
 
 
 def official(name: str) -> str:
-  """The owners' group of an id."""
+  """The group of an example's id, by the prefixes that the benchmark's owners use."""
   if name.startswith(REASONING):
     return "reasoning"
   hallucination = name.startswith(("hallucination_pair", "RLHF-V", "RLAIF-V"))

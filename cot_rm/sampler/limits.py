@@ -102,7 +102,7 @@ class Limits:
     return shape.position_bytes * (prompt_positions + prompts * shape.group * answer_positions)
 
   def longest_prompt(self, shape: Shape) -> int:
-    """Number of positions of the longest prompt that fits kv_memory, with the fewest at a time.
+    """Positions of the longest prompt that fits kv_memory if shape.divisor prompts run at a time.
 
     shape: sizes of the KV cache; its field `prompt` is ignored.
     """
