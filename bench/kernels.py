@@ -314,6 +314,7 @@ def temporary_bytes(chip: str) -> list[int]:
 def decoding() -> Target:
   """Decoding attention of a token of the 7b: 8 answers to each of 8 prompts."""
   from cot_rm.kernels import decode_attention as decode
+  from cot_rm.kernels import decode_cache
 
   Q, G, S, P, C = 8, 8, 1024, 512, 64
   B = Q * G
@@ -321,11 +322,13 @@ def decoding() -> Target:
   def numbers(*sizes: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(sizes, jnp.int32)
 
-  def part(rows: int, length: int) -> decode.KeysValues:
+  def part(rows: int, length: int) -> decode_cache.KeysValues:
     keys, values = (1, rows, KV_HEADS, HEAD_DIM, length), (1, rows, KV_HEADS, length, HEAD_DIM)
-    return decode.KeysValues(*(jax.ShapeDtypeStruct(x, jnp.bfloat16) for x in (keys, values)))
+    return decode_cache.KeysValues(*(jax.ShapeDtypeStruct(x, jnp.bfloat16) for x in (keys, values)))
 
-  cache = decode.DecodeCache(part(Q, S), numbers(Q), part(B, P), numbers(B), part(B, C), numbers())
+  cache = decode_cache.DecodeCache(
+    part(Q, S), numbers(Q), part(B, P), numbers(B), part(B, C), numbers()
+  )
   position_flops = 4 * HEADS * HEAD_DIM  # of a sample
   position_bytes = 4 * KV_HEADS * HEAD_DIM
   prompt_blocks, tiles = Q * S // decode.BLOCK, B // decode.MAX_TILE * P // decode.BLOCK

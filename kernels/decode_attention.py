@@ -25,6 +25,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from cot_rm.kernels import common
 from cot_rm.kernels.common import LANES
+from cot_rm.kernels.decode_cache import DecodeCache, KeysValues
 
 BLOCK = 512  # positions of a block
 VMEM_OVERHEAD = 6 << 20  # bytes of VMEM beside the blocks
@@ -35,24 +36,6 @@ MAX_TILE = 8  # samples of a step of the grid
 MAX_VMEM_STACK = 32 << 20  # bytes of a stack of layers that the compiler may keep in VMEM
 
 BlockedArray = tuple[jax.Array | jax.ShapeDtypeStruct, pl.BlockSpec]
-
-
-class KeysValues(NamedTuple):
-  """Keys and values of all layers in the KV cache's layout; rows are prompts or samples."""
-
-  keys: jax.Array  # [L, rows, K, H, positions]
-  values: jax.Array  # [L, rows, K, positions, H]
-
-
-class DecodeCache(NamedTuple):
-  """The three parts of the KV cache that a new token attends to."""
-
-  prompts: KeysValues  # rows are Q prompts
-  prompt_length_Q: jax.Array  # i32: number of filled positions, the first ones
-  answers: KeysValues  # rows are B samples
-  answer_length_B: jax.Array  # i32: number of filled positions, the first ones
-  chunk: KeysValues  # rows are B samples
-  chunk_position: jax.Array  # i32[]: the last filled position of the chunk
 
 
 def decode_attention_ref(
@@ -77,10 +60,8 @@ def decode_attention_ref(
   B, N, H = q_BNH.shape
   K = cache.prompts.keys.shape[2]
   prompt_B = flat_index_B // sample_QG.shape[1]
-  parts = cache.prompts, cache.answers, cache.chunk
-  keys = [part.keys[layer].astype(jnp.float32) for part in parts]
-  values = [part.values[layer].astype(jnp.float32) for part in parts]
-  keys[0], values[0] = keys[0][prompt_B], values[0][prompt_B]
+  prompts, *parts = (p.of_layer(layer) for p in (cache.prompts, cache.answers, cache.chunk))
+  keys, values = zip(tuple(x[prompt_B] for x in prompts), *parts, strict=True)
   lengths = (
     cache.prompt_length_Q[prompt_B],
     cache.answer_length_B,
@@ -110,7 +91,7 @@ def _attend_block(
   softmax: _Softmax,
   at: tuple[int, slice | pl.Slice],
   q: jax.Array,
-  cache_refs: tuple[jax.Ref, jax.Ref],
+  cache_refs: Sequence[jax.Ref],
   block: tuple[int | jax.Array, ...],
   *,
   count: jax.Array,
@@ -122,19 +103,23 @@ def _attend_block(
     softmax: the partial softmax.
     at: (kv head, rows).
     q: f32[rows, H], scaled.
-    cache_refs: refs of keys and of values.
-    block: index of the block, [H, positions] and [positions, H], in both refs.
+    cache_refs: refs of keys and of values; of int8 also of their scales.
+    block: index of the block: [H, positions], [positions, H] and scales [1, positions].
     count: positions of the block that count, the first ones; 0 or less: none.
     dtype: of the operands of the matrix products.
   """
-  keys_ref, values_ref = cache_refs
+  keys_ref, values_ref, *scale_refs = cache_refs
   max_ref, total_ref, out_ref = softmax
   s = common.matmul(q.astype(dtype), keys_ref[block].astype(dtype))
+  if scale_refs:
+    s *= scale_refs[0][block]
   s = jnp.where(lax.broadcasted_iota(jnp.int32, s.shape, 1) < count, s, MASKED)
   before = max_ref[at]
   highest = jnp.maximum(before, s.max(1, keepdims=True))
   p, fade = jnp.exp(s - highest[:, :1]), jnp.exp(before - highest)
   total_ref[at] = total_ref[at] * fade + p.sum(1, keepdims=True)
+  if scale_refs:
+    p *= scale_refs[1][block]
   out_ref[at] = out_ref[at] * fade[:, :1] + common.matmul(
     p.astype(dtype), values_ref[block].astype(dtype)
   )
@@ -148,7 +133,7 @@ def _prompt_kernel(scalars_ref, length_ref, q_ref, *refs: jax.Ref, dtype: jnp.dt
     scalars_ref: i32[2], (layer, chunk position).
     length_ref: i32[Q].
     q_ref: [G, K, rows, H].
-    refs: keys and values [K, ...]; the outputs: the weighted sum [G, K, rows, H], and
+    refs: keys, values and scales [K, ...]; the outputs: the weighted sum [G, K, rows, H], and
       [G, K, rows, LANES] with the highest score in the first half of the lanes and the total in the
       second; then the scratch of a `_Softmax`.
     dtype: of the operands of the matrix products.
@@ -181,7 +166,7 @@ def _prompt_kernel(scalars_ref, length_ref, q_ref, *refs: jax.Ref, dtype: jnp.dt
 
 
 def _sample_kernel(
-  scalars_ref, longest_ref, length_ref, q_ref, *refs: jax.Ref, dtype: jnp.dtype
+  scalars_ref, longest_ref, length_ref, q_ref, *refs: jax.Ref, answer_arrays: int, dtype: jnp.dtype
 ) -> None:
   """A tile of samples and one block of their answers, resumed from `_prompt_kernel`'s softmax.
 
@@ -190,13 +175,14 @@ def _sample_kernel(
     longest_ref: i32[B / tile], length of the longest answer of each tile.
     length_ref: i32[B], answer lengths, without the chunk.
     q_ref: [tile, K, rows, H].
-    refs: the prompt's weighted sum and statistics; keys and values of the answers and of the chunk
-      [tile, K, ...]; the normalized output [tile, K, rows, H]; then the scratch of a `_Softmax`.
+    refs: the prompt's weighted sum and statistics; keys, values and scales of the answers and of
+      the chunk [tile, K, ...]; the normalized output [tile, K, rows, H]; a `_Softmax`'s scratch.
+    answer_arrays: number of the answers' refs: 2, or of int8 4.
     dtype: of the operands of the matrix products.
   """
   prompt_out_ref, prompt_stats_ref, *refs = refs
   *cache_refs, o_ref, max_ref, total_ref, out_ref = refs
-  answer_refs, chunk_refs = cache_refs[:2], cache_refs[2:]
+  answer_refs, chunk_refs = cache_refs[:answer_arrays], cache_refs[answer_arrays:]
   softmax = _Softmax(max_ref, total_ref, out_ref)
   n, j = pl.program_id(0), pl.program_id(1)
   tile, K, rows, _ = q_ref.shape
@@ -261,7 +247,7 @@ def _vmem_bytes(blocked: BlockedArray) -> int:
 def _blocked_cache(
   part: KeysValues, rows: int | None, size: int, index: Callable[..., tuple]
 ) -> list[BlockedArray]:
-  """Keys and values in blocks of `rows` rows (None: one, without its axis) and `size` positions.
+  """A part's arrays in blocks of `rows` rows (None: one, without its axis) and `size` positions.
 
   index: grid step and scalars -> (layer, block of rows, block of positions).
   """
@@ -275,9 +261,11 @@ def _blocked_cache(
     layer, row, position = index(*step)
     return layer, row, 0, position, 0
 
+  scales = [x[..., None, :] for x in part[2:] if x is not None]
   return [
     (part.keys, pl.BlockSpec((None, rows, K, H, size), keys_index)),
     (part.values, pl.BlockSpec((None, rows, K, size, H), values_index)),
+    *[(x, pl.BlockSpec((None, rows, K, 1, size), keys_index)) for x in scales],
   ]
 
 
@@ -292,7 +280,7 @@ def _in_hbm(x: jax.Array) -> jax.Array:
 
 def _cost(q: jax.Array, *parts: KeysValues) -> pl.CostEstimate:
   """Upper bound of one layer's cost: all positions are read."""
-  arrays = [x for part in parts for x in part]
+  arrays = jax.tree.leaves(parts)
   rows, H = q.size // q.shape[-1], q.shape[-1]
   pairs = sum(rows * part.keys.shape[-1] for part in parts)
   return pl.CostEstimate(
@@ -405,7 +393,9 @@ def decode_attention(
   length_B = cache.answer_length_B
   cost = _cost(q_BKrH, answers, chunk)
   (o_BKrH,) = _call(
-    functools.partial(_sample_kernel, dtype=q_BNH.dtype),
+    functools.partial(
+      _sample_kernel, answer_arrays=len(jax.tree.leaves(answers)), dtype=q_BNH.dtype
+    ),
     _Launch("decode_samples", (B // tile, P // p), tile * rows, cost, interpret),
     (scalars, length_B.reshape(-1, tile).max(1), length_B),
     [

@@ -13,7 +13,7 @@ import numpy as np
 
 from cot_rm import sharding
 from cot_rm.kernels import decode_attention as decode_kernel
-from cot_rm.kernels import flash_attention
+from cot_rm.kernels import decode_cache, flash_attention
 from cot_rm.models import kv_cache, layers
 from cot_rm.models.kv_cache import KV_AXES, KeysValues
 
@@ -287,10 +287,8 @@ def _decode_by_kernels(
     prompts, length_Q, answers, length_B, chunk, *assigned = cache_and_assignment
     sample_B = jnp.arange(len(q_BNH), dtype=jnp.int32)
     assigned = assigned or (sample_B.reshape(len(length_Q), -1), sample_B)
-    prompts, answers, chunk = (
-      decode_kernel.KeysValues(*part) for part in (prompts, answers, chunk)
-    )
-    cache = decode_kernel.DecodeCache(prompts, length_Q, answers, length_B, chunk, position)
+    prompts, answers, chunk = (decode_cache.KeysValues(*part) for part in (prompts, answers, chunk))
+    cache = decode_cache.DecodeCache(prompts, length_Q, answers, length_B, chunk, position)
     return decode_kernel.decode_attention(q_BNH, layer, cache, *assigned)
 
   assigned = ()

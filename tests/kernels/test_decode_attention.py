@@ -10,6 +10,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from bench.tpu import chips
 from cot_rm.kernels import decode_attention as decode
+from cot_rm.kernels import decode_cache
 
 WITHIN = {jnp.float32: 1e-5, jnp.bfloat16: 2e-2}
 L = 2
@@ -20,15 +21,16 @@ def small_blocks(monkeypatch):
   monkeypatch.setattr(decode, "BLOCK", 128)
 
 
-def inputs(*sizes, dtype=jnp.float32, seed=0):
+def inputs(*sizes, dtype=jnp.float32, cached=decode_cache.KeysValues, seed=0):
   """Arguments of the kernel; the first answer is empty, the last prompt has the full length.
 
   Q + 1 prompts of which one has no samples; each other has G samples at G + 1 group indices.
+  cached: makes the prompts' and the answers' part of keys and values.
   """
   Q, G, N, K, H, S, P, C = sizes
   rng = np.random.default_rng(seed)
   some = lambda *shape: jnp.asarray(rng.standard_normal(shape), dtype)
-  part = lambda rows, T: decode.KeysValues(some(L, rows, K, H, T), some(L, rows, K, T, H))
+  part = lambda make, rows, T: make(some(L, rows, K, H, T), some(L, rows, K, T, H))
   length_Q = jnp.asarray(rng.integers(1, S + 1, Q + 1), jnp.int32).at[-1].set(S).at[0].set(0)
   answer_length_B = jnp.asarray(rng.integers(0, P + 1, Q * G), jnp.int32).at[0].set(0)
   places = [q * (G + 1) + g for q in range(1, Q + 1) for g in rng.permutation(G + 1)[:G]]
@@ -38,12 +40,12 @@ def inputs(*sizes, dtype=jnp.float32, seed=0):
   return (
     some(Q * G, N, H),
     jnp.int32(1),
-    decode.DecodeCache(
-      part(Q + 1, S),
+    decode_cache.DecodeCache(
+      part(cached, Q + 1, S),
       length_Q,
-      part(Q * G, P),
+      part(cached, Q * G, P),
       answer_length_B,
-      part(Q * G, C),
+      part(decode_cache.KeysValues, Q * G, C),
       jnp.int32(rng.integers(0, C)),
     ),
     jnp.asarray(sample_P.reshape(Q + 1, G + 1)),
@@ -51,8 +53,8 @@ def inputs(*sizes, dtype=jnp.float32, seed=0):
   )
 
 
-def check(*shape, dtype=jnp.float32, interpret=True):
-  given = inputs(*shape, dtype=dtype)
+def check(*shape, dtype=jnp.float32, cached=decode_cache.KeysValues, interpret=True):
+  given = inputs(*shape, dtype=dtype, cached=cached)
   found = decode.decode_attention(*given, interpret=interpret)
   wanted = decode.decode_attention_ref(*given)
   assert found.dtype == wanted.dtype == dtype
@@ -62,13 +64,14 @@ def check(*shape, dtype=jnp.float32, interpret=True):
 
 def test_the_definition_is_softmax_by_hand():
   column = lambda *x: jnp.array(x, jnp.float32).reshape(1, 1, 1, 1, -1)  # keys of a head of 1
-  part = lambda keys, values: decode.KeysValues(column(*keys), column(*values).swapaxes(-1, -2))
+  row = lambda *x: column(*x).swapaxes(-1, -2)
+  part = lambda keys, values: decode_cache.KeysValues(column(*keys), row(*values))
   prompts, answers, chunk = part([1, 9], [10, 0]), part([0.5, 9], [20, 0]), part([0, 9], [30, 0])
   one = jnp.array([1])
   o = decode.decode_attention_ref(
     jnp.full((1, 1, 1), 2.0),
     0,
-    decode.DecodeCache(prompts, one, answers, one, chunk, jnp.int32(0)),
+    decode_cache.DecodeCache(prompts, one, answers, one, chunk, jnp.int32(0)),
     jnp.array([[0]]),
     jnp.array([0]),
   )
@@ -92,12 +95,18 @@ def test_bfloat16_is_near_the_definition():
   check(2, 3, 14, 2, 128, 256, 256, 16, dtype=jnp.bfloat16)
 
 
+@pytest.mark.parametrize("dtype", list(WITHIN))
+def test_keys_and_values_may_be_int8(dtype):
+  check(2, 3, 14, 2, 64, 256, 256, 16, dtype=dtype, cached=decode_cache.quantized)
+
+
 def test_the_kernels_have_no_races():
   races = pltpu.InterpretParams(detect_races=True, out_of_bounds_reads="raise")
   check(2, 3, 14, 2, 64, 256, 256, 16, interpret=races)
 
 
 @pytest.mark.parametrize("chip", list(chips.CHIPS))
+@pytest.mark.parametrize("cached", [decode_cache.KeysValues, decode_cache.quantized])
 @pytest.mark.parametrize(
   "heads",
   [
@@ -106,11 +115,13 @@ def test_the_kernels_have_no_races():
     pytest.param((64, 8), marks=pytest.mark.slow),
   ],
 )
-def test_the_kernels_compile_for_a_chip(chip, heads, monkeypatch):
+def test_the_kernels_compile_for_a_chip(chip, cached, heads, monkeypatch):
   """The decoders of the 3b, 7b and 72b presets."""
   pytest.importorskip("libtpu", reason="the TPU compiler is not installed")
   monkeypatch.setattr(decode, "BLOCK", 512)
-  given = jax.eval_shape(lambda: inputs(8, 8, *heads, 128, 1024, 512, 64, dtype=jnp.bfloat16))
+  given = jax.eval_shape(
+    lambda: inputs(8, 8, *heads, 128, 1024, 512, 64, dtype=jnp.bfloat16, cached=cached)
+  )
   layout = chips.one(chip)
   with jax.set_mesh(layout.mesh):
     compiled = jax.jit(decode.decode_attention).lower(*chips.on(layout, given)).compile()
