@@ -341,8 +341,8 @@ def sample_frames(
   most = max_frames // multiple * multiple
   if most < multiple:
     raise ValueError(
-      f"max_frames {max_frames} is less than the {multiple} frames of a patch; raise "
-      f"config.processor.max_frames"
+      f"max_frames is {max_frames} (config.processor.max_frames), less than the {multiple} frames "
+      f"of a patch; raise it"
     )
   wanted = max(count / source_fps * fps, MIN_FRAMES)
   if wanted >= count and count <= most:

@@ -220,6 +220,6 @@ class _FirstFitIterator(grain.DatasetIterator):
       if size > limit:
         raise ValueError(
           f"example {item.prompt.id!r}: {size:,} {unit} > {limit:,} in a row; raise "
-          f"{knob} (config.buckets.{knob}) or lower config.processor.max_pixels"
+          f"{knob} (config.buckets.{knob}) or lower max_pixels (config.processor.max_pixels)"
         )
     return tokens, patches
