@@ -7,7 +7,7 @@ pairs wrongly and then gives the right verdict all the same. Such a judgement ag
 so it is kept and learnt. The rate has to be this high: with the error rates of configs/tiny.py, RL
 on verdicts alone unlearns the contradictions. RL has two arms, from the same model on the same
 pairs of all tasks: R1-Reward's reward (arXiv:2505.02835) without its consistency term ("rl"), and
-with it ("rl_consistency"). The column "Contradicts" of the report compares them: the fraction of
+with it ("rl_consistency"). The column "Contradictory" of the report compares them: the fraction of
 verdicts that contradict the scores in front of them.
 """
 

@@ -5,7 +5,7 @@ python -m cot_rm.main --config configs/tiny.py --config.control   # and the cont
 python -m cot_rm.main --config configs/tiny.py:smoke              # the same in a few minutes
 
 base          a base model of the built-in world (see configs/tiny_grpo.py), which can describe
-              scenes and answer questions but judges at random, as a released checkpoint can see
+              scenes and answer questions but is a poor judge, as a released checkpoint can see
               and write before it is a reward model
 distill       a teacher's judgements of pairs of images for a caption, 1,000 at most
 sft           the cold start on these judgements; from here on there are labels alone
