@@ -104,18 +104,19 @@ def test_only_the_last_quarter_counts_as_late_and_one_bad_rollout_is_not_its_low
 
 
 def test_a_few_rollouts_are_smoothed_without_a_shift(bench):
-  np.testing.assert_allclose(bench.smooth(np.array([1.0, 3.0])), [1.0, 3.0])
-  np.testing.assert_allclose(bench.smooth(np.array([1.0, 2.0, 3.0, 4.0]))[1:3], [2.0, 3.0])
+  smooth = bench.stability_plot.smooth
+  np.testing.assert_allclose(smooth(np.array([1.0, 3.0])), [1.0, 3.0])
+  np.testing.assert_allclose(smooth(np.array([1.0, 2.0, 3.0, 4.0]))[1:3], [2.0, 3.0])
 
 
 def test_a_mean_on_a_logarithmic_axis_is_geometric_and_over_the_remaining_runs(bench):
-  log = bench.Panel("train/grad_norm", "", log=True)
+  log = bench.stability_plot.Panel("train/grad_norm", "", log=True)
   shown = [(np.array([1, 2]), np.array([1.0, 7.0])), (np.array([1]), np.array([100.0]))]
-  steps, values = bench.mean_curve(shown, log)
+  steps, values = bench.stability_plot.mean_curve(shown, log)
   assert steps.tolist() == [1, 2]
   np.testing.assert_allclose(values, [10.0, 7.0])
   zero = bench.ArmRun("a", 0.8, 0.8, curves([{"train/grad_norm": 0.0}, {"train/grad_norm": 2.0}]))
-  assert bench.smoothed_curve(zero, log)[0].tolist() == [2]
+  assert bench.stability_plot.smoothed_curve(zero, log)[0].tolist() == [2]
 
 
 def test_two_seeds_give_a_table_a_plot_and_a_line_of_json(
@@ -148,8 +149,8 @@ def test_two_seeds_give_a_table_a_plot_and_a_line_of_json(
   picture = ElementTree.parse(tmp_path / "runs" / "stability" / "stability.svg")
   texts = {"".join(node.itertext()) for node in picture.iter(f"{SVG}text")}
   assert {"reinforce_pp", "grpo", "ended: not finite", "rollout", "80 %"} <= texts
-  assert {panel.title for panel in bench.PANELS[:3]} <= texts
-  assert f"{bench.PANELS[3].title}, cut at 100,000" in texts
+  assert {panel.title for panel in bench.stability_plot.PANELS[:3]} <= texts
+  assert f"{bench.stability_plot.PANELS[3].title}, cut at 100,000" in texts
 
 
 def test_arms_whose_difference_had_no_effect_are_named(bench):
@@ -168,7 +169,7 @@ def test_arms_whose_difference_had_no_effect_are_named(bench):
 
 def test_runs_that_ended_in_their_first_rollout_are_plotted_too(bench, tmp_path):
   runs = bench.read_runs([write_run(tmp_path / "a", {"grpo": (0.8, [FALLEN])})])
-  bench.draw(runs, tmp_path / "out" / "stability.svg")
+  bench.stability_plot.draw(runs, tmp_path / "out" / "stability.svg")
   assert "ended: not finite" in (tmp_path / "out" / "stability.svg").read_text()
   assert bench.row(runs["grpo"])[1] == "1: 1" and "inf" in bench.row(runs["grpo"])
 
