@@ -1,4 +1,7 @@
-"""Where the weights of the checkpoints under test are: the rules of a mesh."""
+"""Sharding rules of the weights under test, and a comparison of pytrees."""
+
+import jax
+import numpy as np
 
 RULES = {
   "embed": "fsdp",
@@ -7,3 +10,8 @@ RULES = {
   "kv_heads": "tensor",
   "mlp": "tensor",
 }
+
+
+def assert_equal(a, b):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  jax.tree.map(np.testing.assert_array_equal, a, b)

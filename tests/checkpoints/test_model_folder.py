@@ -5,7 +5,6 @@ import shutil
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
@@ -13,7 +12,7 @@ from flax import nnx
 from cot_rm import sharding
 from cot_rm.checkpoints import model_folder
 from cot_rm.models import qwen2_5_vl
-from tests.checkpoints.layout import RULES
+from tests.checkpoints.layout import RULES, assert_equal
 from tests.models.qwen2_5_vl import oracle
 
 
@@ -38,16 +37,6 @@ def saved(params, tmp_path_factory):
 def folder(saved, tmp_path):
   """A copy to damage."""
   return shutil.copytree(saved, tmp_path / "model")
-
-
-@pytest.fixture(scope="module")
-def mesh():
-  return sharding.make_mesh({"fsdp": 4, "tensor": 2})
-
-
-def assert_equal(a, b):
-  assert jax.tree.structure(a) == jax.tree.structure(b)
-  jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def edit(file, **changes):

@@ -11,17 +11,7 @@ import pytest
 
 from cot_rm import sharding
 from cot_rm.checkpoints import train_state
-from tests.checkpoints.layout import RULES
-
-
-@pytest.fixture(scope="module")
-def mesh():
-  return sharding.make_mesh({"fsdp": 4, "tensor": 2})
-
-
-def assert_equal(a, b):
-  assert jax.tree.structure(a) == jax.tree.structure(b)
-  jax.tree.map(np.testing.assert_array_equal, a, b)
+from tests.checkpoints.layout import RULES, assert_equal
 
 
 class State(NamedTuple):
