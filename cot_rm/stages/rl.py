@@ -166,16 +166,19 @@ class _Learner:
 def _check_knobs(config: common.Section, name: str) -> None:
   """Raises ValueError for knobs of the section `name` that do not fit together."""
   knobs = config[name]
-  if not knobs.judge.by and rewards.asks(knobs.rewards, prompts.get(config.grammar)):
+  if rewards.asks(knobs.rewards, prompts.get(config.grammar)) and not knobs.judge.by:
     raise ValueError(
       f"config.{name}.rewards weighs whether a verdict follows from its reasoning; grammar "
       f"{config.grammar!r} has no scores that would decide it, and config.{name}.judge.by "
       f"names no judge: set it to 'service' (the model of config.{name}.judge) or 'policy' (itself)"
     )
-  if knobs.judge.by not in ("", "service", "policy"):
-    raise ValueError(
-      f"config.{name}.judge.by is {knobs.judge.by!r}; known: 'service', 'policy', or '' for none"
-    )
+  for knob, value, known in (
+    ("judge.by", knobs.judge.by, ("service", "policy", "")),
+    ("on_nonfinite", knobs.on_nonfinite, ("raise", "end")),
+  ):
+    if value not in known:
+      raise ValueError(f"config.{name}.{knob} is {value!r}; known: {', '.join(map(repr, known))}")
+  registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
   if knobs.train_prompts % knobs.minibatches:
     raise ValueError(
       f"config.{name}.train_prompts is {knobs.train_prompts}, which cannot be split into "
@@ -184,9 +187,8 @@ def _check_knobs(config: common.Section, name: str) -> None:
   if knobs.async_rollouts and jax.process_count() > 1:
     raise ValueError(
       f"config.{name}.async_rollouts is {knobs.async_rollouts} on {jax.process_count()} processes: "
-      f"two threads would launch the train step and the sampler's programs, in an order that may "
-      f"differ between processes, and collectives of different programs would wait for each other; "
-      f"set it to 0"
+      f"two threads would launch the train step and the sampler's programs in orders that may "
+      f"differ between processes, whose collectives would wait for each other; set it to 0"
     )
 
 

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from etils import epath
 
 from cot_rm import judge, metrics, rewards
 from cot_rm.data import datasets
@@ -339,3 +340,19 @@ def test_minibatches_of_unequal_size_are_an_error(workdir, config):
   config.rl.minibatches = 3
   with pytest.raises(ValueError, match="train_prompts is 4, which .* 3 equal minibatches"):
     rl.run(config, workdir, "rl")
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"rl.on_nonfinite": "ends"}, "config.rl.on_nonfinite is 'ends'; known: 'raise', 'end'"),
+    ({"rl.algorithm": "grp"}, "unknown algorithm 'grp'; did you mean 'grpo'"),
+    ({"rl.rewards": {"acuracy": 1.0}}, "unknown reward 'acuracy'; did you mean 'accuracy'"),
+  ],
+)
+def test_a_misspelt_choice_stops_before_the_model_is_loaded(config, tmp_path, change, message):
+  for knob, value in change.items():
+    setattr(config.rl, knob.removeprefix("rl."), value)
+  with pytest.raises(ValueError, match=message):
+    rl.run(config, epath.Path(tmp_path), "rl")
+  assert not list(tmp_path.iterdir())
