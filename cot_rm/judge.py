@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, overload
+from typing import Literal, get_args, overload
 
 import jax
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from cot_rm import models, prompts, sharding, voting
+from cot_rm import models, prompts, registry, sharding, voting
 from cot_rm.batch import Encoded
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
@@ -24,6 +24,7 @@ from cot_rm.sampler.sampling import Sampling
 from cot_rm.schema import Completion, Example, PairVerdict, Verdict
 
 Dtype = Literal["float32", "bfloat16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -292,8 +293,12 @@ def load(
 
   Raises:
     FileNotFoundError: no such folder, or a file of it is missing.
-    ValueError: its tensors or its tokenizer do not fit its config.json; all faults are named.
+    ValueError: an unknown dtype, or tensors or a tokenizer that do not fit config.json; all faults
+      are named.
   """
+  for name, given in (("dtype", dtype), ("compute_dtype", compute_dtype or dtype)):
+    if given not in DTYPES:
+      raise ValueError(f"{name} is {given!r}; {registry.hint(given, DTYPES)}")
   mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
   rules = {} if rules is None else rules
   opened = model_folder.open_model(path, mesh=mesh, rules=rules, dtype=dtype)

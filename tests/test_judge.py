@@ -116,3 +116,9 @@ def test_what_is_no_example_is_refused_with_the_way_to_make_one(judge):
     judge.compare(["a.png", "b.png"])
   with pytest.raises(TypeError, match="must be Examples, not NoneType"):
     judge.compare(None)
+
+
+@pytest.mark.parametrize("name", ["dtype", "compute_dtype"])
+def test_an_unknown_dtype_is_refused_by_the_name_of_its_argument(tiny_folder, name):
+  with pytest.raises(ValueError, match=f"^{name} is 'flot32'; did you mean 'float32'"):
+    cot_rm.load(tiny_folder, **{name: "flot32"})

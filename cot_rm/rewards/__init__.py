@@ -45,14 +45,26 @@ class Scores(NamedTuple):
   parts: dict[str, np.ndarray]  # {reward: f32[Q, G]}; NaN where a sample has no value
 
 
+def weighted_names(weights: Mapping[str, float]) -> set[str]:
+  """The names with a weight other than 0. Raises ValueError for an unknown name, or no name."""
+  if not weights:
+    raise ValueError(f"no reward named; known: {', '.join([*REWARDS, *PRODUCTS])}")
+  known: dict[str, object] = {**REWARDS, **PRODUCTS}
+  for name in weights:
+    registry.lookup(known, name, "reward")
+  return {name for name, weight in weights.items() if weight}
+
+
 def asks(weights: Mapping[str, float], grammar: Grammar) -> bool:
   """Whether the rewards need a judge model: consistency has weight, `grammar` has no scores."""
-  return not _weighed(weights).isdisjoint({"consistent", *PRODUCTS}) and not grammar.WRITES_SCORES
+  return (
+    not weighted_names(weights).isdisjoint({"consistent", *PRODUCTS}) and not grammar.WRITES_SCORES
+  )
 
 
 def needs_gold(weights: Mapping[str, float]) -> bool:
   """Whether a reward with weight compares the verdict with the gold answer."""
-  return not _weighed(weights).isdisjoint({"accuracy", "accuracy_published", *PRODUCTS})
+  return not weighted_names(weights).isdisjoint({"accuracy", "accuracy_published", *PRODUCTS})
 
 
 def score(
@@ -106,18 +118,8 @@ def score(
   return Scores(grouped(total), metrics, {name: grouped(part) for name, part in known.items()})
 
 
-def _weighed(weights: Mapping[str, float]) -> set[str]:
-  """The names with a weight other than 0. Raises ValueError for an unknown name, or no name."""
-  if not weights:
-    raise ValueError(f"no reward named; known: {', '.join([*REWARDS, *PRODUCTS])}")
-  known: dict[str, object] = {**REWARDS, **PRODUCTS}
-  for name in weights:
-    registry.lookup(known, name, "reward")
-  return {name for name, weight in weights.items() if weight}
-
-
 def _check(judged: Sequence[Judged], weights: Mapping[str, float]) -> None:
-  _weighed(weights)
+  weighted_names(weights)
   for one in judged:
     size, first = len(one.completions), len(judged[0].completions)
     if size != first:

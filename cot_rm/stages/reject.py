@@ -29,6 +29,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   written.
   """
   folder, knobs = workdir / name, common.section(config, name, "reject")
+  rewards.weighted_names(dict.fromkeys(knobs.accept, 1.0))  # a misspelt name is an error here
   pool = rejection.PairPool(
     datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
     count=knobs.count,

@@ -113,3 +113,10 @@ def test_a_correct_sample_satisfies_every_reward_of_accept(workdir, config, rewa
   config.reject.accept = ("accuracy", "format")  # nothing of 8 tokens has the form
   assert reject.run(config, workdir, "reject")["kept"] == 0
   assert len(read(workdir, "hard")) == 16
+
+
+def test_a_misspelt_reward_stops_before_the_model_is_loaded(workdir, config, monkeypatch):
+  monkeypatch.setattr(reject.common, "load_judge", None)
+  config.reject.accept = ("acuracy",)
+  with pytest.raises(ValueError, match="unknown reward 'acuracy'; did you mean 'accuracy'"):
+    reject.run(config, workdir, "reject")
