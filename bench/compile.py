@@ -35,6 +35,7 @@ from tpu import chips, hlo
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from configs import base  # noqa: E402
 from cot_rm import optim, sharding, train  # noqa: E402
 from cot_rm.algorithms import aggregation, grpo, sft  # noqa: E402
 from cot_rm.batch import Batch, Pictures  # noqa: E402
@@ -119,7 +120,8 @@ def lower_train_step(place: Placement, program: Literal["sft", "rl"]) -> jax.sta
   graphdef, params = train.abstract_model(
     lambda rngs: qwen2_5_vl.Model(place.config, rngs=rngs, dtype=jnp.bfloat16, remat=True)
   )
-  tx, _ = optim.make(lr=1e-5, steps=100, warmup=10, frozen=())
+  knobs = base.get_config()
+  tx, _ = optim.make(steps=100, **knobs.sft.optim)
   state = jax.eval_shape(
     lambda params: train.TrainState(jnp.zeros((), jnp.int32), params, tx.init(params)), params
   )
@@ -131,7 +133,8 @@ def lower_train_step(place: Placement, program: Literal["sft", "rl"]) -> jax.sta
     batch = place.batch(
       ANSWER, False, old_logps=row, ref_logps=row, advantages=row, prompts=prompts
     )
-    loss = functools.partial(grpo.loss, settings=grpo.Config(max_tokens=8))
+    settings = grpo.Config(max_tokens=8, **knobs.rl.settings.grpo)
+    loss = functools.partial(grpo.loss, settings=settings)
   step = train.make_step(
     graphdef,
     loss,
@@ -288,8 +291,6 @@ def hand_sent(c: qwen2_5_vl.Config, program: Program, pod: Slice) -> float:
 
 def measure(preset: str, pod: Slice, program: Program) -> dict[str, object]:
   """Figures of one compiled program of a preset on a slice, and those counted by hand."""
-  from configs import base
-
   devices = chips.devices(pod.topology)
   mesh = sharding.make_mesh(dict(data=1, fsdp=pod.fsdp, tensor=pod.tensor), devices)
   is_train = program in ("sft", "rl")

@@ -100,6 +100,7 @@ def ours(folder: str, quick: bool) -> dict[str, float]:
 
   import jax
 
+  from configs import base
   from cot_rm import optim, sharding, train
   from cot_rm.algorithms import aggregation, grpo
   from cot_rm.data import packing
@@ -107,8 +108,10 @@ def ours(folder: str, quick: bool) -> dict[str, float]:
   prompts, _, lengths = pickle.loads(Path(folder, "work.pickle").read_bytes())
   c, graphdef, params = sampler.loaded(folder, remat=True)
   mesh, rules = sharding.make_mesh({"data": 1}), {}
-  settings = grpo.Config(clip_low=CLIP, clip_high=CLIP, kl=KL, max_tokens=8)
-  tx, rate = optim.make(lr=LR, steps=100, warmup=1, frozen=())
+  knobs = base.get_config()
+  given = dict(clip_low=CLIP, clip_high=CLIP, kl=KL, max_tokens=8)
+  settings = grpo.Config(**knobs.rl.settings.grpo.to_dict() | given)
+  tx, rate = optim.make(**knobs.sft.optim.to_dict() | dict(lr=LR, steps=100, warmup=1))
   reference = jax.tree.map(lambda x: x.copy(), params)
   state, shardings = train.init_state(params, tx, mesh, rules)
   del params

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from cot_rm import optim
+from tests import defaults
 
 
 def test_the_schedule_rises_stays_and_falls_to_its_end():
@@ -25,7 +26,7 @@ def test_muon_moves_matrices_by_the_rms_it_says_and_the_rest_as_adamw_does():
   grads = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
   steps = {}
   for muon in (0.0, 2.0):
-    tx, _ = optim.make(lr=1.0, steps=10, warmup=0, clip=1e9, muon=muon, frozen=())
+    tx, _ = defaults.optimizer(lr=1.0, steps=10, warmup=0, clip=1e9, muon=muon, frozen=())
     steps[muon], _ = tx.update(grads, tx.init(params), params)
   for name, part in steps[2.0].items():
     for kind, step in part.items():
@@ -40,7 +41,7 @@ def test_muon_moves_matrices_by_the_rms_it_says_and_the_rest_as_adamw_does():
 
 def moved(**knobs):
   params = {"visual": {"weight": jnp.ones(2)}, "norm": {"weight": jnp.ones(2)}}
-  tx, rate = optim.make(lr=0.1, steps=10, warmup=1, **({"frozen": ()} | knobs))
+  tx, rate = defaults.optimizer(lr=0.1, steps=10, warmup=1, **({"frozen": ()} | knobs))
   state = tx.init(params)
   for i in range(2):
     updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
@@ -62,7 +63,7 @@ def test_the_schedule_is_no_part_of_the_program():
   params = {"q_proj": {"weight": jnp.ones((4, 4))}, "norm": {"weight": jnp.ones(4)}}
 
   def program(**knobs):
-    tx, _ = optim.make(muon=2.0, frozen=(), **knobs)
+    tx, _ = defaults.optimizer(muon=2.0, frozen=(), **knobs)
     return str(jax.make_jaxpr(tx.update)(params, tx.init(params), params))
 
   assert program(lr=0.1, steps=10, warmup=1) == program(lr=0.3, steps=50, warmup=5, decay=0.2)

@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import nnx
 
-from cot_rm import distributed, optim, sharding, train
+from cot_rm import distributed, sharding, train
 from cot_rm.algorithms import (
   ALGORITHMS,
   aggregation,
@@ -24,7 +24,7 @@ from cot_rm.algorithms import (
 )
 from cot_rm.data import packing
 from cot_rm.models import qwen2_5_vl
-from tests import chats
+from tests import chats, defaults
 
 GOLDEN = Path(__file__).parent / "golden" / "steps.json"
 CONFIG = dataclasses.replace(qwen2_5_vl.PRESETS["tiny"], vocab_size=400)
@@ -39,14 +39,14 @@ RULES = {
 }
 OBJECTIVES = {  # loss, and how its tokens are weighed; the first step of each is pinned
   "sft": (sft.loss, "token"),
-  "grpo": (functools.partial(grpo.loss, settings=grpo.Config(max_tokens=8)), "sequence"),
+  "grpo": (functools.partial(grpo.loss, settings=defaults.settings(grpo)), "sequence"),
 }
 REWARDED = {  # algorithms that learn from rewards, each with a KL penalty
-  "grpo": grpo.Config(kl=0.1, max_tokens=8),
-  "gspo": grpo.Config(kl=0.1, ratio="sequence", max_tokens=8),
-  "rloo": rloo.Config(kl=0.1, max_tokens=8),
-  "reinforce_pp": reinforce_pp.Config(kl=0.1, max_tokens=8),
-  "stable_reinforce": stable_reinforce.Config(kl=0.1, max_tokens=8),
+  "grpo": defaults.settings(grpo, kl=0.1),
+  "gspo": defaults.settings(grpo, kl=0.1, ratio="sequence"),
+  "rloo": defaults.settings(rloo, kl=0.1),
+  "reinforce_pp": defaults.settings(reinforce_pp, kl=0.1),
+  "stable_reinforce": defaults.settings(stable_reinforce, kl=0.1),
 }
 SGD = optax.sgd(1.0), lambda step: jnp.float32(0.05)
 PINNED = (  # parameters whose size after a step stands in golden/steps.json
@@ -131,7 +131,7 @@ class Run:
 
 def run(objective, mesh, rules):
   whole = batch(objective)
-  optimizer = optim.make(lr=1e-3, steps=10, warmup=0, frozen=())
+  optimizer = defaults.optimizer(lr=1e-3, steps=10, warmup=0, frozen=())
   masked = dataclasses.replace(whole, mask=0 * whole.mask)
   batches = (whole, whole, spoilt(whole), masked)
   return trained(batches, OBJECTIVES[objective], mesh, rules, optimizer)

@@ -25,16 +25,16 @@ KL_IN: KlIn = "loss"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  clip_low: float = 0.2  # the ratio is clipped to 1 - clip_low
-  clip_high: float = 0.2  # and to 1 + clip_high
-  kl: float = 0.04  # weight of the KL penalty to the reference policy
-  kl_clamp: float = 10.0  # bound of the log-ratio in the KL estimator
-  ratio: Literal["token", "sequence"] = "token"  # of each token, or the geometric mean of an answer
-  normalize: Literal["std", "none"] = "std"  # divide advantages by the group's standard deviation
-  epsilon: float = 1e-4  # added to a group's standard deviation
-  aggregate: Aggregate = "sequence"  # of the loss over tokens, see aggregation.token_weights
+  clip_low: float  # the ratio is clipped to 1 - clip_low
+  clip_high: float  # and to 1 + clip_high
+  kl: float  # weight of the KL penalty to the reference policy
+  kl_clamp: float  # bound of the log-ratio in the KL estimator
+  ratio: Literal["token", "sequence"]  # of each token, or the geometric mean of an answer
+  normalize: Literal["std", "none"]  # divide advantages by the group's standard deviation
+  epsilon: float  # added to a group's standard deviation
+  aggregate: Aggregate  # of the loss over tokens, see aggregation.token_weights
   max_tokens: int  # tokens of an answer, at most; for aggregate "constant" and for `buffer`
-  buffer: int = 0  # last tokens before max_tokens in which the reward falls by up to 1; 0: none
+  buffer: int  # last tokens before max_tokens in which the reward falls by up to 1; 0: none
 
   def __post_init__(self) -> None:
     interface.check_choices(self)

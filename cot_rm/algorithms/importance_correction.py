@@ -19,11 +19,11 @@ from cot_rm.algorithms.interface import Metrics
 from cot_rm.batch import Batch
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  cap: float | None = None  # upper bound of the weight p(trainer) / p(sampler); None: weights are 1
-  low: float | None = None  # answers with a lower ratio are masked out; None: no bound
-  high: float | None = None  # answers with a higher ratio are masked out; None: no bound
+  cap: float | None  # upper bound of the weight p(trainer) / p(sampler); None: weights are 1
+  low: float | None  # answers with a lower ratio are masked out; None: no bound
+  high: float | None  # answers with a higher ratio are masked out; None: no bound
 
   def __post_init__(self) -> None:
     if self.cap is not None and self.cap <= 0:
@@ -46,7 +46,7 @@ class Config:
   @property
   def enabled(self) -> bool:
     """Whether anything is corrected, which takes a forward pass for the trainer's old_logps."""
-    return self != Config()
+    return (self.cap, self.low, self.high) != (None, None, None)
 
 
 def importance_weights(batch: Batch, config: Config) -> tuple[jax.Array, Metrics]:

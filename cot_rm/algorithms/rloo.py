@@ -16,10 +16,10 @@ KL_IN: KlIn = "reward"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  clip_low: float = 0.2  # the ratio is clipped to 1 - clip_low
-  clip_high: float = 0.2  # and to 1 + clip_high
-  kl: float = 0.0  # weight of the log-ratio to the reference, subtracted from the reward
-  aggregate: Aggregate = "sequence"  # of the loss over tokens, see aggregation.token_weights
+  clip_low: float  # the ratio is clipped to 1 - clip_low
+  clip_high: float  # and to 1 + clip_high
+  kl: float  # weight of the log-ratio to the reference, subtracted from the reward
+  aggregate: Aggregate  # of the loss over tokens, see aggregation.token_weights
   max_tokens: int  # tokens of an answer, at most; for aggregate "constant"
 
   def __post_init__(self) -> None:

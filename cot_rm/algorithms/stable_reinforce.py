@@ -26,16 +26,16 @@ RELEASED_LIMIT = 10.0  # the filter of the released code removes every |z| above
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-  clip_low: float = 0.2  # the ratio is clipped to 1 - clip_low
-  clip_high: float = 0.2  # and to 1 + clip_high
-  preclip_low: float | None = 1e-3  # Pre-CLIP: lower bound of the ratio; None: no bound
-  preclip_high: float | None = 1e3  # Pre-CLIP: upper bound of the ratio; None: no bound
-  filter: Literal["paper", "released", "none"] = "paper"  # see `filter_mask`
-  filter_bound: float = 3.0  # of the filter, in standard deviations
-  kl: float = 0.0  # weight of the log-ratio to the reference, subtracted from each token's reward
-  reward_bound: float = 10.0  # rewards are clamped to -reward_bound .. reward_bound
-  epsilon: float = 1e-8  # lower bound of the variance of the returns
-  aggregate: Aggregate = "sequence"  # of the loss over tokens, see aggregation.token_weights
+  clip_low: float  # the ratio is clipped to 1 - clip_low
+  clip_high: float  # and to 1 + clip_high
+  preclip_low: float | None  # Pre-CLIP: lower bound of the ratio; None: no bound
+  preclip_high: float | None  # Pre-CLIP: upper bound of the ratio; None: no bound
+  filter: Literal["paper", "released", "none"]  # see `filter_mask`
+  filter_bound: float  # of the filter, in standard deviations
+  kl: float  # weight of the log-ratio to the reference, subtracted from each token's reward
+  reward_bound: float  # rewards are clamped to -reward_bound .. reward_bound
+  epsilon: float  # lower bound of the variance of the returns
+  aggregate: Aggregate  # of the loss over tokens, see aggregation.token_weights
   max_tokens: int  # tokens of an answer, at most; for aggregate "constant"
 
   def __post_init__(self) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from cot_rm.algorithms import advantage_estimators, reinforce_pp
+from tests import defaults
 
-SETTINGS = reinforce_pp.Config(max_tokens=8)
+SETTINGS = defaults.settings(reinforce_pp)
 
 
 def test_a_token_s_return_is_the_reward_less_the_kl_from_it_on():

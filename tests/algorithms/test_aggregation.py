@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cot_rm.algorithms import aggregation, grpo
+from tests import defaults
 from tests.algorithms import batches
 
 X_BT = jnp.array([[1.0, 2.0, 3.0, 100.0], [5.0, 100.0, 100.0, 100.0], [9.0, 9.0, 9.0, 9.0]])
@@ -62,7 +63,7 @@ def test_an_unknown_aggregate_is_refused():
 
 def test_a_constant_that_is_not_set_names_the_field():
   with pytest.raises(ValueError, match="grpo.Config.max_tokens is 0.*'constant'"):
-    grpo.Config(aggregate="constant", max_tokens=0)
+    defaults.settings(grpo, aggregate="constant", max_tokens=0)
 
 
 def test_the_mean_of_an_answer_stands_at_each_of_its_tokens():

@@ -5,15 +5,16 @@ import dataclasses
 import pytest
 
 from cot_rm.algorithms import ALGORITHMS, grpo, interface, stable_reinforce
+from tests import defaults
 
 
 def test_a_wrong_choice_names_the_field_and_the_nearest():
   with pytest.raises(ValueError, match=r"grpo.Config.ratio is 'tokn'; did you mean 'token'\?"):
-    grpo.Config(ratio="tokn", max_tokens=8)
+    defaults.settings(grpo, ratio="tokn")
   with pytest.raises(
     ValueError, match="stable_reinforce.Config.filter is 3; known: paper, released, none"
   ):
-    stable_reinforce.Config(filter=3, max_tokens=8)
+    defaults.settings(stable_reinforce, filter=3)
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -28,4 +29,4 @@ def test_an_algorithm_has_the_members_of_the_interface(name):
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_checks_its_choices(name):
   with pytest.raises(ValueError, match=f"{name}.Config.aggregate is 'mean'; known: sequence"):
-    ALGORITHMS[name].Config(aggregate="mean", max_tokens=8)
+    defaults.settings(ALGORITHMS[name], aggregate="mean")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from cot_rm.algorithms import aggregation, policy_gradient, reinforce_pp
+from tests import defaults
 from tests.algorithms import batches
 
-SETTINGS = reinforce_pp.Config(max_tokens=8)  # clips at 0.2
+SETTINGS = defaults.settings(reinforce_pp)  # clips at 0.2
 
 
 def plain(logps_BT, batch, settings=SETTINGS):

@@ -14,11 +14,12 @@ from cot_rm.algorithms import (
   reinforce_pp,
   stable_reinforce,
 )
+from tests import defaults
 from tests.algorithms import batches
 
-PAPER = stable_reinforce.Config(max_tokens=8)
-RELEASED = stable_reinforce.Config(filter="released", max_tokens=8)
-OFF = stable_reinforce.Config(preclip_low=None, preclip_high=None, filter="none", max_tokens=8)
+PAPER = defaults.settings(stable_reinforce)
+RELEASED = defaults.settings(stable_reinforce, filter="released")
+OFF = defaults.settings(stable_reinforce, preclip_low=None, preclip_high=None, filter="none")
 
 
 def loss(logps_BT, batch, settings=PAPER):
@@ -61,7 +62,7 @@ def test_with_pre_clip_and_filter_off_it_is_reinforce_pp():
   rewards, lengths = [[0.0]] + [[1.0]] * 255, np.ones((256, 1))
   np.testing.assert_array_equal(
     stable_reinforce.advantages(rewards, lengths, OFF),
-    reinforce_pp.advantages(rewards, lengths, reinforce_pp.Config(max_tokens=8)),
+    reinforce_pp.advantages(rewards, lengths, defaults.settings(reinforce_pp)),
   )
 
 
@@ -114,4 +115,4 @@ def test_tokens_are_filtered_one_by_one_where_the_kl_is_in_the_reward():
 
 def test_a_bound_that_no_ratio_has_is_refused():
   with pytest.raises(ValueError, match="stable_reinforce.Config.preclip_low is 0"):
-    stable_reinforce.Config(preclip_low=0, max_tokens=8)
+    defaults.settings(stable_reinforce, preclip_low=0)

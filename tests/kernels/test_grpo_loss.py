@@ -10,6 +10,7 @@ import pytest
 from cot_rm.algorithms import aggregation, grpo, stable_reinforce
 from cot_rm.kernels import grpo_loss as kernel
 from cot_rm.kernels.token_logps import token_logps_ref
+from tests import defaults
 from tests.algorithms import batches
 
 WITHIN = {jnp.float32: 1e-5, jnp.bfloat16: 2e-2}
@@ -78,10 +79,10 @@ def test_the_loss_is_that_of_the_train_step(algorithm, how):
   batch = batches.batch(old_BT, advantages_BT, mask_BT, ref_BT if algorithm is grpo else None)
   weights_BT, logps_BT = aggregation.token_weights(batch, how), token_logps_ref(*given)
   if algorithm is grpo:
-    settings, how = grpo.Config(kl=0.1, max_tokens=8), dict(kl=0.1)
+    settings, how = defaults.settings(grpo, kl=0.1), dict(kl=0.1)
   else:
     settings, how = (
-      stable_reinforce.Config(max_tokens=8),
+      defaults.settings(stable_reinforce),
       dict(preclip=(math.log(1e-3), math.log(1e3))),
     )
   wanted, _ = algorithm.loss(logps_BT, batch, weights_BT, settings)
