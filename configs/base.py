@@ -1,7 +1,8 @@
 """Every knob of a run, once: its default and its meaning. An experiment is this and assignments.
 
 A section holds the keyword arguments of one function (the name in brackets), so that a misspelt
-knob is an error when the program starts. No other file has defaults of these knobs.
+knob is an error when the program starts. Defaults are here alone; functions that are also for
+library users (judge.load, chat, the sampler's limits, the built-in world) have equal ones.
 
 An entry of `stages` is "stage", or "folder:stage" for a stage that runs more than once. The stage
 reads the section of its folder's name where the config has one (`c.sft2 = inherit(c.sft)` for
