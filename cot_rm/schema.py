@@ -37,6 +37,22 @@ Message = Mapping[str, object]
 Chat = Sequence[Message]
 
 
+class BadExample(ValueError):
+  """An example that cannot be used: its record, its media, its text or its length is at fault.
+
+  The message begins with the name of the example. A run may leave such an example out and go on
+  and count it; every other error ends it.
+  """
+
+
+class BadRecord(BadExample):
+  """A record that is no example, or a wrong one; names the file and the row."""
+
+
+class BadMedia(BadExample):
+  """A picture or video that cannot be read."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Media:
   """One image or one video; the file is opened when the judge reads it.

@@ -3,7 +3,7 @@
 import functools
 import json
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -63,6 +63,21 @@ def resolve_path(workdir: epath.Path, value: str) -> str:
     if path.exists():
       return str(path)
   return value
+
+
+def open_examples(
+  config: Section, workdir: epath.Path, data: str, split: str
+) -> Sequence[schema.Example]:
+  """The examples that a stage's knobs `data` and `split` name: the one door of all stages.
+
+  Args:
+    config: the whole config.
+    workdir: the run's folder.
+    data: an earlier stage's folder of examples, or a path; see `resolve_path`.
+    split: of a folder of examples, or several ("kept+failed").
+  """
+  del config
+  return datasets.open(resolve_path(workdir, data), split)
 
 
 def model_identity(path: str) -> str:
@@ -152,7 +167,7 @@ def make_validation(
   return functools.partial(
     pairs.evaluate,
     examples=datasets.first(
-      datasets.open(resolve_path(workdir, knobs.data), knobs.val_split), knobs.val_pairs
+      open_examples(config, workdir, knobs.data, knobs.val_split), knobs.val_pairs
     ),
     grammar=config.grammar,
     sampling=sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens),

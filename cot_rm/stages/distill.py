@@ -14,7 +14,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from cot_rm import chat, files, metrics, prompts, schema, stages
-from cot_rm.data import array_record, datasets, distillation
+from cot_rm.data import array_record, distillation
 from cot_rm.stages import common
 from cot_rm.toy_world import teacher as toy_teacher
 
@@ -37,7 +37,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   knobs = config[section]
   if jax.process_index() == 0 and not (folder / "data").exists():
     folder.mkdir(parents=True, exist_ok=True)
-    source = datasets.open(common.resolve_path(workdir, knobs.data), knobs.split)
+    source = common.open_examples(config, workdir, knobs.data, knobs.split)
     tasks = common.parse_tasks(knobs.tasks)
     pairs = distillation.sample_pairs(source, count=knobs.count, tasks=tasks, seed=config.seed)
     with _open_client(knobs, folder, f"config.{section}") as client:

@@ -44,7 +44,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   benchmark = benchmarks.get(knobs.benchmark)
   registry.lookup(benchmark.MODES, knobs.mode, f"config.{section}.mode")
   models = _models(config, workdir, section)
-  examples, summary = _examples(knobs, workdir, benchmark), {}
+  examples, summary = _examples(config, knobs, workdir, benchmark), {}
   for model in models:
     label = model.strip("/").replace("/", "--")
     evaluation = _Evaluation(config, knobs, workdir, model, folder / label)
@@ -83,11 +83,12 @@ def _models(config: common.Section, workdir: epath.Path, section: str) -> list[s
   return found
 
 
-def _examples(knobs, workdir, benchmark) -> Sequence[schema.Example]:
-  path = common.resolve_path(workdir, knobs.data)
+def _examples(config, knobs, workdir, benchmark) -> Sequence[schema.Example]:
   if benchmark is pairs:
-    return datasets.first(datasets.open(path, knobs.split), knobs.pairs)
-  return benchmark.examples(path)
+    return datasets.first(
+      common.open_examples(config, workdir, knobs.data, knobs.split), knobs.pairs
+    )
+  return benchmark.examples(common.resolve_path(workdir, knobs.data))
 
 
 class _Evaluation:

@@ -13,7 +13,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from cot_rm import files, metrics, prompts, rewards, stages
-from cot_rm.data import answer_log, array_record, datasets, rejection
+from cot_rm.data import answer_log, array_record, rejection
 from cot_rm.sampler import sampling
 from cot_rm.stages import common
 
@@ -31,7 +31,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   folder, knobs = workdir / name, common.section(config, name, "reject")
   rewards.weighted_names(dict.fromkeys(knobs.accept, 1.0))  # a misspelt name is an error here
   pool = rejection.PairPool(
-    datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
+    common.open_examples(config, workdir, knobs.data, knobs.split),
     count=knobs.count,
     tasks=common.parse_tasks(knobs.tasks),
     seed=config.seed,

@@ -39,7 +39,7 @@ from cot_rm.algorithms import (
 from cot_rm.batch import Batch
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
-from cot_rm.data import datasets, packing, pipeline, selection
+from cot_rm.data import packing, pipeline, selection
 from cot_rm.sampler import sampling
 from cot_rm.stages import common
 
@@ -197,7 +197,7 @@ def _prompts(
 ) -> pipeline.ResumableIterator[list[list[rollout.EncodedPrompt]]]:
   """Iterator of batches of encoded prompts, one list from rollout.encoded_prompts per example."""
   source = selection.select(
-    datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
+    common.open_examples(config, workdir, knobs.data, knobs.split),
     tasks=common.parse_tasks(knobs.tasks),
     min_attempts=knobs.min_attempts,
     order=knobs.order,

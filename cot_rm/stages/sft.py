@@ -18,7 +18,7 @@ from cot_rm import distributed, metrics, optim, prompts, schema, sharding, stage
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
-from cot_rm.data import datasets, packing, pipeline
+from cot_rm.data import packing, pipeline
 from cot_rm.stages import common
 
 
@@ -47,7 +47,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     accumulate=knobs.accumulate,
   )
   data = pipeline.packed_batches(
-    datasets.open(common.resolve_path(workdir, knobs.data), knobs.split),
+    common.open_examples(config, workdir, knobs.data, knobs.split),
     _make_encode(policy, config.grammar),
     seed=config.seed,
     rows=knobs.rows,

@@ -1,0 +1,30 @@
+"""Opens pictures and videos from every kind of source; errors name the sample."""
+
+from cot_rm.media.frames import sample_frames
+from cot_rm.media.pictures import ORIENTATION, encoded_picture, picture, thumbnail_url
+from cot_rm.media.sources import (
+  decode_base64,
+  decode_data_url,
+  is_path,
+  local_path,
+  picture_of_base64,
+)
+from cot_rm.media.videos import PICTURE_SUFFIXES, Video, encoded_frames, frame_sources, video
+
+__all__ = [
+  "ORIENTATION",
+  "PICTURE_SUFFIXES",
+  "Video",
+  "decode_base64",
+  "decode_data_url",
+  "encoded_frames",
+  "encoded_picture",
+  "frame_sources",
+  "is_path",
+  "local_path",
+  "picture",
+  "picture_of_base64",
+  "sample_frames",
+  "thumbnail_url",
+  "video",
+]
