@@ -106,6 +106,11 @@ def get_config() -> ConfigDict:
     patches=(1024, 2048, 4096, 8192),  # of a row's pictures; Qwen2.5-VL: 4 patches a visual token
     answers=(512, 1024, 2048),  # of an answer, in the groups of RL, which share their prompt
   )
+  c.data = dict(  # examples of all stages
+    # Examples of a stage that may be left out because their record, media, text or length is at
+    # fault; they are counted and listed in the stage's skipped.jsonl. 0: all must be usable.
+    max_bad=0,
+  )
   c.sampler = dict(  # batch, chunk and KV-cache limits of the sampler [Limits]
     max_group=0,  # samples of a prompt that are decoded at the same time; 0: all
     decode_chunk=16,  # tokens decoded between two looks at which samples have ended

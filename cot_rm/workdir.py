@@ -25,8 +25,9 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tran
 
 # Knobs that may change in a begun workdir: they add stages, or say where compiled programs are.
 FREE = ("stages", "compile_cache", "control")
-# The service and its budget may change; models may be added to those that eval scores.
-FREE_OF_A_STAGE = ("budget", "endpoint", "models", "unanswered")
+# The service and its budget may change, and the number of examples that may be left out; models may
+# be added to those that eval scores.
+FREE_OF_A_STAGE = ("budget", "endpoint", "max_bad", "models", "unanswered")
 
 # Knobs that have another name today, so that an older workdir still opens; None: removed. A row of
 # a stage's section holds for all copies of that section.

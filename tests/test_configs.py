@@ -33,6 +33,7 @@ SECTIONS = {
   "model": "cot_rm.judge.load",
   "processor": "cot_rm.models.qwen2_5_vl.processor.Processor.load",
   "buckets": "cot_rm.data.packing.Buckets",
+  "data": STAGE,
   "sampler": "cot_rm.sampler.limits.Limits",
   "world": STAGE,
   "world.shapes": "cot_rm.toy_world.world.World",

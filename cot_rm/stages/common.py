@@ -15,7 +15,7 @@ import cot_rm.judge  # by its full name: a stage of this package is called judge
 from cot_rm import files, schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import model_folder
-from cot_rm.data import datasets, packing
+from cot_rm.data import bad_examples, datasets, packing
 from cot_rm.sampler import limits, sampling
 from cot_rm.toy_world import descriptions
 
@@ -78,6 +78,13 @@ def open_examples(
   """
   del config
   return datasets.open(resolve_path(workdir, data), split)
+
+
+def open_skips(config: Section, workdir: epath.Path, name: str) -> bad_examples.Skips:
+  """Counts the examples that the stage in the folder `name` leaves out, see config.data.max_bad."""
+  return bad_examples.Skips(
+    workdir / name, limit=config.data.max_bad, process_index=jax.process_index()
+  )
 
 
 def model_identity(path: str) -> str:
