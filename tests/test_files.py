@@ -1,5 +1,6 @@
-"""A file appears under its name only when it is complete."""
+"""A file appears under its name only when it is complete, and is told from others by content."""
 
+import os
 import pathlib
 
 import pytest
@@ -34,3 +35,44 @@ def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     part.write_text("new")
     assert path.read_text() == "old"
   assert path.read_text() == "new"
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path):
+  for size in (0, 10, files.FULL.limit, files.FULL.limit + 1, 3 << 20):
+    content = os.urandom(size)
+    (tmp_path / "file").write_bytes(content)
+    os.utime(tmp_path / "file", ns=(size, size))
+    for rule in (files.FULL, files.QUICK):
+      assert files.content_hash(tmp_path / "file", rule) == files.bytes_hash(content, rule)
+
+
+@pytest.mark.parametrize("place", [0, 8191, -8192, -1])
+def test_a_byte_at_either_end_of_a_large_content_changes_its_hash(place):
+  content = bytearray(8 << 20)
+  before = files.bytes_hash(content)
+  content[place] = 1
+  assert files.bytes_hash(content) != before
+  assert files.bytes_hash(content + b"x") != files.bytes_hash(content)
+
+
+def test_a_large_file_is_read_in_blocks(tmp_path):
+  path = tmp_path / "file"
+  with open(path, "wb") as file:
+    file.truncate(1 << 40)  # no read of all of it would end
+  assert files.content_hash(path) != files.content_hash(path, files.QUICK)
+
+
+def test_a_file_is_read_again_only_when_it_has_changed(tmp_path, monkeypatch):
+  path = tmp_path / "file"
+  path.write_text("one")
+  before = files.content_hash(path)
+  monkeypatch.setattr("builtins.open", lambda *_: pytest.fail("it is read again"))
+  assert files.content_hash(path) == before
+  monkeypatch.undo()
+  path.write_text("two")
+  os.utime(path, ns=(1, 1))
+  assert files.content_hash(path) != before
+
+
+def test_a_digest_depends_on_where_its_parts_end():
+  assert files.digest(b"ab", b"c") != files.digest(b"a", b"bc") != files.digest(b"abc")

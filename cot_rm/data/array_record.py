@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow_datasets as tfds
 
-from cot_rm import media
+from cot_rm import files, media
 from cot_rm.schema import Example, Media
 
 Row = Mapping[str, object]  # as TFDS reads it: values of _FEATURES
@@ -89,6 +89,11 @@ class Split(Sequence[Example]):
   def __iter__(self) -> Iterator[Example]:
     # Python's default, by index until an IndexError, would meet ArrayRecord's ValueError.
     return map(self.__getitem__, range(len(self)))
+
+  def identity(self) -> str:
+    """A hash of the split's files: no example is read."""
+    shards = sorted(pathlib.Path(self.folder).glob(f"*-{self.split}.array_record*"))
+    return files.digest(*(files.content_hash(shard).encode() for shard in shards))
 
 
 def write(folder: str | os.PathLike, splits: Mapping[str, Iterable[Example]]) -> dict[str, int]:

@@ -5,7 +5,8 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from cot_rm.data import array_record, jsonl
+from cot_rm import files
+from cot_rm.data import array_record, identity, jsonl
 from cot_rm.schema import Example
 
 
@@ -28,6 +29,10 @@ class Concatenated(Sequence[Example]):
   def __iter__(self) -> Iterator[Example]:
     for source in self.sources:
       yield from source
+
+  def identity(self) -> str:
+    """A hash of all sources in their order."""
+    return files.digest(*(identity.source_hash(source).encode() for source in self.sources))
 
 
 def open(  # pylint: disable=redefined-builtin

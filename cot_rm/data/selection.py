@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, get_args
 
-from cot_rm import registry
+from cot_rm import files, registry
+from cot_rm.data import identity
 from cot_rm.schema import Example
 
 Order = Literal["shuffled", "ascending"]
@@ -25,6 +26,11 @@ class Subset(Sequence[Example]):
 
   def __iter__(self) -> Iterator[Example]:
     return (self.source[i] for i in self.indices)
+
+  def identity(self) -> str:
+    """A hash of the source and of the examples that are taken from it."""
+    indices = ",".join(map(str, self.indices))
+    return files.digest(identity.source_hash(self.source).encode(), indices.encode())
 
 
 def select(

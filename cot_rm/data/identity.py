@@ -1,0 +1,139 @@
+"""Identity by content: hashes of what an example asks, of an example, and of a data set.
+
+A name says nothing about what is under it: files are replaced, records edited. The bytes of a
+picture or video have the same hash wherever they are: at a path, in a data URL, in memory, or in a
+data set; a folder of frames has that of the list of its frames. A hash never fails because media
+are missing or damaged: reading the example does.
+"""
+
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image
+
+from cot_rm import files, media
+from cot_rm.schema import BadMedia, Example, Media
+
+# Fields of an Example that a judge does not see: its name, and what is known about its answer.
+NOT_ASKED = ("id", "source", "gold", "reasoning", "attempts", "extra")
+
+
+@runtime_checkable
+class Identified(Protocol):
+  """A source that knows its identity without reading its examples one by one."""
+
+  def identity(self) -> str:
+    """A hash of all examples and their order."""
+
+
+def question_hash(example: Example, rule: files.BlockRule = files.FULL) -> str:
+  """Hash of what a judge is asked: the task, all texts, and the content of all media.
+
+  An answer depends on these alone. The gold answer decides what an answer is worth: figures are
+  computed anew from kept answers with the gold answers of today.
+  """
+  asked: dict[str, object] = {}
+  for field in dataclasses.fields(example):
+    if field.name not in (*NOT_ASKED, "media"):
+      asked[field.name] = getattr(example, field.name)
+  return _digest([asked, [_medium(medium, rule) for medium in example.media]])
+
+
+def example_hash(example: Example, rule: files.BlockRule = files.FULL) -> str:
+  """Hash of all that a stage may depend on: the question, gold, reasoning and attempts."""
+  return _digest([question_hash(example, rule), example.gold, example.reasoning, example.attempts])
+
+
+def source_hash(source: Sequence[Example]) -> str:
+  """Hash of the examples of a data set, with their ids, in their order.
+
+  A source that is `Identified` is asked. Of others every example is read; of large files only the
+  ends are (files.QUICK).
+  """
+  if isinstance(source, Identified):
+    return source.identity()
+  return _digest([mark(source[index]) for index in range(len(source))])
+
+
+def mark(example: Example) -> tuple[str, str]:
+  """(id, hash) of an example of a data set, cheap enough for all examples of it."""
+  return example.id, example_hash(example, files.QUICK)
+
+
+def content_hash(source: object, rule: files.BlockRule = files.FULL) -> str:
+  """Hash of the content of a picture or video in any form; see schema.ImageSource, VideoSource."""
+  if isinstance(source, (bytes, bytearray, memoryview)):
+    return files.bytes_hash(source, rule)
+  if isinstance(source, str) and source.startswith("data:"):
+    return _data_url(source, rule)
+  if isinstance(source, (str, os.PathLike)):
+    return _path(source, rule)
+  if isinstance(source, Image.Image):
+    return _image(source)
+  if isinstance(source, Mapping):
+    return _digest([[str(key), content_hash(source[key], rule)] for key in sorted(source)])
+  if isinstance(source, (list, tuple)):
+    return _digest([content_hash(item, rule) for item in source])
+  if isinstance(source, io.IOBase):
+    return _stream(source, rule)
+  if hasattr(source, "__array__"):
+    return _array(np.asarray(source))
+  return _digest(repr(source))
+
+
+def _medium(medium: Media, rule: files.BlockRule) -> dict[str, object]:
+  out: dict[str, object] = {}
+  for field in dataclasses.fields(medium):
+    if field.name != "source":
+      value = getattr(medium, field.name)
+      out[field.name] = float(value) if isinstance(value, int) else value
+  return {**out, "content": content_hash(medium.source, rule)}
+
+
+def _data_url(url: str, rule: files.BlockRule) -> str:
+  try:
+    return files.bytes_hash(media.decode_data_url(url, name=""), rule)
+  except BadMedia:
+    return _digest(["data", url])
+
+
+def _path(source: str | os.PathLike[str], rule: files.BlockRule) -> str:
+  try:
+    path = media.local_path(source, name="")
+    if path.is_dir():
+      frames = media.frame_sources(path, name="")
+      return _digest([content_hash(frame, rule) for frame in frames or ()])
+    return files.content_hash(path, rule)
+  except (OSError, ValueError):  # an address, or a file that is missing or cannot be read
+    return _digest(["path", os.fspath(source)])
+
+
+def _image(image: Image.Image) -> str:
+  turned, clear = image.getexif().get(media.ORIENTATION), image.info.get("transparency")
+  seen = [image.mode, image.size, turned, clear]
+  try:
+    palette = image.palette.tobytes() if image.palette else b""
+    return files.digest(repr(seen).encode(), palette, image.tobytes())
+  except (OSError, ValueError, SyntaxError):  # damaged: it was opened, but cannot be decoded
+    return _digest(["image", repr(seen)])
+
+
+def _array(array: np.ndarray) -> str:
+  shape = f"{array.dtype.str} {array.shape}".encode()
+  return files.digest(shape, array.tobytes())
+
+
+def _stream(stream: io.IOBase, rule: files.BlockRule) -> str:
+  start = stream.tell()
+  content = stream.read()
+  stream.seek(start)
+  return files.bytes_hash(content, rule)
+
+
+def _digest(value: object) -> str:
+  return files.digest(json.dumps(value, sort_keys=True, default=str).encode())
