@@ -6,9 +6,17 @@ B sequences, T tokens, R rows of pictures (one row per prompt), P patches, C val
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import numpy as np
+
+
+class Size(NamedTuple):
+  """Lengths of an encoded prompt."""
+
+  tokens: int  # T
+  patches: int  # P
 
 
 @dataclasses.dataclass(frozen=True)

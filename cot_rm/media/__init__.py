@@ -1,7 +1,7 @@
 """Opens pictures and videos from every kind of source; errors name the sample."""
 
 from cot_rm.media.frames import sample_frames
-from cot_rm.media.pictures import ORIENTATION, encoded_picture, picture, thumbnail_url
+from cot_rm.media.pictures import ORIENTATION, encoded_picture, picture, picture_size, thumbnail_url
 from cot_rm.media.sources import (
   decode_base64,
   decode_data_url,
@@ -24,6 +24,7 @@ __all__ = [
   "local_path",
   "picture",
   "picture_of_base64",
+  "picture_size",
   "sample_frames",
   "thumbnail_url",
   "video",

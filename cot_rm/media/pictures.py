@@ -9,9 +9,10 @@ import os
 import pathlib
 import struct
 import zlib
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
 from cot_rm.media import sources
 from cot_rm.schema import BadMedia, ImageSource
@@ -39,6 +40,24 @@ def picture(source: ImageSource, *, name: str) -> Image.Image:
   label, stream = _stream(source, name)
   with _open(stream, label, name) as opened:
     return _upright_rgb(opened, label, name)
+
+
+def picture_size(source: ImageSource, *, name: str) -> tuple[int, int]:
+  """(width, height) of the upright picture, by its header: no pixel is decoded.
+
+  Args:
+    source: the picture.
+    name: the sample's name in errors.
+
+  Raises BadMedia as `picture` does, but for damage behind the header.
+  """
+  if isinstance(source, np.ndarray):
+    source = _from_array(source, name)
+  if isinstance(source, Image.Image):
+    return _upright_size(source, "a picture", name)
+  label, stream = _stream(source, name)
+  with _open(stream, label, name) as opened:
+    return _upright_size(opened, label, name)
 
 
 def encoded_picture(source: ImageSource, *, name: str) -> bytes:
@@ -123,6 +142,36 @@ def _upright_rgb(image: Image.Image, label: str, name: str) -> Image.Image:
     return image.convert("RGB")
   except UNREADABLE as error:
     raise BadMedia(f"{name}: {label} is damaged: {error}") from error
+
+
+def _upright_size(image: Image.Image, label: str, name: str) -> tuple[int, int]:
+  _check_size(*image.size, name)
+  try:
+    # Pillow's getexif decodes a whole PNG, because its EXIF data may be behind the pixels.
+    late = isinstance(image, PngImagePlugin.PngImageFile) and _exif_behind_pixels(image.fp)
+    exif = image.getexif() if late else Image.Image.getexif(image)
+    turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
+  except UNREADABLE as error:
+    raise BadMedia(f"{name}: {label} is damaged: {error}") from error
+  return image.size[::-1] if turned else image.size
+
+
+def _exif_behind_pixels(png: BinaryIO | None) -> bool:
+  """Whether a PNG has EXIF data after its first chunk of pixels; keeps the file's position."""
+  if png is None:  # decoded already
+    return True
+  back, pixels_seen = png.tell(), False
+  try:
+    png.seek(8)  # behind the signature
+    while len(head := png.read(8)) == 8:
+      length, kind = struct.unpack(">I4s", head)
+      pixels_seen |= kind == b"IDAT"
+      if pixels_seen and kind == b"eXIf":
+        return True
+      png.seek(length + 4, os.SEEK_CUR)  # and the checksum
+    return False
+  finally:
+    png.seek(back)
 
 
 def _check_size(width: int, height: int, name: str) -> None:

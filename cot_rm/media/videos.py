@@ -25,6 +25,7 @@ class Video:
   count: int  # number of frames
   fps: float | None  # of those frames; None if unknown
   read: Callable[[Sequence[int]], list[Image.Image]]  # ascending frame numbers -> RGB pictures
+  sizes: Callable[[Sequence[int]], set[tuple[int, int]]]  # frame numbers -> (width, height)s
 
 
 def video(source: VideoSource, *, fps: float | None = None, name: str) -> Video:
@@ -46,7 +47,10 @@ def video(source: VideoSource, *, fps: float | None = None, name: str) -> Video:
   def read(numbers: Sequence[int]) -> list[Image.Image]:
     return [pictures.picture(frames[i], name=f"{name}: frame {i}") for i in numbers]
 
-  return Video(len(frames), fps, read)
+  def sizes(numbers: Sequence[int]) -> set[tuple[int, int]]:
+    return {pictures.picture_size(frames[i], name=f"{name}: frame {i}") for i in numbers}
+
+  return Video(len(frames), fps, read, sizes)
 
 
 def encoded_frames(source: VideoSource, *, name: str) -> list[bytes]:
@@ -126,6 +130,7 @@ def _file(path: pathlib.Path, fps: float | None, name: str) -> Video:
     with av.open(str(path)) as container:
       stream = container.streams.video[0]
       rate = fps or (float(stream.average_rate) if stream.average_rate else None)
+      size = (stream.codec_context.width, stream.codec_context.height)
       # The length in the header is a guess in many containers: count the packets.
       count = sum(1 for packet in container.demux(stream) if packet.size)
   except (av.FFmpegError, IndexError) as error:
@@ -148,4 +153,4 @@ def _file(path: pathlib.Path, fps: float | None, name: str) -> Video:
       raise BadMedia(f"{name}: {str(path)!r} ends before frame {max(wanted)}")
     return [pictures.picture(frames[number], name=name) for number in numbers]
 
-  return Video(count, rate, read)
+  return Video(count, rate, read, lambda numbers: {size})

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from cot_rm import registry
-from cot_rm.batch import Encoded, Pictures
+from cot_rm.batch import Encoded, Pictures, Size
 from cot_rm.models.attention import DecodeContext
 from cot_rm.models.checkpoint_keys import CheckpointKeys
 from cot_rm.models.kv_cache import KeysValues
@@ -103,6 +103,10 @@ class Processor(Protocol):
 
   def __call__(self, messages: Chat, *, id: str) -> Encoded:
     """The prompt of chat messages; `id` names the sample in errors."""
+    ...
+
+  def measure(self, messages: Chat, *, id: str) -> Size:
+    """The lengths of that prompt, without decoding pixels."""
     ...
 
   def encode(self, text: str, *, name: str = "text") -> list[int]:

@@ -3,41 +3,25 @@
 T tokens, P patches, M merged patches, C values per patch.
 """
 
-import dataclasses
 import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cot_rm import media
-from cot_rm.batch import Encoded
+from cot_rm.batch import Encoded, Size
 from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
-from cot_rm.models.qwen2_5_vl import pixels, windows
+from cot_rm.models.qwen2_5_vl import pixels, visuals, windows
 from cot_rm.models.qwen2_5_vl import settings as settings_lib
-from cot_rm.schema import Chat
+from cot_rm.schema import BadExample, Chat
 
 if TYPE_CHECKING:
   from transformers import PreTrainedTokenizerBase  # imported late, because it takes seconds
 
-Part = Mapping[str, object]  # a part of a message's content
-Kind = Literal["image", "video"]
-
 ROLES = ("system", "user", "assistant")
-SOURCES = {"image": ("image", "image_url", "path", "url"), "video": ("video", "path", "url")}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Visual:
-  """A preprocessed picture or video."""
-
-  token: int  # the pad token of each of its merged patches
-  grid: tuple[int, int, int]  # frames, rows, columns of merged patches
-  seconds: float | None  # from one frame (pair) to the next; None: a picture
-  patches_PC: np.ndarray  # u8, in raster order
 
 
 class Processor:
@@ -151,12 +135,35 @@ class Processor:
 
     Raises ValueError for an unknown part, an unreadable picture, or a control token in a text.
     """
-    name = f"example {id!r}"
+    short_T, items = self._opened(messages, f"example {id!r}")
+    return self._assemble(id, short_T, items)
+
+  def measure(self, messages: Chat, *, id: str) -> Size:
+    """The lengths of the encoded prompt, equal to those of `__call__`; no pixel is decoded.
+
+    The size of a picture is read from its header, the frames of a video from its container.
+
+    Raises ValueError as `__call__` does, but for damage behind the headers.
+    """
+    short_T, items = self._opened(messages, f"example {id!r}")
+    merged = sum(item.tokens for item in items)
+    return Size(len(short_T) - len(items) + merged, merged * self.config.vision.merge_size**2)
+
+  def _opened(self, messages: Chat, name: str) -> tuple[np.ndarray, list[visuals.Visual]]:
+    """(i32[T] token ids with one pad token per picture or video, the pictures and videos)."""
+    config = self.config
     turns, parts = self._turns(messages, name)
     text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     short_T = np.asarray(self._ids(text, name), np.int32)
-    visuals = [self._visual(kind, part, name) for kind, part in parts]
-    return self._assemble(id, name, short_T, visuals)
+    items = [visuals.visual(kind, part, config.vision, self.settings, name) for kind, part in parts]
+    pad = {"image": config.image_token_id, "video": config.video_token_id}
+    found = short_T[np.isin(short_T, [*pad.values()])]
+    if found.tolist() != [pad[item.kind] for item in items]:
+      raise ValueError(
+        f"{name}: the chat template of {str(self.folder)!r} left {len(found)} picture tokens for "
+        f"{len(items)} pictures and videos, or not in their order"
+      )
+    return short_T, items
 
   def _ids(self, text: str, name: str) -> list[int]:
     """Token ids of a text. Raises ValueError for a character that the vocabulary lacks."""
@@ -166,53 +173,53 @@ class Processor:
       strange = sorted(
         {c for c in text if self._tokenizer.encode(c, add_special_tokens=False) == [unknown]}
       )
-      raise ValueError(f"{name}: the vocabulary in {str(self.folder)!r} lacks {strange}")
+      raise BadExample(f"{name}: the vocabulary in {str(self.folder)!r} lacks {strange}")
     return ids
 
   def _refuse_control(self, text: str, name: str) -> None:
     """Raises ValueError if the text holds a control token."""
     if found := self._control.search(text):
-      raise ValueError(
+      raise BadExample(
         f"{name}: the text holds the control token {found[0]!r}, which would be "
         "read as structure; take it out"
       )
 
   def _turns(
     self, messages: Chat, name: str
-  ) -> tuple[list[dict[str, object]], list[tuple[Kind, Part]]]:
+  ) -> tuple[list[dict[str, object]], list[tuple[visuals.Kind, visuals.Part]]]:
     """(messages without the sources of their media, the media parts with their kinds)."""
     turns, media_parts = [], []
     for message in messages:
       if not isinstance(message, Mapping):
-        raise ValueError(
+        raise BadExample(
           f"{name}: a message must be a dict of role and content, not {type(message).__name__}"
         )
       role, content = message.get("role"), message.get("content")
       if role not in ROLES:
-        raise ValueError(f"{name}: a message has the role {role!r}; known: {', '.join(ROLES)}")
+        raise BadExample(f"{name}: a message has the role {role!r}; known: {', '.join(ROLES)}")
       parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
       if not isinstance(parts, (list, tuple)):
-        raise ValueError(
+        raise BadExample(
           f"{name}: content must be text or a list of parts, not {type(content).__name__}"
         )
       bare, run = [], ""
       for part in parts:
         if not isinstance(part, Mapping):
-          raise ValueError(f"{name}: a content part must be a dict, not {type(part).__name__}")
+          raise BadExample(f"{name}: a content part must be a dict, not {type(part).__name__}")
         kind = {"image_url": "image"}.get(part.get("type"), part.get("type"))
         if kind == "text":
           text = part.get("text")
           if not isinstance(text, str):
-            raise ValueError(f"{name}: a text part holds {type(text).__name__}, not a string")
+            raise BadExample(f"{name}: a text part holds {type(text).__name__}, not a string")
           run += text  # checked joined: a template sets parts side by side
           bare.append({"type": "text", "text": text})
-        elif kind in SOURCES:
+        elif kind in visuals.SOURCES:
           self._refuse_control(run, name)
           run = ""
           bare.append({"type": kind})
           media_parts.append((kind, part))
         else:
-          raise ValueError(
+          raise BadExample(
             f"{name}: unknown content part {part.get('type')!r}; known: text, "
             "image, image_url, video"
           )
@@ -220,93 +227,33 @@ class Processor:
       turns.append({"role": role, "content": content if isinstance(content, str) else bare})
     return turns, media_parts
 
-  def _visual(self, kind: Kind, part: Part, name: str) -> _Visual:
-    """Opens and preprocesses a picture or video."""
-    vision, settings = self.config.vision, self.settings
-    source = next((part[key] for key in SOURCES[kind] if part.get(key) is not None), None)
-    if source is None:
-      keys = ", ".join(SOURCES[kind])
-      raise ValueError(f"{name}: a part of type {part['type']!r} has no {kind}: none of {keys}")
-    seconds = None
-    if kind == "image":
-      source = source["url"] if isinstance(source, dict) else source
-      pictures = [media.picture(source, name=name)]
-    else:
-      video = media.video(source, fps=part.get("fps"), name=name)
-      numbers, fps = media.sample_frames(
-        video.count,
-        video.fps,
-        fps=settings.fps,
-        max_frames=settings.max_frames,
-        multiple=vision.temporal_patch_size,
-      )
-      pictures = video.read(numbers)
-      seconds = vision.temporal_patch_size / fps
-    sizes = {picture.size for picture in pictures}
-    if len(sizes) > 1:
-      raise ValueError(f"{name}: the frames of a video differ in size: {sorted(sizes)}")
-    width, height = pictures[0].size
-    side = vision.patch_size * vision.merge_size
-    try:
-      size = pixels.smart_resize(
-        height,
-        width,
-        factor=side,
-        min_pixels=part.get("min_pixels", settings.min_pixels),
-        max_pixels=part.get("max_pixels", settings.max_pixels),
-      )
-    except ValueError as error:
-      raise ValueError(f"{name}: {error}") from error
-    patches_PC = pixels.patches(
-      pixels.resize(pictures, size, settings.resample),
-      patch=vision.patch_size,
-      merge=vision.merge_size,
-      temporal=vision.temporal_patch_size,
-    )
-    rows, columns = size[0] // side, size[1] // side
-    frames = len(patches_PC) // (rows * columns * vision.merge_size**2)
-    token = self.config.image_token_id if kind == "image" else self.config.video_token_id
-    return _Visual(token, (frames, rows, columns), seconds, patches_PC)
-
-  def _assemble(
-    self, id: str, name: str, short_T: np.ndarray, visuals: Sequence[_Visual]
-  ) -> Encoded:
+  def _assemble(self, id: str, short_T: np.ndarray, items: Sequence[visuals.Visual]) -> Encoded:
     """The Encoded of a prompt.
 
     Args:
       id: of the sample.
-      name: names the sample in errors.
       short_T: token ids with one pad token per picture or video.
-      visuals: the pictures and videos that replace the pad tokens, in order.
+      items: the pictures and videos that replace the pad tokens, in order.
     """
     config, vision = self.config, self.config.vision
-    pads = np.flatnonzero((short_T == config.image_token_id) | (short_T == config.video_token_id))
-    if short_T[pads].tolist() != [visual.token for visual in visuals]:
-      raise ValueError(
-        f"{name}: the chat template of {str(self.folder)!r} left {len(pads)} picture tokens for "
-        f"{len(visuals)} pictures and videos, or not in their order"
-      )
-    counts = np.array([np.prod(visual.grid) for visual in visuals], np.int64)
+    pads = np.flatnonzero(np.isin(short_T, [config.image_token_id, config.video_token_id]))
+    counts = np.array([item.tokens for item in items], np.int64)
     repeats = np.ones(len(short_T), np.int64)
     repeats[pads] = counts
     tokens_T = short_T.repeat(repeats)
     starts = pads + np.cumsum(counts) - counts - np.arange(len(pads))
 
     spans = [
-      mrope_lib.Span(start, visual.grid, visual.seconds)
-      for start, visual in zip(starts.tolist(), visuals, strict=True)
+      mrope_lib.Span(start, item.grid, item.seconds)
+      for start, item in zip(starts.tolist(), items, strict=True)
     ]
     window = vision.window_size // vision.patch_size // vision.merge_size
-    layouts = [
-      windows.layout(visual.grid, merge=vision.merge_size, window=window) for visual in visuals
-    ]
+    layouts = [windows.layout(item.grid, merge=vision.merge_size, window=window) for item in items]
     visual_T, merged = np.full(len(tokens_T), -1, np.int32), 0
     for span, layout in zip(spans, layouts, strict=True):
       visual_T[span.start : span.start + span.length] = layout.inverse_M + merged
       merged += span.length
-    patches_PC, hw_P2, windows_P, frames_P = self._joined(visuals, layouts)
-    patches_per_token = vision.merge_size**2
-    assert merged * patches_per_token == len(patches_PC), (name, merged, patches_PC.shape)
+    patches_PC, hw_P2, windows_P, frames_P = self._joined(items, layouts)
     positions_T3, next_position = mrope_lib.positions(
       len(tokens_T), spans, tokens_per_second=vision.tokens_per_second, mode=self.settings.mrope
     )
@@ -316,7 +263,7 @@ class Processor:
       positions=positions_T3,
       visual=visual_T,
       next_position=next_position,
-      patches_per_token=patches_per_token,
+      patches_per_token=vision.merge_size**2,
       patches=patches_PC,
       hw=hw_P2,
       windows=windows_P,
@@ -325,14 +272,14 @@ class Processor:
     )
 
   def _joined(
-    self, visuals: Sequence[_Visual], layouts: Sequence[windows.Layout]
+    self, items: Sequence[visuals.Visual], layouts: Sequence[windows.Layout]
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Patches of all visuals in window order, and arrays that describe them.
+    """Patches of all pictures in window order, and arrays that describe them.
 
     Returns:
       (patches u8[P, C], row and column i32[P, 2], window ids i32[P], frame ids i32[P]).
     """
-    if not visuals:
+    if not items:
       none_P = np.zeros(0, np.int32)
       return (
         np.zeros((0, self.config.vision.patch_dim), np.uint8),
@@ -341,12 +288,12 @@ class Processor:
         none_P,
       )
     arrays, last_window, last_frame = [], 0, 0
-    for visual, layout in zip(visuals, layouts, strict=True):
-      patches_PC = visual.patches_PC
+    for item, layout in zip(items, layouts, strict=True):
+      patches_PC = visuals.patches(item, self.config.vision, self.settings)
       ordered_PC = patches_PC.reshape(len(layout.order_M), -1)[layout.order_M]
       windows_P, frames_P = layout.windows_P + last_window, layout.frames_P + last_frame
       arrays.append((ordered_PC.reshape(patches_PC.shape), layout.hw_P, windows_P, frames_P))
       last_window += int(layout.windows_P[-1])
-      last_frame += visual.grid[0]
+      last_frame += item.grid[0]
     columns = zip(*arrays, strict=True)
     return tuple(x[0] if len(x) == 1 else np.concatenate(x) for x in columns)
