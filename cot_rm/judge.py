@@ -116,8 +116,8 @@ class Judge(Policy):
     Returns:
       A PairVerdict about the pair as given; for a list of pairs a list of them. `answer` is the
       majority of all parsable votes, a tie decided by `probability`; `probability` is P(answer),
-      the mean over the votes of each order, then over orders; `consistent` says whether both orders
-      name the same candidate.
+      the mean over all parsable votes, and 0.5 where that is less; `consistent` says whether both
+      orders name the same candidate.
 
     Raises:
       ValueError: an unknown grammar, a value out of range, or an example that the grammar, its

@@ -299,7 +299,7 @@ class PairVerdict:
   """The judge's decision about one pair: all votes of the orders that were asked."""
 
   answer: Choice | None  # the majority of the parsable votes; None: no vote was parsable
-  probability: float | None = None  # P(answer), the mean over the votes of each order, then orders
+  probability: float | None = None  # P(answer), the mean over all parsable votes, at least 0.5
   votes: Votes = Votes()  # of both orders, about the pair as given
   consistent: bool | None = None  # both orders prefer the same candidate; None: one order asked
   reasoning: str = ""  # of the first judgement, of the pair as given, that ends in the answer

@@ -62,6 +62,11 @@ class Decided:
 def combine(verdicts: Sequence[Verdict], swapped: Sequence[Verdict] | None = None) -> PairVerdict:
   """The verdict about a pair.
 
+  All parsable votes of both orders weigh alike. The answer is the candidate with more votes, of
+  equal votes the one whose mean probability over the votes is higher (candidate 1 at a half). The
+  probability is the answer's mean probability, and a half where that is less: a majority of unsure
+  votes against fewer sure ones. So the answer is never the less probable candidate.
+
   Args:
     verdicts: the votes about the pair as given, one or more.
     swapped: the votes about the pair with exchanged candidates; None: that order was not asked.
@@ -70,15 +75,14 @@ def combine(verdicts: Sequence[Verdict], swapped: Sequence[Verdict] | None = Non
   if swapped is not None:
     orders.append(_order(swapped, swapped=True))
   votes = Votes(*(sum(counts) for counts in zip(*(order.votes for order in orders), strict=True)))
-  known = [order.p_first for order in orders if order.p_first is not None]
-  p_first = float(np.mean(known)) if known else None
+  p_first = _mean([p for order in orders for p in order.p_first])
   answer = _majority(votes, p_first)
-  majorities = [order.majority for order in orders]
+  majorities = [_majority(order.votes, _mean(order.p_first)) for order in orders]
   # The reasoning shown ends in the answer; where none does, in the order as given, the first one.
   shown = next((v for v in verdicts if v.answer == answer), verdicts[0])
   return PairVerdict(
     answer=answer,
-    probability=p_first if answer in (1, None) or p_first is None else 1 - p_first,
+    probability=None if p_first is None else max(p_first if answer == 1 else 1 - p_first, 0.5),
     votes=votes,
     consistent=None if swapped is None else None not in majorities and len(set(majorities)) == 1,
     reasoning=shown.reasoning,
@@ -92,19 +96,20 @@ class _Order(NamedTuple):
   """The votes of one order, counted for the candidates of the pair as given."""
 
   votes: Votes
-  p_first: float | None  # mean P(candidate 1) of the parsable votes
-  majority: Choice | None
+  p_first: list[float]  # P(candidate 1) of each parsable vote
 
 
 def _order(verdicts: Sequence[Verdict], *, swapped: bool) -> _Order:
   answers = [v.answer for v in verdicts]
   first, second = answers.count(1), answers.count(2)
-  probabilities = [_p_first(v) for v in verdicts if v.answer is not None]
-  p_first = float(np.mean(probabilities)) if probabilities else None
+  p_first = [_p_first(v) for v in verdicts if v.answer is not None]
   if swapped:
-    first, second, p_first = second, first, None if p_first is None else 1 - p_first
-  votes = Votes(first, second, answers.count(None))
-  return _Order(votes, p_first, _majority(votes, p_first))
+    first, second, p_first = second, first, [1 - p for p in p_first]
+  return _Order(Votes(first, second, answers.count(None)), p_first)
+
+
+def _mean(probabilities: Sequence[float]) -> float | None:
+  return float(np.mean(probabilities)) if probabilities else None
 
 
 def _p_first(verdict: Verdict) -> float:

@@ -1,5 +1,6 @@
 """Early stopping of majority votes, and the verdict of a pair."""
 
+import dataclasses
 import random
 
 import pytest
@@ -73,6 +74,40 @@ def test_the_majority_of_votes_wins_and_the_unparsable_are_counted():
     (said(1, 0.9), said(1, 0.8), said(None)), (said(1, 0.99), said(2, 0.6), said(2, 0.6))
   )
   assert (v.answer, v.votes, v.consistent) == (1, (4, 1, 1), True)
+
+
+def test_three_votes_against_one_name_the_candidate_that_is_at_least_as_probable():
+  """One order has three parsable votes, the other one, whose probability outweighs theirs."""
+  v = voting.combine([said(1, 0.55)] * 3, [said(1, 0.99), said(None), said(None)])
+  assert (v.answer, v.votes, v.probability) == (1, (3, 1, 2), 0.5)  # mean: 0.415
+  v = voting.combine([said(1, 0.9)] * 3, [said(1, 0.99), said(None), said(None)])
+  assert v.probability == pytest.approx((3 * 0.9 + 0.01) / 4)
+
+
+def exchanged(vote):
+  return dataclasses.replace(vote, answer=vote.answer and 3 - vote.answer)
+
+
+def test_answer_and_probability_agree_whatever_the_votes_are():
+  rng = random.Random(0)
+  for _ in range(2000):
+    orders = [
+      [
+        said(answer, rng.random() if answer else None)
+        for answer in rng.choices([1, 2, None], k=rng.randint(1, 5))
+      ]
+      for _ in range(rng.randint(1, 2))
+    ]
+    v = voting.combine(*orders)
+    if v.answer is None:
+      assert v.probability is None and v.votes[:2] == (0, 0)
+      continue
+    assert v.votes[v.answer - 1] >= v.votes[2 - v.answer] and 0.5 <= v.probability <= 1
+    # The same votes about the pair with its candidates exchanged: the other one, equally probable.
+    other = voting.combine(*[[exchanged(vote) for vote in votes] for votes in orders])
+    assert other.votes == (v.votes.second, v.votes.first, v.votes.unparsable)
+    assert other.probability == pytest.approx(v.probability)
+    assert other.answer == 3 - v.answer
 
 
 def test_one_order_leaves_consistency_open():

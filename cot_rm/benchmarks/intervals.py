@@ -17,8 +17,13 @@ def share(
   take it for shares of clustered samples. Both orders of a pair are answered by one model on one
   question, and are not independent; so the variance of the mean p is that over clusters,
   V = sum over clusters of (sum of x - p)^2 / N^2, and the effective number is p (1 - p) / V: N
-  independent answers count as N, two orders that always agree count as one answer. It is never more
-  than N; if all values are 0, or all are 1, it is the number of clusters.
+  independent answers count as N, two orders that always agree count as one answer, two orders of
+  which mostly one is right (a judge that names the same position) count as more than two.
+
+  Clusters that are all alike (all right, or one right order in each) have a V of 0, which is no
+  evidence that there are no others. So the ratio of the effective number to N is computed with
+  z^2 / 2 more clusters that are all right and as many that are all wrong, the observations that
+  Agresti and Coull (1998) add to a share. For independent values the ratio stays 1.
 
   Args:
     values: N numbers from 0 to 1, one per answer.
@@ -31,14 +36,23 @@ def share(
   if not len(values):
     raise ValueError("there are no values to compute an interval of")
   _, cluster = np.unique(np.asarray([*clusters]), return_inverse=True)
-  p, count = float(values.mean()), len(values)
-  off = np.bincount(cluster, values - p)
-  variance = float(np.sum(off**2)) / count**2
-  if p in (0.0, 1.0):
-    number = cluster.max() + 1
-  else:
-    number = min(count, p * (1 - p) / variance) if variance else count
+  p, number = float(values.mean()), len(values) * _efficiency(values, cluster)
   centre = (p + Z**2 / (2 * number)) / (1 + Z**2 / number)
   spread = p * (1 - p) / number + Z**2 / (4 * number**2)
   half = Z * math.sqrt(max(spread, 0.0)) / (1 + Z**2 / number)
   return [round(float(x), 6) for x in (max(centre - half, 0.0), min(centre + half, 1.0))]
+
+
+def _efficiency(values: np.ndarray, cluster: np.ndarray) -> float:
+  """Effective number of answers per answer: the variance of independent answers over the actual.
+
+  Args:
+    values: f64[N], from 0 to 1.
+    cluster: i64[N], number of the cluster of each.
+  """
+  sums, sizes = np.bincount(cluster, values), np.bincount(cluster)
+  size = sizes.mean()  # of each cluster that is added, of weight Z**2 / 2: all right, all wrong
+  count = len(values) + Z**2 * size
+  p = (float(values.sum()) + Z**2 * size / 2) / count
+  added = Z**2 / 2 * size**2 * ((1 - p) ** 2 + p**2)
+  return p * (1 - p) * count / (float(np.sum((sums - sizes * p) ** 2)) + added)

@@ -138,17 +138,17 @@ def tally(
   numbers |= _text_numbers(asked.judged, table.parsed, fidelity, contradicts)
   counts = {name: number.n for name, number in numbers.items()}
 
-  families, family_bounds = _families(table)
-  bounds |= family_bounds
+  bounds |= _family_bounds(table)
+  means = family_means(asked, rule)
   pictures: dict[str, float] = {}
-  if still := [value for family, value in families.items() if family.startswith("image")]:
+  if still := [value for family, value in means.items() if family.startswith("image")]:
     pictures["accuracy_pictures"] = _round(np.mean(still))
     counts["accuracy_pictures"] = len(still)
   sizes = collections.Counter(map(rule.family, asked.examples))
-  counts |= {f"families/{name}": sizes[name] for name in families}
+  counts |= {f"families/{name}": sizes[name] for name in means}
   return {
     **{name: _round(number.value) for name, number in numbers.items()},  # type: ignore
-    "families": families,
+    "families": {name: _round(value) for name, value in means.items()},
     **pictures,  # type: ignore[typeddict-item]
     "n": len(asked.examples),
     "intervals": bounds,
@@ -190,14 +190,23 @@ def _tabulate(asked: rules.Asked, rule: rules.Rule) -> _Table:
   )
 
 
-def _families(table: _Table) -> tuple[dict[str, float], dict[str, list[float]]]:
-  """({family: accuracy}, {"families/<family>": its interval})."""
-  accuracy, bounds = {}, {}
-  for family in np.unique(table.families):
-    rows = table.families == family
-    accuracy[str(family)] = _round(table.right[rows].mean())
-    bounds[f"families/{family}"] = intervals.share(table.right[rows], table.clusters[rows])
-  return accuracy, bounds
+def family_means(asked: rules.Asked, rule: rules.Rule) -> dict[str, float]:
+  """{family: its accuracy, not rounded}: for figures that are computed from accuracies."""
+  table = _tabulate(asked, rule)
+  return {name: float(table.right[rows].mean()) for name, rows in _by_family(table).items()}
+
+
+def _family_bounds(table: _Table) -> dict[str, list[float]]:
+  """{"families/<family>": the interval of its accuracy}."""
+  return {
+    f"families/{name}": intervals.share(table.right[rows], table.clusters[rows])
+    for name, rows in _by_family(table).items()
+  }
+
+
+def _by_family(table: _Table) -> dict[str, np.ndarray]:
+  """{family: bool[answers], whether an answer is in it}, sorted by name."""
+  return {str(name): table.families == name for name in np.unique(table.families)}
 
 
 def _numbers(asked: rules.Asked, table: _Table) -> dict[str, _Number]:

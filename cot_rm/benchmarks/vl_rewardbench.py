@@ -60,11 +60,11 @@ def unified_reward(name: str) -> str:
 def coin(examples: Sequence[Example]) -> list[tuple[int, ...]]:
   """One random order per example, drawn as in UnifiedReward's evaluation: seed 0, one draw per row.
 
-  The published order is exchanged if the draw is below a half. In the published order the better
-  response is the first, except in a few rows (`extra["better"]`).
+  A draw below a half keeps the published order, any other exchanges it. In the published order the
+  better response is the first, except in a few rows (`extra["better"]`).
   """
   draw = random.Random(0).random
-  return [(int((draw() < 0.5) != (e.extra.get("better", 1) == 2)),) for e in examples]
+  return [(int((draw() >= 0.5) != (e.extra.get("better", 1) == 2)),) for e in examples]
 
 
 def _rule(group: Callable[[str], str], orders: Callable, description: str) -> rules.Rule:
@@ -160,7 +160,8 @@ def score(
   """
   rule = registry.lookup(MODES, mode, "mode")
   out = pairs.tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
-  out["accuracy_macro"] = round(float(np.mean(list(out["families"].values()))), 6)
+  means = pairs.family_means(rules.flatten(judgements, swapped), rule)
+  out["accuracy_macro"] = round(float(np.mean([*means.values()])), 6)
   out["definitions"] |= definitions.describe(
     {"accuracy_macro": len(out["families"])}, rule.description
   )

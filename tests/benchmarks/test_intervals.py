@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from cot_rm.benchmarks import intervals
 
@@ -35,9 +36,50 @@ def test_orders_that_have_nothing_to_do_with_each_other_count_as_two():
   assert paired == pytest.approx(apart, abs=2e-4)
 
 
-def test_a_judge_that_always_takes_the_first_counts_no_more_than_its_answers():
-  found = intervals.share([1, 0] * 50, np.repeat(range(50), 2))
-  assert found == intervals.share([1, 0] * 50, range(100))  # its variance over pairs is nothing
+def test_a_judge_that_always_takes_the_first_has_a_narrow_interval_but_not_an_empty_one():
+  """One order of each of 50 pairs is right: no variance over pairs. z**2 / 2 / (50 + z**2) by hand.
+
+  The same bound as that of the share of pairs in which another number of orders is right.
+  """
+  low, high = intervals.share([1, 0] * 50, np.repeat(range(50), 2))
+  assert (high - low) / 2 == pytest.approx(intervals.Z**2 / 2 / (50 + intervals.Z**2), rel=0.05)
+  _, others = intervals.share([0] * 50, range(50))
+  assert high - 0.5 == pytest.approx(others / 2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+  "both_wrong, one_right, both_right",
+  [(0.16, 0.48, 0.36), (0.05, 0.8, 0.15), (0.1, 0.8, 0.1), (0.3, 0.0, 0.7), (0.2, 0.3, 0.5)],
+)
+def test_the_interval_holds_the_truth_in_95_of_100_samples(both_wrong, one_right, both_right):
+  """200 pairs, drawn 2,000 times: how often the truth is inside, and the width by its variance."""
+  rng, truth = np.random.default_rng(1), one_right / 2 + both_right
+  inside, widths = 0, []
+  for _ in range(2000):
+    right = rng.choice(3, 200, p=[both_wrong, one_right, both_right])  # orders of each pair
+    values = np.stack([right >= 1, right == 2], axis=1).reshape(-1)
+    low, high = intervals.share(values, np.repeat(range(200), 2))
+    inside += low <= truth <= high
+    widths.append(high - low)
+  deviation = np.sqrt((one_right / 4 + both_right - truth**2) / 200)
+  assert 0.935 <= inside / 2000 <= 0.98
+  assert np.mean(widths) == pytest.approx(2 * intervals.Z * deviation, rel=0.12)
+
+
+def test_the_interval_is_that_of_a_bootstrap_over_clusters():
+  rng = np.random.default_rng(2)
+  right = rng.choice(3, 1000, p=[0.1, 0.7, 0.2])
+  values = np.stack([right >= 1, right == 2], axis=1).reshape(-1)
+  found = intervals.share(values, np.repeat(range(1000), 2))
+  theirs = scipy.stats.bootstrap((right / 2,), np.mean, rng=rng, method="percentile")
+  assert found == pytest.approx(list(theirs.confidence_interval), abs=2e-3)
+
+
+def test_independent_answers_have_scipy_s_interval_of_wilson():
+  for right, number in ((0, 9), (1, 9), (7, 9), (313, 640), (640, 640)):
+    theirs = scipy.stats.binomtest(right, number).proportion_ci(method="wilson")
+    found = intervals.share([1] * right + [0] * (number - right), range(number))
+    assert found == pytest.approx(list(theirs), abs=2e-6)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The groups by id, the figures as published, and the records of its owners."""
 
 import collections
+import dataclasses
 import io
 import json
 import random
 
+import numpy as np
 import PIL.Image
 import pyarrow.parquet
 import pytest
@@ -115,14 +117,41 @@ def test_a_judge_that_always_takes_the_first_is_right_half_the_time(example, say
   assert vl_rewardbench.score(given, [None] * len(rows), mode="r1_reward")["accuracy"] == 1
 
 
-def test_the_coin_of_unified_reward_is_seed_0_and_a_half(example):
-  rows = [example(1, better=2 if i == 3 else 1) for i in range(40)]
+def test_the_order_of_unified_reward_is_its_script_s_for_every_row(example):
+  """Which of the two published responses is shown first, and which answer is right, in 1,250 rows.
+
+  A draw below a half shows the published order, seed 0: .844 .758 .421 .259 .511 .405 ...
+  """
+  ranked = [(1, 0) if row in (3, 4, 700, 701, 1249) else (0, 1) for row in range(len(IDS))]
+  rows = []
+  for name, ranking in zip(IDS, ranked, strict=True):
+    published = ("response 0", "response 1")
+    better_first = published if ranking == (0, 1) else published[::-1]
+    made = example(1, id=name, better=1 if ranking == (0, 1) else 2)
+    rows.append(dataclasses.replace(made, responses=better_first))
   rng = random.Random(0)
-  swaps = [rng.random() < 0.5 for _ in rows]
-  assert swaps[:6] == [False, False, True, True, False, True]  # .844 .758 .421 .259 .511 .405
-  due = [int(swap) for swap in swaps]
-  due[3] = 0  # the better one stood second: exchanged, it is first
-  assert vl_rewardbench.MODES["unified_reward"].orders(rows) == [(order,) for order in due]
+  due = []
+  for ranking in ranked:
+    keeps = rng.random() < 0.5
+    first = 0 if keeps else 1
+    due.append((f"response {first}", 1 if ranking[first] == 0 else 2))
+  assert [first for first, _ in due[:6]] == [f"response {i}" for i in (1, 1, 0, 0, 1, 0)]
+  found = []
+  for row, orders in zip(rows, vl_rewardbench.MODES["unified_reward"].orders(rows), strict=True):
+    asked = [row, row.swapped()][orders[0]]
+    found.append((asked.responses[0], asked.gold))
+    assert len(orders) == 1
+  assert found == due
+
+
+def test_the_macro_accuracy_is_the_mean_of_the_groups_before_they_are_rounded(example, says):
+  rows = [example(1, id=name) for name in IDS]
+  given = [says(row, 1 if number % 3 else 2) for number, row in enumerate(rows)]
+  found = vl_rewardbench.score(given, [None] * len(rows), mode="first")
+  right = collections.Counter(vl_rewardbench.official(n) for i, n in enumerate(IDS) if i % 3)
+  sizes = {"general": 183, "hallucination": 749, "reasoning": 318}
+  assert found["accuracy_macro"] == round(sum(right[g] / n for g, n in sizes.items()) / 3, 6)
+  assert found["accuracy_macro"] != round(float(np.mean([*found["families"].values()])), 6)
 
 
 def test_records_with_chosen_and_rejected_are_read_as_they_are(root):
