@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import qwix
 from flax import nnx
 
@@ -141,6 +142,17 @@ def _like(variable: nnx.Param, x: jax.Array) -> jax.Array:
   """A vector parameter in x's dtype, with leading axes to broadcast against x by rank."""
   w = variable[...].astype(x.dtype)
   return w.reshape((1,) * (x.ndim - 1) + w.shape)
+
+
+def rotary_frequencies(theta: float, size: int) -> np.ndarray:
+  """1 / theta ** (2 i / size) for i < size / 2, f32[size / 2]: angles per position.
+
+  Exponent, power and reciprocal are each rounded to float32, as transformers does: the angle of a
+  token thousands of positions on is off by as much as it. theta ** -x rounds otherwise.
+  """
+  exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
+  powers = np.power(theta, exponents, dtype=np.float64).astype(np.float32)
+  return np.float32(1) / powers
 
 
 def rotate(x_BTNH: jax.Array, cos_BTH: jax.Array, sin_BTH: jax.Array) -> jax.Array:

@@ -48,6 +48,17 @@ def test_swiglu_is_its_formula():
   np.testing.assert_allclose(mlp(x), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  "theta, size", [(1e6, 128), (5e6, 128), (5e5, 128), (1e4, 16), (10.0, 16), (1e4, 40), (1e4, 36)]
+)
+def test_rotary_frequencies_are_torch_s_bit_for_bit(theta, size):
+  """One element at a time, by the C library's pow: torch's vector code errs by an ulp in a few."""
+  exponents = torch.arange(0, size, 2, dtype=torch.float) / size
+  wanted = [(1.0 / theta ** exponent.reshape(1)).item() for exponent in exponents]
+  found = layers.rotary_frequencies(theta, size)
+  assert found.dtype == np.float32 and found.tolist() == wanted
+
+
 def test_rotation_depends_on_distance_alone():
   q, k = normal(1, 1, 1, 8), normal(1, 1, 1, 8, seed=1)
   inverse = 1e4 ** -(np.arange(4) / 4)

@@ -148,7 +148,7 @@ class Model(nnx.Module):
   def rope(self, positions_BT3: jax.Array) -> Rope:
     """(cos, sin) of M-RoPE, f32[B, T, H]: sections of H rotate by time, by height and by width."""
     c = self.config
-    inverse = c.rope_theta ** -(np.arange(0, c.head_dim, 2, dtype=np.float32) / c.head_dim)
+    inverse = layers.rotary_frequencies(c.rope_theta, c.head_dim)
     axis = np.repeat(np.arange(3), c.mrope_section)
     angles = positions_BT3.astype(jnp.float32)[..., axis] * inverse[None, None]
     angles = jnp.concatenate([angles, angles], axis=-1)

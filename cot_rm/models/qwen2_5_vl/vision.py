@@ -88,7 +88,7 @@ class Merger(nnx.Module):
 
 def rope(hw_RP2: jax.Array, head_dim: int) -> Rope:
   """(cos, sin) of 2-D rotary positions, f32[R, P, H]: half of H rotates by row, half by column."""
-  inverse = 1e4 ** -(np.arange(0, head_dim // 2, 2, dtype=np.float32) / (head_dim // 2))
+  inverse = layers.rotary_frequencies(1e4, head_dim // 2)
   angles = hw_RP2[..., None].astype(jnp.float32) * inverse.reshape(1, 1, 1, -1)
   angles = angles.reshape(*hw_RP2.shape[:2], -1)
   angles = jnp.concatenate([angles, angles], axis=-1)
