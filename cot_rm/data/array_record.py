@@ -1,75 +1,27 @@
-"""Examples on disk: a TFDS data set of ArrayRecord files, read by index, without TensorFlow.
+"""Examples on disk: a TFDS data set of ArrayRecord files, read by index, without TensorFlow."""
 
-Pictures are stored as encoded bytes, a video as its encoded frames.
-"""
-
-import contextlib
 import dataclasses
-import io
 import json
-import math
 import os
 import pathlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python import array_record_data_source, array_record_module
 
-from cot_rm import files, media
-from cot_rm.schema import Example, Media
+from cot_rm import files
+from cot_rm.data import example_rows
+from cot_rm.schema import BadRecord, Example
 
-Row = Mapping[str, object]  # as TFDS reads it: values of _FEATURES
+SHARD_BYTES = 256 << 20  # of the examples between two commits, about
+NAME = "examples"  # of the TFDS data set
 
-_BYTES = tfds.features.Tensor(shape=(), dtype=np.object_)
-_FEATURES = {
-  "id": tfds.features.Text(),
-  "source": tfds.features.Text(),
-  "task": tfds.features.Text(),
-  "question": tfds.features.Text(),
-  "responses": tfds.features.Sequence(tfds.features.Text()),
-  "gold": np.int64,  # 0: unknown
-  "reasoning": tfds.features.Text(),  # "": none
-  "attempts": np.int64,  # -1: unknown
-  "extra": tfds.features.Text(doc="JSON"),
-  "media_kind": tfds.features.Sequence(tfds.features.Text()),
-  "media_fps": tfds.features.Sequence(np.float64),  # NaN: unknown
-  "media_pictures": tfds.features.Sequence(np.int64),  # number of `pictures` of each medium
-  "pictures": tfds.features.Sequence(_BYTES),  # encoded, of all media in order
-}
+IDENTITY = "identity.json"  # {split: hash of its examples in their order}
 
-
-class Examples(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """The TFDS data set of given Examples, split by split."""
-
-  VERSION = tfds.core.Version("1.0.0")
-  # Nothing is downloaded. By default TFDS looks for checksums beside this file, which imports
-  # importlib_resources, a package that it does not declare.
-  url_infos = None
-
-  def __init__(self, *, data_dir: str | os.PathLike, splits: Mapping[str, Iterable[Example]]):
-    self._examples = splits
-    super().__init__(data_dir=data_dir, file_format="array_record")
-
-  def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
-      builder=self,
-      features=tfds.features.FeaturesDict(_FEATURES),
-      description="Questions put to a judge, with two candidates each.",
-    )
-
-  def _split_generators(self, dl_manager):
-    del dl_manager  # nothing is fetched
-    return {name: self._rows(examples) for name, examples in self._examples.items()}
-
-  def _generate_examples(self):
-    raise NotImplementedError("the splits are given to the constructor")
-
-  @staticmethod
-  def _rows(examples: Iterable[Example]) -> Iterator[tuple[int, Row]]:
-    # TFDS orders a split by hash of the key: examples are read by index, in any fixed order.
-    for key, example in enumerate(examples):
-      yield key, _to_row(example)
+check_storable = example_rows.check_storable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,53 +30,215 @@ class Split(Sequence[Example]):
 
   folder: str
   split: str
-  _rows: Sequence[Row]
+  _rows: Sequence[example_rows.Row]
 
   def __len__(self) -> int:
     return len(self._rows)
 
   def __getitem__(self, index: int) -> Example:
-    return _to_example(self._rows[index])
+    return example_rows.to_example(self._rows[index])
 
   def __iter__(self) -> Iterator[Example]:
     # Python's default, by index until an IndexError, would meet ArrayRecord's ValueError.
     return map(self.__getitem__, range(len(self)))
 
   def identity(self) -> str:
-    """A hash of the split's files: no example is read."""
+    """A hash of the split's examples, which its writer left, or of its files: none is read."""
+    written = pathlib.Path(self.folder) / IDENTITY
+    if written.exists() and (found := json.loads(written.read_text()).get(self.split)):
+      return found
     shards = sorted(pathlib.Path(self.folder).glob(f"*-{self.split}.array_record*"))
     return files.digest(*(files.content_hash(shard).encode() for shard in shards))
 
 
+class Stored(NamedTuple):
+  """An example as it is stored, with its media."""
+
+  mark: str  # hash of the example with its id
+  data: bytes
+
+
+@dataclasses.dataclass
+class _Shard:
+  """A file of one split that is being written."""
+
+  writer: array_record_module.ArrayRecordWriter
+  count: int = 0
+  size: int = 0  # bytes of its examples
+
+
+class Writer:
+  """Writes splits, in the given order, to a folder that appears when `finish` is called.
+
+  `commit` ends the files that are being written and saves the caller's state. A writer of the same
+  folder continues behind the last commit of one that was killed: what came later is not read.
+
+  Args:
+    folder: of the data set; must not exist.
+    shard_bytes: see `full`.
+
+  Raises FileExistsError if the folder exists.
+  """
+
+  def __init__(self, folder: str | os.PathLike, *, shard_bytes: int = SHARD_BYTES):
+    self._folder, self._shard_bytes = pathlib.Path(folder), shard_bytes
+    if self._folder.exists():
+      raise FileExistsError(
+        f"{folder} already holds a data set; remove it or choose another folder"
+      )
+    self.draft = draft_folder(folder)
+    self._open: dict[str, _Shard] = {}
+    self._complete: dict[str, list[list[int]]] = {}  # of each split [examples, bytes] of its files
+    self._identity: dict[str, str] = {}  # of each split
+    self.state: Mapping[str, object] = {}  # of the last commit
+    progress = self.draft / "progress.json"
+    if progress.exists():
+      saved = json.loads(progress.read_text())
+      self._complete, self.state = saved["shards"], saved["state"]
+      self._identity = saved["identity"]
+    self.draft.mkdir(parents=True, exist_ok=True)
+    self._remove_uncommitted()
+
+  def __enter__(self) -> "Writer":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    for shard in self._open.values():
+      shard.writer.close()
+    self._open = {}
+
+  def add(self, split: str, example: Stored) -> None:
+    """Appends an example, as `serialize` gives it, to a split."""
+    if split not in self._open:
+      path = self._path(split, len(self._complete.get(split, [])))
+      self._open[split] = _Shard(array_record_module.ArrayRecordWriter(str(path), "group_size:1"))
+    shard = self._open[split]
+    shard.writer.write(example.data)
+    shard.count += 1
+    shard.size += len(example.data)
+    before = self._identity.get(split, "")
+    self._identity[split] = files.digest(before.encode(), example.mark.encode())
+
+  @property
+  def full(self) -> bool:
+    """Whether shard_bytes have been added since the last commit: it is time for another."""
+    return sum(shard.size for shard in self._open.values()) >= self._shard_bytes
+
+  @property
+  def sizes(self) -> dict[str, tuple[int, int]]:
+    """(examples, bytes) of each split, also of files that are being written."""
+    out = {split: [*map(sum, zip(*of_split, strict=True))] for split, of_split in self._all()}
+    return {split: (count, size) for split, (count, size) in out.items()}
+
+  def commit(self, state: Mapping[str, object] | None = None) -> None:
+    """Ends the open files, and saves `state`, for JSON, with the list of files."""
+    for shard in self._open.values():
+      shard.writer.close()
+    self._complete, self._open = dict(self._all()), {}
+    self.state = dict(state or {})
+    progress = {"shards": self._complete, "identity": self._identity, "state": self.state}
+    files.write_atomic(self.draft / "progress.json", json.dumps(progress))
+
+  def shuffle(self, split: str, into: str, *, seed: int) -> None:
+    """Moves the committed examples of a split, in random order, into one file of another split.
+
+    For a small split, whose first examples shall stand for all.
+    """
+    paths = [str(self._path(split, i)) for i in range(len(self._complete[split]))]
+    source = array_record_data_source.ArrayRecordDataSource(paths)
+    for index in np.random.default_rng(seed).permutation(len(source)).tolist():
+      row = example_rows.FEATURES.deserialize_example_np(source[index])
+      self.add(into, Stored(_mark(row), source[index]))
+    del self._complete[split], self._identity[split]
+    self.commit(self.state)
+    self._remove_uncommitted()
+
+  def finish(self) -> None:
+    """Writes TFDS' description, and gives the folder its name. The draft is gone then."""
+    self.commit(self.state)
+    info = tfds.core.DatasetInfo(
+      builder=tfds.core.dataset_info.DatasetIdentity(
+        name=NAME,
+        version=tfds.core.Version("1.0.0"),
+        data_dir=str(self.draft),
+        module_name=__name__,
+      ),
+      features=example_rows.FEATURES,
+      description="Questions put to a judge, with two candidates each.",
+    )
+    info.set_file_format("array_record")
+    info.set_splits(
+      tfds.core.splits.SplitDict(
+        [
+          tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[count for count, _ in of_split],
+            num_bytes=sum(size for _, size in of_split),
+            filename_template=_template(self.draft, split),
+          )
+          for split, of_split in self._complete.items()
+        ]
+      )
+    )
+    info.write_to_directory(self.draft)
+    files.write_atomic(self.draft / IDENTITY, json.dumps(self._identity))
+    (self.draft / "progress.json").unlink()
+    os.replace(self.draft, self._folder)
+
+  def _all(self) -> Iterator[tuple[str, list[list[int]]]]:
+    """(split, [examples, bytes] of its files) with those that are being written."""
+    for split in dict.fromkeys([*self._complete, *self._open]):
+      shard = self._open.get(split)
+      new = [[shard.count, shard.size]] if shard else []
+      yield split, self._complete.get(split, []) + new
+
+  def _path(self, split: str, number: int) -> pathlib.Path:
+    path = _template(self.draft, split).sharded_filepath(shard_index=number, num_shards=None)
+    return pathlib.Path(path)
+
+  def _remove_uncommitted(self) -> None:
+    known = {self._path(split, i) for split, of in self._complete.items() for i in range(len(of))}
+    for path in self.draft.iterdir():
+      if path.name != "progress.json" and path not in known:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def draft_folder(folder: str | os.PathLike) -> pathlib.Path:
+  """Where the data set of `folder` is until it is complete; it is never read as one."""
+  folder = pathlib.Path(folder)
+  return folder.with_name(f".{folder.name}.unfinished")
+
+
+def serialize(example: Example) -> Stored:
+  """An example with its media, as `Writer.add` takes it.
+
+  Raises BadExample, naming the example, if it cannot be stored.
+  """
+  row = example_rows.to_row(example)
+  return Stored(_mark(row), example_rows.FEATURES.serialize_example(row))
+
+
 def write(folder: str | os.PathLike, splits: Mapping[str, Iterable[Example]]) -> dict[str, int]:
-  """Writes splits of Examples to a new folder; returns the number of examples of each split.
+  """Writes splits of Examples, in order, to a new folder; returns the examples of each split.
 
   The folder appears only when every split is complete; an interrupted run leaves a hidden folder
-  beside it, which is never read. The order within a split is fixed, but not the given one.
+  beside it, which is never read. At most one example is in memory.
 
-  Raises FileExistsError if the folder exists, ValueError naming an example whose media cannot be
+  Raises FileExistsError if the folder exists, BadExample naming an example whose media cannot be
   stored or whose id occurs twice in a split.
   """
-  folder = pathlib.Path(folder)
-  if folder.exists():
-    raise FileExistsError(f"{folder} already holds a data set; remove it or choose another folder")
-  draft = folder.with_name(f".{folder.name}.unfinished")
-  shutil.rmtree(draft, ignore_errors=True)  # of an interrupted run
+  shutil.rmtree(draft_folder(folder), ignore_errors=True)  # of an interrupted run
   try:
-    builder = Examples(
-      data_dir=draft,
-      splits={name: _unrepeated(examples, name) for name, examples in splits.items()},
-    )
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, and there is none
-      builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-      )
-    counts = {name: builder.info.splits[name].num_examples for name in splits}
-    os.replace(builder.data_dir, folder)
+    with Writer(folder) as writer:
+      for split, examples in splits.items():
+        for example in _unrepeated(examples, split):
+          writer.add(split, serialize(example))
+          if writer.full:
+            writer.commit()
+      writer.finish()
+      return {split: count for split, (count, _) in writer.sizes.items()}
   finally:
-    shutil.rmtree(draft, ignore_errors=True)
-  return counts
+    shutil.rmtree(draft_folder(folder), ignore_errors=True)
 
 
 def open(folder: str | os.PathLike, split: str) -> Split:  # pylint: disable=redefined-builtin
@@ -145,60 +259,21 @@ def _unrepeated(examples: Iterable[Example], split: str) -> Iterator[Example]:
   seen = set()
   for example in examples:
     if example.id in seen:
-      raise ValueError(f"example {example.id!r} comes twice in split {split!r}")
+      raise BadRecord(f"example {example.id!r} comes twice in split {split!r}")
     seen.add(example.id)
     yield example
 
 
-def _to_row(example: Example) -> Row:
-  pictures = [_encoded(medium, f"example {example.id!r}") for medium in example.media]
-  return {
-    "id": example.id,
-    "source": example.source,
-    "task": example.task,
-    "question": example.question,
-    "responses": list(example.responses),
-    "gold": example.gold or 0,
-    "reasoning": example.reasoning or "",
-    "attempts": -1 if example.attempts is None else example.attempts,
-    "extra": json.dumps(dict(example.extra)),
-    "media_kind": [medium.kind for medium in example.media],
-    "media_fps": [math.nan if medium.fps is None else medium.fps for medium in example.media],
-    "media_pictures": [len(of_medium) for of_medium in pictures],
-    "pictures": [picture for of_medium in pictures for picture in of_medium],
-  }
+def _mark(row: example_rows.Row) -> str:
+  texts = (row["id"], row["hash"])
+  return files.digest(*(t if isinstance(t, bytes) else t.encode() for t in texts))
 
 
-def _encoded(medium: Media, name: str) -> list[bytes]:
-  if medium.kind == "image":
-    return [media.encoded_picture(medium.source, name=name)]
-  return media.encoded_frames(medium.source, name=name)
-
-
-def _to_example(row: Row) -> Example:
-  return Example(
-    id=_text(row["id"]),
-    source=_text(row["source"]),
-    task=_text(row["task"]),
-    question=_text(row["question"]),
-    media=tuple(_media(row)),
-    responses=tuple(_text(response) for response in row["responses"]),
-    gold=int(row["gold"]) or None,
-    reasoning=_text(row["reasoning"]) or None,
-    attempts=None if row["attempts"] < 0 else int(row["attempts"]),
-    extra=json.loads(_text(row["extra"])),
+def _template(folder: pathlib.Path, split: str) -> tfds.core.ShardedFileTemplate:
+  return tfds.core.ShardedFileTemplate(
+    data_dir=folder,
+    template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+    dataset_name=NAME,
+    split=split,
+    filetype_suffix="array_record",
   )
-
-
-def _media(row: Row) -> Iterator[Media]:
-  columns = row["media_kind"], row["media_fps"], row["media_pictures"]
-  at = 0
-  for kind, fps, count in zip(*columns, strict=True):
-    pictures = tuple(bytes(picture) for picture in row["pictures"][at : at + count])
-    at += count
-    source = pictures[0] if _text(kind) == "image" else pictures
-    yield Media(_text(kind), source, None if math.isnan(fps) else float(fps))
-
-
-def _text(value: bytes | str) -> str:
-  return value.decode() if isinstance(value, bytes) else str(value)

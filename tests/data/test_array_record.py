@@ -1,11 +1,12 @@
+import dataclasses
 import io
 
-import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from cot_rm import schema
-from cot_rm.data import array_record
+from cot_rm.data import array_record, example_rows, identity
 from cot_rm.toy_world import world
 
 WORLD = world.World()
@@ -34,9 +35,7 @@ def test_what_is_written_is_read_back_whole(tmp_path):
   for split, examples in given.items():
     found = array_record.open(tmp_path / "set", split)
     assert len(found) == 40
-    assert sorted((found[at] for at in range(40)), key=lambda one: one.id) == sorted(
-      examples, key=lambda one: one.id
-    )
+    assert [found[at] for at in range(40)] == examples  # in the given order
 
 
 def test_examples_are_read_in_any_order_and_again(tmp_path):
@@ -47,66 +46,118 @@ def test_examples_are_read_in_any_order_and_again(tmp_path):
   assert list(found) == forwards
 
 
-def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
-  bare = schema.Example(
-    "é-1",
-    "test",
-    "video_generation",
-    "",
-    attempts=0,
-    media=(
-      schema.Media("video", (_png("red"),)),
-      schema.Media("video", (_png("red"), _png("blue")), 0.5),
-    ),
-  )
-  text = schema.Example(
-    "two",
-    "test",
-    "image_understanding",
-    "“why”?\n",
-    responses=("", "b"),
-    gold=2,
-    extra={"scene": None, "n": [1, 2.5, "ü"]},
-  )
-  array_record.write(tmp_path / "set", {"some": [bare, text]})
-  found = array_record.open(tmp_path / "set", "some")
-  assert {one.id: one for one in (found[0], found[1])} == {"é-1": bare, "two": text}
-
-
-def test_every_kind_of_picture_becomes_bytes(tmp_path):
-  folder = tmp_path / "frames"
-  folder.mkdir()
-  for name, colour in (("9.png", "red"), ("10.png", "blue")):
-    (folder / name).write_bytes(_png(colour))
-  frames = np.stack([np.full((6, 4, 3), level, np.uint8) for level in (0, 255)])
-  np.save(tmp_path / "frames.npy", frames)
-  url = "data:image/png;base64,iVBORw0KGgo="
-  array_record.write(
-    tmp_path / "set",
-    {
-      "some": [
-        _example("path", str(folder / "9.png")),
-        _example("pil", Image.new("RGB", (4, 6), "red")),
-        _example("url", url),
-        _example("folder", str(folder), "video"),
-        _example("array", frames, "video"),
-        _example("npy", str(tmp_path / "frames.npy"), "video"),
-      ]
-    },
-  )
-  rows = array_record.open(tmp_path / "set", "some")
-  found = {one.id: one.media[0].source for one in (rows[at] for at in range(len(rows)))}
-  assert found["path"] == found["pil"] == _png("red")
-  assert found["url"] == b"\x89PNG\r\n\x1a\n"
-  assert found["folder"] == (_png("red"), _png("blue"))
-  assert found["array"] == found["npy"] == (_png("black"), _png("white"))
-
-
-@pytest.mark.parametrize("source, kind", [("clip.mp4", "video"), (7, "image"), (b"x", "video")])
+@pytest.mark.parametrize("source, kind", [("clip.mp4", "video"), (7, "image"), (7, "video")])
 def test_media_that_cannot_be_stored_name_the_example(tmp_path, source, kind):
   with pytest.raises(ValueError, match="example 'bad-1'"):
     array_record.write(tmp_path / "set", {"some": [_example("bad-1", source, kind)]})
   assert list(tmp_path.iterdir()) == []
+
+
+def test_the_files_of_a_split_are_bounded_and_read_as_one(tmp_path):
+  given = list(world.examples(WORLD, "train", count=30))
+  rows = [array_record.serialize(example) for example in given]
+  with array_record.Writer(
+    tmp_path / "set", shard_bytes=sum(len(row.data) for row in rows) // 5
+  ) as writer:
+    for row in rows:
+      writer.add("train", row)
+      if writer.full:
+        writer.commit()
+    writer.finish()
+  files = sorted((tmp_path / "set").glob("*.array_record-*"))
+  assert 4 <= len(files) <= 6
+  assert list(array_record.open(tmp_path / "set", "train")) == given
+  assert writer.sizes == {"train": (30, size)}
+
+
+def test_a_writer_continues_behind_the_last_commit(tmp_path):
+  given = list(world.examples(WORLD, "train", count=12))
+  rows = [array_record.serialize(example) for example in given]
+  with array_record.Writer(tmp_path / "set") as writer:
+    for row in rows[:5]:
+      writer.add("train", row)
+    writer.commit({"next": 5})
+    for row in rows[5:8]:  # lost: no commit follows
+      writer.add("train", row)
+  assert not (tmp_path / "set").exists()
+  with array_record.Writer(tmp_path / "set") as writer:
+    assert writer.state == {"next": 5}
+    for row in rows[5:]:
+      writer.add("train", row)
+    writer.finish()
+  assert list(array_record.open(tmp_path / "set", "train")) == given
+  assert [path.name for path in tmp_path.iterdir()] == ["set"]
+  array_record.write(tmp_path / "at once", {"train": given})
+  continued, at_once = (array_record.open(tmp_path / name, "train") for name in ("set", "at once"))
+  assert identity.source_hash(continued) == identity.source_hash(at_once)
+
+
+def test_the_identity_of_a_split_is_that_of_its_examples_and_their_order(tmp_path):
+  given = list(world.examples(WORLD, "train", count=3))
+  other = [given[0], given[1], dataclasses.replace(given[2], gold=3 - given[2].gold)]
+  again = [dataclasses.replace(e, media=e.media) for e in given]
+  for name, examples in (("a", given), ("b", again), ("c", other), ("d", given[::-1])):
+    array_record.write(tmp_path / name, {"train": examples})
+  a, b, c, d = (identity.source_hash(array_record.open(tmp_path / n, "train")) for n in "abcd")
+  assert a == b and len({a, c, d}) == 3
+  rows = tfds.builder_from_directory(tmp_path / "a").as_data_source("train")
+  assert [row["hash"].decode() for row in rows] == [identity.example_hash(e) for e in given]
+
+
+def test_a_shuffled_split_has_the_same_examples_in_another_order(tmp_path):
+  given = list(world.examples(WORLD, "train", count=40))
+  with array_record.Writer(tmp_path / "set") as writer:
+    for i, example in enumerate(given):
+      writer.add("drawn", array_record.serialize(example))
+      if i == 20:
+        writer.commit()
+    writer.commit()
+    writer.shuffle("drawn", "check", seed=1)
+    writer.finish()
+  found = list(array_record.open(tmp_path / "set", "check"))
+  assert found != given and sorted(found, key=lambda one: one.id) == sorted(
+    given, key=lambda one: one.id
+  )
+  assert {path.name for path in (tmp_path / "set").glob("*drawn*")} == set()
+
+
+def test_tfds_reads_what_is_written(tmp_path):
+  given = list(world.examples(WORLD, "train", count=3))
+  array_record.write(tmp_path / "set", {"train": given})
+  builder = tfds.builder_from_directory(tmp_path / "set")
+  assert builder.info.splits["train"].num_examples == 3
+  assert [row["id"].decode() for row in builder.as_data_source("train")] == [e.id for e in given]
+
+
+def test_a_store_that_tfds_wrote_without_forms_and_settings_is_read(tmp_path):
+  older = tfds.features.FeaturesDict(
+    {
+      name: feature
+      for name, feature in example_rows.FEATURES.items()
+      if name not in ("hash", "media_form", "media_settings")
+    }
+  )
+  picture = _example("picture", _png("red"))
+  clip = _example("clip", (_png("red"),), "video")
+  rows = [{k: v for k, v in example_rows.to_row(e).items() if k in older} for e in (picture, clip)]
+
+  class Older(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    VERSION = tfds.core.Version("1.0.0")
+    url_infos = None
+
+    def _info(self):
+      return tfds.core.DatasetInfo(builder=self, features=older)
+
+    def _split_generators(self, dl_manager):
+      return {"train": enumerate(rows)}
+
+    def _generate_examples(self):
+      raise NotImplementedError
+
+  builder = Older(data_dir=tmp_path, file_format="array_record")
+  builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+  found = {one.id: one for one in array_record.open(builder.data_dir, "train")}
+  assert found == {"picture": picture, "clip": clip}
 
 
 def test_an_interrupted_writing_leaves_nothing_that_can_be_read(tmp_path):

@@ -1,0 +1,192 @@
+"""Rows of the store: an Example as TFDS features, with its media as bytes, and back.
+
+A picture is a picture file, a video its frames as picture files, or a video file.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from cot_rm import media
+from cot_rm.data import identity
+from cot_rm.schema import BadMedia, BadRecord, Example, ImageSource, Media, VideoSource
+
+Row = Mapping[str, object]  # as TFDS writes and reads it: values of FEATURES
+
+_BYTES = tfds.features.Tensor(shape=(), dtype=np.object_)
+FEATURES = tfds.features.FeaturesDict(
+  {
+    "id": tfds.features.Text(),
+    "hash": tfds.features.Text(),  # identity.example_hash
+    "source": tfds.features.Text(),
+    "task": tfds.features.Text(),
+    "question": tfds.features.Text(),
+    "responses": tfds.features.Sequence(tfds.features.Text()),
+    "gold": np.int64,  # 0: unknown
+    "reasoning": tfds.features.Text(),  # "": none
+    "attempts": np.int64,  # -1: unknown
+    "extra": tfds.features.Text(doc="JSON"),
+    "media_kind": tfds.features.Sequence(tfds.features.Text()),
+    "media_form": tfds.features.Sequence(tfds.features.Text()),  # picture, frames or file
+    "media_fps": tfds.features.Sequence(np.float64),  # NaN: unknown
+    "media_settings": tfds.features.Sequence(tfds.features.Text(doc="JSON")),
+    "media_pictures": tfds.features.Sequence(np.int64),  # number of `pictures` of each medium
+    "pictures": tfds.features.Sequence(_BYTES),  # encoded, of all media in order
+  }
+)
+# Fields of Media beside these are stored as JSON, where they are not at their defaults.
+_OWN_COLUMN = ("kind", "source", "fps")
+
+
+def to_row(example: Example) -> Row:
+  """The row of an example, with the bytes of its media.
+
+  Raises BadExample, naming the example, if its media have no bytes, or a field is no JSON or text.
+  """
+  name = f"example {example.id!r}"
+  stored = [_stored(medium, name) for medium in example.media]
+  row = _text_columns(example, name)
+  sources = [pictures if form == "frames" else pictures[0] for form, pictures in stored]
+  pairs = zip(example.media, sources, strict=True)
+  read = [dataclasses.replace(medium, source=source) for medium, source in pairs]
+  return row | {
+    "hash": identity.example_hash(dataclasses.replace(example, media=tuple(read))),
+    "media_kind": [medium.kind for medium in example.media],
+    "media_form": [form for form, _ in stored],
+    "media_fps": [math.nan if medium.fps is None else medium.fps for medium in example.media],
+    "media_settings": [_settings(medium, name) for medium in example.media],
+    "media_pictures": [len(pictures) for _, pictures in stored],
+    "pictures": [picture for _, pictures in stored for picture in pictures],
+  }
+
+
+def check_storable(example: Example) -> None:
+  """Raises BadExample, naming the example, if `to_row` would; no picture is decoded."""
+  name = f"example {example.id!r}"
+  _text_columns(example, name)
+  for medium in example.media:
+    _settings(medium, name)
+    if medium.kind == "image" or _is_file(medium):
+      _check_source(medium.source, name, file=medium.kind == "video")
+      continue
+    for frame in media.frame_sources(medium.source, name=name):
+      _check_source(frame, name)
+
+
+def to_example(row: Row) -> Example:
+  """The example of a row, also of one that an older version wrote."""
+  return Example(
+    id=_text(row["id"]),
+    source=_text(row["source"]),
+    task=_text(row["task"]),
+    question=_text(row["question"]),
+    media=tuple(_media(row)),
+    responses=tuple(_text(response) for response in row["responses"]),
+    gold=int(row["gold"]) or None,
+    reasoning=_text(row["reasoning"]) or None,
+    attempts=None if row["attempts"] < 0 else int(row["attempts"]),
+    extra=json.loads(_text(row["extra"])),
+  )
+
+
+def _text_columns(example: Example, name: str) -> dict[str, object]:
+  """The columns of a row but for the media, checked."""
+  try:
+    extra = json.dumps(dict(example.extra))
+  except (TypeError, ValueError) as error:
+    raise BadRecord(f"{name}: a value under `extra` is not JSON: {error}") from error
+  row = {
+    "id": example.id,
+    "source": example.source,
+    "task": example.task,
+    "question": example.question,
+    "responses": list(example.responses),
+    "gold": example.gold or 0,
+    "reasoning": example.reasoning or "",
+    "attempts": -1 if example.attempts is None else example.attempts,
+    "extra": extra,
+  }
+  for column in ("id", "source", "question", "responses", "reasoning"):
+    values = row[column] if column == "responses" else [row[column]]
+    for text in values:
+      try:
+        text.encode()
+      except UnicodeEncodeError as error:
+        raise BadRecord(
+          f"{name}: {column} has half a character at {error.start}, {text[error.start]!r}, which "
+          f"is no UTF-8; replace it in the data"
+        ) from error
+  return row
+
+
+def _check_source(source: ImageSource | VideoSource, name: str, *, file: bool = False) -> None:
+  """Raises BadMedia if there are no bytes to take; with `file` they may be those of a video."""
+  if media.is_path(source):
+    path = media.local_path(source, name=name)
+    if not path.is_file() or not os.access(path, os.R_OK):
+      raise BadMedia(f"{name}: {str(path)!r} does not exist or cannot be read")
+  elif not file and not isinstance(source, Image.Image | np.ndarray):
+    media.encoded_picture(source, name=name)
+
+
+def _is_file(medium: Media) -> bool:
+  """Whether the medium is a video file, or the bytes of one."""
+  if isinstance(medium.source, bytes | bytearray | memoryview):
+    return medium.kind == "video"
+  if medium.kind != "video" or not media.is_path(medium.source):
+    return False
+  path = media.local_path(medium.source, name="a video")
+  return not path.is_dir() and path.suffix != ".npy"
+
+
+def _stored(medium: Media, name: str) -> tuple[str, Sequence[bytes]]:
+  """(form, its bytes) of a medium."""
+  if medium.kind == "image":
+    return "picture", [media.encoded_picture(medium.source, name=name)]
+  if not _is_file(medium):
+    return "frames", media.encoded_frames(medium.source, name=name)
+  if not media.is_path(medium.source):
+    return "file", [bytes(medium.source)]
+  path = media.local_path(medium.source, name=name)
+  try:
+    return "file", [path.read_bytes()]
+  except OSError as error:
+    raise BadMedia(f"{name}: video {str(path)!r} cannot be read: {error}") from error
+
+
+def _settings(medium: Media, name: str) -> str:
+  """The further fields of a medium that are not at their defaults, as JSON; "" without any."""
+  values = {
+    field.name: getattr(medium, field.name)
+    for field in dataclasses.fields(medium)
+    if field.name not in _OWN_COLUMN and getattr(medium, field.name) != field.default
+  }
+  try:
+    return json.dumps(values) if values else ""
+  except (TypeError, ValueError) as error:
+    raise BadRecord(f"{name}: a setting of its media is not JSON: {error}") from error
+
+
+def _media(row: Row) -> Iterator[Media]:
+  kinds = [_text(kind) for kind in row["media_kind"]]
+  # Older rows have neither forms nor settings: their videos are frames.
+  forms = row.get("media_form", ["picture" if kind == "image" else "frames" for kind in kinds])
+  settings = row.get("media_settings", [""] * len(kinds))
+  columns = kinds, forms, row["media_fps"], settings, row["media_pictures"]
+  at = 0
+  for kind, form, fps, text, count in zip(*columns, strict=True):
+    pictures = tuple(bytes(picture) for picture in row["pictures"][at : at + count])
+    at += count
+    source = pictures if _text(form) == "frames" else pictures[0]
+    further = json.loads(_text(text) or "{}")
+    yield Media(kind, source, None if math.isnan(fps) else float(fps), **further)
+
+
+def _text(value: bytes | str) -> str:
+  return value.decode() if isinstance(value, bytes) else str(value)
