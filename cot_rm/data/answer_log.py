@@ -1,6 +1,7 @@
 """Append-only JSONL logs of answers: an interrupted run continues at the end of its file.
 
-A record is one JSON object per line, with the `row` of its example and that example's `id`.
+A record is one JSON object per line, with the `row` of its example, that example's `id`, and the
+`hash` of what was asked.
 """
 
 import dataclasses
@@ -13,7 +14,10 @@ from typing import Protocol
 
 import jax
 import numpy as np
+from absl import logging
 
+from cot_rm import files
+from cot_rm.data import identity
 from cot_rm.schema import Completion, Example, Judged, Verdict
 
 Record = dict[str, object]
@@ -26,6 +30,7 @@ class Progress(Protocol):
     """Adds `count` finished examples."""
 
 
+Mark = Callable[[Example], str]  # a hash of what a record depends on
 Ask = Callable[[Sequence[Example], Callable[[int], None]], Sequence[Judged]]
 
 
@@ -38,38 +43,54 @@ class LoggedJudgement:
   verdicts: tuple[Verdict, ...]
 
 
-def read(path: str | os.PathLike, examples: Sequence[Example]) -> list[Record]:
-  """The records of a file, none if the file does not exist; an incomplete last line is removed.
+def read(
+  path: str | os.PathLike, examples: Sequence[Example], *, mark: Mark = identity.question_hash
+) -> list[Record]:
+  """The records of a file that answer the examples, by row; none if the file does not exist.
+
+  A record holds for the example of its id whose `mark` it carries as `hash`, wherever in the input
+  this example is now. All other records go to a file of the same name in `earlier_folder`, with a
+  warning: they are no answers to these examples, and nothing that was paid for is deleted. A record
+  without a mark, of an older version, is accepted once by its row and id, and marked. An incomplete
+  last line is removed.
 
   Raises:
-    ValueError: a line is not JSON, or a record is about another example than that of its row: the
-      file belongs to another input.
+    ValueError: a line is not JSON.
   """
   path = pathlib.Path(path)
-  if not path.exists():
-    return []
-  with open(path, "rb+") as file:
-    content = file.read()
-    end = content.rfind(b"\n") + 1
-    if end < len(content):
-      file.truncate(end)
-  records = []
-  for number, line in enumerate(content[:end].split(b"\n")[:-1], 1):
-    try:
-      record = json.loads(line)
-    except json.JSONDecodeError as error:
-      raise ValueError(
-        f"{path}, line {number}: not JSON: {error.msg}; is the file written by cot_rm?"
-      ) from error
-    row = record["row"]
-    expected = repr(examples[row].id) if row < len(examples) else "no such row"
-    if repr(record["id"]) != expected:
-      raise ValueError(
-        f"{path}, row {row}: the record is about {record['id']!r}, the input has {expected}: "
-        f"the input has changed; use another --workdir"
+  records = _parse(path)
+  matched = _Matches(examples, mark)
+  kept = [record for record in records if matched.take(record)]
+  if matched.changed and jax.process_index() == 0:
+    if matched.others:
+      place = earlier_folder(path.parent) / path.name
+      logging.warning(
+        "%s: %d of %d answers are about examples that the input no longer has in this form (the "
+        "first: %r); they are moved to %s, and examples without an answer are asked",
+        *(path, len(matched.others), len(records), matched.others[0]["id"], place),
       )
-    records.append(record)
-  return records
+      write(place, matched.others)
+    if matched.unmarked:
+      logging.warning(
+        "%s: %d answers of an older version do not say which example they are about but by its id; "
+        "they are taken for answers to the examples of today",
+        *(path, matched.unmarked),
+      )
+    write(path, kept)
+  return sorted(kept, key=lambda record: record["row"])
+
+
+def earlier_folder(folder: str | os.PathLike) -> pathlib.Path:
+  """The next folder for answers that hold no more: <folder>/earlier/1, 2, ..., not yet made."""
+  root = pathlib.Path(folder) / "earlier"
+  numbers = [int(path.name) for path in root.glob("*") if path.name.isdigit()]
+  return root / str(max(numbers, default=0) + 1)
+
+
+def write(path: str | os.PathLike, records: Iterable[Record]) -> None:
+  """Writes a log as a whole, in place of an old one; only process 0 writes."""
+  if jax.process_index() == 0:
+    files.write_atomic(path, "".join(f"{json.dumps(record)}\n" for record in records))
 
 
 def append(path: str | os.PathLike, records: Iterable[Record]) -> None:
@@ -91,6 +112,7 @@ def complete(
   n: int,
   step: int,
   bar: Callable[[int, int], AbstractContextManager[Progress]],
+  mark: Mark = identity.question_hash,
 ) -> tuple[list[LoggedJudgement | None], list[LoggedJudgement | None]]:
   """n answers to each example in each of its orders: logged answers, and the missing ones asked.
 
@@ -103,11 +125,12 @@ def complete(
     n: answers per example and order.
     step: examples per call of `ask`; its answers are written before the next call.
     bar: `(total, done) -> context manager` of a progress bar; entered only to ask.
+    mark: see `read`.
 
   Returns:
     (as given, swapped): per example a LoggedJudgement, None if that order is not in `orders`.
   """
-  records = {(r["row"], r["order"], r["sample"]): r for r in read(path, examples)}
+  records = {(r["row"], r["order"], r["sample"]): r for r in read(path, examples, mark=mark)}
   wanted = [(row, order) for row, of_row in enumerate(orders) for order in of_row]
   missing = [key for key in wanted if any((*key, i) not in records for i in range(n))]
 
@@ -120,7 +143,7 @@ def complete(
         keys = missing[at : at + step]
         judgements = ask([in_order(*key) for key in keys], shown.advance)
         new = {
-          (*key, i): _to_record(judgement, *key, i)
+          (*key, i): _to_record(judgement, *key, i, mark(examples[key[0]]))
           for key, judgement in zip(keys, judgements, strict=True)
           for i in range(n)
           if (*key, i) not in records
@@ -135,13 +158,81 @@ def complete(
   return given, swapped
 
 
-def _to_record(judgement: Judged, row: int, order: int, sample: int) -> Record:
+class _Matches:
+  """Finds the rows of today that records are about."""
+
+  def __init__(self, examples: Sequence[Example], mark: Mark):
+    self._examples, self._mark = examples, mark
+    self._marks: dict[int, str] = {}
+    self._rows: dict[str, list[int]] | None = None  # by id; only if a record is in another row
+    self.others: list[Record] = []  # records about no example
+    self.unmarked = 0
+    self.moved = 0
+
+  @property
+  def changed(self) -> bool:
+    """Whether the file must be written anew."""
+    return bool(self.others or self.unmarked or self.moved)
+
+  def take(self, record: Record) -> bool:
+    """Whether an example is the one that the record is about; its row and hash are set."""
+    row = record["row"]
+    same_id = row < len(self._examples) and self._examples[row].id == record["id"]
+    if same_id and "hash" not in record:
+      self.unmarked += 1
+      record["hash"] = self._mark_of(row)
+      return True
+    if same_id and self._mark_of(row) == record["hash"]:
+      return True
+    for other in self._rows_of(record["id"]) if "hash" in record else ():
+      if self._mark_of(other) == record["hash"]:
+        self.moved += 1
+        record["row"] = other
+        return True
+    self.others.append(record)
+    return False
+
+  def _mark_of(self, row: int) -> str:
+    if row not in self._marks:
+      self._marks[row] = self._mark(self._examples[row])
+    return self._marks[row]
+
+  def _rows_of(self, id: str) -> list[int]:
+    if self._rows is None:
+      self._rows = {}
+      for row in range(len(self._examples)):
+        self._rows.setdefault(self._examples[row].id, []).append(row)
+    return self._rows.get(id, [])
+
+
+def _parse(path: pathlib.Path) -> list[Record]:
+  """The records of a file in their order; an incomplete last line is removed."""
+  if not path.exists():
+    return []
+  with open(path, "rb+") as file:
+    content = file.read()
+    end = content.rfind(b"\n") + 1
+    if end < len(content):
+      file.truncate(end)
+  records = []
+  for number, line in enumerate(content[:end].split(b"\n")[:-1], 1):
+    try:
+      records.append(json.loads(line))
+    except json.JSONDecodeError as error:
+      raise ValueError(
+        f"{path}, line {number}: not JSON: {error.msg}; is the file written by cot_rm?"
+      ) from error
+  return records
+
+
+def _to_record(judgement: Judged, row: int, order: int, sample: int, mark: str) -> Record:
   completion, verdict = judgement.completions[sample], judgement.verdicts[sample]
   return {
     "row": row,
     "order": order,
     "sample": sample,
     "id": judgement.example.id,
+    "hash": mark,
     "text": completion.text,
     "answer": verdict.answer,
     "probability": verdict.probability,

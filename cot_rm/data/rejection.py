@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from cot_rm.data import distillation
+from cot_rm.data import distillation, identity
 from cot_rm.data.answer_log import Record
 from cot_rm.schema import Example, Judged
 
@@ -35,21 +35,27 @@ class PairPool(Sequence[Example]):
     return self._pairs[row].swapped
 
 
+def mark(example: Example) -> str:
+  """Hash of what a sample and its correctness depend on: the question and the gold answer."""
+  return f"{identity.question_hash(example)}-{example.gold}"
+
+
 def to_records(
-  judgements: Sequence[Judged], correct_QG: np.ndarray, *, first_row: int
+  judgements: Sequence[Judged], correct_QG: np.ndarray, *, rows: Sequence[int]
 ) -> list[Record]:
   """A record per sample, for answer_log.
 
   Args:
     judgements: of Q examples, G samples each.
     correct_QG: bool[Q, G].
-    first_row: row of the first example in the pool.
+    rows: of the examples in the pool.
   """
   return [
     {
-      "row": first_row + q,
+      "row": rows[q],
       "sample": g,
       "id": judgement.example.id,
+      "hash": mark(judgement.example),
       "text": completion.text,
       "answer": verdict.answer,
       "right": bool(correct_QG[q][g]),

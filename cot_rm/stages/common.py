@@ -2,8 +2,7 @@
 
 import functools
 import json
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -14,8 +13,8 @@ from jax.experimental import multihost_utils
 import cot_rm.judge  # by its full name: a stage of this package is called judge too
 from cot_rm import files, schema, sharding
 from cot_rm.benchmarks import pairs
-from cot_rm.checkpoints import model_folder
-from cot_rm.data import bad_examples, datasets, packing
+from cot_rm.checkpoints import identity, model_folder
+from cot_rm.data import answer_log, bad_examples, datasets, packing
 from cot_rm.sampler import limits, sampling
 from cot_rm.toy_world import descriptions
 
@@ -87,35 +86,86 @@ def open_skips(config: Section, workdir: epath.Path, name: str) -> bad_examples.
   )
 
 
-def model_identity(path: str) -> str:
-  """A checksum of the model at a path, which tells it from other models at that path.
+def model_conditions(path: str) -> dict[str, Any]:
+  """What an answer depends on of the model at a path: weights, and tokenizer and processor files.
 
-  It is the CRC of the fingerprint in a model folder; for other paths and hub ids the path itself.
+  A model that cannot be looked at has the value None; see `begin_answers`.
   """
-  info = epath.Path(path) / model_folder.INFO
-  return f"{zlib.crc32(info.read_bytes()):08x}" if info.exists() else str(path)
+  return {"model": identity.model_identity(path), "files": identity.processor_identity(path)}
 
 
-def begin_answers(folder: epath.Path, conditions: dict[str, Any], parts: Iterable[str]) -> None:
-  """Makes a stage's folder of answers; removes answers sampled under other conditions.
+def begin_answers(
+  folder: epath.Path,
+  conditions: dict[str, Any],
+  parts: Iterable[str],
+  *,
+  legacy: Mapping[str, Any] | None = None,
+) -> None:
+  """Makes a stage's folder of answers; answers sampled under other conditions are moved aside.
+
+  They go to folder/earlier/<number> with the conditions that they were sampled under: nothing that
+  was paid for is deleted. A condition that is None, or that an older version did not write down,
+  changes nothing.
 
   Args:
     folder: its file asked.json holds the conditions under which its answers were sampled.
     conditions: everything that an answer depends on, such as the model's identity and the sampling
-      settings; serializable as JSON.
-    parts: names in `folder` of the files and folders to remove: the answers, and data made from
+      settings; serializable as JSON. What is asked is not among them: each answer carries its hash.
+    parts: names in `folder` of the files and folders to move: the answers, and data made from
       answers.
+    legacy: values that older versions wrote for some of the conditions; they are accepted once.
+      With a mapping, answers without any conditions are accepted, too.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  note = folder / "asked.json"
-  if jax.process_index() == 0 and (not note.exists() or json.loads(note.read_text()) != conditions):
-    for old in (epath.Path(folder / part) for part in parts):
-      if old.exists():
-        logging.warning("%s is from another model or other knobs: removed", old)
-        remove = old.rmtree if old.is_dir() else old.unlink
-        remove()
+  if jax.process_index() == 0:
+    note = folder / "asked.json"
+    conditions = json.loads(json.dumps(conditions))
+    old = json.loads(note.read_text()) if note.exists() else None
+    changes = _changed_conditions(old, conditions, legacy or {})
+    found = [part for part in parts if (folder / part).exists()]
+    if old is None and legacy is None:
+      changes = ["no record of the conditions they were sampled under"]
+    if changes and found:
+      aside = epath.Path(answer_log.earlier_folder(folder))
+      aside.mkdir(parents=True)
+      for part in found + (["asked.json"] if old is not None else []):
+        (folder / part).rename(aside / part)
+      logging.warning(
+        "%s: the answers were sampled under other conditions (%s): they are moved to %s, and asked "
+        "anew",
+        *(folder, "; ".join(changes), aside),
+      )
+    elif old is not None:
+      conditions = {
+        name: old.get(name) if value is None else value for name, value in conditions.items()
+      }
     files.write_atomic(note, json.dumps(conditions, indent=2))
   multihost_utils.sync_global_devices(f"{folder} begun")
+
+
+def _changed_conditions(
+  old: Mapping[str, Any] | None, new: Mapping[str, Any], legacy: Mapping[str, Any]
+) -> list[str]:
+  """The conditions that differ, in words: ["model: 1a2b -> 3c4d"]."""
+  out = []
+  for name, value in new.items():
+    was = (old or {}).get(name)
+    if was is None or value is None or _agree(was, value):
+      continue
+    if was == legacy.get(name):
+      logging.warning("%s: known by %r alone until now; taken for the %s of today", name, was, name)
+    else:
+      out.append(f"{name}: {was} -> {value}")
+  return out
+
+
+def _agree(old: Any, new: Any) -> bool:
+  """Whether two conditions are equal, but for knobs that only one version has."""
+  if isinstance(old, dict) and isinstance(new, dict):
+    return all(_agree(old[name], new[name]) for name in old.keys() & new.keys())
+  if isinstance(old, list) and isinstance(new, list):
+    return len(old) == len(new) and all(map(_agree, old, new))
+  return old == new
 
 
 def parse_tasks(text: str) -> list[str]:

@@ -104,8 +104,9 @@ class _Evaluation:
   def __init__(self, config, knobs, workdir, model, folder):
     self._config, self._knobs, self._folder = config, knobs, folder
     self._grammar = prompts.get(config.grammar)
-    conditions = _conditions(config, knobs, common.resolve_path(workdir, model))
-    common.begin_answers(folder, conditions, [f"{answers}.jsonl" for answers in ANSWERS])
+    path = common.resolve_path(workdir, model)
+    answers = [f"{file}.jsonl" for file in ANSWERS]
+    common.begin_answers(folder, _conditions(config, knobs, path), answers, legacy={"model": path})
     self._judge = functools.cache(
       functools.partial(
         common.load_judge,
@@ -184,7 +185,7 @@ class _Evaluation:
 def _conditions(config, knobs, path: str) -> dict[str, Any]:
   """Everything that an answer depends on, serializable as JSON; see common.begin_answers."""
   return {
-    "model": common.model_identity(path),
+    **common.model_conditions(path),
     "grammar": config.grammar,
     "seed": config.seed,
     "dtype": config.model.dtype,

@@ -8,7 +8,7 @@ from absl import logging
 from etils import epath
 
 from cot_rm import metrics, prompts, schema, stages
-from cot_rm.data import answer_log, jsonl
+from cot_rm.data import answer_log, identity, jsonl
 from cot_rm.sampler import sampling
 from cot_rm.stages import common
 
@@ -34,9 +34,46 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   examples = list(jsonl.read(knobs.input))
   if not examples:
     raise ValueError(f"config.{section}.input: there are no pairs in {knobs.input}")
-  folder.mkdir(parents=True, exist_ok=True)
+  conditions = _conditions(config, knobs, common.resolve_path(workdir, knobs.start))
+  common.begin_answers(folder, conditions, ["verdicts.jsonl"], legacy={})
   path = folder / "verdicts.jsonl"
-  done = len(answer_log.read(path, examples))
+  judged = {record["row"] for record in answer_log.read(path, examples)}
+  missing = [row for row in range(len(examples)) if row not in judged]
+  if judged:
+    logging.info("%s: %d of %d rows are already judged", name, len(judged), len(examples))
+  if missing:
+    _judge(config, workdir, name, examples, missing)
+  records = [
+    record | {"gold": examples[record["row"]].gold} if "gold" in record else record
+    for record in answer_log.read(path, examples)
+  ]
+  answer_log.write(path, records)  # in order, with the gold answers of today
+  metrics.table("verdicts", {str(path): _figures(records, len(examples))})
+  return None
+
+
+def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:
+  """Everything that a verdict depends on, serializable as JSON; see common.begin_answers."""
+  return {
+    **common.model_conditions(model),
+    "grammar": config.grammar,
+    "seed": config.seed,
+    "dtype": config.model.dtype,
+    "processor": config.processor.to_dict(),
+    "sampling": [knobs.temperature, knobs.max_tokens, knobs.votes],
+    "orders": [knobs.both_orders, knobs.vote_stop],
+  }
+
+
+def _judge(
+  config: common.Section,
+  workdir: epath.Path,
+  name: str,
+  examples: Sequence[schema.Example],
+  missing: Sequence[int],
+) -> None:
+  """Judges the examples in the rows `missing`, and appends their records batch by batch."""
+  knobs = common.section(config, name, "judge")
   judge = common.load_judge(
     config, workdir, knobs.start, max_prompts=knobs.max_prompts, rules="sample_rules"
   )
@@ -53,18 +90,20 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
       vote_stop=knobs.vote_stop,
     )
 
-  if done:
-    logging.info("%s: %d of %d rows are already judged", name, done, len(examples))
-  with metrics.bar(name, total=len(examples), done=done) as bar:
-    for first in range(done, len(examples), knobs.max_prompts):
-      batch = examples[first : first + knobs.max_prompts]
-      records = enumerate(_records(batch, ask), first)
-      answer_log.append(path, [{"row": row, **record} for row, record in records])
+  with metrics.bar(name, total=len(examples), done=len(examples) - len(missing)) as bar:
+    for first in range(0, len(missing), knobs.max_prompts):
+      rows = missing[first : first + knobs.max_prompts]
+      batch = [examples[row] for row in rows]
+      answer_log.append(
+        workdir / name / "verdicts.jsonl",
+        [
+          {"row": row, "hash": identity.question_hash(example), **record}
+          for row, example, record in zip(rows, batch, _records(batch, ask), strict=True)
+        ],
+      )
       bar.advance(len(batch))
   report = "  ".join(f"{key} {value:.3g}" for key, value in judge.report().items())
   logging.info("%s: %s", name, report)
-  metrics.table("verdicts", {str(path): _figures(path, examples)})
-  return None
 
 
 def _records(
@@ -96,15 +135,14 @@ def _record(example: schema.Example, verdict: schema.PairVerdict) -> dict[str, A
   }
 
 
-def _figures(path: epath.Path, examples: Sequence[schema.Example]) -> dict[str, float]:
+def _figures(records: Sequence[answer_log.Record], pairs: int) -> dict[str, float]:
   """Counts of the records, and the accuracy of those with a gold answer."""
-  records = answer_log.read(path, examples)
   kinds = collections.Counter(
     "failed" if "error" in r else "unparsable" if r["answer"] is None else "judged" for r in records
   )
   judged = [r for r in records if r.get("answer")]
   labelled = [r for r in judged if r["gold"]]
-  out = {"pairs": len(examples), **kinds}
+  out = {"pairs": pairs, **kinds}
   if labelled:
     out["accuracy of judged"] = sum(r["answer"] == r["gold"] for r in labelled) / len(labelled)
   if both := [r for r in judged if r["consistent"] is not None]:

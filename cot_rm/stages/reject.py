@@ -37,17 +37,16 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     seed=config.seed,
   )
   model = common.resolve_path(workdir, knobs.start)
-  common.begin_answers(folder, _conditions(config, knobs, model), ("samples.jsonl", "data"))
+  conditions = _conditions(config, knobs, model)
+  common.begin_answers(folder, conditions, ("samples.jsonl", "data"), legacy={"model": model})
   path = folder / "samples.jsonl"
-  if len(answer_log.read(path, pool)) < len(pool) * knobs.samples:
-    _sample(config, workdir, name, pool, path)
-  samples = answer_log.read(path, pool)
+  samples = _answers(config, workdir, name, pool, path)
   accepted = rejection.accept(pool, samples, max_per_pair=knobs.keep)
   figures = rejection.statistics(pool, accepted, samples)
   if jax.process_index() == 0 and not (folder / "data").exists():
     provenance = {
       "model": model,
-      "mark": common.model_identity(model),
+      "mark": conditions["model"],
       "seed": config.seed,
       "sampling": knobs.sampling.to_dict(),
     }
@@ -62,7 +61,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
 def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:
   """Everything that accepted samples depend on, serializable as JSON; see common.begin_answers."""
   return {
-    "model": common.model_identity(model),
+    **common.model_conditions(model),
     "grammar": config.grammar,
     "seed": config.seed,
     "dtype": config.model.dtype,
@@ -73,32 +72,44 @@ def _conditions(config: common.Section, knobs: common.Section, model: str) -> di
   }
 
 
-def _sample(
+def _answers(
   config: common.Section,
   workdir: epath.Path,
   name: str,
   pool: rejection.PairPool,
   path: epath.Path,
-) -> None:
-  """Appends the missing samples to the file, a batch of pairs at a time."""
+) -> list[answer_log.Record]:
+  """The samples of all pairs, by row; missing ones are appended to the file, batch by batch."""
   knobs = common.section(config, name, "reject")
-  grammar, how = prompts.get(config.grammar), sampling.Sampling(**knobs.sampling)
-  judge = common.load_judge(
-    config, workdir, knobs.start, max_prompts=knobs.max_prompts, rules="sample_rules"
-  )
-  done = len(answer_log.read(path, pool)) // knobs.samples
-  step = BATCHES * knobs.max_prompts
-  with metrics.bar(name, total=len(pool), done=done) as bar:
-    for first in range(done, len(pool), step):
-      judged = judge.judge(
-        [pool[row] for row in range(first, min(first + step, len(pool)))],
-        grammar=config.grammar,
-        n=knobs.samples,
-        sampling=how,
-        seed=config.seed,
-        progress=bar.advance,
-      )
-      _, _, parts = rewards.score(judged, grammar, dict.fromkeys(knobs.accept, 1.0))
-      # A sample whose reward cannot be computed (NaN) is not correct.
-      correct_QG = np.all([part == 1 for part in parts.values()], axis=0)
-      answer_log.append(path, rejection.to_records(judged, correct_QG, first_row=first))
+  found = {(r["row"], r["sample"]): r for r in answer_log.read(path, pool, mark=rejection.mark)}
+  numbers = range(knobs.samples)
+  missing = [row for row in range(len(pool)) if any((row, i) not in found for i in numbers)]
+  if missing:
+    grammar, how = prompts.get(config.grammar), sampling.Sampling(**knobs.sampling)
+    judge = common.load_judge(
+      config, workdir, knobs.start, max_prompts=knobs.max_prompts, rules="sample_rules"
+    )
+    step = BATCHES * knobs.max_prompts
+    with metrics.bar(name, total=len(pool), done=len(pool) - len(missing)) as bar:
+      for first in range(0, len(missing), step):
+        rows = missing[first : first + step]
+        judged = judge.judge(
+          [pool[row] for row in rows],
+          grammar=config.grammar,
+          n=knobs.samples,
+          sampling=how,
+          seed=config.seed,
+          progress=bar.advance,
+        )
+        _, _, parts = rewards.score(judged, grammar, dict.fromkeys(knobs.accept, 1.0))
+        # A sample whose reward cannot be computed (NaN) is not correct.
+        correct_QG = np.all([part == 1 for part in parts.values()], axis=0)
+        records = rejection.to_records(judged, correct_QG, rows=rows)
+        new = {key: r for r in records if (key := (r["row"], r["sample"])) not in found}
+        answer_log.append(path, new.values())
+        found |= new
+    if jax.process_index() == 0 and (data := path.parent / "data").exists():  # of other samples
+      aside = epath.Path(answer_log.earlier_folder(path.parent))
+      aside.mkdir(parents=True)
+      data.rename(aside / "data")
+  return [found[row, i] for row in range(len(pool)) for i in numbers]

@@ -1,13 +1,14 @@
 """Logs of answers: written as they come, and no answer is asked for twice."""
 
 import contextlib
+import dataclasses
 import json
 import types
 
 import numpy as np
 import pytest
 
-from cot_rm.data import answer_log
+from cot_rm.data import answer_log, identity
 from cot_rm.schema import Completion, Example, Verdict
 
 EXAMPLES = [
@@ -108,17 +109,88 @@ def test_only_the_given_orders_are_asked(tmp_path):
   assert sum(map(len, judge.asked)) == 4
 
 
-def test_another_input_and_a_foreign_line_are_refused(tmp_path):
+def test_a_foreign_line_is_refused(tmp_path):
   path = tmp_path / "a.jsonl"
-  answer_log.append(path, [{"row": 0, "id": "e0"}, {"row": 1, "id": "f1"}])
-  with pytest.raises(
-    ValueError, match="row 1: .*about 'f1', the input has 'e1': the input has changed"
-  ):
-    answer_log.read(path, EXAMPLES)
-  path.write_text('{"row": 9, "id": "e9"}\n')
-  with pytest.raises(ValueError, match="row 9: .*the input has no such row"):
-    answer_log.read(path, EXAMPLES)
   path.write_text("nonsense\n")
   with pytest.raises(ValueError, match="line 1: not JSON"):
     answer_log.read(path, EXAMPLES)
   assert answer_log.read(tmp_path / "none.jsonl", EXAMPLES) == []
+
+
+def lines(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def logged(tmp_path, examples=EXAMPLES, **changes):
+  """A log with one record per example."""
+  path = tmp_path / "a.jsonl"
+  records = [
+    {"row": row, "id": e.id, "hash": identity.question_hash(e), "text": e.id} | changes
+    for row, e in enumerate(examples)
+  ]
+  answer_log.append(path, records)
+  return path
+
+
+def texts(records):
+  return [(record["row"], record["text"]) for record in records]
+
+
+def test_answers_to_a_pair_that_has_changed_are_moved_aside_and_asked_anew(tmp_path, caplog):
+  path = tmp_path / "a.jsonl"
+  answers(path, Judge())
+  before = lines(path)
+  changed = list(EXAMPLES)
+  changed[2] = dataclasses.replace(EXAMPLES[2], question="another")
+  judge = Judge()
+  given, _ = answer_log.complete(path, changed, BOTH, judge, n=2, step=3, bar=Bar())
+  assert judge.asked == [[("e2", 1), ("e2", 2)]] and given[2].example is changed[2]
+  aside = lines(tmp_path / "earlier" / "1" / "a.jsonl")
+  assert aside == [record for record in before if record["id"] == "e2"]
+  assert "4 of 20 answers are about examples that the input no longer has" in caplog.text
+  assert "'e2'" in caplog.text and "earlier/1/a.jsonl" in caplog.text
+  kept = [record for record in lines(path) if record["id"] != "e2"]
+  assert kept == [record for record in before if record["id"] != "e2"]
+
+
+def test_answers_follow_their_examples_to_other_rows(tmp_path, caplog):
+  path = logged(tmp_path)
+  moved = [EXAMPLES[3], dataclasses.replace(EXAMPLES[0], id="new"), EXAMPLES[0]]
+  assert texts(answer_log.read(path, moved)) == [(0, "e3"), (2, "e0")]
+  assert texts(lines(path)) == [(2, "e0"), (0, "e3")]
+  assert "3 of 5 answers" in caplog.text
+  assert [r["id"] for r in lines(tmp_path / "earlier/1/a.jsonl")] == ["e1", "e2", "e4"]
+  assert texts(answer_log.read(path, moved)) == [(0, "e3"), (2, "e0")]
+  assert not (tmp_path / "earlier" / "2").exists()
+
+
+def test_a_changed_gold_answer_keeps_the_answer_and_is_the_one_that_counts(tmp_path):
+  path = tmp_path / "a.jsonl"
+  answers(path, Judge())
+  other = [dataclasses.replace(e, gold=2) for e in EXAMPLES]
+  given, _ = answer_log.complete(path, other, BOTH, Judge(falls=0), n=2, step=3, bar=Bar())
+  assert [judged.example.gold for judged in given] == [2] * 5
+
+
+def test_answers_of_an_older_version_are_accepted_by_row_and_id_once(tmp_path, caplog):
+  path = tmp_path / "a.jsonl"
+  answer_log.append(
+    path, [{"row": 0, "id": "e0", "text": "x"}, {"row": 1, "id": "f1", "text": "y"}]
+  )
+  assert texts(answer_log.read(path, EXAMPLES)) == [(0, "x")]
+  assert "1 answers of an older version" in caplog.text
+  assert "1 of 2 answers are about examples" in caplog.text
+  assert lines(path)[0]["hash"] == identity.question_hash(EXAMPLES[0])
+  changed = [dataclasses.replace(EXAMPLES[0], question="another")]
+  assert answer_log.read(path, changed) == []
+
+
+def test_every_answer_that_is_moved_aside_stays(tmp_path):
+  path = logged(tmp_path)
+  for number in (1, 2):
+    assert answer_log.read(path, [dataclasses.replace(e, task=OTHER) for e in EXAMPLES]) == []
+    assert len(lines(tmp_path / "earlier" / str(number) / "a.jsonl")) == 5
+    logged(tmp_path)
+
+
+OTHER = "video_understanding"

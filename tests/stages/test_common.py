@@ -57,18 +57,67 @@ def test_a_stage_may_have_a_max_pixels_of_its_own(tmp_path, monkeypatch, of_the_
   assert {name: knobs[name] for name in processor} == processor
 
 
-def test_answers_to_other_conditions_are_removed_and_answers_to_the_same_are_kept(tmp_path):
+PARTS = ["samples.jsonl", "data"]
+
+
+def begun(folder, conditions, **kwargs):
+  """Begins the folder, and says which of its parts are there."""
+  common.begin_answers(folder, conditions, PARTS, **kwargs)
+  return [part for part in PARTS if (folder / part).exists()]
+
+
+@pytest.fixture
+def answered(tmp_path):
+  """A folder with answers of the model "a"."""
   folder = epath.Path(tmp_path / "reject")
-  common.begin_answers(folder, {"model": "a"}, ["samples.jsonl", "data"])
+  assert begun(folder, {"model": "a", "sampling": [1, {"temperature": 1.0}]}) == []
   (folder / "samples.jsonl").write_text("1")
   (folder / "data").mkdir()
   (folder / "calls").write_text("2")
-  common.begin_answers(folder, {"model": "a"}, ["samples.jsonl", "data"])
-  assert (folder / "samples.jsonl").exists() and (folder / "data").exists()
-  common.begin_answers(folder, {"model": "b"}, ["samples.jsonl", "data"])
-  assert not (folder / "samples.jsonl").exists() and not (folder / "data").exists()
-  assert (folder / "calls").exists()
-  assert json.loads((folder / "asked.json").read_text()) == {"model": "b"}
+  return folder
+
+
+def test_answers_to_other_conditions_are_moved_aside_and_answers_to_the_same_stay(answered, caplog):
+  same = {"model": "a", "sampling": [1, {"temperature": 1.0}]}
+  assert begun(answered, same) == PARTS
+  assert begun(answered, same | {"model": "b"}) == []
+  assert (answered / "calls").exists()
+  assert json.loads((answered / "asked.json").read_text())["model"] == "b"
+  aside = answered / "earlier" / "1"
+  assert (aside / "samples.jsonl").read_text() == "1" and (aside / "data").is_dir()
+  assert json.loads((aside / "asked.json").read_text()) == same
+  assert "model: a -> b" in caplog.text and "earlier/1" in caplog.text
+  (answered / "samples.jsonl").write_text("3")
+  assert begun(answered, same) == []
+  assert (answered / "earlier" / "2" / "samples.jsonl").read_text() == "3"
+
+
+@pytest.mark.parametrize(
+  "conditions",
+  [
+    {"model": None},  # offline: the hub cannot be asked
+    {"files": "written down since"},
+    {"sampling": [1, {"temperature": 1.0, "penalty": 1.0}]},
+  ],
+)
+def test_a_condition_that_is_unknown_or_new_changes_nothing(answered, conditions):
+  old = json.loads((answered / "asked.json").read_text())
+  assert begun(answered, old | conditions) == PARTS
+  assert json.loads((answered / "asked.json").read_text())["model"] == "a"
+
+
+def test_a_model_that_an_older_version_knew_by_its_path_is_accepted_once(answered, caplog):
+  assert begun(answered, {"model": "f00"}, legacy={"model": "a"}) == PARTS
+  assert "taken for the model of today" in caplog.text
+  assert begun(answered, {"model": "f01"}, legacy={"model": "a"}) == []
+
+
+def test_answers_without_any_conditions_are_moved_aside_unless_the_stage_had_none(answered):
+  (answered / "asked.json").unlink()
+  assert begun(answered, {"model": "a"}, legacy={}) == PARTS
+  (answered / "asked.json").unlink()
+  assert begun(answered, {"model": "a"}) == []
+  assert (answered / "earlier" / "1" / "samples.jsonl").exists()
 
 
 @pytest.mark.parametrize("stage", ["sft", "rl", "reject", "judge"])

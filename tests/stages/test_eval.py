@@ -1,5 +1,6 @@
 """Eval writes every figure of every model once, and continues where it was interrupted."""
 
+import dataclasses
 import io
 import json
 import pathlib
@@ -10,6 +11,7 @@ import PIL.Image
 import pytest
 
 from cot_rm import judge
+from cot_rm.data import datasets, identity, jsonl
 from cot_rm.schema import TASKS, Completion, Verdict
 from cot_rm.stages import eval as eval_stage
 
@@ -118,6 +120,45 @@ def test_a_model_that_was_trained_again_is_asked_again(workdir, config, sure):
   eval_stage.run(config, workdir, "eval")
   assert len(sure) == 2 * asked
   assert len(records(workdir / "eval" / "sft" / "judgements.jsonl")) == 12
+
+
+def test_a_pair_that_was_replaced_under_its_id_is_asked_again_and_the_others_are_not(
+  workdir, config, sure
+):
+  pairs = list(datasets.open(workdir / "world" / "data", config.eval.split))[:6]
+  config.eval.data = str(workdir / "pairs.jsonl")
+  jsonl.write(config.eval.data, pairs)
+  eval_stage.run(config, workdir, "eval")
+  first = summary(workdir)["sft"]
+  sure.clear()
+  question, media = pairs[0].question, pairs[1].media
+  pairs[1] = dataclasses.replace(pairs[1], question=f"{question} {pairs[1].question}")
+  pairs[4] = dataclasses.replace(
+    pairs[4], media=media, task=pairs[1].task, responses=pairs[1].responses
+  )
+  pairs[5] = dataclasses.replace(pairs[5], gold=3 - pairs[5].gold)
+  jsonl.write(config.eval.data, pairs)
+  eval_stage.run(config, workdir, "eval")
+  asked = {id for call in sure for id, _ in call}
+  assert asked == {pairs[1].id, pairs[4].id}  # of pairs[5] the answers stay, and count otherwise
+  assert summary(workdir)["sft"]["n"] == first["n"] == 6
+  folder = workdir / "eval" / "sft"
+  assert len(records(folder / "judgements.jsonl")) == 12
+  assert len(records(folder / "earlier" / "1" / "judgements.jsonl")) == 4
+  hashes = {r["id"]: r["hash"] for r in records(folder / "judgements.jsonl")}
+  assert hashes == {e.id: identity.question_hash(e) for e in pairs}
+
+
+def test_a_model_with_another_tokenizer_is_asked_again(workdir, config, sure):
+  eval_stage.run(config, workdir, "eval")
+  before = records(workdir / "eval" / "sft" / "judgements.jsonl")
+  template = next((workdir / "sft" / "model").glob("tokenizer_config.json"))
+  template.write_text(template.read_text() + " ")
+  sure.clear()
+  eval_stage.run(config, workdir, "eval")
+  assert sum(map(len, sure)) == 16
+  aside = workdir / "eval" / "sft" / "earlier" / "1"
+  assert records(aside / "judgements.jsonl") == before and (aside / "blank.jsonl").exists()
 
 
 def test_the_most_confident_right_and_wrong_judgements_are_shown(workdir, config, sure):

@@ -86,14 +86,41 @@ def test_an_interrupted_run_loses_and_repeats_no_row(workdir, config, given, mon
   assert len(read_lines(workdir)) == 6
 
 
-def test_verdicts_of_another_input_are_an_error(workdir, config, given, monkeypatch):
+def test_only_pairs_that_have_changed_are_judged_again(workdir, config, given, monkeypatch):
+  asked = []
+
+  def listed(self, examples, **named):
+    asked.extend(e.id for e in examples)
+    return sure(self, examples, **named)
+
+  monkeypatch.setattr(judging.Judge, "compare", listed)
+  given[2] = given[1]
+  given = [dataclasses.replace(e, id=str(i)) for i, e in enumerate(given)]
+  jsonl.write(config.judge.input, given)
+  judge.run(config, workdir, "judge")
+  before = read_lines(workdir)
+  other = dataclasses.replace(given[4], question="another")
+  repaired = dataclasses.replace(given[3], gold=3 - given[3].gold)
+  jsonl.write(config.judge.input, [given[5], given[0], other, repaired])
+  asked.clear()
+  judge.run(config, workdir, "judge")
+  assert asked == ["4"]
+  found = verdicts(workdir)
+  assert [(v["row"], v["id"]) for v in found] == list(enumerate("5043"))
+  assert found[3]["gold"] == repaired.gold
+  aside = (workdir / "judge" / "earlier" / "1" / "verdicts.jsonl").read_text().splitlines()
+  assert aside == [before[1], before[2], before[4]]
+
+
+def test_verdicts_under_other_knobs_are_moved_aside(workdir, config, given, monkeypatch):
   monkeypatch.setattr(judging.Judge, "compare", sure)
   judge.run(config, workdir, "judge")
   before = read_lines(workdir)
-  jsonl.write(config.judge.input, given[1:])
-  with pytest.raises(ValueError, match="row 0: .*the input has changed"):
-    judge.run(config, workdir, "judge")
-  assert read_lines(workdir) == before
+  config.judge.both_orders = False
+  judge.run(config, workdir, "judge")
+  aside = workdir / "judge" / "earlier" / "1"
+  assert (aside / "verdicts.jsonl").read_text().splitlines() == before
+  assert len(read_lines(workdir)) == 6 and (aside / "asked.json").exists()
 
 
 @pytest.mark.parametrize(

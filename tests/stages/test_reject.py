@@ -1,5 +1,6 @@
 """Rejection sampling as a stage: two sets that part the pool, and no sample drawn twice."""
 
+import dataclasses
 import json
 import shutil
 import zlib
@@ -7,7 +8,7 @@ import zlib
 import pytest
 
 from cot_rm import judge, rewards
-from cot_rm.data import datasets
+from cot_rm.data import datasets, jsonl
 from cot_rm.stages import reject
 
 
@@ -107,6 +108,26 @@ def test_a_model_that_was_trained_again_is_sampled_again(workdir, config, reward
   assert len(path.read_text().splitlines()) == 16 and path.read_text() != first
   said = {(r["id"], r["text"]) for r in map(json.loads, path.read_text().splitlines())}
   assert {(e.id, e.reasoning) for e in read(workdir, "kept").values()} <= said
+
+
+def test_only_pairs_that_have_changed_are_sampled_again(workdir, config, rewarded, monkeypatch):
+  pairs = list(datasets.open(workdir / "world" / "data", "train"))
+  config.reject.data = str(workdir / "pairs.jsonl")
+  jsonl.write(config.reject.data, pairs)
+  reject.run(config, workdir, "reject")
+  path = workdir / "reject" / "samples.jsonl"
+  first = [json.loads(line) for line in path.read_text().splitlines()]
+  pairs[3] = dataclasses.replace(pairs[3], question="Which?")
+  jsonl.write(config.reject.data, pairs)
+  reject.run(config, workdir, "reject")
+  again = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [r for r in again if r["id"] != pairs[3].id] == [
+    r for r in first if r["id"] != pairs[3].id
+  ]
+  assert again[-1]["id"] == pairs[3].id and len(again) == 16
+  examples = read(workdir, "kept") | read(workdir, "hard")
+  assert examples[pairs[3].id].question == "Which?" and len(examples) == 16
+  assert (workdir / "reject" / "earlier" / "1" / "samples.jsonl").exists()
 
 
 def test_a_correct_sample_satisfies_every_reward_of_accept(workdir, config, rewarded):
