@@ -56,9 +56,8 @@ def test_media_that_cannot_be_stored_name_the_example(tmp_path, source, kind):
 def test_the_files_of_a_split_are_bounded_and_read_as_one(tmp_path):
   given = list(world.examples(WORLD, "train", count=30))
   rows = [array_record.serialize(example) for example in given]
-  with array_record.Writer(
-    tmp_path / "set", shard_bytes=sum(len(row.data) for row in rows) // 5
-  ) as writer:
+  size = sum(len(row.data) for row in rows)
+  with array_record.Writer(tmp_path / "set", shard_bytes=size // 5) as writer:
     for row in rows:
       writer.add("train", row)
       if writer.full:
