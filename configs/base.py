@@ -270,6 +270,9 @@ def _rl() -> dict[str, Any]:
     # Groups whose rewards are all equal: train on them ("keep"), leave them out ("drop"), or
     # leave them out and sample other prompts ("resample").
     zero_variance="drop",
+    # With "resample", the reward in which a group must vary: a name of `rewards`, or "total". DAPO
+    # leaves out the groups that are all right or all wrong.
+    resample_by="accuracy",
     max_resample_rounds=3,  # rounds of sampling of a rollout, at most, with "resample"
     train_prompts=16,  # groups of a rollout that are trained on, at most
     minibatches=1,  # of these groups, with an optimizer step each
@@ -291,7 +294,8 @@ def _rl() -> dict[str, Any]:
 def _algorithms() -> dict[str, dict[str, Any]]:
   """{algorithm: arguments of its Config}; the argument max_tokens is rl.sampling.max_tokens."""
   clip = dict(clip_low=0.2, clip_high=0.2)  # the ratio is clipped to 1 - clip_low, 1 + clip_high
-  aggregate = "sequence"  # of the loss over tokens, of aggregation.AGGREGATES
+  # Of the loss over tokens: "sequence" (of an answer, then of answers), "token", "constant", "sum".
+  aggregate = "sequence"
   returns = dict(
     kl=0.0,  # weight of the log-ratio to the reference, subtracted from each token's reward
     reward_bound=10.0,  # rewards are clamped to +- this
@@ -311,7 +315,7 @@ def _algorithms() -> dict[str, dict[str, Any]]:
     rloo=dict(
       **clip,
       kl=0.0,  # weight of the log-ratio to the reference, subtracted from the reward
-      aggregate=aggregate,
+      aggregate="sum",  # an answer is one action, as in the paper
     ),
     reinforce_pp=dict(**clip, **returns, aggregate=aggregate),
     stable_reinforce=dict(
@@ -354,11 +358,12 @@ def _optim(*, lr: float, warmup: int, frozen: tuple[str, ...]) -> dict[str, Any]
   """Optimizer and learning rate schedule [optim.make]."""
   return dict(
     lr=lr,  # peak learning rate
-    warmup=warmup,  # optimizer steps from 0 to the peak
+    warmup=warmup,  # optimizer steps of a linear warm-up, the last of them at the peak
     decay=0.5,  # fraction of the steps, at the end, in which a cosine lowers the learning rate
     final=0.0,  # the learning rate at the end, as a fraction of the peak
     clip=1.0,  # bound of the gradient's global norm
     weight_decay=0.0,
+    decay_vectors=False,  # whether scales of norms and biases decay, too; embeddings always do
     b1=0.9,  # of AdamW
     b2=0.98,
     muon=0.0,  # not 0: matrices are trained by Muon, at a learning rate of muon * lr

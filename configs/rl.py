@@ -13,9 +13,10 @@ samples in a step:
                     and the loss not by the length of the answer; no KL
   dapo              arXiv:2503.14476: upper clip of 0.28, equal weights of all tokens, lower rewards
                     for answers in the last fifth of max_tokens, other prompts in the place of
-                    groups with equal rewards; no KL
+                    groups that are all right or all wrong; no KL
   gspo              arXiv:2507.18071: the ratio of the whole answer, clipped at 3e-4 and 4e-4; no KL
-  rloo              arXiv:2402.14740: the baseline is the mean of the group's other samples
+  rloo              arXiv:2402.14740: the baseline is the mean of the group's other samples, and
+                    the gradient that of whole answers: not divided by their length
   reinforce_pp      arXiv:2501.03262: one sample per prompt, the baseline is the rollout's mean
   stable_reinforce  arXiv:2505.02835: reinforce_pp with Pre-CLIP and the paper's advantage filter
 """

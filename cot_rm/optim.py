@@ -13,27 +13,32 @@ Schedule = optax.Schedule  # learning rate by step
 
 # Matrices that map activations to activations; not embeddings, heads, norms and biases.
 _MATRIX = re.compile(r".*(proj|qkv|fc\d)\.weight(\.value)?")
+# Scales of norms, and biases: their size is no complexity that weight decay should lower.
+_VECTOR = re.compile(r"(.*\.)?(\w*norm\d*|ln_q)\.weight(\.value)?|.*\bbias(\.value)?")
 
 
 def schedule(*, lr: float, steps: int, warmup: int, decay: float, final: float) -> Schedule:
-  """Learning rate by step: linear warm-up from 0, constant, cosine decay at the end.
+  """Learning rate by step: linear warm-up, constant, cosine decay at the end.
 
   Args:
     lr: peak learning rate.
     steps: number of steps.
-    warmup: steps of warm-up.
-    decay: fraction of the steps, at the end, in which a cosine lowers it from lr to final * lr.
+    warmup: steps of warm-up; the first has lr / warmup, the last has lr.
+    decay: fraction of the steps, at the end, in which a cosine lowers it from lr to final * lr;
+      fewer where the warm-up leaves fewer.
     final: learning rate after the last step, as a fraction of lr.
+
+  Returns:
+    The rate by the number of steps that were taken before: 0 for the first.
   """
-  falling = max(int(decay * steps), 1)
-  level = max(steps - falling, warmup + 1)
+  falling = max(min(round(decay * steps), steps - warmup), 1)
   return optax.join_schedules(
     [
-      optax.linear_schedule(0.0, lr, max(warmup, 1)),
+      lambda before: lr * (before + 1) / max(warmup, 1),
       optax.constant_schedule(lr),
       optax.cosine_decay_schedule(lr, falling, alpha=final),
     ],
-    [warmup, level],
+    [warmup, max(steps - falling, warmup)],
   )
 
 
@@ -46,6 +51,7 @@ def make(
   final: float,
   clip: float,
   weight_decay: float,
+  decay_vectors: bool,
   b1: float,
   b2: float,
   muon: float,
@@ -56,7 +62,9 @@ def make(
   Args:
     lr, steps, warmup, decay, final: see `schedule`.
     clip: bound of the gradient's global norm.
-    weight_decay, b1, b2: of AdamW.
+    weight_decay: of AdamW: weight_decay * the learning rate * the parameter is subtracted.
+    decay_vectors: whether scales of norms and biases decay, too; embeddings always do.
+    b1, b2: of AdamW.
     muon: if not 0, matrices are trained by Muon at muon * lr, scaled to the update size of AdamW (a
       root mean square of 0.2 lr a weight; arXiv:2502.16982), and other parameters by AdamW at lr.
     frozen: regular expressions; a parameter is not trained if one of them matches its path
@@ -73,14 +81,13 @@ def make(
       adam_learning_rate=1.0,
       adam_b1=b1,
       adam_b2=b2,
-      weight_decay=weight_decay,
-      adam_weight_decay=weight_decay,
       consistent_rms=0.2,
       muon_weight_dimension_numbers=_muon_dimensions,
     )
   else:
-    inner = optax.adamw(1.0, b1=b1, b2=b2, weight_decay=weight_decay)
-  chain = optax.chain(optax.clip_by_global_norm(clip), inner)
+    inner = optax.adamw(1.0, b1=b1, b2=b2, weight_decay=0.0)
+  decay = [_decay(weight_decay, muon, vectors=decay_vectors)] if weight_decay else []
+  chain = optax.chain(optax.clip_by_global_norm(clip), inner, *decay)
   if frozen:
     chain = optax.partition(
       {"train": chain, "freeze": optax.set_to_zero()},
@@ -110,6 +117,24 @@ def partition_labels(params: nnx.State, frozen: Collection[str]) -> Any:
   if unused := set(frozen) - used:
     raise ValueError(f"frozen (optim.frozen): {sorted(unused)} match no parameter")
   return tree
+
+
+def _decay(weight_decay: float, muon: float, *, vectors: bool) -> optax.GradientTransformation:
+  """Subtracts weight_decay * parameter, times `muon` where Muon trains it, from the updates."""
+
+  def update(updates: nnx.State, params: nnx.State | None) -> nnx.State:
+    assert params is not None
+
+    def subtract(path: jax.tree_util.KeyPath, x: jax.Array, parameter: jax.Array) -> jax.Array:
+      name = _name(path)
+      if _VECTOR.fullmatch(name) and not vectors:
+        return x
+      rate = muon if muon and _MATRIX.fullmatch(name) else 1.0
+      return x - weight_decay * rate * parameter
+
+    return jax.tree_util.tree_map_with_path(subtract, updates, params)
+
+  return optax.stateless(update)
 
 
 def _muon_dimensions(params: nnx.State) -> Any:

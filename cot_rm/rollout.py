@@ -25,6 +25,7 @@ EncodedPrompt = tuple[Example, Encoded]
 # Zero-variance groups, whose rewards are all equal, are trained on, left out, or left out while
 # other prompts are sampled in their place (DAPO's dynamic sampling, arXiv:2503.14476).
 ZeroVariance = Literal["keep", "drop", "resample"]
+TOTAL = "total"  # the weighted sum of all rewards
 
 RESAMPLE_STRIDE = 1_000_003  # between the seeds of the sampling rounds of a rollout
 
@@ -39,6 +40,7 @@ class Config:
   seed: int  # of the run; rollout i samples with seed + i
   rewards: Mapping[str, float]  # weights, see rewards.score
   zero_variance: ZeroVariance
+  resample_by: str  # with "resample", the reward in which a group must vary; or TOTAL
   train_prompts: int  # groups that are trained on, at most
   max_resample_rounds: int  # rounds of sampling a rollout, at most; for zero_variance "resample"
 
@@ -48,6 +50,16 @@ class Config:
         f"zero_variance is {self.zero_variance!r} (config.rl.zero_variance); "
         f"known: {', '.join(get_args(ZeroVariance))}"
       )
+    if self.varies_by != TOTAL and self.varies_by not in self.rewards:
+      raise ValueError(
+        f"resample_by is {self.resample_by!r} (config.rl.resample_by), which is none of the "
+        f"rewards (config.rl.rewards): {', '.join(self.rewards)}; name one of them, or {TOTAL!r}"
+      )
+
+  @property
+  def varies_by(self) -> str:
+    """The reward in which a group must vary to be trained on, if not all groups are; or TOTAL."""
+    return self.resample_by if self.zero_variance == "resample" else TOTAL
 
   @property
   def rounds(self) -> int:
@@ -63,6 +75,7 @@ class Rollout:
   rewards_QG: np.ndarray  # f32[Q, G]; NaN: could not be computed
   parts: Mapping[str, np.ndarray]  # {reward: f32[Q, G]}
   metrics: Mapping[str, float]
+  varies_by: str = TOTAL  # of `parts`, or TOTAL: the reward in which a group must vary
 
   @property
   def lengths_QG(self) -> np.ndarray:
@@ -78,14 +91,14 @@ class Rollout:
     """i64[N]: indices of the groups to train on, with least <= N <= most.
 
     Args:
-      zero_variance: "keep" takes the first groups; else zero-variance groups are left out, unless
-        fewer than `least` others exist.
+      zero_variance: "keep" takes the first groups; else groups that do not vary in the reward
+        `varies_by` are left out, unless fewer than `least` others exist.
       most, least: bounds of the number of groups.
     """
     every = np.arange(len(self.judged))
     if zero_variance == "keep":
       return every[:most]
-    varied = self.spread_Q > 0
+    varied = _varied(self.rewards_QG, self.parts, self.varies_by)
     chosen = every[varied][:most]
     return np.concatenate([chosen, every[~varied][: max(least - len(chosen), 0)]])
 
@@ -133,6 +146,7 @@ class Sampled:
   judged: Sequence[Judgement]
   metrics: dict[str, float]  # of sampling
   rounds: tuple[concurrent.futures.Future, ...]  # _Scores after each round, of all its judgements
+  varies_by: str  # see Rollout
 
   def scored(self) -> Rollout:
     """Waits for the rewards. An exception of rewards.score is raised here."""
@@ -141,7 +155,7 @@ class Sampled:
     metrics = metrics | self.metrics
     metrics["rl/silent_groups"] = np.mean(reward_spread(rewards_QG) == 0)
     metrics["time/rewards"] = sum(scores.seconds for scores in rounds)
-    return Rollout(self.judged, rewards_QG, parts, metrics)
+    return Rollout(self.judged, rewards_QG, parts, metrics, self.varies_by)
 
 
 def encoded_prompts(
@@ -163,7 +177,7 @@ def sample_rollout(
   """Samples rollout number i and begins to score it.
 
   With zero_variance "resample" more prompts are sampled until train_prompts groups of each process
-  have rewards that vary, or max_resample_rounds is reached.
+  vary in the reward `resample_by`, or max_resample_rounds is reached.
 
   Args:
     data: batches: a list of the results of `encoded_prompts`, one per example.
@@ -195,10 +209,10 @@ def sample_rollout(
     else:
       scores.append(_done(_score([*judged], config, ask)))
     # All processes sample together: all go on while one of them needs more groups.
-    if last or _enough(scores[-1].result().rewards_QG, config.train_prompts):
+    if last or _enough(scores[-1].result(), config):
       break
   metrics = work.metrics() | _sampling_metrics(judged, seconds) | {"rl/rounds": len(scores)}
-  return Sampled(judged, metrics, tuple(scores))
+  return Sampled(judged, metrics, tuple(scores), config.varies_by)
 
 
 class Rollouts:
@@ -272,9 +286,15 @@ def _done(scores: _Scores) -> concurrent.futures.Future:
   return future
 
 
-def _enough(rewards_QG: np.ndarray, groups: int) -> bool:
-  """Whether every process has `groups` groups whose rewards vary."""
-  return distributed.all_gather_host([(reward_spread(rewards_QG) > 0).sum()]).min() >= groups
+def _enough(scores: _Scores, config: Config) -> bool:
+  """Whether every process has `train_prompts` groups that vary."""
+  varied = _varied(scores.rewards_QG, scores.parts, config.varies_by).sum()
+  return distributed.all_gather_host([varied]).min() >= config.train_prompts
+
+
+def _varied(rewards_QG: np.ndarray, parts: Mapping[str, np.ndarray], by: str) -> np.ndarray:
+  """bool[Q]: whether a group's values of the reward `by` are not all equal."""
+  return reward_spread(rewards_QG if by == TOTAL else parts[by]) > 0
 
 
 def _sampling_metrics(judged: list[Judgement], seconds: float) -> dict[str, float]:

@@ -65,10 +65,13 @@ RENAMED_KNOBS: dict[str, str | None] = {
 # rows fit a knob, the first one holds.
 ADDED_KNOBS: dict[str, Any] = {
   "control_sft.control": True,
+  "rl.optim.decay_vectors": True,
   "rl.optim.frozen": [],
   "rl.optim.muon": 0.0,
   "rl.optim.weight_decay": 0.0,
+  "rl.resample_by": "total",
   "sft.control": False,
+  "sft.optim.decay_vectors": True,
   "sft.optim.frozen": [],
   "sft.optim.muon": 0.0,
   "sft.optim.weight_decay": 0.0,
@@ -170,17 +173,40 @@ def record(workdir: epath.Path, config: Tree, command: Sequence[str]) -> None:
 def difference(old: Tree, new: Tree) -> list[str]:
   """The knobs in which two resolved configs differ: ["config.sft.optim.lr: 0.1 -> 0.2", ...].
 
-  Knobs that may change in a begun workdir (FREE, FREE_OF_A_STAGE) are left out.
+  Knobs that may change in a begun workdir (FREE, FREE_OF_A_STAGE), and knobs without an effect in
+  either config, are left out.
   """
   absent = object()
   before, after = dict(_leaves(old)), dict(_leaves(new))
+  idle = _without_effect(before) & _without_effect(after)
   show = lambda value: "absent" if value is absent else json.dumps(value)
   out = []
   for knob in sorted(before.keys() | after.keys()):
     a, b = before.get(knob, absent), after.get(knob, absent)
     free = knob[0] in FREE or set(knob[1:]) & set(FREE_OF_A_STAGE)
-    if a != b and not free:
+    if a != b and not free and knob not in idle:
       out.append(f"config.{'.'.join(knob)}: {show(a)} -> {show(b)}")
+  return out
+
+
+def _without_effect(knobs: Mapping[Path, Any]) -> set[Path]:
+  """The knobs that change nothing, given the others: those of algorithms that do not run, and those
+  of weight decay and of resampling where neither is.
+  """
+  out = set()
+  for path in knobs:
+    *parent, name = path
+    if "settings" in parent:
+      at = parent.index("settings")
+      unused = parent[at + 1 :][:1] != [knobs.get((*parent[:at], "algorithm"))]
+    elif name == "decay_vectors":
+      unused = not knobs.get((*parent, "weight_decay"))
+    elif name == "resample_by":
+      unused = knobs.get((*parent, "zero_variance")) != "resample"
+    else:
+      unused = False
+    if unused:
+      out.add(path)
   return out
 
 

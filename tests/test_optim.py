@@ -5,15 +5,99 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import torch
+from flax import nnx
 
-from cot_rm import optim
+from cot_rm import optim, sharding
+from cot_rm.models import qwen2_5_vl
 from tests import defaults
 
 
 def test_the_schedule_rises_stays_and_falls_to_its_end():
   rate = optim.schedule(lr=1.0, steps=100, warmup=10, decay=0.5, final=0.1)
-  got = [float(rate(i)) for i in (0, 5, 10, 49, 75, 100)]
-  np.testing.assert_allclose(got, [0, 0.5, 1, 1, 0.55, 0.1], atol=1e-6)
+  got = [float(rate(i)) for i in (0, 4, 9, 10, 49, 50, 75, 100)]
+  np.testing.assert_allclose(got, [0.1, 0.5, 1, 1, 1, 1, 0.55, 0.1], atol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 3, 10])
+def test_step_1_of_a_warm_up_of_n_has_an_nth_of_the_rate_and_step_n_all_of_it(warmup):
+  """torch's LinearLR from 1 / n to 1 over n - 1 steps."""
+  rate = optim.schedule(lr=2e-5, steps=10, warmup=warmup, decay=0.0, final=0.0)
+  parameter = torch.optim.SGD([torch.zeros(1)], lr=2e-5)
+  theirs = torch.optim.lr_scheduler.LinearLR(
+    parameter, start_factor=1 / max(warmup, 1), total_iters=max(warmup, 1) - 1
+  )
+  for step in range(10):
+    assert float(rate(step)) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
+    parameter.step()
+    theirs.step()
+
+
+@pytest.mark.parametrize("steps, warmup, decay", [(40, 30, 0.5), (10, 9, 1.0), (7, 0, 1.0)])
+def test_the_decay_ends_with_the_run_where_the_warm_up_leaves_it_fewer_steps(steps, warmup, decay):
+  rate = optim.schedule(lr=1.0, steps=steps, warmup=warmup, decay=decay, final=0.1)
+  rates = [float(rate(i)) for i in range(steps + 1)]
+  assert max(rates) == 1 and rates[max(warmup - 1, 0)] == 1
+  assert rates[-1] == pytest.approx(0.1) and rates[-2] > 0.1
+
+
+@pytest.mark.parametrize("decay_vectors", [False, True])
+@pytest.mark.parametrize("muon", [0.0, 20.0])
+def test_weight_decay_is_torch_s_adamw_with_norms_and_biases_in_a_group_without(
+  muon, decay_vectors
+):
+  rng = np.random.default_rng(0)
+  shapes = {"q_proj.weight": (6, 4), "q_proj.bias": (6,), "norm.weight": (4,)}
+  shapes |= {"embed_tokens.weight": (8, 4)}
+  start = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+  grads = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+  if muon:  # the gradient alone differs from AdamW's: without it the decay remains
+    grads = {name: np.zeros_like(grad) for name, grad in grads.items()}
+  tree = lambda leaves: {
+    layer: {
+      kind: jnp.asarray(leaves[f"{layer}.{kind}"])
+      for kind in ("weight", "bias")
+      if f"{layer}.{kind}" in leaves
+    }
+    for layer in ("q_proj", "norm", "embed_tokens")
+  }
+  knobs = dict(lr=0.1, steps=10, warmup=0, decay=0.0, weight_decay=0.3, clip=1e9, frozen=())
+  tx, _ = defaults.optimizer(muon=muon, decay_vectors=decay_vectors, **knobs)
+  updates, _ = tx.update(tree(grads), tx.init(tree(start)), tree(start))
+  found = optax.apply_updates(tree(start), optax.tree.scale(0.1, updates))
+
+  parameters = {name: torch.nn.Parameter(torch.tensor(x)) for name, x in start.items()}
+  decayed = [name for name in shapes if decay_vectors or name not in ("q_proj.bias", "norm.weight")]
+  groups = [
+    dict(
+      params=[parameter],
+      weight_decay=0.3 * (name in decayed) * (muon if muon and "proj.weight" in name else 1),
+    )
+    for name, parameter in parameters.items()
+  ]
+  theirs = torch.optim.AdamW(groups, lr=0.1, betas=(0.9, 0.98), eps=1e-8)
+  for name, parameter in parameters.items():
+    parameter.grad = torch.tensor(grads[name])
+  theirs.step()
+  for name, parameter in parameters.items():
+    layer, kind = name.split(".")
+    np.testing.assert_allclose(found[layer][kind], parameter.detach().numpy(), atol=1e-6)
+
+
+def test_norms_and_biases_are_the_parameters_with_one_axis_a_layer():
+  model = nnx.eval_shape(lambda: qwen2_5_vl.Model(qwen2_5_vl.PRESETS["tiny"], rngs=nnx.Rngs(0)))
+  params = nnx.state(model, nnx.Param)
+  tx, _ = defaults.optimizer(lr=1.0, steps=1, warmup=0, weight_decay=1.0, clip=1e9, frozen=())
+  ones = jax.tree.map(lambda x: jnp.ones(x.shape), params)
+  zeros = jax.tree.map(jnp.zeros_like, ones)
+  updates, _ = tx.update(zeros, tx.init(ones), ones)
+  found = {path: bool((x[...] != 0).any()) for path, x in nnx.to_flat_state(updates)}
+  axes = {
+    path: [axis for axis in sharding.axes_of(x) if axis != "layers"]
+    for path, x in nnx.to_flat_state(params)
+  }
+  assert found == {path: len(names) > 1 for path, names in axes.items()}
+  assert sorted(set(found.values())) == [False, True]
 
 
 def test_muon_moves_matrices_by_the_rms_it_says_and_the_rest_as_adamw_does():

@@ -86,6 +86,7 @@ CONFIG = rollout.Config(
   seed=5,
   rewards={"accuracy": 1.0},
   zero_variance="resample",
+  resample_by="accuracy",
   train_prompts=1,
   max_resample_rounds=1,
 )
@@ -140,6 +141,32 @@ def test_the_sampler_s_figures_are_of_the_rollout_alone(monkeypatch):
 def test_it_gives_up_after_max_resample_rounds():
   found = scored([[example("11")]] * 9, Policy(), max_resample_rounds=3)
   assert len(found.judged) == 3 and found.metrics["rl/silent_groups"] == 1
+
+
+def test_resampling_leaves_out_groups_that_are_all_right_or_all_wrong_as_dapo_does():
+  """Eq. 11 of arXiv:2503.14476 counts right answers; another reward that varies is no reason."""
+  policy, uneven = Policy(), {"accuracy": 1.0, "format": 0.5}
+  judge = policy._one
+
+  def one(example, n):  # the second answer of each example is outside the format
+    judged = judge(example, n)
+    judged.completions[1] = dataclasses.replace(judged.completions[1], text="no tags")
+    return judged
+
+  policy._one = one
+  data = [[example("11")], [example("22")], [example("12")], [example("21")]]
+  found = scored(data, policy, rewards=uneven, max_resample_rounds=4)
+  assert found.metrics["rl/rounds"] == 3 and (found.spread_Q > 0).all()
+  assert found.train_groups("resample", 4, least=1).tolist() == [2]
+  by_total = scored(data, policy, rewards=uneven, max_resample_rounds=4, resample_by="total")
+  assert by_total.metrics["rl/rounds"] == 1
+  assert by_total.train_groups("resample", 4, least=1).tolist() == [0]
+
+
+def test_resampling_by_a_reward_that_is_not_there_is_an_error():
+  with pytest.raises(ValueError, match="resample_by is 'swap'.*rewards.: accuracy; .*'total'"):
+    dataclasses.replace(CONFIG, resample_by="swap")
+  assert dataclasses.replace(CONFIG, resample_by="swap", zero_variance="drop").varies_by == "total"
 
 
 class Later:
@@ -203,7 +230,9 @@ def test_waiting_for_a_rollout_raises_what_sampling_raised(monkeypatch):
 
 
 def test_the_swap_reward_asks_each_question_both_ways():
-  found = scored([[example("11"), example("12")]], Policy(), rewards={"swap": 1.0})
+  found = scored(
+    [[example("11"), example("12")]], Policy(), rewards={"swap": 1.0}, resample_by="swap"
+  )
   assert [j.example.extra.get("swapped", False) for j in found.judged] == [False, True] * 2
   # Who says 1 in both orders contradicts itself; who says 1 and 2 in each is half consistent.
   np.testing.assert_array_equal(found.rewards_QG, [[0, 0], [0, 0], [0.5, 0.5], [0.5, 0.5]])

@@ -91,6 +91,28 @@ def test_a_changed_knob_is_still_found_in_a_workdir_of_an_older_version():
   assert changes == ["config.rl.group: 8 -> 4", "config.rl.optim.lr: 0.0002 -> 0.5"]
 
 
+def test_a_knob_without_an_effect_may_change_and_an_older_run_keeps_its_rules():
+  """Weight decay of norms, RLOO's mean and DAPO's resampling were others in older versions."""
+  for changes, found in (
+    ({}, []),
+    ({"optim.weight_decay": 0.1}, ["config.rl.optim.decay_vectors: true -> false"]),
+    ({"algorithm": "rloo"}, ['config.rl.settings.rloo.aggregate: "sequence" -> "sum"']),
+    ({"zero_variance": "resample"}, ['config.rl.resample_by: "total" -> "accuracy"']),
+  ):
+    old, today = older("tiny"), tiny.get_config("smoke")
+    today.seed = 3
+    for knob, value in changes.items():
+      *path, last = knob.split(".")
+      section, former = today.rl, old["rl"]
+      for name in path:
+        section, former = section[name], former[name]
+      section[last] = value
+      former[{"zero_variance": "silent"}.get(last, last)] = value
+    today = resolved(today)
+    migrated = workdir.migrate(old, workdir.renamed_folders(old, today))
+    assert workdir.difference(migrated, today) == found
+
+
 @pytest.fixture
 def tables(monkeypatch):
   """Small tables of renamed knobs and folders."""

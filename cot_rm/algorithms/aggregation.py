@@ -28,7 +28,9 @@ def token_weights(batch: Batch, aggregate: Aggregate, max_tokens: int = 0) -> ja
     aggregate: "sequence": mean over the tokens of each answer, then over answers (GRPO,
       R1-Reward). "token": mean over all tokens, so that a long answer weighs more (DAPO,
       arXiv:2503.14476). "constant": sum over the tokens of an answer divided by max_tokens, then
-      mean over answers, which has no length bias (Dr.GRPO, arXiv:2503.20783).
+      mean over answers, which has no length bias (Dr.GRPO, arXiv:2503.20783). "sum": sum over the
+      tokens of an answer, then mean over answers: the gradient of the answers' log-probabilities
+      (REINFORCE and RLOO, arXiv:2402.14740).
     max_tokens: divisor of "constant".
   """
   mask_BT = jnp.asarray(batch.mask)
@@ -38,8 +40,8 @@ def token_weights(batch: Batch, aggregate: Aggregate, max_tokens: int = 0) -> ja
     return mask_BT / jnp.maximum(mask_BT.sum(), 1)
   if aggregate == "sequence":
     return mask_BT / (answers * jnp.maximum(_per_token(counts_BS, batch), 1))
-  if aggregate == "constant":
-    return mask_BT / (answers * max_tokens)
+  if aggregate in ("constant", "sum"):
+    return mask_BT / (answers * (max_tokens if aggregate == "constant" else 1))
   raise ValueError(f"aggregate is {aggregate!r}; {registry.hint(aggregate, AGGREGATES)}")
 
 

@@ -17,7 +17,7 @@ Array = jax.Array | np.ndarray
 Metrics = dict[str, jax.Array]
 
 KlIn = Literal["loss", "reward"]  # place of the KL penalty to the reference policy
-Aggregate = Literal["sequence", "token", "constant"]  # see aggregation.token_weights
+Aggregate = Literal["sequence", "token", "constant", "sum"]  # see aggregation.token_weights
 
 
 class Settings(Protocol):

@@ -270,6 +270,7 @@ def _rollout_config(config: common.Section, knobs: common.Section) -> rollout.Co
     seed=config.seed,
     rewards=knobs.rewards.to_dict(),
     zero_variance=knobs.zero_variance,
+    resample_by=knobs.resample_by,
     train_prompts=knobs.train_prompts,
     max_resample_rounds=knobs.max_resample_rounds,
   )

@@ -41,6 +41,10 @@ def test_by_a_constant_the_sum_over_an_answer_is_divided_by_it():
   )
 
 
+def test_by_sum_every_token_weighs_what_its_answer_does():
+  np.testing.assert_allclose(aggregation.token_weights(PACKED, "sum", 10), PACKED.mask / 3)
+
+
 def test_padded_answers_weigh_what_packed_ones_do():
   padded = batches.batch(np.zeros((3, 3)), np.zeros((3, 3)), mask=[[1, 0, 0], [1, 1, 0], [1, 1, 1]])
   for how in aggregation.AGGREGATES:
@@ -57,7 +61,7 @@ def test_without_counted_tokens_weights_are_zero_and_not_nan():
 
 
 def test_an_unknown_aggregate_is_refused():
-  with pytest.raises(ValueError, match="aggregate is 'tokens'.*sequence, token, constant"):
+  with pytest.raises(ValueError, match="aggregate is 'tokens'.*sequence, token, constant, sum"):
     aggregation.token_weights(PACKED, "tokens")
 
 
