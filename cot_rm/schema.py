@@ -26,9 +26,16 @@ FINISHES: tuple[Finish, ...] = get_args(Finish)
 
 # An image: a path, a data URL, encoded bytes, a PIL image or u8[H, W, 3].
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
-# A video: a folder of pictures, an .npy file, a video file, a sequence of images, or
-# u8[frames, H, W, 3].
-VideoSource = str | os.PathLike[str] | Sequence[ImageSource] | np.ndarray
+# A video: a folder of pictures, an .npy file, a video file or animated picture (its path, data URL,
+# bytes, or a record with "bytes" or "path"), a sequence of images, or u8[frames, H, W, 3].
+VideoSource = (
+  str
+  | os.PathLike[str]
+  | bytes
+  | Mapping[str, bytes | str | None]
+  | Sequence[ImageSource]
+  | np.ndarray
+)
 
 # A chat as transformers and OpenAI clients write it: {"role": ..., "content": text or parts}, where
 # a part is {"type": "text", "text": ...}, {"type": "image", "image": ...} or

@@ -102,9 +102,7 @@ def frames(folder: pathlib.Path, where: str) -> tuple[str, ...]:
   R1-Reward's evaluation takes the names in the file system's order, which is undefined; its README
   sorts them.
   """
-  files = sorted(p for p in folder.iterdir() if p.suffix.lower() in media.PICTURE_SUFFIXES)
-  if not files:
-    raise ValueError(f"{where}: {str(folder)!r} holds no frames")
+  files = media.frame_files(folder, name=where)
   return tuple(str(files[i]) for i in np.linspace(0, len(files) - 1, FRAMES, dtype=int))
 
 

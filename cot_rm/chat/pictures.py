@@ -73,7 +73,7 @@ def openai_messages(messages: Chat, settings: Pictures, *, name: str) -> list[Me
 
 def _frames(part: Part, settings: Pictures, name: str) -> list[Image.Image]:
   video = media.video(part["video"], fps=part.get("fps"), name=name)
-  return video.read(_evenly_spread(video.count, settings.max_frames))
+  return [*video.read(_evenly_spread(video.count, settings.max_frames))]
 
 
 def _evenly_spread(count: int, limit: int) -> list[int]:

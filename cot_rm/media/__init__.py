@@ -9,7 +9,15 @@ from cot_rm.media.sources import (
   local_path,
   picture_of_base64,
 )
-from cot_rm.media.videos import PICTURE_SUFFIXES, Video, encoded_frames, frame_sources, video
+from cot_rm.media.videos import (
+  PICTURE_SUFFIXES,
+  Video,
+  encoded_frames,
+  frame_files,
+  frame_sources,
+  video,
+  video_bytes,
+)
 
 __all__ = [
   "ORIENTATION",
@@ -19,6 +27,7 @@ __all__ = [
   "decode_data_url",
   "encoded_frames",
   "encoded_picture",
+  "frame_files",
   "frame_sources",
   "is_path",
   "local_path",
@@ -28,4 +37,5 @@ __all__ = [
   "sample_frames",
   "thumbnail_url",
   "video",
+  "video_bytes",
 ]

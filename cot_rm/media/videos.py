@@ -4,18 +4,28 @@ F frames, H height and W width in pixels.
 """
 
 import dataclasses
+import io
 import os
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cot_rm.media import pictures, sources
+from cot_rm.media import animations, pictures, sources, video_files
 from cot_rm.schema import BadMedia, ImageSource, VideoSource
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+PICTURE_SUFFIXES = (
+  *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif"),
+  *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".tga"),
+)
+NUMPY = b"\x93NUMPY"  # an .npy file begins with it
+RECORD_KEYS = ("bytes", "path", "url", "video")  # a record has its source under the first
+
+Frames = Sequence[ImageSource] | np.ndarray
+Located = pathlib.Path | bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +34,8 @@ class Video:
 
   count: int  # number of frames
   fps: float | None  # of those frames; None if unknown
-  read: Callable[[Sequence[int]], list[Image.Image]]  # ascending frame numbers -> RGB pictures
+  is_file: bool  # whether a file holds them, with a rate of its own; False: frames are given
+  read: Callable[[Sequence[int]], Iterator[Image.Image]]  # ascending frame numbers -> RGB pictures
   sizes: Callable[[Sequence[int]], set[tuple[int, int]]]  # frame numbers -> (width, height)s
 
 
@@ -32,32 +43,49 @@ def video(source: VideoSource, *, fps: float | None = None, name: str) -> Video:
   """Opens a video.
 
   Args:
-    source: the video; the pictures of a folder are in natural order of their names.
+    source: a video file or animated picture (path, file:// URL, data URL, bytes or a record with
+      "bytes" or "path"), an .npy file, a folder of pictures in natural order of their names, a
+      sequence of pictures of any form, or u8[F, H, W, 3].
     fps: frames per second of the given frames; None: as the file says, or unknown.
     name: the sample's name in errors.
 
-  Raises ValueError if there is no readable frame, ImportError if PyAV is needed and missing.
+  Raises BadMedia if there is no readable frame, ImportError if PyAV is needed and missing.
   """
   if fps is not None and not fps > 0:
     raise BadMedia(f"{name}: a video of {fps} frames per second; fps must be above 0")
-  frames = frame_sources(source, name=name)
-  if frames is None:
-    return _file(sources.local_path(source, name=name), fps, name)
+  form = _form(source, name)
+  if not isinstance(form, _File):
+    return _of_frames(form, fps, name)
+  label, located = form.label, form.located
+  if animations.is_animation(_start(located, label, name)):
+    count, own_fps, size = animations.timing(located, label=label, name=name)
+    read = lambda numbers: animations.read(located, numbers, label=label, name=name)
+  else:
+    file = video_files.open_file(located, label=label, name=name)
+    count, own_fps, size, read = file.count, file.fps, file.size, file.read
+  return Video(count, fps or own_fps, True, read, lambda numbers: {size})
 
-  def read(numbers: Sequence[int]) -> list[Image.Image]:
-    return [pictures.picture(frames[i], name=f"{name}: frame {i}") for i in numbers]
 
-  def sizes(numbers: Sequence[int]) -> set[tuple[int, int]]:
-    return {pictures.picture_size(frames[i], name=f"{name}: frame {i}") for i in numbers}
+def video_bytes(source: VideoSource, *, name: str) -> bytes | None:
+  """The bytes of a video file or animated picture; None for a video that is given as frames.
 
-  return Video(len(frames), fps, read, sizes)
+  Raises BadMedia if it cannot be read.
+  """
+  form = _form(source, name)
+  if not isinstance(form, _File):
+    return None
+  if isinstance(form.located, bytes):
+    return form.located
+  try:
+    return form.located.read_bytes()
+  except OSError as error:
+    raise BadMedia(f"{name}: {form.label} cannot be read: {error}") from error
 
 
 def encoded_frames(source: VideoSource, *, name: str) -> list[bytes]:
   """The frames of a video as picture files, see `encoded_picture`.
 
-  Raises ValueError if there is no frame, or if the source is a video file: those are not
-  stored.
+  Raises BadMedia if there is no frame, or if the source is a video file: see `video_bytes`.
   """
   frames = frame_sources(source, name=name)
   if frames is None:
@@ -70,41 +98,119 @@ def encoded_frames(source: VideoSource, *, name: str) -> list[bytes]:
   ]
 
 
-def frame_sources(source: VideoSource, *, name: str) -> Sequence[ImageSource] | None:
+def frame_sources(source: VideoSource, *, name: str) -> Frames | None:
   """The frames of a video, unopened; None for a video file, which must be decoded.
 
-  Raises ValueError if the source is no video or has no frame.
+  Raises BadMedia if the source is no video or has no frame.
   """
+  form = _form(source, name)
+  return None if isinstance(form, _File) else form
+
+
+def frame_files(folder: pathlib.Path, *, name: str) -> list[pathlib.Path]:
+  """The pictures of a folder in natural order: 2 before 10. Hidden files are none.
+
+  Raises BadMedia if there is none, or the folder cannot be listed.
+  """
+  try:
+    files = [
+      file
+      for file in folder.iterdir()
+      if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "." and file.is_file()
+    ]
+  except OSError as error:
+    raise BadMedia(f"{name}: folder {str(folder)!r} cannot be read: {error}") from error
+  if not files:
+    raise BadMedia(
+      f"{name}: folder {str(folder)!r}: a video without frames: no file whose name ends in "
+      f"{', '.join(PICTURE_SUFFIXES)}"
+    )
+  return sorted(files, key=_natural)
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+  """A video file that must be decoded."""
+
+  label: str  # names it in errors
+  located: Located
+
+
+def _form(source: Any, name: str) -> Frames | _File:
+  """The frames, or the file that has them."""
+  if isinstance(source, Mapping):
+    found = next((source[key] for key in RECORD_KEYS if source.get(key) is not None), None)
+    if found is None or isinstance(found, Mapping):
+      raise BadMedia(f"{name}: a record of a video has none of {', '.join(RECORD_KEYS)}")
+    return _form(found, name)
   if isinstance(source, np.ndarray):
     return _checked_frames(source, name)
   if isinstance(source, (list, tuple)):
     if not source:
       raise BadMedia(f"{name}: a video without frames")
     return source
+  if isinstance(source, (bytes, bytearray, memoryview)):
+    return _form_of_file(_File(f"{len(source):,} bytes", bytes(source)), name)
+  if isinstance(source, str) and source.startswith("data:"):
+    return _form_of_file(_File("a data URL", sources.decode_data_url(source, name=name)), name)
   if not isinstance(source, (str, os.PathLike)):
     raise BadMedia(
-      f"{name}: a video cannot be a {type(source).__name__}; give a folder, an .npy "
-      "or video file, a list of pictures, or u8[frames, height, width, 3]"
+      f"{name}: a video cannot be a {type(source).__name__}; give a folder, an .npy or video file, "
+      "its bytes or data URL, a list of pictures, or u8[frames, height, width, 3]"
     )
   path = sources.local_path(source, name=name)
-  if path.is_dir():
-    files = [file for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
-    if not files:
-      raise BadMedia(f"{name}: folder {str(path)!r}: a video without frames")
-    return sorted(files, key=_natural)
-  if not path.exists():
-    raise BadMedia(f"{name}: video {str(path)!r} does not exist")
-  if path.suffix != ".npy":
-    return None
   try:
-    frames = np.load(path, mmap_mode="r", allow_pickle=False)
-  except pictures.UNREADABLE as error:
-    raise BadMedia(f"{name}: {str(path)!r} is no readable .npy file: {error}") from error
+    if path.is_dir():
+      return frame_files(path, name=name)
+    exists = path.exists()
+  except (OSError, ValueError) as error:  # such as a name that is too long
+    raise BadMedia(f"{name}: video {str(path)[:200]!r} cannot be read: {error}") from error
+  if not exists:
+    raise BadMedia(f"{name}: video {str(path)!r} does not exist")
+  return _form_of_file(_File(repr(str(path)), path), name)
+
+
+def _form_of_file(file: _File, name: str) -> Frames | _File:
+  """The file, or its frames if it is an .npy file."""
+  if not _start(file.located, file.label, name).startswith(NUMPY):
+    if not (isinstance(file.located, pathlib.Path) and file.located.suffix.lower() == ".npy"):
+      return file
+  try:
+    if isinstance(file.located, bytes):
+      frames = np.load(io.BytesIO(file.located), allow_pickle=False)
+    else:
+      frames = np.load(file.located, mmap_mode="r", allow_pickle=False)
+  except Exception as error:  # of many kinds: numpy parses the header as Python
+    raise BadMedia(f"{name}: {file.label} is no readable .npy file: {error}") from error
   return _checked_frames(frames, name)
 
 
-def _natural(path: pathlib.Path) -> list[str | int]:
-  return [int(run) if run.isdigit() else run for run in re.split(r"(\d+)", path.name)]
+def _start(located: Located, label: str, name: str) -> bytes:
+  """The first 16 bytes of a file."""
+  if isinstance(located, bytes):
+    return located[:16]
+  try:
+    with located.open("rb") as file:
+      return file.read(16)
+  except OSError as error:
+    raise BadMedia(f"{name}: {label} cannot be read: {error}") from error
+
+
+def _of_frames(frames: Frames, fps: float | None, name: str) -> Video:
+  def read(numbers: Sequence[int]) -> Iterator[Image.Image]:
+    for i in numbers:
+      yield pictures.picture(frames[i], name=f"{name}: frame {i}")
+
+  def sizes(numbers: Sequence[int]) -> set[tuple[int, int]]:
+    return {pictures.picture_size(frames[i], name=f"{name}: frame {i}") for i in numbers}
+
+  return Video(len(frames), fps, False, read, sizes)
+
+
+def _natural(path: pathlib.Path) -> tuple[list[str | int], str]:
+  runs: list[str | int] = [*re.split(r"(\d+)", path.name)]
+  runs[1::2] = map(int, runs[1::2])
+  return runs, path.name
 
 
 def _checked_frames(frames_FHW3: np.ndarray, name: str) -> np.ndarray:
@@ -115,42 +221,3 @@ def _checked_frames(frames_FHW3: np.ndarray, name: str) -> np.ndarray:
       f"{frames_FHW3.dtype}{list(shape)}"
     )
   return frames_FHW3
-
-
-def _file(path: pathlib.Path, fps: float | None, name: str) -> Video:
-  try:
-    import av  # an extra: only video files need it
-  except ModuleNotFoundError as error:
-    raise ImportError(
-      f"{name}: the video file {str(path)!r} needs PyAV: "
-      "pip install 'cot_rm[video]', or give a folder of pictures"
-    ) from error
-
-  try:
-    with av.open(str(path)) as container:
-      stream = container.streams.video[0]
-      rate = fps or (float(stream.average_rate) if stream.average_rate else None)
-      size = (stream.codec_context.width, stream.codec_context.height)
-      # The length in the header is a guess in many containers: count the packets.
-      count = sum(1 for packet in container.demux(stream) if packet.size)
-  except (av.FFmpegError, IndexError) as error:
-    raise BadMedia(f"{name}: {str(path)!r} is no readable video: {error}") from error
-  if not count:
-    raise BadMedia(f"{name}: {str(path)!r} holds no frame")
-
-  def read(numbers: Sequence[int]) -> list[Image.Image]:
-    wanted, frames = set(numbers), {}
-    try:
-      with av.open(str(path)) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-          if number in wanted:
-            frames[number] = frame.to_image()
-          if len(frames) == len(wanted):
-            break
-    except av.FFmpegError as error:
-      raise BadMedia(f"{name}: {str(path)!r} is damaged: {error}") from error
-    if len(frames) < len(wanted):
-      raise BadMedia(f"{name}: {str(path)!r} ends before frame {max(wanted)}")
-    return [pictures.picture(frames[number], name=name) for number in numbers]
-
-  return Video(count, rate, read, lambda numbers: {size})

@@ -1,12 +1,14 @@
 """Videos, in every way they are given; bad ones name their sample."""
 
+import base64
+import io
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cot_rm import media
+from cot_rm import media, schema
 from tests.media.media_files import NAME, frames, write_video
 
 
@@ -22,7 +24,7 @@ def test_a_video_is_the_same_in_every_form(tmp_path):
   for source in (array, folder, str(folder), tmp_path / "clip.npy", pictures, list(pictures)):
     video = media.video(source, fps=3, name=NAME)
     assert (video.count, video.fps) == (12, 3)
-    got = video.read([0, 2, 10])
+    got = [*video.read([0, 2, 10])]
     assert [picture.getpixel((0, 0))[0] for picture in got] == [0, 20, 100]
   assert media.video(array, name=NAME).fps is None
 
@@ -31,7 +33,7 @@ def test_a_video_file_says_its_rate(tmp_path):
   write_video(tmp_path / "clip.mp4", frames(9, 32, 48), 5)
   video = media.video(tmp_path / "clip.mp4", name=NAME)
   assert (video.count, video.fps) == (9, 5)
-  got = video.read([0, 8])
+  got = [*video.read([0, 8])]
   assert got[0].size == (48, 32)
   assert abs(got[1].getpixel((20, 20))[0] - 80) < 8
   assert media.video(tmp_path / "clip.mp4", fps=1, name=NAME).fps == 1
@@ -79,7 +81,7 @@ def test_an_empty_folder_and_a_damaged_npy_name_the_sample(tmp_path):
 def test_a_bad_frame_says_which(tmp_path):
   video = media.video([Image.new("RGB", (4, 4)), b"bad"], name=NAME)
   with pytest.raises(ValueError, match=f"{NAME}: frame 1"):
-    video.read([0, 1])
+    [*video.read([0, 1])]
 
 
 def test_a_file_that_cannot_be_stored_names_the_sample(tmp_path):
@@ -88,3 +90,43 @@ def test_a_file_that_cannot_be_stored_names_the_sample(tmp_path):
   (tmp_path / "clip.mp4").write_bytes(b"x")
   with pytest.raises(ValueError, match=f"{NAME}: a video is stored frame by frame"):
     media.encoded_frames(tmp_path / "clip.mp4", name=NAME)
+
+
+def test_a_video_file_may_be_given_in_every_way(tmp_path):
+  write_video(tmp_path / "clip.mp4", frames(9, 32, 48), 5)
+  data = (tmp_path / "clip.mp4").read_bytes()
+  url = "data:video/mp4;base64," + base64.b64encode(data).decode()
+  path = str(tmp_path / "clip.mp4")
+  for source in (
+    *(path, f"file://{path}", data, bytearray(data), url),
+    *({"bytes": data, "path": None}, {"bytes": None, "path": path}),
+  ):
+    video = media.video(source, name=NAME)
+    assert (video.count, video.fps, video.is_file, video.sizes([0])) == (9, 5, True, {(48, 32)})
+    assert media.video_bytes(source, name=NAME) == data
+    assert media.frame_sources(source, name=NAME) is None
+  with pytest.raises(schema.BadMedia, match="record of a video has none of bytes, path"):
+    media.video({"bytes": None}, name=NAME)
+
+
+def test_given_frames_have_no_bytes_of_a_file(tmp_path):
+  Image.fromarray(frames()[0]).save(tmp_path / "1.png")
+  for source in (frames(), [Image.fromarray(frames()[0])], tmp_path):
+    assert media.video_bytes(source, name=NAME) is None
+    assert not media.video(source, name=NAME).is_file
+
+
+def test_an_npy_file_may_be_given_as_bytes():
+  out = io.BytesIO()
+  np.save(out, frames(4))
+  assert media.video(out.getvalue(), name=NAME).count == 4
+
+
+def test_a_folder_of_frames_is_its_pictures_in_natural_order(tmp_path):
+  names = [f"{i}.png" for i in (1, 2, 9, 10, 11, 12)]
+  names += ["a2.JFIF", "a10.jpe", "a10.jpeg", "a010.png", "b\u00b2.avif"]
+  for name in names[::-1] + ["notes.txt", ".DS_Store", "._1.png", "Thumbs.db"]:
+    (tmp_path / name).write_bytes(b"")
+  (tmp_path / "3.png").mkdir()
+  want = [*names[:7], "a10.jpe", "a10.jpeg", "a010.png", names[-1]]
+  assert [path.name for path in media.frame_sources(tmp_path, name=NAME)] == want

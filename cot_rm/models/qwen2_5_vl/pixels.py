@@ -4,7 +4,7 @@ P patches, C values per patch (channel, frame, row, column).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -44,18 +44,18 @@ def table(*, rescale: float, mean: Sequence[float], std: Sequence[float]) -> np.
   return (values[None, :] - mean) / std
 
 
-def resize(pictures: Sequence[Image.Image], size: tuple[int, int], resample: int) -> np.ndarray:
+def resize(pictures: Iterable[Image.Image], size: tuple[int, int], resample: int) -> np.ndarray:
   """RGB pictures resized to (height, width), u8[frames, height, width, 3].
 
   resample: Pillow's number of the filter.
   """
   height, width = size
-  resized = [
+  resized = (  # one at a time: the frames of a long video are large before resizing
     picture
     if picture.size == (width, height)
     else picture.resize((width, height), Image.Resampling(resample))
     for picture in pictures
-  ]
+  )
   return np.stack([np.asarray(picture) for picture in resized])
 
 

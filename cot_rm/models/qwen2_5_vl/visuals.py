@@ -4,7 +4,7 @@ P patches, C values per patch.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ class Visual:
   grid: tuple[int, int, int]  # frames (pairs), rows and columns of merged patches
   seconds: float | None  # from one frame (pair) to the next; None: a picture
   size: tuple[int, int]  # height and width after resizing
-  read: Callable[[], Sequence[Image.Image]]  # the frames, before resizing
+  read: Callable[[], Iterable[Image.Image]]  # the frames, before resizing
 
   @property
   def tokens(self) -> int:
