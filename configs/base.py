@@ -8,6 +8,10 @@ An entry of `stages` is "stage", or "folder:stage" for a stage that runs more th
 reads the section of its folder's name where the config has one (`c.sft2 = inherit(c.sft)` for
 "sft2:sft"), and otherwise the section of the stage.
 
+Every knob can be set on the command line. A tuple or a table is written as Python:
+--config.buckets.tokens="(512, 1024)" --config.rl.rewards='{"format": 0.5, "accuracy": 1.0}', and a
+knob that may be None is set to it by --config.processor.max_pixels=None.
+
 The knob `start` of a stage names the model from which it starts, `data` the examples that it reads:
 the folder of an earlier stage ("sft", "distill/data"), a path, or a hub id. `split` is the split of
 a folder of examples, or several splits ("kept+failed").
@@ -33,14 +37,6 @@ BUDGET = dict(  # limits on all calls of a cache; 0: no limit
   prompt_price=0.0,  # dollars per million prompt tokens
   completion_price=0.0,  # dollars per million completion tokens
 )
-RULES = dict(  # {logical axis of an array: mesh axes over which it is sharded}
-  batch=("data", "fsdp"),
-  embed="fsdp",
-  vocab="tensor",
-  heads="tensor",
-  kv_heads="tensor",
-  mlp="tensor",
-)
 
 
 def check_preset(preset: str, presets: Iterable[str], file: str) -> None:
@@ -49,25 +45,34 @@ def check_preset(preset: str, presets: Iterable[str], file: str) -> None:
     raise ValueError(f"{file} has no preset {preset!r}. Known: {', '.join(presets)}")
 
 
+class Optional(FieldReference):
+  """A knob that may be None; the command line sets it to None, too: --config.rl.max_pixels=None."""
+
+  nullable = True  # read by cot_rm.main
+
+
+def optional(kind: type, default: Any = None) -> Optional:
+  """A knob that is of the type `kind` or None. `object` stands for any Python literal."""
+  return Optional(default, field_type=kind)
+
+
 def follow(section: ConfigDict, knob: str) -> FieldReference:
   """A reference for another knob, which has the value of `knob` until it is set itself.
 
   The value follows `knob` until then, from the command line too.
   """
-  return FieldReference(section.get_ref(knob))
+  other = section.get_ref(knob)
+  return type(other)(other)
 
 
 def inherit(section: ConfigDict) -> ConfigDict:
-  """A section in which each knob follows the same knob of `section`, see `follow`.
-
-  A knob that is None in `section` does not follow it: it is None until it is set.
-  """
+  """A section in which each knob follows the same knob of `section`, see `follow`."""
   out = ConfigDict()
   for name, value in section.items():
     if isinstance(value, ConfigDict):
       out[name] = inherit(value)
     else:
-      out[name] = None if value is None else follow(section, name)
+      out[name] = follow(section, name)
   return out
 
 
@@ -85,20 +90,20 @@ def get_config() -> ConfigDict:
 
   c.mesh = dict(
     shape=dict(data=1, fsdp=-1, tensor=1),  # devices per axis; -1: all that remain
-    sample_shape=None,  # of the sampler's mesh; None: as `shape`
-    train_rules=dict(RULES),
-    sample_rules=dict(RULES),  # of the sampler's arrays
+    sample_shape=optional(ConfigDict),  # of the sampler's mesh; None: as `shape`
+    train_rules=_rules(),
+    sample_rules=_rules(),  # of the sampler's arrays
   )
   c.model = dict(  # how a stage opens its model [judge.load]
     dtype="float32",  # of parameters
-    compute_dtype=None,  # of matrix products and activations; None: as the parameters
+    compute_dtype=optional(str),  # of matrix products and activations; None: as the parameters
     remat=False,  # recompute activations in the backward pass instead of storing them
   )
   c.processor = dict(  # images and videos; None: as the checkpoint says [Processor.load]
-    min_pixels=None,  # smallest area of an image or frame after resizing
-    max_pixels=None,  # largest area of an image or frame after resizing
-    fps=None,  # frames of a video that are read per second
-    max_frames=None,  # frames of a video that are read, at most
+    min_pixels=optional(int),  # smallest area of an image or frame after resizing
+    max_pixels=optional(int),  # largest area of an image or frame after resizing
+    fps=optional(float),  # frames of a video that are read per second
+    max_frames=optional(int),  # frames of a video that are read, at most
     mrope="hf4",  # positions of videos as transformers 4 ("hf4") or 5 ("hf5") counts them
   )
   c.buckets = dict(  # allowed shapes: a row is padded to the smallest that holds it [Buckets]
@@ -144,6 +149,18 @@ def get_config() -> ConfigDict:
   return c
 
 
+def _rules() -> dict[str, Any]:
+  """{logical axis of an array: mesh axes over which it is sharded: one, a tuple, or None}."""
+  return dict(
+    batch=("data", "fsdp"),
+    embed=optional(object, "fsdp"),
+    vocab=optional(object, "tensor"),
+    heads=optional(object, "tensor"),
+    kv_heads=optional(object, "tensor"),
+    mlp=optional(object, "tensor"),
+  )
+
+
 def _world() -> dict[str, Any]:
   """The built-in preference world, and a random model for it."""
   return dict(
@@ -182,7 +199,7 @@ def _distill() -> dict[str, Any]:
     sampling=dict(  # [chat.Sampling]
       temperature=1.0,
       max_tokens=4096,
-      seed=0,  # sent as seed + attempt; None: not sent
+      seed=optional(int, 0),  # sent as seed + attempt; None: not sent
     ),
     pictures=dict(  # [chat.Pictures]
       quality=95,  # of the JPEG, 1 to 100
@@ -250,20 +267,22 @@ def _rl() -> dict[str, Any]:
     algorithm="grpo",  # of algorithms.ALGORITHMS
     settings=_algorithms(),
     correction=dict(  # of the ratio between trainer and sampler [importance_correction.Config]
-      cap=None,  # upper bound of the weight p(trainer) / p(sampler); None: all weights are 1
-      low=None,  # answers with a lower ratio are masked out; None: no bound
-      high=None,  # answers with a higher ratio are masked out; None: no bound
+      cap=optional(
+        float
+      ),  # upper bound of the weight p(trainer) / p(sampler); None: all weights are 1
+      low=optional(float),  # answers with a lower ratio are masked out; None: no bound
+      high=optional(float),  # answers with a higher ratio are masked out; None: no bound
     ),
     rewards=dict(format=1.0, accuracy=1.0),  # {name in rewards.REWARDS or PRODUCTS: weight}
     judge=dict(  # the judge model that decides whether a verdict follows from its reasoning
       by="",  # "service"; "policy": the policy before training; "": no judge model
       model="",  # the service's name of the judge model
-      sampling=dict(temperature=0.1, max_tokens=4096, seed=None),  # [chat.Sampling]
+      sampling=dict(temperature=0.1, max_tokens=4096, seed=optional(int)),  # [chat.Sampling]
       endpoint=dict(base_url="http://127.0.0.1:8000/v1", **CALLS),  # [chat.Endpoint]
       budget=dict(BUDGET),  # [chat.Budget]
     ),
     rollouts=500,
-    max_pixels=None,  # of an image in this stage; None: processor.max_pixels
+    max_pixels=optional(int),  # of an image in this stage; None: processor.max_pixels
     prompts=16,  # of a rollout; with the reward "swap" half are the other half, swapped
     max_prompts=0,  # prompts that are answered at the same time, at most; 0: all of a rollout
     group=8,  # samples per prompt
@@ -321,8 +340,8 @@ def _algorithms() -> dict[str, dict[str, Any]]:
     stable_reinforce=dict(
       **clip,
       **returns,
-      preclip_low=1e-3,  # Pre-CLIP: lower bound of the ratio; None: no bound
-      preclip_high=1e3,  # Pre-CLIP: upper bound of the ratio; None: no bound
+      preclip_low=optional(float, 1e-3),  # Pre-CLIP: lower bound of the ratio; None: no bound
+      preclip_high=optional(float, 1e3),  # Pre-CLIP: upper bound of the ratio; None: no bound
       filter="paper",  # of the advantages: as the paper, "released" as its code, or "none"
       filter_bound=3.0,  # of the filter, in standard deviations
       aggregate=aggregate,

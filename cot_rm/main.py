@@ -28,8 +28,16 @@ def parse(argv: Sequence[str]) -> list[str]:
   """Parses absl's flags; an unknown knob ends the program with one line, without a traceback."""
   # A tuple is read as Python, to which "base:sft,rl" is no expression; a quoted text is one.
   argv = [re.sub(r"^(--?config\.stages=)([\w:,.-]+)$", r"\1'\2'", arg) for arg in argv]
+  argv, nones = split_nones(argv)
   try:
-    return app.parse_flags_with_usage(argv)
+    rest = app.parse_flags_with_usage(argv)
+    set_nones(_CONFIG.value, nones)
+    return rest
+  except ValueError as error:
+    if not nones or nones[-1] not in str(error):
+      raise
+    sys.stderr.write(f"{error}\n")
+    sys.exit(1)
   except AttributeError as error:
     # ml_collections: a KeyError's text, quoted twice, with its suggestion on a second line.
     found = re.fullmatch(
@@ -43,6 +51,38 @@ def parse(argv: Sequence[str]) -> list[str]:
     )
     sys.stderr.write(f"{flag}: the config has no {knob!r}. {hint or ''}\n".replace(" \n", "\n"))
     sys.exit(1)
+
+
+def split_nones(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+  """(the arguments without "--config.any.knob=None", the knobs that these set to None).
+
+  ml_collections reads "None" as a number or a text. The last argument of a knob holds.
+  """
+  rest, nones = [], {}
+  for arg in argv:
+    knob, _, value = re.sub(r"^--?config\.", "", arg).partition("=")
+    if arg != knob and value == "None":
+      nones[knob] = arg
+    else:
+      rest.append(arg)
+      nones.pop(knob, None)
+  return rest, list(nones)
+
+
+def set_nones(config: ml_collections.ConfigDict, knobs: Sequence[str]) -> None:
+  """Sets knobs ("rl.max_pixels") to None.
+
+  Raises:
+    ValueError: None is no value of the knob; names it.
+  """
+  for knob in knobs:
+    *path, last = knob.split(".")
+    section = config
+    for name in path:
+      section = section[name]
+    if not getattr(section.get_ref(last), "nullable", False):
+      raise ValueError(f"--config.{knob}=None: this knob is {section[last]!r} and cannot be None")
+    section[last] = None
 
 
 def main(argv: Sequence[str]) -> None:

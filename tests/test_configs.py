@@ -1,6 +1,7 @@
 """Every config loads, every section fits its function, and a misspelt knob is an error."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -9,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from ml_collections import ConfigDict
+from absl import flags
+from ml_collections import ConfigDict, config_flags
 
-from cot_rm import prompts, rewards, stages, workdir
+from cot_rm import main, prompts, rewards, stages, workdir
 from cot_rm.benchmarks import BENCHMARKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -314,6 +316,116 @@ def test_every_knob_is_read():
   ]
   unread = [f"config.{path}" for knob, path in knobs if knob not in words]
   assert not unread, unread
+
+
+def read_flags(name, preset, *knobs):
+  """The config as the program's flag parser makes it."""
+  config = f"--config={ROOT}/configs/{name}.py{''.join(f':{value}' for value in preset)}"
+  argv = ["main", config, *knobs]
+  rest, nones = main.split_nones(argv)
+  values = flags.FlagValues()
+  holder = config_flags.DEFINE_config_file(
+    "config", None, "", flag_values=values, sys_argv=argv, lock_config=True
+  )
+  values(rest)
+  main.set_nones(holder.value, nones)
+  return holder.value
+
+
+def leaves(config, path=()):
+  """(path, value, type) of each knob."""
+  for name in config:
+    if isinstance(config[name], ConfigDict):
+      yield from leaves(config[name], (*path, name))
+    else:
+      yield (*path, name), config[name], config.get_type(name)
+
+
+def other_value(value, kind):
+  """(text on the command line, value) that differ from a knob's value."""
+  if kind is bool:
+    return str(not value), not value
+  if kind in (int, float):
+    made = kind((value or 0) + 3)
+    return str(made), made
+  if kind is str:
+    return f"{value or ''}x", f"{value or ''}x"
+  if kind is tuple:
+    made = (*value, *(value[-1:] or ("x",)))
+    return repr(made), made
+  if kind is object:
+    return '("data", "tensor")', ("data", "tensor")
+  assert kind is ConfigDict, kind
+  return '{"data": 2}', ConfigDict({"data": 2})
+
+
+@pytest.mark.parametrize("name, preset", PRESETS)
+def test_every_knob_can_be_set_on_the_command_line(name, preset):
+  knobs = {path: other_value(value, kind) for path, value, kind in leaves(load(name, *preset))}
+  given = [f"--config.{'.'.join(path)}={text}" for path, (text, _) in knobs.items()]
+  config = read_flags(name, preset, *given)
+  for path, (_, value) in knobs.items():
+    found = functools.reduce(lambda section, key: section[key], path, config)
+    assert found == value and type(found) is type(value), path
+
+
+@pytest.mark.parametrize("name, preset", PRESETS)
+def test_every_knob_that_may_be_none_can_be_set_to_it(name, preset):
+  loaded = load(name, *preset)
+  may = []
+  for path, value, _ in leaves(loaded):
+    section = functools.reduce(lambda section, key: section[key], path[:-1], loaded)
+    if getattr(section.get_ref(path[-1]), "nullable", False):
+      may.append(path)
+    assert value is not None or path in may, f"config.{'.'.join(path)}: see base.optional"
+  config = read_flags(name, preset, *(f"--config.{'.'.join(path)}=None" for path in may))
+  for path in may:
+    assert functools.reduce(lambda section, key: section[key], path, config) is None, path
+
+
+def test_a_comment_that_names_none_is_of_a_knob_that_may_be_none():
+  lines = (ROOT / "configs" / "base.py").read_text().splitlines()
+  bad = [
+    line for line in lines if re.match(r"\s+\w+=.*#.*\bNone:", line) and "optional" not in line
+  ]
+  assert not [line for line in bad if "c.processor = dict(" not in line]
+
+
+def test_the_last_value_of_a_knob_holds():
+  knob = "--config.rl.max_pixels"
+  assert read_flags("rl", (), f"{knob}=3", f"{knob}=None").rl.max_pixels is None
+  assert read_flags("rl", (), f"{knob}=None", f"{knob}=3").rl.max_pixels == 3
+
+
+def test_none_is_no_value_of_a_number_that_must_be_given():
+  with pytest.raises(ValueError, match="config.sft.steps=None: this knob is .* cannot be None"):
+    read_flags("sft", (), "--config.sft.steps=None")
+  assert read_flags("sft", (), "--config.sft.start=None ").sft.start == "None "
+
+
+def test_a_table_of_free_keys_is_set_as_a_whole():
+  config = read_flags("rl", (), '--config.rl.rewards={"accuracy": 1.0, "swap": 0.5}')
+  assert config.rl.rewards.to_dict() == {"accuracy": 1.0, "swap": 0.5}
+
+
+def test_a_knob_that_is_none_is_followed_by_the_sections_that_inherit_it():
+  knobs = ["--config.rl.max_pixels=77", "--config.rl.correction.cap=2"]
+  config = read_flags("consistency_ablation", (), *knobs)
+  assert (config.rl_consistency.max_pixels, config.rl_consistency.correction.cap) == (77, 2.0)
+  config = read_flags("consistency_ablation", (), *knobs, "--config.rl_consistency.max_pixels=None")
+  assert (config.rl.max_pixels, config.rl_consistency.max_pixels) == (77, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("knob, rc", [("rl.max_pixels=None", 0), ("seed=None", 1)])
+def test_the_program_takes_none_for_a_knob_that_may_be_none(knob, rc):
+  argv = ["--config", "configs/rl.py", "--config.stages=", f"--config.{knob}"]
+  code = "from cot_rm import main; import sys; main.parse(sys.argv); print(main._CONFIG.value.rl)"
+  done = subprocess.run(
+    [sys.executable, "-c", code, *argv], cwd=ROOT, capture_output=True, text=True, check=False
+  )
+  assert done.returncode == rc and "Traceback" not in done.stderr
+  assert ("max_pixels: null" in done.stdout) if not rc else ("--config.seed=None" in done.stderr)
 
 
 def test_a_knob_named_in_a_message_exists():
