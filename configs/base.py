@@ -95,6 +95,7 @@ def get_config() -> ConfigDict:
     sample_rules=_rules(),  # of the sampler's arrays
   )
   c.model = dict(  # how a stage opens its model [judge.load]
+    base="",  # of a model that is a LoRA adapter; "": as its adapter_config.json says
     dtype="float32",  # of parameters
     compute_dtype=optional(str),  # of matrix products and activations; None: as the parameters
     remat=False,  # recompute activations in the backward pass instead of storing them

@@ -252,6 +252,7 @@ class Judge(Policy):
 def load(
   path: str | os.PathLike[str],
   *,
+  base: str | os.PathLike[str] = "",
   dtype: Dtype = "float32",
   compute_dtype: Dtype | None = None,
   min_pixels: int | None = None,
@@ -273,7 +274,9 @@ def load(
       judge = cot_rm.load("Qwen/Qwen2.5-VL-3B-Instruct", dtype="bfloat16")
 
   Args:
-    path: a Hugging Face folder, a hub id, or a model folder that a stage wrote.
+    path: a Hugging Face folder, a hub id, a model folder that a stage wrote, or a folder with a
+      LoRA adapter as PEFT writes it, which is merged into its base.
+    base: of an adapter, a Hugging Face folder or a hub id; "": as its adapter_config.json says.
     dtype: of the parameters.
     compute_dtype: of the matrix products and the activations; None: as the parameters.
     min_pixels: smallest area of an image or frame after resizing. None, here and for the next four:
@@ -301,7 +304,7 @@ def load(
       raise ValueError(f"{name} is {given!r}; {registry.hint(given, DTYPES)}")
   mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
   rules = {} if rules is None else rules
-  opened = model_folder.open_model(path, mesh=mesh, rules=rules, dtype=dtype)
+  opened = model_folder.open_model(path, base=base, mesh=mesh, rules=rules, dtype=dtype)
   family, limits = models.get(opened.family), sampler or Limits()
   compute = compute_dtype or dtype
   sample_compute = "bfloat16" if limits.weights == "bfloat16" else compute

@@ -65,6 +65,7 @@ RENAMED_KNOBS: dict[str, str | None] = {
 # rows fit a knob, the first one holds.
 ADDED_KNOBS: dict[str, Any] = {
   "control_sft.control": True,
+  "model.base": "",
   "rl.optim.decay_vectors": True,
   "rl.optim.frozen": [],
   "rl.optim.muon": 0.0,

@@ -13,7 +13,7 @@ from flax import nnx
 
 from cot_rm import models
 from cot_rm.batch import Batch, Pictures
-from cot_rm.models import logprobs
+from cot_rm.models import logprobs, nonfinite
 
 # Largest difference of log-probabilities of the same weights on different machines and meshes.
 TOLERANCE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
@@ -69,7 +69,9 @@ def probe(config: models.ModelConfig) -> Batch:
   )
 
 
-def compute(family: str, config: models.ModelConfig, params: nnx.State) -> list[float]:
+def compute(
+  family: str, config: models.ModelConfig, params: nnx.State, *, source: str = "the model"
+) -> list[float]:
   """The fingerprint: float32 log-probabilities of the probe's tokens after the first.
 
   Runs in the parameters' dtype. The entries before the picture depend on the decoder alone.
@@ -78,14 +80,23 @@ def compute(family: str, config: models.ModelConfig, params: nnx.State) -> list[
     family: of models.MODELS.
     config: the family's Config.
     params: of the model.
+    source: begins the error: the folder.
+
+  Raises:
+    ValueError: the log-probabilities are not finite; the message names the first weight or layer.
   """
   dtype = jax.tree.leaves(params)[0].dtype
   graphdef, _ = nnx.split(
     nnx.eval_shape(lambda: models.get(family).Model(config, rngs=nnx.Rngs(0), dtype=dtype))
   )
   with jax.default_matmul_precision("highest"):
-    logps_BT = _logps(graphdef, params, probe(config))
-  return np.asarray(logps_BT)[0, 1:].tolist()
+    logps_BT = np.asarray(_logps(graphdef, params, probe(config)))
+    if not np.isfinite(logps_BT).all():
+      where = nonfinite.describe(graphdef, params, probe(config))
+      raise ValueError(
+        f"{source}: the log-probabilities of a fixed prompt are not finite in {dtype}: {where}"
+      )
+  return logps_BT[0, 1:].tolist()
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,7 +9,7 @@ import concurrent.futures
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import huggingface_hub
 import jax
@@ -20,28 +20,27 @@ from flax import nnx
 from jax.experimental import multihost_utils
 
 from cot_rm import files, models, sharding
-from cot_rm.checkpoints import safetensors_io
+from cot_rm.checkpoints import (
+  lora,
+  parameter_arrays,
+  safetensors_io,
+  tied_head,
+  weights_files,
+)
+from cot_rm.checkpoints.weights_files import INDEX, SINGLE, Tensors
 from cot_rm.models.checkpoint_keys import CheckpointKeys
 from cot_rm.sharding import Rules
 
 Variables = dict[str, nnx.Variable]  # parameters by name, such as "layers.mlp.up_proj.weight"
-Tensors = dict[str, safetensors_io.Tensor]  # tensors by a checkpoint's name
-Box = tuple[slice, ...]  # a slice with start and stop per dimension
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-# Files of the tokenizer and the processor.
-FILES = (
-  "tokenizer*",
-  "vocab*",
-  "merges.txt",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "chat_template*",
-  "*preprocessor_config.json",
-  "processor_config.json",
-  "generation_config.json",
+# Files of the tokenizer and the processor, by what they say.
+FILE_KINDS = (
+  ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json"),
+  ("chat_template*",),
+  ("*preprocessor_config.json", "processor_config.json"),
+  ("generation_config.json",),
 )
-READERS = 4  # threads that copy from the files: most wait for the disk
+FILES = tuple(pattern for kind in FILE_KINDS for pattern in kind)
 
 
 def resolve(source: epath.PathLike) -> epath.Path:
@@ -118,62 +117,51 @@ def load(
   mesh: jax.sharding.Mesh | None = None,
   rules: Rules | None = None,
   dtype: str | None = None,
+  adapter: lora.Adapter | None = None,
 ) -> tuple[str, models.ModelConfig, nnx.State]:
   """Parameters of a Hugging Face folder.
 
+  A head in the files of a tied config makes the model untied, unless it is equal to the embeddings.
+
   Args:
-    folder: holds config.json and model.safetensors, or shards and their index.
+    folder: holds config.json and model.safetensors, or shards.
     mesh: devices of the parameters; None: the first device. A process reads only the parts that
       its devices need.
     rules: logical axes to mesh axes; needed with a mesh.
     dtype: of the parameters; None keeps the file's.
+    adapter: is merged into the parameters.
 
   Returns:
     (family name, the family's Config, parameters).
 
   Raises:
     FileNotFoundError: the folder, config.json or a weights file is missing.
-    ValueError: a file is damaged, or tensors are missing, unexpected or misshapen; all are named.
+    ValueError: a file is damaged, its weights are quantized, numbers are not finite, or tensors are
+      missing, unexpected or misshapen; all are named.
   """
   folder = epath.Path(folder)
   family, config = read_config(folder)
   keys = models.get(family).HF_KEYS
+  tensors = weights_files.scan(folder, keys)
+  deltas = {} if adapter is None else lora.merge(adapter, tensors, keys)
+  config = tied_head.settle(folder, config, tensors, deltas, keys)
   variables = abstract_params(family, config)
-  sources = _match(folder, _scan(folder, keys), variables, keys, config)
-  with concurrent.futures.ThreadPoolExecutor(READERS) as pool:
+  matched = _match(folder, tensors, variables, keys, config)
+  with concurrent.futures.ThreadPoolExecutor(parameter_arrays.READERS) as pool:
     for path, variable in variables.items():
-      wanted = jnp.result_type(*(t.dtype for t in sources[path])) if dtype is None else dtype
+      wanted = jnp.result_type(*(t.dtype for t in matched[path])) if dtype is None else dtype
+      names = tensor_names(path, variable, keys)
       variables[path] = variable.replace(
-        _read_array(
+        parameter_arrays.read(
           variable.shape,
           jnp.dtype(wanted),
           sharding_of(variable, mesh, rules),
-          sources[path],
+          [(tensors[name], deltas.get(name)) for name in names],
           stacked="{layer}" in keys.name(path),
           pool=pool,
         )
       )
   return family, config, to_state(variables)
-
-
-def _scan(folder: epath.Path, keys: CheckpointKeys) -> Tensors:
-  """Tensors of all weights files of a folder, by canonical name."""
-  if (index := folder / INDEX).is_file():
-    file_names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-  elif (folder / SINGLE).is_file():
-    file_names = [SINGLE]
-  else:
-    raise FileNotFoundError(f"{folder}: neither {SINGLE} nor {INDEX}")
-  if missing := [name for name in file_names if not (folder / name).is_file()]:
-    raise FileNotFoundError(f"{folder}: {INDEX} names files that are missing: {', '.join(missing)}")
-  tensors = {}
-  for name in file_names:
-    for key, tensor in safetensors_io.header(folder / name).items():
-      key = keys.canonical(key)
-      if key in tensors:
-        raise ValueError(f"{folder}: {key} is in {tensors[key].file.name} and again in {name}")
-      tensors[key] = tensor
-  return tensors
 
 
 def tensor_names(path: str, variable: nnx.Variable, keys: CheckpointKeys) -> list[str]:
@@ -192,13 +180,13 @@ def _match(
   config: models.ModelConfig,
 ) -> dict[str, list[safetensors_io.Tensor]]:
   """Tensors of each parameter, in order; raises ValueError naming all tensors that do not fit."""
-  sources, missing, misshapen, expected = {}, [], [], {keys.tied}
+  matched, missing, misshapen, expected = {}, [], [], {keys.tied}
   for path, variable in variables.items():
     shape = tensor_shape(path, variable, keys, config)
     wanted = tensor_names(path, variable, keys)
     expected.update(wanted)
     missing += [name for name in wanted if name not in tensors]
-    sources[path] = [tensors[name] for name in wanted if name in tensors]
+    matched[path] = [tensors[name] for name in wanted if name in tensors]
     misshapen += [
       f"{name} {tensors[name].shape}, not {shape}"
       for name in wanted
@@ -216,7 +204,7 @@ def _match(
   ]
   if problems:
     raise ValueError(f"{folder}: the tensors do not fit config.json. " + "; ".join(problems))
-  return sources
+  return matched
 
 
 def tensor_shape(
@@ -226,60 +214,6 @@ def tensor_shape(
   if path in keys.shapes:
     return keys.shapes[path](config)
   return tuple(variable.shape[1:] if "{layer}" in keys.name(path) else variable.shape)
-
-
-def _read_array(
-  shape: tuple[int, ...],
-  dtype: np.dtype,
-  place: jax.sharding.Sharding,
-  tensors: Sequence[safetensors_io.Tensor],
-  *,
-  stacked: bool,
-  pool: concurrent.futures.Executor,
-) -> jax.Array:
-  """The array of a parameter from its single tensor, or from its tensors stacked."""
-  box = _local_box(shape, place)
-  buffer = _empty([s.stop - s.start for s in box], dtype)
-  if stacked:
-    jobs = [
-      job
-      for out, tensor in zip(buffer, tensors[box[0]], strict=True)
-      for job in safetensors_io.read_jobs(out, tensor, shape[1:], box[1:])
-    ]
-  else:
-    jobs = safetensors_io.read_jobs(buffer, tensors[0], shape, box)
-  list(pool.map(lambda job: safetensors_io.read(*job), jobs))
-
-  def shard(index: Box) -> np.ndarray:
-    return buffer[
-      tuple(
-        slice(s.indices(n)[0] - b.start, s.indices(n)[1] - b.start)
-        for s, n, b in zip(index, shape, box, strict=True)
-      )
-    ]
-
-  return jax.make_array_from_callback(shape, place, shard)
-
-
-def _local_box(shape: tuple[int, ...], place: jax.sharding.Sharding) -> Box:
-  """The smallest box of an array that covers the shards of this process's devices."""
-  shards = [
-    tuple(slice(*s.indices(n)[:2]) for s, n in zip(index, shape, strict=True))
-    for index in place.addressable_devices_indices_map(shape).values()
-  ]
-  covering = tuple(
-    slice(min(s.start for s in slices), max(s.stop for s in slices))
-    for slices in zip(*shards, strict=True)
-  )
-  return covering or tuple(slice(0, n) for n in shape)
-
-
-def _empty(shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-  """An array that starts on a cache line: a CPU device then takes it over without a copy."""
-  size = math.prod(shape) * dtype.itemsize
-  raw = np.empty(size + 64, np.uint8)
-  start = -raw.ctypes.data % 64
-  return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def save(
@@ -357,3 +291,18 @@ def copy_files(source: epath.PathLike, folder: epath.PathLike) -> None:
   for pattern in FILES:
     for file in source.glob(pattern):
       file.copy(folder / file.name, overwrite=True)
+
+
+def replace_files(source: epath.PathLike, folder: epath.PathLike) -> None:
+  """`copy_files`, where the files of each kind that `source` has replace all of that kind.
+
+  Two generations of transformers name the files of one thing differently: a folder must not have
+  the old file of one model beside the new file of another.
+  """
+  source, folder = epath.Path(source), epath.Path(folder)
+  for kind in FILE_KINDS:
+    if any(file for pattern in kind for file in source.glob(pattern)):
+      for pattern in kind:
+        for old in folder.glob(pattern):
+          old.unlink()
+  copy_files(source, folder)

@@ -9,15 +9,17 @@ model/cot_rm.json        family, dtype, step, source, fingerprint; written last:
 
 import dataclasses
 import json
+import tempfile
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from absl import logging
 from etils import epath
 from flax import nnx
 
 from cot_rm import files, models
-from cot_rm.checkpoints import fingerprint, huggingface, orbax_io
+from cot_rm.checkpoints import fingerprint, huggingface, lora, orbax_io
 from cot_rm.sharding import Rules
 
 INFO, PARAMS, CONFIG = "cot_rm.json", "params", "config.json"
@@ -27,11 +29,13 @@ INFO, PARAMS, CONFIG = "cot_rm.json", "params", "config.json"
 class OpenedModel:
   """Parameters of a model folder or a Hugging Face folder, and the folder they came from."""
 
-  folder: epath.Path  # holds the tokenizer and processor files, too
+  folder: epath.Path  # holds config.json, and the tokenizer and processor files
   family: str  # of models.MODELS
   config: models.ModelConfig  # the family's Config
   params: nnx.State
   info: dict[str, object]  # cot_rm.json; empty for a Hugging Face folder
+  # Of an adapter: keeps `folder`, files of the base and the adapter, until nobody uses it.
+  files: tempfile.TemporaryDirectory | None = None
 
 
 def open_model(
@@ -40,26 +44,66 @@ def open_model(
   mesh: jax.sharding.Mesh | None = None,
   rules: Rules | None = None,
   dtype: str | None = None,
+  base: epath.PathLike = "",
 ) -> OpenedModel:
-  """Opens a model folder, a Hugging Face folder or a hub id.
+  """Opens a model folder, a Hugging Face folder, a folder with a LoRA adapter, or a hub id.
 
   Args:
     source: the folder or hub id.
     mesh: devices of the parameters; None: the first device.
     rules: logical axes to mesh axes; needed with a mesh.
     dtype: of the parameters; None keeps the checkpoint's.
+    base: the model that an adapter is merged into, a Hugging Face folder or a hub id; "": the one
+      that its adapter_config.json names. Ignored for a whole model.
 
   Raises:
     FileNotFoundError: no such folder, or a file is missing in it.
-    ValueError: the tensors do not fit config.json, or the fingerprint does not fit the tensors.
+    ValueError: the tensors do not fit config.json, the fingerprint does not fit the tensors, or
+      numbers are not finite.
   """
   folder = huggingface.resolve(source)
   if (folder / INFO).is_file():
     return load_model(folder, mesh=mesh, rules=rules, dtype=dtype)
   if (folder / PARAMS).is_dir():
     raise FileNotFoundError(f"{folder / INFO}: missing: the model was not written completely")
-  family, config, params = huggingface.load(folder, mesh=mesh, rules=rules, dtype=dtype)
+  how = dict(mesh=mesh, rules=rules, dtype=dtype)
+  if lora.is_adapter(folder):
+    return _open_adapter(lora.open_adapter(folder), base, **how)
+  family, config, params = huggingface.load(folder, **how)
+  fingerprint.compute(family, config, params, source=str(folder))
   return OpenedModel(folder, family, config, params, {})
+
+
+def _open_adapter(
+  adapter: lora.Adapter,
+  base: epath.PathLike,
+  *,
+  mesh: jax.sharding.Mesh | None,
+  rules: Rules | None,
+  dtype: str | None,
+) -> OpenedModel:
+  """`open_model` of an adapter: its base with the adapter merged."""
+  name = base or adapter.base
+  hint = f"{adapter.folder} is a LoRA adapter; its base is named by `base` (config.model.base)"
+  if not name:
+    raise ValueError(f"{hint}, as its {lora.CONFIG} names none")
+  try:
+    folder = huggingface.resolve(name)
+  except FileNotFoundError as error:
+    raise FileNotFoundError(f"{hint}: {error}") from error
+  if (folder / INFO).is_file():
+    raise ValueError(f"{hint}: {folder} is no Hugging Face folder; convert it (stage port, `hf`)")
+  family, config, params = huggingface.load(
+    folder, mesh=mesh, rules=rules, dtype=dtype, adapter=adapter
+  )
+  logging.info("%s: merged into its base %s", adapter.folder, folder)
+  fingerprint.compute(family, config, params, source=f"{adapter.folder} in {folder}")
+  held = tempfile.TemporaryDirectory(prefix="cot_rm_adapter_")
+  joined = epath.Path(held.name)
+  huggingface.copy_files(folder, joined)
+  (folder / CONFIG).copy(joined / CONFIG)
+  huggingface.replace_files(adapter.folder, joined)
+  return OpenedModel(joined, family, config, params, {}, held)
 
 
 def save_model(
@@ -84,7 +128,7 @@ def save_model(
     source: origin of the weights, for cot_rm.json.
   """
   folder = orbax_io.absolute(folder)
-  logps = fingerprint.compute(family, config, params)
+  logps = fingerprint.compute(family, config, params, source=f"{folder} is not written")
   flat = orbax_io.by_name(params)
   if jax.process_index() == 0:
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +180,7 @@ def load_model(
       raise ValueError(f"{folder / PARAMS}: a file in it is damaged or missing: {why}") from error
   params = huggingface.to_state({name: v.replace(arrays[name]) for name, v in variables.items()})
   fingerprint.check(
-    fingerprint.compute(family, config, params),
+    fingerprint.compute(family, config, params, source=str(folder)),
     info["fingerprint"],
     (info["dtype"], wanted_dtype),
     str(folder),

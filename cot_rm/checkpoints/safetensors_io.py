@@ -35,6 +35,7 @@ ReadJob = tuple[np.ndarray, "Tensor", int, tuple[int, ...], tuple[slice, ...]]
 class Tensor:
   """Position of one tensor in a file."""
 
+  name: str  # in the file
   file: Path
   dtype: np.dtype
   shape: tuple[int, ...]
@@ -57,7 +58,7 @@ def header(file: Path) -> dict[str, Tensor]:
   if other := [f"{k} ({v['dtype']})" for k, v in entries.items() if v["dtype"] not in DTYPES]:
     raise ValueError(f"{file}: only {', '.join(DTYPES)} can be read, not {', '.join(other)}")
   return {
-    k: Tensor(file, DTYPES[v["dtype"]], tuple(v["shape"]), 8 + size + v["data_offsets"][0])
+    k: Tensor(k, file, DTYPES[v["dtype"]], tuple(v["shape"]), 8 + size + v["data_offsets"][0])
     for k, v in entries.items()
   }
 
@@ -86,6 +87,8 @@ def read(
 ) -> None:
   """Reads len(out) rows of a tensor, and casts those columns that are in the box into `out`.
 
+  Raises ValueError for a file that is cut short, and for numbers that are not finite.
+
   The file is memory-mapped: copying from a mapping is faster than a read() into new memory.
 
   Args:
@@ -110,9 +113,42 @@ def read(
       rows = np.frombuffer(mapped, np.uint8, offset=skipped).view(tensor.dtype).reshape(shape)
       columns = rows[(slice(None), *box)]
       if out.dtype == tensor.dtype:  # numpy copies its own types faster than bfloat16
-        out, columns = out.view(f"u{out.itemsize}"), columns.view(f"u{out.itemsize}")
-      np.copyto(out, columns, casting="unsafe")
+        np.copyto(out.view(f"u{out.itemsize}"), columns.view(f"u{out.itemsize}"))
+      else:
+        with np.errstate(over="ignore"):  # said by check_finite
+          np.copyto(out, columns, casting="unsafe")
+      finite = is_finite(out)
+      in_file = finite or is_finite(columns)
       del rows, columns  # arrays over a mapping keep it open
+  if not finite:
+    check_finite(out, tensor, in_file=in_file)
+
+
+def is_finite(x: np.ndarray) -> bool:
+  """Whether all numbers of an array of one of DTYPES are finite; by their bits, which is fast."""
+  exponent = {np.dtype(np.float32): 0x7F800000, np.dtype(np.float16): 0x7C00}.get(x.dtype, 0x7F80)
+  bits = x.view(f"u{x.itemsize}") & np.array(exponent, f"u{x.itemsize}")
+  return not bits.size or int(bits.max()) != exponent
+
+
+def check_finite(x: np.ndarray, tensor: Tensor, *, in_file: bool = True) -> None:
+  """Raises ValueError, naming the tensor, unless all numbers read from it are finite.
+
+  Args:
+    x: the numbers as they are used.
+    tensor: where they are from.
+    in_file: whether they are finite in the file.
+  """
+  if not in_file:
+    raise ValueError(
+      f"{tensor.file}: {tensor.name} holds NaN or infinite numbers: the checkpoint is damaged, or "
+      "its training diverged; take an earlier one"
+    )
+  if not is_finite(x):
+    raise ValueError(
+      f"{tensor.file}: {tensor.name} holds numbers too large for {x.dtype}; take bfloat16 or "
+      "float32 (dtype)"
+    )
 
 
 def write(

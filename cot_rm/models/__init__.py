@@ -33,6 +33,7 @@ class ModelConfig(Protocol):
 
   vision: VisionConfig
   vocab_size: int
+  tie_word_embeddings: bool  # the head is the table of embeddings
   kv_numbers_per_token: int  # elements of the keys and values of a token, all layers
   image_token_id: int
   video_token_id: int

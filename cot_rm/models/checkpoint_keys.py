@@ -16,7 +16,10 @@ class CheckpointKeys:
   aliases: Mapping[str, str]  # prefix in other layouts -> prefix in the layout that is written
   # our path -> shape(config) in the checkpoint, where it differs from ours
   shapes: Mapping[str, Callable[..., tuple[int, ...]]]
-  tied: str  # name of the head, which is ignored where it is tied to the embeddings
+  tied: str  # name of the head, which is left out where it is equal to the embeddings
+  embeddings: str  # name of the table of embeddings
+  wrappers: tuple[str, ...] = ()  # prefixes that trainers put before all names
+  buffers: tuple[str, ...] = ()  # ends of the names of tensors that the model computes itself
 
   def name(self, path: str) -> str:
     """The checkpoint's name of a parameter; with "{layer}" where layers are stacked.
@@ -30,7 +33,13 @@ class CheckpointKeys:
 
   def canonical(self, name: str) -> str:
     """A tensor's name translated from any known checkpoint layout to the one that `save` writes."""
+    while wrapper := next((w for w in self.wrappers if name.startswith(w)), None):
+      name = name[len(wrapper) :]
     for other, written in self.aliases.items():
       if name.startswith(other):
         return written + name[len(other) :]
     return name
+
+  def is_buffer(self, name: str) -> bool:
+    """Whether a canonical name is that of a tensor that the model computes itself."""
+    return name.endswith(self.buffers) if self.buffers else False

@@ -27,6 +27,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     raise ValueError(f"config.{section}.source is empty; set it to a folder or a hub id")
   opened = model_folder.open_model(
     common.resolve_path(workdir, knobs.source),
+    base=config.model.base,
     mesh=sharding.make_mesh(config.mesh.shape.to_dict()),
     rules=config.mesh.train_rules.to_dict(),
     dtype=knobs.dtype,

@@ -90,3 +90,12 @@ def test_the_released_vocabulary_has_a_probe_too():
   assert np.asarray(batch.tokens).max() < qwen2_5_vl.PRESETS["7b"].vocab_size
   config = dataclasses.replace(qwen2_5_vl.PRESETS["tiny"], vocab_size=8)
   assert np.asarray(fingerprint.probe(config).tokens).max() < 8
+
+
+def test_log_probabilities_that_are_not_finite_name_the_layer(params):
+  bad = jax.tree.map(lambda x: x, params)
+  for name in ("up_proj", "down_proj"):
+    weight = bad["layers"]["mlp"][name]["weight"]
+    weight[...] = weight[...].at[1].multiply(1e30)
+  with pytest.raises(ValueError, match=r"some/folder: the log-prob.*output of layer 1 of the dec"):
+    fingerprint.compute("qwen2_5_vl", oracle.CONFIG, bad, source="some/folder")

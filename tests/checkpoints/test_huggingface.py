@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 
-import jax
 import ml_dtypes
 import numpy as np
 import pytest
@@ -153,7 +152,7 @@ def test_an_untied_head_that_is_missing_is_named(saved, tmp_path):
   copy = shutil.copytree(saved["tied"][1], tmp_path / "copy")
   values = json.loads((copy / "config.json").read_text())
   (copy / "config.json").write_text(json.dumps(values | {"tie_word_embeddings": False}))
-  with pytest.raises(ValueError, match=r"missing \(1\): lm_head.weight"):
+  with pytest.raises(ValueError, match="tie_word_embeddings false, and the files have no lm_head"):
     huggingface.load(copy)
 
 
@@ -237,20 +236,6 @@ def test_weights_go_straight_to_their_shards(saved):
   up = params["layers"]["mlp"]["up_proj"]["weight"].get_value()
   assert up.sharding.spec == sharding.spec(("layers", "mlp", "embed"), RULES)
   assert up.addressable_shards[0].data.shape == (3, 48, 16)
-
-
-def test_a_process_reads_what_its_devices_need(saved):
-  """A mesh of which only some devices are ours cannot be had here: the layout is stood in for."""
-  _, folder = saved["untied"]
-  wanted = flat(huggingface.load(folder)[2])["layers.mlp.up_proj.weight"]
-  tensors = huggingface._scan(folder, qwen2_5_vl.HF_KEYS)
-  stack = [tensors[f"model.layers.{i}.mlp.up_proj.weight"] for i in range(3)]
-  box = (slice(0, 3), slice(48, 96), slice(16, 48))
-  out = np.zeros((3, 48, 32), np.float32)
-  for row, tensor in zip(out, stack, strict=True):
-    for job in huggingface.safetensors_io.read_jobs(row, tensor, (96, 64), box[1:]):
-      huggingface.safetensors_io.read(*job)
-  np.testing.assert_array_equal(out, wanted[box])
 
 
 def test_tokenizer_and_processor_files_come_along(folder, tmp_path):
@@ -360,11 +345,3 @@ def test_a_prefix_that_the_table_lacks_is_an_error():
   keys = dataclasses.replace(qwen2_5_vl.HF_KEYS, prefixes={"norm.": "model.norm."})
   with pytest.raises(KeyError, match="embed_tokens.weight"):
     keys.name("embed_tokens.weight")
-
-
-def test_loading_takes_the_files_over_without_a_second_copy(saved):
-  """A CPU device uses the buffer that was read into."""
-  buffer = huggingface._empty((4, 100), np.dtype(np.float32))
-  buffer[:] = 1
-  assert buffer.ctypes.data % 64 == 0
-  assert jax.device_put(buffer).unsafe_buffer_pointer() == buffer.ctypes.data

@@ -7,6 +7,9 @@ KEYS = CheckpointKeys(
   aliases={"model.language_model.": "model."},
   shapes={},
   tied="lm_head.weight",
+  embeddings="model.embed_tokens.weight",
+  wrappers=("module.",),
+  buffers=(".inv_freq",),
 )
 
 
@@ -19,3 +22,9 @@ def test_a_path_gets_the_checkpoint_s_prefix():
 def test_another_layout_s_name_becomes_the_written_one():
   assert KEYS.canonical("model.language_model.norm.weight") == "model.norm.weight"
   assert KEYS.canonical("model.norm.weight") == "model.norm.weight"
+  assert KEYS.canonical("module.module.model.norm.weight") == "model.norm.weight"
+
+
+def test_tensors_that_the_model_computes_are_no_weights():
+  assert KEYS.is_buffer("model.rotary_emb.inv_freq")
+  assert not KEYS.is_buffer("model.norm.weight")

@@ -145,8 +145,25 @@ PRESETS: Mapping[str, Config] = {
 }
 
 
+# Defaults of transformers' Qwen2_5_VLVisionConfig and Qwen2_5_VLTextConfig.
+VISION_DEFAULTS: Mapping[str, object] = dict(
+  depth=32, hidden_size=3584, intermediate_size=3420, num_heads=16, out_hidden_size=3584
+)
+TEXT_DEFAULTS: Mapping[str, object] = dict(
+  vocab_size=152064,
+  hidden_size=8192,
+  intermediate_size=29568,
+  num_hidden_layers=80,
+  num_attention_heads=64,
+  num_key_value_heads=8,
+  rms_norm_eps=1e-5,
+)
+
+
 def from_hf(values: Mapping[str, object]) -> Config:
-  """Config of a parsed config.json in the flat layout (4.x) or with a text_config (5.x).
+  """Config of a parsed config.json in the flat layout (4.x) or with a text_config (4.52 on).
+
+  A nested config leaves out the values that are the defaults of its class in transformers.
 
   Raises ValueError for another family's config.json, for a missing size, and for a setting that
   this model does not support.
@@ -161,8 +178,9 @@ def _from_hf(values: Mapping[str, object]) -> Config:
   """`from_hf`; raises KeyError for a missing size."""
   if values.get("model_type") != "qwen2_5_vl":
     raise ValueError(f"config.json has model_type {values.get('model_type')!r}, not 'qwen2_5_vl'")
-  text = {**values, **values.get("text_config", {})}
-  vision = values["vision_config"]
+  nested = {key: x for key, x in (values.get("text_config") or {}).items() if x is not None}
+  text = {**(TEXT_DEFAULTS if nested else {}), **values, **nested}
+  vision = {**VISION_DEFAULTS, **values["vision_config"]}
   rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
   _check_supported(text, vision, rope)
   width, heads = text["hidden_size"], text["num_attention_heads"]
@@ -173,7 +191,7 @@ def _from_hf(values: Mapping[str, object]) -> Config:
       hidden_size=vision["hidden_size"],
       intermediate_size=vision["intermediate_size"],
       num_heads=vision["num_heads"],
-      out_hidden_size=vision.get("out_hidden_size", width),
+      out_hidden_size=vision["out_hidden_size"],
       patch_size=vision.get("patch_size", vision.get("spatial_patch_size", 14)),
       merge_size=vision.get("spatial_merge_size", 2),
       temporal_patch_size=vision.get("temporal_patch_size", 2),

@@ -21,10 +21,22 @@ HF_KEYS = CheckpointKeys(
     "norm.": "model.norm.",
     "lm_head.": "lm_head.",
   },
-  aliases={  # names in memory of transformers 5
-    "model.visual.": "visual.",
+  aliases={
+    "model.visual.": "visual.",  # in memory since transformers 4.52, and in files of some trainers
+    "model.language_model.model.": "model.",
+    "model.language_model.lm_head.": "lm_head.",
     "model.language_model.": "model.",
+    "language_model.model.": "model.",  # a decoder as a causal model of its own
+    "language_model.lm_head.": "lm_head.",
+    "language_model.": "model.",  # the base model without its head
+    "model.lm_head.": "lm_head.",
+    "embed_tokens.": "model.embed_tokens.",  # the decoder alone beside `visual.*`
+    "layers.": "model.layers.",
+    "norm.": "model.norm.",
   },
   shapes={"visual.patch_embed.proj.weight": _patch_embed},
   tied="lm_head.weight",
+  embeddings="model.embed_tokens.weight",
+  wrappers=("module.", "_orig_mod.", "_fsdp_wrapped_module.", "base_model.model."),
+  buffers=(".inv_freq",),
 )

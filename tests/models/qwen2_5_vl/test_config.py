@@ -92,6 +92,49 @@ def test_transformers_reads_the_same_sizes():
     assert getattr(ours.vision_config, name) == getattr(theirs.vision_config, name), name
 
 
+def test_sizes_that_a_nested_config_leaves_out_are_transformers_defaults():
+  """Of a nested config only what its class's defaults do not say may be in the file."""
+  values = RELEASED_7B | {
+    "vision_config": {
+      "hidden_size": 1280,
+      "in_chans": 3,
+      "model_type": "qwen2_5_vl",
+      "spatial_patch_size": 14,
+      "tokens_per_second": 2,
+      "torch_dtype": "bfloat16",
+    }
+  }
+  assert qwen2_5_vl.from_hf(values) == qwen2_5_vl.PRESETS["7b"]
+  theirs = transformers.Qwen2_5_VLConfig(**values).vision_config
+  for name, value in RELEASED_7B["vision_config"].items():
+    found = getattr(theirs, name)
+    assert (list(found) if isinstance(found, tuple) else found) == value, name
+
+  nested = transformers.Qwen2_5_VLConfig(**qwen2_5_vl.to_hf(qwen2_5_vl.PRESETS["72b"]))
+  diff = nested.to_diff_dict()
+  defaults = transformers.Qwen2_5_VLConfig().text_config.to_dict()
+  for name in ("hidden_size", "num_hidden_layers", "vocab_size", "intermediate_size"):
+    assert diff["text_config"].pop(name, defaults[name]) == defaults[name]
+  assert qwen2_5_vl.from_hf(diff) == qwen2_5_vl.PRESETS["72b"]
+
+
+@pytest.mark.parametrize("kind", ["mrope", "default"])
+@pytest.mark.parametrize("spelling", ["type", "rope_type"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_each_spelling_of_the_rotary_settings_is_read(nested, spelling, kind):
+  values = dict(RELEASED_7B)
+  sections = values.pop("rope_scaling")["mrope_section"]
+  rope = {spelling: kind, "mrope_section": sections}
+  if nested:
+    text = {k: values.pop(k) for k in [*values] if "hidden" in k or k.startswith(("num", "inter"))}
+    text |= {"rope_parameters": rope | {"rope_theta": values.pop("rope_theta")}}
+    values |= {"text_config": text | {k: values.pop(k) for k in ("vocab_size", "rms_norm_eps")}}
+    values["dtype"] = values.pop("torch_dtype")
+  else:
+    values["rope_scaling"] = rope
+  assert qwen2_5_vl.from_hf(values) == qwen2_5_vl.PRESETS["7b"]
+
+
 def test_a_tie_inside_text_config_counts():
   """Some 4.x releases wrote it there, and the default at the top level."""
   values = qwen2_5_vl.to_hf(dataclasses.replace(qwen2_5_vl.PRESETS["7b"]))
