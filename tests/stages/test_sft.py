@@ -32,7 +32,7 @@ def test_sft_writes_curves_a_checkpoint_and_a_model(trained, parameters):
   curves = metrics.read(folder / "metrics.jsonl")
   steps, losses = curves["train/loss"]
   assert steps == [1, 2, 3, 4] and losses[-1] < losses[0]
-  assert curves["train/lr"][1][0] == 0 and curves["train/lr"][1][1] == pytest.approx(1e-3)
+  assert curves["train/lr"][1] == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4])  # a warm-up of 1 step
   assert curves["check/accuracy"][0] == [4] and curves["check/n"][1] == [4]
   assert list((folder / "tb").iterdir())
   training = json.loads((folder / "training.json").read_text())
