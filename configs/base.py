@@ -126,6 +126,7 @@ def get_config() -> ConfigDict:
     weights="",  # of the sampler: "bfloat16", "int8" (decoder only); "": as they are trained
   )
 
+  c.importing = _importing()  # of the stage "import"; on the command line --config.import.source
   c.world = _world()
   c.port = dict(
     source="",  # a Hugging Face folder or hub id; for target "hf" a model folder
@@ -159,6 +160,26 @@ def _rules() -> dict[str, Any]:
     heads=optional(object, "tensor"),
     kv_heads=optional(object, "tensor"),
     mlp=optional(object, "tensor"),
+  )
+
+
+def _importing() -> dict[str, Any]:
+  """Data sets as they are published, checked and stored for the other stages."""
+  return dict(
+    source="",  # "path" or "layout:path", see data.datasets; several separated by commas
+    split="train",  # of the sources
+    val=0.02,  # validation pairs, the split "check": a share, or from 1 on about this many; 0: none
+    start="",  # a model: the lengths of its prompts are checked by `buckets`; "": they are not
+    check="decode",  # of media: the pixels that a model sees, or the "header" alone
+    needs_gold=True,  # an example without a gold answer is a bad one
+    # "check": a reference outside the grammar or against the gold answer makes its example a bad
+    # one; "drop": such a reference is left out alone; "keep": references are not looked at.
+    references="check",
+    videos="file",  # a video file is stored as it is, or as the "frames" that a model samples
+    max_pixels=0,  # larger pictures and sampled frames are shrunk to this area; 0: as they are
+    quality=95,  # of pictures that are encoded anew: JPEG, 1 to 100; 0: PNG
+    shard_mb=256,  # megabytes between two points at which an interrupted import continues
+    threads=0,  # examples that are checked at the same time; 0: one a core
   )
 
 

@@ -157,6 +157,8 @@ def _from_first(flag):
 
 def start() -> None:
   """Entry point: parses the command line and runs `main`."""
+  # A flag's path is read as Python, in which `import` is no name: the section is `importing`.
+  sys.argv[:] = [re.sub(r"^(--?(no)?config)\.import\.", r"\1.importing.", a) for a in sys.argv]
   flags.FLAGS.set_default("verbosity", logging.INFO)
   app.run(main, flags_parser=parse)
 

@@ -86,6 +86,8 @@ ADDED_KNOBS: dict[str, Any] = {
   "world.shapes.video_generation": 0.1,
   "world.shapes.video_understanding": 0.1,
 }
+# Sections of stages that older versions did not have: no such stage has run there.
+ADDED_SECTIONS = ("importing",)
 # {older name: name in configs/ today} of stage folders and of the sections of the same name.
 RENAMED_FOLDERS: dict[str, str] = {
   "again": "sft2",
@@ -185,6 +187,7 @@ def difference(old: Tree, new: Tree) -> list[str]:
   for knob in sorted(before.keys() | after.keys()):
     a, b = before.get(knob, absent), after.get(knob, absent)
     free = knob[0] in FREE or set(knob[1:]) & set(FREE_OF_A_STAGE)
+    free = free or knob[0] in ADDED_SECTIONS and knob[0] not in old
     if a != b and not free and knob not in idle:
       out.append(f"config.{'.'.join(knob)}: {show(a)} -> {show(b)}")
   return out

@@ -40,6 +40,7 @@ SECTIONS = {
   "world": STAGE,
   "world.shapes": "cot_rm.toy_world.world.World",
   "world.sizes": TABLE,
+  "importing": STAGE,
   "port": STAGE,
   "distill": STAGE,
   "distill.endpoint": "cot_rm.chat.Endpoint",
@@ -439,6 +440,7 @@ def test_a_knob_named_in_a_message_exists():
           continue
         named += 1
         found = base
+        knob = re.sub(r"^import\b", "importing", knob)  # as the command line has it
         for name in knob.split("."):
           found = found[name] if isinstance(found, ConfigDict) and name in found else bad
         if found is bad:

@@ -119,6 +119,11 @@ class Writer:
     before = self._identity.get(split, "")
     self._identity[split] = files.digest(before.encode(), example.mark.encode())
 
+  def reset(self) -> None:
+    """Forgets what an earlier writer of the folder has committed."""
+    self._complete, self._identity, self.state = {}, {}, {}
+    self._remove_uncommitted()
+
   @property
   def full(self) -> bool:
     """Whether shard_bytes have been added since the last commit: it is time for another."""

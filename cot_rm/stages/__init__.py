@@ -20,6 +20,7 @@ from cot_rm import registry
 Figures = Mapping[str, Any] | Literal[False] | None
 
 STAGES = {
+  "import": "cot_rm.stages.importing",
   "world": "cot_rm.stages.world",
   "port": "cot_rm.stages.port",
   "distill": "cot_rm.stages.distill",

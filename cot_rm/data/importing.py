@@ -1,0 +1,289 @@
+"""Reads examples of any sources into one data set on disk: bounded memory, resumable, counted."""
+
+import collections
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
+from contextlib import AbstractContextManager
+from typing import Protocol, SupportsFloat, TypeVar
+
+import numpy as np
+from absl import logging
+
+from cot_rm import files, prompts
+from cot_rm.data import array_record, bad_examples, import_checks
+from cot_rm.schema import BadRecord, Example
+
+DRAWN = "drawn"  # the split of validation examples until they are shuffled
+SAMPLE = 32  # examples from whose sizes the size of the data set is estimated
+
+Given, Made = TypeVar("Given"), TypeVar("Made")
+Source = tuple[str, Sequence[Example]]  # its name, and its examples
+
+
+class Progress(Protocol):
+  """A progress bar, as metrics.bar makes it."""
+
+  def advance(self, count: int = 1, **values: SupportsFloat | None) -> None:
+    """Adds `count` examples, and shows values by name."""
+
+
+Bar = AbstractContextManager[Progress]
+
+
+class Validation:
+  """Decides which examples are for validation: one group of every `every`, at random.
+
+  Examples of one group (see import_checks.group_of) are in one split, so that no validation pair
+  is about a picture or caption that is trained on.
+
+  Args:
+    share: below 1 the share of the groups; from 1 on about this many examples; 0: none.
+    total: examples of all sources.
+    seed: of the choice.
+  """
+
+  def __init__(self, share: float, *, total: int, seed: int):
+    if share < 0 or share >= max(total, 1):
+      raise ValueError(
+        f"val is {share:g}; it must be a share below 1, or fewer than the {total:,} examples"
+      )
+    wanted = share if share < 1 else share / total
+    self._every, self._seed = round(1 / wanted) if wanted else 0, seed
+    self._groups: dict[int, bool] = {}
+
+  def __call__(self, group: int) -> bool:
+    """Whether the examples of a group are for validation."""
+    if not self._every:
+      return False
+    if group not in self._groups:
+      block, at = divmod(len(self._groups), self._every)
+      # The first group of all, so that a small data set has a validation pair, too.
+      chosen = block and np.random.default_rng((self._seed, block)).integers(self._every)
+      self._groups[group] = at == chosen
+    return self._groups[group]
+
+
+class _Seen:
+  """Ids and groups of the examples taken so far, as numbers; in a file, for a resumed import."""
+
+  def __init__(self, path: pathlib.Path, count: int, validation: Validation):
+    self._path, self._new = path, []
+    self._validation = validation
+    saved_N2 = np.fromfile(path, np.uint64).reshape(-1, 2) if path.exists() else np.empty((0, 2))
+    if len(saved_N2) < count:
+      raise ValueError(f"{path} is damaged: remove the folder, and import again")
+    self._ids = {int(id) for id in saved_N2[:count, 0]}
+    for group in saved_N2[:count, 1]:
+      validation(int(group))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+      file.truncate(count * 16)
+
+  def __contains__(self, id: str) -> bool:
+    return _number(files.digest(id.encode())) in self._ids
+
+  def add(self, id: str, group: str) -> bool:
+    """Adds an example; returns whether it is for validation."""
+    pair = _number(files.digest(id.encode())), _number(group)
+    self._ids.add(pair[0])
+    self._new.append(pair)
+    return self._validation(pair[1])
+
+  def save(self) -> None:
+    """Appends what is new to the file."""
+    with self._path.open("ab") as file:
+      file.write(np.asarray(self._new, np.uint64).tobytes())
+    self._new = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """An import: what is read, how it is checked, and where it goes."""
+
+  folder: pathlib.Path  # of the stage; the data set is its folder "data"
+  sources: Sequence[Source]
+  rules: import_checks.Rules
+  grammar: prompts.Grammar
+  processor: import_checks.Processor | None  # None: lengths are not checked
+  val: float  # see Validation
+  seed: int
+  threads: int = 4
+  shard_bytes: int = array_record.SHARD_BYTES
+
+  @property
+  def total(self) -> int:
+    """Examples of all sources."""
+    return sum(len(examples) for _, examples in self.sources)
+
+  def examine(self, number: int) -> tuple[str, import_checks.Taken | import_checks.Left]:
+    """(name of its source, the checked example) of the example with a number over all sources."""
+    for name, examples in self.sources:
+      if number < len(examples):
+        read = functools.partial(examples.__getitem__, number)
+        place = f"{name}, record {number}"
+        return name, import_checks.examine(read, place, self.rules, self.grammar, self.processor)
+      number -= len(examples)
+    raise IndexError(number)
+
+
+def run(
+  plan: Plan,
+  skips: bad_examples.Skips,
+  conditions: Mapping[str, object],
+  bar: Callable[[int, int], Bar],
+) -> None:
+  """Writes plan.folder/data with the splits "train" and "check", and figures.json beside it.
+
+  figures.json is {"sources": {name: counts}, "splits": {split: examples}}. An import that was
+  killed continues behind its last complete files, and ends as if it had not been. Under other
+  conditions it begins again.
+
+  Args:
+    plan: the import.
+    skips: counts and lists the examples that are left out.
+    conditions: everything that the data set depends on, for JSON.
+    bar: `(total, done) -> progress bar`, entered as a context.
+
+  Raises:
+    TooManyBad: see bad_examples.Skips.
+    ValueError: nothing is left for a split.
+  """
+  with array_record.Writer(plan.folder / "data", shard_bytes=plan.shard_bytes) as writer:
+    conditions = json.loads(json.dumps(conditions))
+    if writer.state and writer.state["conditions"] != conditions:
+      logging.warning("%s: begun from other data or with other knobs: begins again", plan.folder)
+      writer.reset()
+    run = _Import(plan, writer, skips, conditions)
+    with bar(plan.total, run.next) as shown:
+      began, before = time.monotonic(), run.size
+      for name, checked in in_order(
+        plan.examine, range(run.next, plan.total), threads=plan.threads
+      ):
+        run.take(name, checked)
+        if writer.full:
+          run.commit()
+        rate = (run.size - before) / (time.monotonic() - began)
+        shown.advance(left_out=len(skips), MB_per_s=rate / 1e6)
+    run.finish()
+
+
+class _Import:
+  """The state of an import between two examples."""
+
+  def __init__(
+    self,
+    plan: Plan,
+    writer: array_record.Writer,
+    skips: bad_examples.Skips,
+    conditions: Mapping[str, object],
+  ):
+    state = writer.state or {"next": 0, "taken": 0, "counts": {}, "skips": []}
+    self._plan, self._writer, self._skips, self._conditions = plan, writer, skips, conditions
+    self.next: int = state["next"]  # number of the next example over all sources
+    self._taken: int = state["taken"]
+    self._counts = {
+      name: collections.Counter(state["counts"].get(name, {})) for name, _ in plan.sources
+    }
+    skips.set_state(state["skips"])
+    validation = Validation(plan.val, total=plan.total, seed=plan.seed)
+    self._seen = _Seen(plan.folder / "seen.bin", self._taken, validation)
+
+  @property
+  def size(self) -> int:
+    """Bytes of the examples taken so far."""
+    return sum(counts["bytes"] for counts in self._counts.values())
+
+  def take(self, name: str, checked: import_checks.Taken | import_checks.Left) -> None:
+    """Stores or counts the next example, of the source `name`."""
+    counts, number = self._counts[name], self.next
+    self.next += 1
+    counts["read"] += 1
+    if isinstance(checked, import_checks.Taken) and checked.id in self._seen:
+      error = BadRecord(f"example {checked.id!r} comes again as record {number} of all sources")
+      checked = import_checks.Left(f"{checked.id} ({number})", "repeated", error)
+    if isinstance(checked, import_checks.Left):
+      counts[checked.reason] += 1
+      self._skips.add(checked.id, checked.error)
+      return
+    for_validation = self._seen.add(checked.id, checked.group)
+    self._writer.add(DRAWN if for_validation else "train", checked.stored)
+    counts["kept"] += 1
+    counts["bytes"] += len(checked.stored.data)
+    self._taken += 1
+
+  def commit(self) -> None:
+    """Makes what has been taken durable."""
+    self._seen.save()
+    self._writer.commit(
+      {
+        "next": self.next,
+        "taken": self._taken,
+        "counts": self._counts,
+        "skips": self._skips.get_state(),
+        "conditions": self._conditions,
+      }
+    )
+
+  def finish(self) -> None:
+    """Shuffles the validation pairs, writes the figures, and gives the data set its name.
+
+    Raises ValueError if there is no example to train on.
+    """
+    self.commit()
+    writer, plan = self._writer, self._plan
+    if DRAWN in writer.sizes and "train" in writer.sizes:
+      # The first ones stand for all, where a stage takes a few.
+      writer.shuffle(DRAWN, "check", seed=plan.seed)
+    splits = {split: count for split, (count, _) in writer.sizes.items()}
+    if "train" not in splits:
+      where = " beside the validation pairs, set val to 0" if splits else ""
+      raise ValueError(f"no example of {', '.join(self._counts)} is left{where}")
+    figures = {"sources": self._counts, "splits": splits}
+    files.write_atomic(plan.folder / "figures.json", json.dumps(figures, indent=2))
+    writer.finish()
+    (plan.folder / "seen.bin").unlink()
+
+
+def estimated_bytes(plan: Plan) -> int:
+  """About how large the data set will be, by a sample of the examples."""
+  sizes = []
+  for number in np.unique(np.linspace(0, plan.total - 1, SAMPLE).astype(int)).tolist():
+    checked = plan.examine(number)[1]
+    if isinstance(checked, import_checks.Taken):
+      sizes.append(len(checked.stored.data))
+  return int(np.mean(sizes) * plan.total) if sizes else 0
+
+
+def in_order(
+  function: Callable[[Given], Made], items: Iterable[Given], *, threads: int
+) -> Iterator[Made]:
+  """function(item) of each item, in order, computed by threads a little ahead of the reader."""
+  pool = futures.ThreadPoolExecutor(threads)
+  pending: collections.deque[futures.Future[Made]] = collections.deque()
+  try:
+    for item in items:
+      pending.append(pool.submit(function, item))
+      if len(pending) > threads:
+        yield pending.popleft().result()
+    while pending:
+      yield pending.popleft().result()
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def stamp(path: str | os.PathLike) -> str:
+  """Changes when a file at the path, or in the folder, changes; no file is read."""
+  root = pathlib.Path(path)
+  found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+  seen = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in found]
+  return files.digest(repr(seen).encode())
+
+
+def _number(digest: str) -> int:
+  return int(digest, 16)

@@ -1,0 +1,145 @@
+"""Imports pairs of any published layout: checked, counted, in one data set that stages read fast.
+
+R1-Reward's and UnifiedReward's own data, benchmarks, and files of one's own come in as they are
+published; see data.datasets for the layouts.
+"""
+
+import json
+import os
+import shutil
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+from jax.experimental import multihost_utils
+
+from cot_rm import metrics, models, prompts, stages
+from cot_rm.checkpoints import huggingface
+from cot_rm.data import import_checks, importing
+from cot_rm.stages import common
+
+RULES = ("check", "needs_gold", "references", "videos", "max_pixels", "quality")  # knobs
+
+
+def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
+  """Writes workdir/<name>/data: splits "train" and "check" (validation pairs); returns figures.
+
+  Examples that cannot be used are counted by source and reason and listed in skipped.jsonl. The
+  same command continues an interrupted import.
+
+  Raises:
+    ValueError: a knob, or more bad examples than config.data.max_bad.
+    OSError: the data set would not fit on the disk.
+  """
+  folder = workdir / name
+  if jax.process_index() == 0 and not (folder / "data").exists():
+    plan = make_plan(config, workdir, name)
+    check_disk(plan)
+    importing.run(
+      plan,
+      common.open_skips(config, workdir, name),
+      _conditions(config, workdir, name),
+      lambda total, done: metrics.bar(name, total, done=done),
+    )
+  multihost_utils.sync_global_devices(name)  # process 0 alone reads and writes
+  figures = json.loads((folder / "figures.json").read_text())
+  metrics.table(f"{name}: examples by source", table_columns(figures["sources"]))
+  counts = figures["sources"].values()
+  left_out = sum(of_source["read"] - of_source["kept"] for of_source in counts)
+  return {
+    **figures["splits"],
+    "left_out": left_out,
+    "GB": sum(of_source["bytes"] for of_source in counts) / 1e9,
+  }
+
+
+def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importing.Plan:
+  """The import that the knobs describe. Raises ValueError or FileNotFoundError naming the fault."""
+  section = common.section_name(config, name, "importing")
+  knobs, processor, where = config[section], None, _flag(section)
+  given, limits = {knob: knobs[knob] for knob in RULES}, config.processor
+  given |= {knob: limits[knob] for knob in ("fps", "max_frames") if limits[knob] is not None}
+  if knobs.start:
+    model = huggingface.resolve(common.resolve_path(workdir, knobs.start))
+    family = models.get(huggingface.read_config(model)[0])
+    processor = family.Processor.load(model, **limits.to_dict())
+    given |= {"max_tokens": max(config.buckets.tokens), "max_patches": max(config.buckets.patches)}
+  else:
+    logging.info("%s: lengths are not checked, as %s.start names no model", name, where)
+  sources = [
+    (source, common.open_examples(config, workdir, source, knobs.split))
+    for source in _sources(knobs.source, where)
+  ]
+  return importing.Plan(
+    folder=workdir / name,
+    sources=sources,
+    rules=import_checks.Rules(**given),
+    grammar=prompts.get(config.grammar),
+    processor=processor,
+    val=knobs.val,
+    seed=config.seed,
+    threads=knobs.threads or os.cpu_count() or 1,
+    shard_bytes=knobs.shard_mb << 20,
+  )
+
+
+def check_disk(plan: importing.Plan) -> None:
+  """Raises OSError, with both numbers, if the data set would not fit on the disk."""
+  plan.folder.mkdir(parents=True, exist_ok=True)
+  needed, free = importing.estimated_bytes(plan), shutil.disk_usage(plan.folder).free
+  logging.info("%s examples, about %.3g GB", f"{plan.total:,}", needed / 1e9)
+  if needed > free:
+    raise OSError(
+      f"the data set of {plan.total:,} examples needs about {needed / 1e9:.3g} GB, and "
+      f"{plan.folder} has {free / 1e9:.3g} GB free; make room, set another --workdir, or shrink "
+      f"pictures by the knob max_pixels of this stage"
+    )
+
+
+def table_columns(sources: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:
+  """{source: its figures for a table}, and all together where there are several."""
+  columns = {}
+  for name, counts in sources.items():
+    columns[name] = {
+      "read": counts["read"],
+      "kept": counts["kept"],
+      **{f"left out: {r}": counts[r] for r in import_checks.REASONS if counts.get(r)},
+      "MB": counts["bytes"] / 1e6,
+    }
+  if len(sources) > 1:
+    rows = dict.fromkeys(row for column in columns.values() for row in column)
+    total = {row: sum(column.get(row, 0) for column in columns.values()) for row in rows}
+    columns["all"] = total
+  return columns
+
+
+def _flag(section: str) -> str:
+  """The section of a knob as the command line has it."""
+  return "config.import" if section == "importing" else f"config.{section}"
+
+
+def _sources(text: str, where: str) -> list[str]:
+  names = [name.strip() for name in text.split(",") if name.strip()]
+  if not names:
+    raise ValueError(
+      f"{where}.source is empty; it names the data: a path, or layout:path, or several "
+      f"separated by commas"
+    )
+  if repeated := {name for name in names if names.count(name) > 1}:
+    raise ValueError(f"{where}.source names {', '.join(sorted(repeated))} twice")
+  return names
+
+
+def _conditions(config: common.Section, workdir: epath.Path, name: str) -> dict[str, Any]:
+  """Everything that the data set depends on, serializable as JSON."""
+  knobs = common.section(config, name, "importing")
+  paths = [common.resolve_path(workdir, source) for source in knobs.source.split(",")]
+  return {
+    "knobs": {knob: value for knob, value in knobs.to_dict().items() if knob != "threads"},
+    "files": [importing.stamp(path.split(":")[-1]) for path in paths],
+    "grammar": config.grammar,
+    "seed": config.seed,
+    "processor": config.processor.to_dict(),
+    "buckets": config.buckets.to_dict(),
+  }
