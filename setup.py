@@ -51,6 +51,7 @@ setuptools.setup(
     "tpu": ["jax[tpu]"],
     "cuda": ["jax[cuda13]"],
     "video": ["av"],
+    "heic": ["pillow-heif"],
     "serve": ["starlette", "uvicorn"],
     "notebooks": ["ipywidgets", "jupyterlab"],  # the first for progress bars of libraries
     "bench": [*TPU_COMPILER, "torch==2.13.0"],
@@ -62,6 +63,7 @@ setuptools.setup(
       "mypy",
       "nbclient",
       "nbformat",
+      "pillow-heif",
       "pytest",
       "ruff",
       "setuptools>=70.1",

@@ -116,6 +116,14 @@ def get_config() -> ConfigDict:
     # Examples of a stage that may be left out because their record, media, text or length is at
     # fault; they are counted and listed in the stage's skipped.jsonl. 0: all must be usable.
     max_bad=0,
+    # How media are opened; for all fields see [media.Options].
+    http=False,  # fetch http:// and https:// URLs, at each use again; False: they are bad media
+    http_timeout=60.0,  # seconds for a whole file
+    http_bytes=256 * 2**20,  # largest file that is fetched
+    turn_exif=True,  # turn pictures upright; False: as stored, as qwen-vl-utils shows them
+    over_white=True,  # transparency over white; False: dropped, as transformers' load_image does
+    scale_depth=True,  # 16 bits and more to 8 bits; False: clipped, as Pillow and transformers do
+    max_file_pixels=178_956_970,  # largest picture file that is decoded; 0.7 GB when decoded
   )
   c.sampler = dict(  # batch, chunk and KV-cache limits of the sampler [Limits]
     max_group=0,  # samples of a prompt that are decoded at the same time; 0: all

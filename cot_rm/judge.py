@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from cot_rm import models, prompts, registry, sharding, voting
+from cot_rm import media, models, prompts, registry, sharding, voting
 from cot_rm.batch import Encoded
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
@@ -260,6 +260,7 @@ def load(
   fps: float | None = None,
   max_frames: int | None = None,
   mrope: Literal["hf4", "hf5"] | None = None,
+  options: media.Options = media.DEFAULT,
   buckets: packing.Buckets = BUCKETS,
   max_prompts: int = 8,
   sampler: Limits | None = None,
@@ -279,12 +280,12 @@ def load(
     base: of an adapter, a Hugging Face folder or a hub id; "": as its adapter_config.json says.
     dtype: of the parameters.
     compute_dtype: of the matrix products and the activations; None: as the parameters.
-    min_pixels: smallest area of an image or frame after resizing. None, here and for the next four:
-      as the folder says.
-    max_pixels: largest area of an image or frame after resizing; fewer need less memory and time.
+    min_pixels, max_pixels: area of an image or frame after resizing. None, here and for the next
+      three: as the folder says.
     fps: frames of a video that are read per second.
     max_frames: frames of a video that are read, at most.
     mrope: positions of videos as transformers 4 ("hf4") or 5 ("hf5") counts them.
+    options: how media are opened: whether URLs are fetched, EXIF, transparency, 16 bits.
     buckets: the shapes to which prompts are padded; the largest one bounds a prompt.
     max_prompts: prompts that are answered at the same time, at most; fewer need less memory.
     sampler: limits of the sampler: chunks, KV-cache memory, format of its weights; None: defaults.
@@ -299,11 +300,9 @@ def load(
     ValueError: an unknown dtype, or tensors or a tokenizer that do not fit config.json; all faults
       are named.
   """
-  for name, given in (("dtype", dtype), ("compute_dtype", compute_dtype or dtype)):
-    if given not in DTYPES:
-      raise ValueError(f"{name} is {given!r}; {registry.hint(given, DTYPES)}")
-  mesh = sharding.make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
-  rules = {} if rules is None else rules
+  _check_dtypes(dtype=dtype, compute_dtype=compute_dtype or dtype)
+  mesh = mesh or sharding.make_mesh({"data": 1}, jax.devices()[:1])
+  rules = rules or {}
   opened = model_folder.open_model(path, base=base, mesh=mesh, rules=rules, dtype=dtype)
   family, limits = models.get(opened.family), sampler or Limits()
   compute = compute_dtype or dtype
@@ -317,6 +316,7 @@ def load(
       fps=fps,
       max_frames=max_frames,
       mrope=mrope,
+      options=options,
     ),
     train=ModelSpec(_graphdef(opened, compute, remat), compute, mesh, rules),
     sample=ModelSpec(
@@ -339,3 +339,9 @@ def _graphdef(opened: model_folder.OpenedModel, compute_dtype: str, remat: bool)
     return family.Model(opened.config, rngs=nnx.Rngs(0), dtype=compute_dtype, remat=remat)
 
   return nnx.split(nnx.eval_shape(make))[0]
+
+
+def _check_dtypes(**given: str) -> None:
+  for name, value in given.items():
+    if value not in DTYPES:
+      raise ValueError(f"{name} is {value!r}; {registry.hint(value, DTYPES)}")

@@ -24,8 +24,18 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 TASKS: tuple[Task, ...] = get_args(Task)
 FINISHES: tuple[Finish, ...] = get_args(Finish)
 
-# An image: a path, a data URL, encoded bytes, a PIL image or u8[H, W, 3].
-ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+# An image: a path, a URL (file, data, http), base64, encoded bytes, a PIL image, an array ([H, W],
+# [H, W, 1], [H, W, 3] or [H, W, 4]), or a record of one of these: {"bytes": ..., "path": ...}.
+ImageSource = (
+  str
+  | os.PathLike[str]
+  | bytes
+  | bytearray
+  | memoryview
+  | Image.Image
+  | np.ndarray
+  | Mapping[str, object]
+)
 # A video: a folder of pictures, an .npy file, a video file or animated picture (its path, data URL,
 # bytes, or a record with "bytes" or "path"), a sequence of images, or u8[frames, H, W, 3].
 VideoSource = (
@@ -60,6 +70,21 @@ class BadMedia(BadExample):
   """A picture or video that cannot be read."""
 
 
+def check_text(text: str, where: str) -> None:
+  """Raises BadExample, which begins with `where`, if the text has half a character in it.
+
+  Such a lone surrogate is half of an emoji that was cut; no tokenizer and no file takes it.
+  """
+  try:
+    text.encode("utf-8")
+  except UnicodeEncodeError as error:
+    near = text[max(error.start - 20, 0) : error.start]
+    raise BadExample(
+      f"{where}: the text has the lone surrogate {text[error.start]!r} at character "
+      f"{error.start:,}, after {near!r}: half of an emoji; take it out"
+    ) from error
+
+
 @dataclasses.dataclass(frozen=True)
 class Media:
   """One image or one video; the file is opened when the judge reads it.
@@ -68,9 +93,9 @@ class Media:
       Media("video", "clip.mp4")
       Media("video", ["frame0.png", "frame1.png"], fps=2.0)
 
-  The source of an image is a path, a data URL, encoded bytes, a PIL image or u8[H, W, 3]; that of
-  a video is a folder of pictures, an .npy file, a video file (needs PyAV), a sequence of images or
-  u8[frames, H, W, 3].
+  The source of an image is a path, a URL, base64, encoded bytes, a PIL image, an array or a record
+  of one of these (see media.picture); that of a video is a folder of pictures, an .npy file, a
+  video file (needs PyAV), a sequence of images or u8[frames, H, W, 3].
   """
 
   kind: Kind
@@ -94,7 +119,7 @@ class Example:
   responses, and the media are what the question is about.
 
   Raises:
-    ValueError: an unknown task or gold, or candidates that no judge could compare, by the id.
+    BadExample: an unknown task or gold, or candidates that no judge could compare, by the id.
     TypeError: a question or a response that is no text, or media that are no Media.
   """
 
@@ -112,9 +137,9 @@ class Example:
   def __post_init__(self) -> None:
     where = f"example {self.id!r}"
     if self.task not in TASKS:
-      raise ValueError(f"{where}: unknown task {self.task!r}; {registry.hint(self.task, TASKS)}")
+      raise BadExample(f"{where}: unknown task {self.task!r}; {registry.hint(self.task, TASKS)}")
     if self.gold not in (1, 2, None):
-      raise ValueError(f"{where}: gold is {self.gold!r}; it must be 1, 2 or None")
+      raise BadExample(f"{where}: gold is {self.gold!r}; it must be 1, 2 or None")
     for name, texts in (("question", [self.question]), ("responses", self.responses)):
       for text in texts:
         if not isinstance(text, str):
@@ -124,16 +149,16 @@ class Example:
         raise TypeError(f"{where}: media must be a tuple of Media; found {type(media).__name__}")
     if not self.generation:
       if len(self.responses) not in (0, 2):
-        raise ValueError(f"{where}: {self.task} needs two responses; got {len(self.responses)}")
+        raise BadExample(f"{where}: {self.task} needs two responses; got {len(self.responses)}")
       return
     if self.responses:
-      raise ValueError(
+      raise BadExample(
         f"{where}: {self.task} compares its media and takes no responses; got {len(self.responses)}"
       )
     kind = self.task.split("_")[0]
     found = [media.kind for media in self.media]
     if found and found != [kind, kind]:
-      raise ValueError(
+      raise BadExample(
         f"{where}: {self.task} compares two media of kind {kind!r}; got {', '.join(found)}"
       )
 
@@ -156,8 +181,7 @@ class Example:
 
     Args:
       caption: the text that both images were generated from.
-      first, second: the candidates: paths, encoded bytes, data URLs, PIL images, u8[H, W, 3] or
-        Media.
+      first, second: the candidates: Media, or sources as Media takes them.
       id: names the example in errors and records; "": the beginning of the caption.
       gold: the preferred candidate, 1 or 2, if known.
     """

@@ -25,9 +25,19 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tran
 
 # Knobs that may change in a begun workdir: they add stages, or say where compiled programs are.
 FREE = ("stages", "compile_cache", "control")
-# The service and its budget may change, and the number of examples that may be left out; models may
-# be added to those that eval scores.
-FREE_OF_A_STAGE = ("budget", "endpoint", "max_bad", "models", "unanswered")
+# The service and its budget may change, the limits on media, and the number of examples that may be
+# left out; models may be added to those that eval scores.
+FREE_OF_A_STAGE = (
+  "budget",
+  "endpoint",
+  "http",
+  "http_bytes",
+  "http_timeout",
+  "max_bad",
+  "max_file_pixels",
+  "models",
+  "unanswered",
+)
 
 # Knobs that have another name today, so that an older workdir still opens; None: removed. A row of
 # a stage's section holds for all copies of that section.
@@ -65,6 +75,9 @@ RENAMED_KNOBS: dict[str, str | None] = {
 # rows fit a knob, the first one holds.
 ADDED_KNOBS: dict[str, Any] = {
   "control_sft.control": True,
+  "data.over_white": True,
+  "data.scale_depth": True,  # False in fact, but for pictures of more than 8 bits alone
+  "data.turn_exif": True,
   "model.base": "",
   "rl.optim.decay_vectors": True,
   "rl.optim.frozen": [],
@@ -248,6 +261,8 @@ def migrate(old: Tree, folders: Mapping[str, str]) -> Tree:
     if path[-1] in NAMES_FOLDERS and isinstance(value, str):
       value = ",".join(_in_renamed_folder(part, folders) for part in value.split(","))
     _put(out, today, {} if value == {} else value)  # a section of its own
+  if any(knob.startswith("data.") for knob in ADDED_KNOBS):
+    out.setdefault("data", {})  # a section that older versions did not have
   kinds = {name: _kind(out, name) for name in out}
   for knob, value in ADDED_KNOBS.items():
     first, *inner = knob.split(".")

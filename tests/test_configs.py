@@ -243,9 +243,12 @@ def test_no_function_of_a_section_takes_any_keyword():
 NO_KNOB = {
   "cot_rm.judge.load": {
     *("min_pixels", "max_pixels", "fps", "max_frames", "mrope"),  # the section processor
+    "options",  # knobs of the section data
     *("buckets", "max_prompts", "sampler", "mesh", "rules", "sample_mesh", "sample_rules"),
   },
+  "cot_rm.chat.Pictures": {"options"},
   "cot_rm.chat.Sampling": {"attempt"},
+  "cot_rm.models.qwen2_5_vl.processor.Processor.load": {"options"},
 }
 # What library users call by itself: it has defaults, equal to those of base.py.
 LIBRARY = {

@@ -50,6 +50,7 @@ DOORS = {  # any other dependency enters through the units named here, and no ot
   "openai": {"chat"},
   "optax": {"optim", "train"},
   "orbax": {"checkpoints"},
+  "pillow_heif": {"media"},
   "pyarrow": {"benchmarks"},
   "qwix": {"models"},
   "rich": {"metrics"},

@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import io
 import math
-from collections.abc import Mapping
 
 from PIL import Image
 
@@ -12,8 +11,6 @@ from cot_rm import media
 from cot_rm.schema import Chat, ImageSource, Message
 
 LONGEST_COMMENT = 65_533  # bytes that a JPEG comment can hold
-
-Part = Mapping[str, object]  # of a message's content, see schema.Message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +20,7 @@ class Pictures:
   quality: int = 95  # of the JPEG, 1 to 100; UnifiedReward's client sends 95
   max_pixels: int = 501_760  # larger pictures are shrunk to it; 640 visual tokens, as R1-Reward
   max_frames: int = 8  # of a video, evenly spread; UnifiedReward's evaluation shows 8
+  options: media.Options = media.DEFAULT  # how media are opened
 
   def __post_init__(self) -> None:
     if not 1 <= self.quality <= 100:
@@ -42,37 +40,36 @@ def openai_messages(messages: Chat, settings: Pictures, *, name: str) -> list[Me
   LONGEST_COMMENT.
 
   Args:
-    messages: a chat as prompts.render makes it.
+    messages: a chat as prompts.render makes it, or of another dialect, see media.parts.
     settings: size and quality of the JPEGs.
     name: name of the sample in error messages, e.g. "example 'vl-17'".
 
   Raises:
-    ValueError: a picture that cannot be read, or an unknown type of part; names the sample.
+    BadMedia: a picture or video that cannot be read; names the sample.
+    BadExample: an unknown type of part.
   """
   out, videos = [], 0
-  for message in messages:
-    if isinstance(message["content"], str):
-      out.append({"role": message["role"], "content": message["content"]})
+  for role, content in media.turns(messages, name=name):
+    if isinstance(content, str):
+      out.append({"role": role, "content": content})
       continue
     parts = []
-    for part in message["content"]:
+    for part in content:
       if part["type"] == "text":
-        parts.append({"type": "text", "text": part["text"]})
+        parts.append(part)
       elif part["type"] == "image":
         parts.append(_image_part(part["image"], settings, name))
-      elif part["type"] == "video":
+      else:
         videos += 1
         frames = _frames(part, settings, f"{name}: video {videos}")
         parts.append({"type": "text", "text": f"Video {videos}, {len(frames)} frames:"})
         parts += [_image_part(frame, settings, f"{name}: video {videos}") for frame in frames]
-      else:
-        raise ValueError(f"{name}: a part of type {part['type']!r}; known: text, image, video")
-    out.append({"role": message["role"], "content": parts})
+    out.append({"role": role, "content": parts})
   return out
 
 
-def _frames(part: Part, settings: Pictures, name: str) -> list[Image.Image]:
-  video = media.video(part["video"], fps=part.get("fps"), name=name)
+def _frames(part: media.Part, settings: Pictures, name: str) -> list[Image.Image]:
+  video = media.video(part["video"], fps=part.get("fps"), name=name, options=settings.options)
   return [*video.read(_evenly_spread(video.count, settings.max_frames))]
 
 
@@ -83,8 +80,8 @@ def _evenly_spread(count: int, limit: int) -> list[int]:
   return [round(i * (count - 1) / max(limit - 1, 1)) for i in range(limit)]
 
 
-def _image_part(source: ImageSource, settings: Pictures, name: str) -> Part:
-  image = media.picture(source, name=name)
+def _image_part(source: ImageSource, settings: Pictures, name: str) -> media.Part:
+  image = media.picture(source, name=name, options=settings.options)
   comment = image.info.get("comment", image.info.get("Comment", b""))
   comment = comment.encode() if isinstance(comment, str) else comment
   if image.width * image.height > settings.max_pixels:

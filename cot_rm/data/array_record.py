@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
 
-from cot_rm import files
+from cot_rm import files, media
 from cot_rm.data import example_rows
 from cot_rm.schema import BadRecord, Example
 
@@ -214,20 +214,25 @@ def draft_folder(folder: str | os.PathLike) -> pathlib.Path:
   return folder.with_name(f".{folder.name}.unfinished")
 
 
-def serialize(example: Example) -> Stored:
-  """An example with its media, as `Writer.add` takes it.
+def serialize(example: Example, *, options: media.Options = media.DEFAULT) -> Stored:
+  """An example with its media, opened by `options`, as `Writer.add` takes it.
 
   Raises BadExample, naming the example, if it cannot be stored.
   """
-  row = example_rows.to_row(example)
+  row = example_rows.to_row(example, options=options)
   return Stored(_mark(row), example_rows.FEATURES.serialize_example(row))
 
 
-def write(folder: str | os.PathLike, splits: Mapping[str, Iterable[Example]]) -> dict[str, int]:
+def write(
+  folder: str | os.PathLike,
+  splits: Mapping[str, Iterable[Example]],
+  *,
+  options: media.Options = media.DEFAULT,
+) -> dict[str, int]:
   """Writes splits of Examples, in order, to a new folder; returns the examples of each split.
 
   The folder appears only when every split is complete; an interrupted run leaves a hidden folder
-  beside it, which is never read. At most one example is in memory.
+  beside it, which is never read. At most one example is in memory. Media are opened by `options`.
 
   Raises FileExistsError if the folder exists, BadExample naming an example whose media cannot be
   stored or whose id occurs twice in a split.
@@ -237,7 +242,7 @@ def write(folder: str | os.PathLike, splits: Mapping[str, Iterable[Example]]) ->
     with Writer(folder) as writer:
       for split, examples in splits.items():
         for example in _unrepeated(examples, split):
-          writer.add(split, serialize(example))
+          writer.add(split, serialize(example, options=options))
           if writer.full:
             writer.commit()
       writer.finish()

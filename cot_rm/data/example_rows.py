@@ -44,13 +44,13 @@ FEATURES = tfds.features.FeaturesDict(
 _OWN_COLUMN = ("kind", "source", "fps")
 
 
-def to_row(example: Example) -> Row:
-  """The row of an example, with the bytes of its media.
+def to_row(example: Example, *, options: media.Options = media.DEFAULT) -> Row:
+  """The row of an example, with the bytes of its media, which are opened by `options`.
 
   Raises BadExample, naming the example, if its media have no bytes, or a field is no JSON or text.
   """
   name = f"example {example.id!r}"
-  stored = [_stored(medium, name) for medium in example.media]
+  stored = [_stored(medium, name, options) for medium in example.media]
   row = _text_columns(example, name)
   sources = [pictures if form == "frames" else pictures[0] for form, pictures in stored]
   pairs = zip(example.media, sources, strict=True)
@@ -66,17 +66,17 @@ def to_row(example: Example) -> Row:
   }
 
 
-def check_storable(example: Example) -> None:
-  """Raises BadExample, naming the example, if `to_row` would; no picture is decoded."""
+def check_storable(example: Example, *, options: media.Options = media.DEFAULT) -> None:
+  """Raises BadExample, naming the example, if `to_row` would; nothing is decoded or fetched."""
   name = f"example {example.id!r}"
   _text_columns(example, name)
   for medium in example.media:
     _settings(medium, name)
     if medium.kind == "image" or _is_file(medium):
-      _check_source(medium.source, name, file=medium.kind == "video")
+      _check_source(medium.source, name, options, file=medium.kind == "video")
       continue
-    for frame in media.frame_sources(medium.source, name=name):
-      _check_source(frame, name)
+    for frame in media.frame_sources(medium.source, name=name, options=options):
+      _check_source(frame, name, options)
 
 
 def to_example(row: Row) -> Example:
@@ -125,14 +125,18 @@ def _text_columns(example: Example, name: str) -> dict[str, object]:
   return row
 
 
-def _check_source(source: ImageSource | VideoSource, name: str, *, file: bool = False) -> None:
+def _check_source(
+  source: ImageSource | VideoSource, name: str, options: media.Options, *, file: bool = False
+) -> None:
   """Raises BadMedia if there are no bytes to take; with `file` they may be those of a video."""
   if media.is_path(source):
     path = media.local_path(source, name=name)
     if not path.is_file() or not os.access(path, os.R_OK):
       raise BadMedia(f"{name}: {str(path)!r} does not exist or cannot be read")
+  elif media.is_url(source) and options.http:
+    return
   elif not file and not isinstance(source, Image.Image | np.ndarray):
-    media.encoded_picture(source, name=name)
+    media.encoded_picture(source, name=name, options=options)
 
 
 def _is_file(medium: Media) -> bool:
@@ -145,12 +149,12 @@ def _is_file(medium: Media) -> bool:
   return not path.is_dir() and path.suffix != ".npy"
 
 
-def _stored(medium: Media, name: str) -> tuple[str, Sequence[bytes]]:
+def _stored(medium: Media, name: str, options: media.Options) -> tuple[str, Sequence[bytes]]:
   """(form, its bytes) of a medium."""
   if medium.kind == "image":
-    return "picture", [media.encoded_picture(medium.source, name=name)]
+    return "picture", [media.encoded_picture(medium.source, name=name, options=options)]
   if not _is_file(medium):
-    return "frames", media.encoded_frames(medium.source, name=name)
+    return "frames", media.encoded_frames(medium.source, name=name, options=options)
   if not media.is_path(medium.source):
     return "file", [bytes(medium.source)]
   path = media.local_path(medium.source, name=name)

@@ -69,8 +69,8 @@ def content_hash(source: object, rule: files.BlockRule = files.FULL) -> str:
   """Hash of the content of a picture or video in any form; see schema.ImageSource, VideoSource."""
   if isinstance(source, (bytes, bytearray, memoryview)):
     return files.bytes_hash(source, rule)
-  if isinstance(source, str) and source.startswith("data:"):
-    return _data_url(source, rule)
+  if isinstance(source, str) and (data := _data(source)) is not None:
+    return files.bytes_hash(data, rule)
   if isinstance(source, (str, os.PathLike)):
     return _path(source, rule)
   if isinstance(source, Image.Image):
@@ -95,11 +95,14 @@ def _medium(medium: Media, rule: files.BlockRule) -> dict[str, object]:
   return {**out, "content": content_hash(medium.source, rule)}
 
 
-def _data_url(url: str, rule: files.BlockRule) -> str:
+def _data(source: str) -> bytes | None:
+  """The bytes of a data URL or of base64; None for a path, and where they are damaged."""
+  if not source[:5].lower() == "data:":
+    return media.picture_of_base64(source)
   try:
-    return files.bytes_hash(media.decode_data_url(url, name=""), rule)
+    return media.decode_data_url(source, name="")
   except BadMedia:
-    return _digest(["data", url])
+    return None
 
 
 def _path(source: str | os.PathLike[str], rule: files.BlockRule) -> str:

@@ -10,9 +10,17 @@ FRAMES = 8  # of a video, evenly spread
 
 
 def to_record(
-  example: Example, completion: Completion, verdict: Verdict, rewards: Mapping[str, float]
+  example: Example,
+  completion: Completion,
+  verdict: Verdict,
+  rewards: Mapping[str, float],
+  *,
+  options: media.Options = media.DEFAULT,
 ) -> dict[str, object]:
-  """The record of one judgement, for JSON; pictures are small PNG data URLs."""
+  """The record of one judgement, for JSON.
+
+  Pictures are small PNG data URLs; `options` says how they are opened.
+  """
   return {
     "id": example.id,
     "task": example.task,
@@ -23,15 +31,15 @@ def to_record(
     "answer": verdict.answer,
     "rewards": {name: round(float(reward), 4) for name, reward in rewards.items()},
     "reasoning_ok": verdict.error or "",
-    "media": [_data_urls(medium, f"example {example.id!r}") for medium in example.media],
+    "media": [_data_urls(medium, f"example {example.id!r}", options) for medium in example.media],
   }
 
 
-def _data_urls(medium: Media, name: str) -> str | list[str]:
+def _data_urls(medium: Media, name: str, options: media.Options) -> str | list[str]:
   """A data URL for an image, a list of data URLs for the frames of a video."""
   if medium.kind == "image":
-    return media.thumbnail_url(media.picture(medium.source, name=name), SIDE)
-  video = media.video(medium.source, fps=medium.fps, name=name)
+    return media.thumbnail_url(media.picture(medium.source, name=name, options=options), SIDE)
+  video = media.video(medium.source, fps=medium.fps, name=name, options=options)
   step = max(video.count // FRAMES, 1)
   frames = video.read(list(range(0, video.count, step))[:FRAMES])
   return [media.thumbnail_url(frame, SIDE) for frame in frames]

@@ -1,11 +1,15 @@
 """Opens pictures and videos from every kind of source; errors name the sample."""
 
 from cot_rm.media.frames import sample_frames
+from cot_rm.media.options import DEFAULT, Options
+from cot_rm.media.parts import Part, Turn, turns
 from cot_rm.media.pictures import ORIENTATION, encoded_picture, picture, picture_size, thumbnail_url
 from cot_rm.media.sources import (
   decode_base64,
   decode_data_url,
+  exists,
   is_path,
+  is_url,
   local_path,
   picture_of_base64,
 )
@@ -20,22 +24,29 @@ from cot_rm.media.videos import (
 )
 
 __all__ = [
+  "DEFAULT",
   "ORIENTATION",
+  "Options",
   "PICTURE_SUFFIXES",
+  "Part",
+  "Turn",
   "Video",
   "decode_base64",
   "decode_data_url",
   "encoded_frames",
   "encoded_picture",
+  "exists",
   "frame_files",
   "frame_sources",
   "is_path",
+  "is_url",
   "local_path",
   "picture",
   "picture_of_base64",
   "picture_size",
   "sample_frames",
   "thumbnail_url",
+  "turns",
   "video",
   "video_bytes",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from PIL import Image
 
 from cot_rm.media import pictures
+from cot_rm.media.options import Options
 from cot_rm.schema import BadMedia
 
 SIGNATURES = (b"GIF8", b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\x00", b"MM\x00*")
@@ -26,7 +27,9 @@ def is_animation(start: bytes) -> bool:
   )
 
 
-def timing(located: Located, *, label: str, name: str) -> tuple[int, float | None, tuple[int, int]]:
+def timing(
+  located: Located, *, label: str, name: str, options: Options
+) -> tuple[int, float | None, tuple[int, int]]:
   """(number of frames, their average rate, width and height).
 
   The frames are decoded, because their number and their durations are nowhere else. Those behind
@@ -41,7 +44,7 @@ def timing(located: Located, *, label: str, name: str) -> tuple[int, float | Non
         image.seek(at)  # an EOFError behind the last
         image.load()
         if not count:
-          size = pictures.picture_size(image, name=name)
+          size = pictures.picture_size(image, name=name, options=options)
         milliseconds += float(image.info.get("duration") or DEFAULT_DURATION)
         count += 1
     except BadMedia:
@@ -53,7 +56,7 @@ def timing(located: Located, *, label: str, name: str) -> tuple[int, float | Non
 
 
 def read(
-  located: Located, numbers: Sequence[int], *, label: str, name: str
+  located: Located, numbers: Sequence[int], *, label: str, name: str, options: Options
 ) -> Iterator[Image.Image]:
   """The frames of ascending numbers in RGB, transparency over white."""
   with _opened(located, label, name) as image:
@@ -63,7 +66,7 @@ def read(
         frame = image.copy()
       except Exception as error:  # of many kinds
         raise BadMedia(f"{name}: {label} is damaged: frame {number}: {error}") from error
-      yield pictures.picture(frame, name=f"{name}: frame {number}")
+      yield pictures.picture(frame, name=f"{name}: frame {number}", options=options)
 
 
 def _opened(located: Located, label: str, name: str) -> Image.Image:

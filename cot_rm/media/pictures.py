@@ -1,85 +1,118 @@
-"""Opens a picture of any form as upright RGB; errors name the sample.
+"""Opens a picture of any form as upright RGB of 8 bits; errors name the sample.
 
-H height and W width in pixels.
+H height and W width in pixels, C channels.
 """
 
 import base64
+import contextlib
 import io
-import os
-import pathlib
-import struct
-import zlib
-from typing import BinaryIO
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image
 
-from cot_rm.media import sources
+from cot_rm.media import decoders, depth, sources
+from cot_rm.media.options import DEFAULT, Options
 from cot_rm.schema import BadMedia, ImageSource
 
-PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")  # others are converted to RGB
-MAX_PIXELS = 89_478_485  # the size at which Pillow begins to warn: decoded, 268 MB
-ORIENTATION = 0x0112  # the EXIF tag
-# Errors that Pillow's decoders raise on damaged bytes.
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, struct.error, zlib.error)
+ORIENTATION = ExifTags.Base.Orientation
+TURNS = {  # of an EXIF orientation, as ImageOps.exif_transpose makes them
+  2: Image.Transpose.FLIP_LEFT_RIGHT,
+  3: Image.Transpose.ROTATE_180,
+  4: Image.Transpose.FLIP_TOP_BOTTOM,
+  5: Image.Transpose.TRANSPOSE,
+  6: Image.Transpose.ROTATE_270,
+  7: Image.Transpose.TRANSVERSE,
+  8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)  # orientations whose width is the height of the stored picture
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # others are converted to RGB
+COMMENTS = ("comment", "Comment")  # of a JPEG or GIF; of a PNG
+CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}  # modes of arrays
 
 
-def picture(source: ImageSource, *, name: str) -> Image.Image:
-  """The picture in RGB, upright, transparency over white, as transformers' processor sees it.
+def picture(source: ImageSource, *, name: str, options: Options = DEFAULT) -> Image.Image:
+  """The picture in RGB: upright, transparency over white, the first frame of an animation.
+
+  Its pixels are those of transformers' load_image and Qwen2VLImageProcessorPil, except where the
+  two differ, where they lose the picture, or where `options` say otherwise:
+    - An EXIF orientation turns it, as load_image does; the processor alone and qwen-vl-utils do
+      not (options.turn_exif).
+    - Transparency is put over white, as the processor and qwen-vl-utils do; load_image drops it
+      (options.over_white).
+    - More than 8 bits are scaled, see depth.py; both others clip them (options.scale_depth).
+
+  Comments are kept in `info`; other metadata is not.
 
   Args:
-    source: the picture.
+    source: a PIL image, an array ([H, W] or [H, W, C], C 1, 3 or 4: grey, RGB or RGBA; any
+      numbers, see depth.py), a path, a URL, base64, bytes, or a record that holds one of these:
+      see sources.locate.
     name: the sample's name in errors, e.g. "example 'vl-17'".
+    options: how it is opened.
 
-  Raises ValueError if it cannot be read, has no pixels or more than MAX_PIXELS.
+  Raises BadMedia if it cannot be read, has no pixels or more than options.max_file_pixels.
   """
-  if isinstance(source, np.ndarray):
-    return _from_array(source, name)
-  if isinstance(source, Image.Image):
-    return _upright_rgb(source, "a picture", name)
-  label, stream = _stream(source, name)
-  with _open(stream, label, name) as opened:
-    return _upright_rgb(opened, label, name)
+  with _opened(source, name, options) as (image, label):
+    _check_size(*image.size, name, options)
+    with decoders.blamed(label, name, "is damaged"):
+      image.load()
+      out = _rgb(_upright(image, options), f"{name}: {label}", options)
+    out.info = {key: image.info[key] for key in COMMENTS if key in image.info}
+    return out
 
 
-def picture_size(source: ImageSource, *, name: str) -> tuple[int, int]:
+def picture_size(source: ImageSource, *, name: str, options: Options = DEFAULT) -> tuple[int, int]:
   """(width, height) of the upright picture, by its header: no pixel is decoded.
 
   Args:
     source: the picture.
     name: the sample's name in errors.
+    options: how it is opened.
 
   Raises BadMedia as `picture` does, but for damage behind the header.
   """
   if isinstance(source, np.ndarray):
-    source = _from_array(source, name)
-  if isinstance(source, Image.Image):
-    return _upright_size(source, "a picture", name)
-  label, stream = _stream(source, name)
-  with _open(stream, label, name) as opened:
-    return _upright_size(opened, label, name)
+    _array_mode(source, name)
+    _check_size(source.shape[1], source.shape[0], name, options)
+    return source.shape[1], source.shape[0]
+  with _opened(source, name, options) as (image, label):
+    _check_size(*image.size, name, options)
+    with decoders.blamed(label, name, "is damaged"):
+      # Pillow gives the size of a TIFF upright, and turns its pixels itself.
+      turned = image.format != "TIFF" and options.turn_exif and _orientation(image) in SIDEWAYS
+    return image.size[::-1] if turned else image.size
 
 
-def encoded_picture(source: ImageSource, *, name: str) -> bytes:
+def encoded_picture(source: ImageSource, *, name: str, options: Options = DEFAULT) -> bytes:
   """The bytes of a picture file: those given, or a PNG of a PIL image or array.
+
+  The PNG opens as the image itself does, with its EXIF orientation.
 
   Args:
     source: the picture; encoded bytes are not decoded.
     name: the sample's name in errors.
+    options: how it is opened.
 
-  Raises ValueError if there are no bytes to take.
+  Raises BadMedia if there are no bytes to take.
   """
+  if isinstance(source, Mapping):
+    source = sources.unwrapped(source, name=name)
   if isinstance(source, np.ndarray):
-    source = _from_array(source, name)
+    source = _from_array(source, name, options)
   if isinstance(source, Image.Image):
-    return _png(source)
-  label, stream = _stream(source, name)
-  if isinstance(stream, io.BytesIO):
-    return stream.getvalue()
-  try:
-    return stream.read_bytes()
-  except OSError as error:
-    raise BadMedia(f"{name}: {label} cannot be read: {error}") from error
+    _check_size(*source.size, name, options)
+    with decoders.blamed("a picture", name, "is damaged"):
+      source.load()
+      if source.mode in PNG_MODES:
+        return _png(source, _orientation(source))
+      return _png(_rgb(source, f"{name}: a picture", options), _orientation(source))
+  label, located = sources.locate(source, name=name, options=options)
+  with decoders.blamed(label, name, "cannot be read"):
+    data = located if isinstance(located, bytes) else located.read_bytes()
+  if not data:
+    raise BadMedia(f"{name}: {label} is empty")
+  return data
 
 
 def thumbnail_url(image: Image.Image, side: int) -> str:
@@ -89,96 +122,106 @@ def thumbnail_url(image: Image.Image, side: int) -> str:
   return "data:image/png;base64," + base64.b64encode(_png(image)).decode()
 
 
-def _png(image: Image.Image) -> bytes:
-  out = io.BytesIO()
-  (image if image.mode in PNG_MODES else image.convert("RGB")).save(out, "PNG")
+@contextlib.contextmanager
+def _opened(source: ImageSource, name: str, options: Options) -> Iterator[tuple[Image.Image, str]]:
+  """(the picture, its name in errors); the pixels of a file are not decoded."""
+  if isinstance(source, Mapping):
+    source = sources.unwrapped(source, name=name)
+  if isinstance(source, np.ndarray):
+    yield _from_array(source, name, options), "an array"
+  elif isinstance(source, Image.Image):
+    yield source, "a picture"
+  else:
+    label, located = sources.locate(source, name=name, options=options)
+    with decoders.opened(located, label, name) as image:
+      yield image, label
+
+
+def _upright(image: Image.Image, options: Options) -> Image.Image:
+  turn = TURNS.get(_orientation(image)) if options.turn_exif else None
+  return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+  """The EXIF orientation, 1 to 8; 1 where there is none, or where the EXIF data are damaged."""
+  if image.format == "PNG" and "exif" not in image.info and not _late_text(image):
+    read = Image.Image.getexif  # that of PNG decodes the picture, as EXIF may come after it
+  else:
+    read = type(image).getexif
+  try:
+    found = read(image).get(ORIENTATION, 1)
+  except MemoryError:
+    raise
+  except Exception:  # pylint: disable=broad-exception-caught  # the pixels need no EXIF
+    return 1
+  return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _late_text(image: Image.Image) -> bool:
+  """Whether an unread PNG file has EXIF or text chunks after its pixels."""
+  stream = getattr(image, "fp", None)
+  if stream is None or not getattr(image, "tile", None):
+    return False  # read to its end
+  place, pixels = stream.tell(), False
+  try:
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8:
+      if pixels and head[4:] in (b"eXIf", b"iTXt", b"zTXt", b"tEXt"):
+        return True
+      pixels = pixels or head[4:] == b"IDAT"
+      stream.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
+    return False
+  finally:
+    stream.seek(place)
+
+
+def _rgb(image: Image.Image, name: str, options: Options) -> Image.Image:
+  """The picture in RGB of 8 bits; a copy."""
+  if options.scale_depth and image.mode.partition(";")[0] in ("I", "F"):
+    image = Image.fromarray(depth.to_8_bits(np.asarray(image), name=name))
+  if image.mode == "La":  # Pillow converts it to LA alone
+    image = image.convert("LA")
+  alpha = image.mode in ("LA", "PA", "RGBA", "RGBa") or image.info.get("transparency") is not None
+  if not (options.over_white and alpha):
+    return image.convert("RGB")
+  image = image.convert("RGBA")
+  white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+  return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _png(image: Image.Image, orientation: int = 1) -> bytes:
+  """A PNG file with an EXIF orientation and the picture's comment."""
+  out, exif = io.BytesIO(), Image.Exif()
+  if orientation != 1:
+    exif[ORIENTATION] = orientation
+  image.save(out, "PNG", exif=exif.tobytes() if orientation != 1 else b"")
   return out.getvalue()
 
 
-def _from_array(array_HW3: np.ndarray, name: str) -> Image.Image:
-  if array_HW3.dtype != np.uint8 or array_HW3.ndim != 3 or array_HW3.shape[2] != 3:
+def _from_array(array_HWC: np.ndarray, name: str, options: Options) -> Image.Image:
+  mode = _array_mode(array_HWC, name)
+  _check_size(array_HWC.shape[1], array_HWC.shape[0], name, options)
+  if array_HWC.ndim == 3 and mode == "L":
+    array_HWC = array_HWC[:, :, 0]
+  return Image.fromarray(np.ascontiguousarray(depth.to_8_bits(array_HWC, name=name)))
+
+
+def _array_mode(array_HWC: np.ndarray, name: str) -> str:
+  shape = array_HWC.shape
+  channels = {2: 1, 3: shape[-1] if shape else 0}.get(len(shape), 0)
+  if channels not in CHANNELS:
     raise BadMedia(
-      f"{name}: a picture as an array is u8[H, W, 3], not {array_HW3.dtype}{list(array_HW3.shape)}"
+      f"{name}: a picture as an array is u8[H, W, 3], [H, W], [H, W, 1] or [H, W, 4], not "
+      f"{array_HWC.dtype}{list(shape)}"
     )
-  _check_size(array_HW3.shape[1], array_HW3.shape[0], name)
-  return Image.fromarray(np.ascontiguousarray(array_HW3))
+  return CHANNELS[channels]
 
 
-def _stream(source: ImageSource, name: str) -> tuple[str, io.BytesIO | pathlib.Path]:
-  """(name of the source in errors, its bytes or its path)."""
-  if isinstance(source, (bytes, bytearray, memoryview)):
-    return f"{len(source):,} bytes", io.BytesIO(source)
-  if isinstance(source, str) and source.startswith("data:"):
-    return "a data URL", io.BytesIO(sources.decode_data_url(source, name=name))
-  if isinstance(source, (str, os.PathLike)):
-    path = sources.local_path(source, name=name)
-    return f"picture {str(path)!r}", path
-  raise BadMedia(
-    f"{name}: a picture cannot be a {type(source).__name__}; give a PIL image, u8[H, W, 3], "
-    "a path, bytes or a data URL"
-  )
-
-
-def _open(stream: io.BytesIO | pathlib.Path, label: str, name: str) -> Image.Image:
-  try:
-    return Image.open(stream)
-  except FileNotFoundError as error:
-    raise BadMedia(f"{name}: {label} does not exist") from error
-  except Image.DecompressionBombError as error:
-    raise BadMedia(f"{name}: {label} is too large: {error}; shrink it first") from error
-  except UNREADABLE as error:
-    raise BadMedia(f"{name}: {label} is no readable picture: {error}") from error
-
-
-def _upright_rgb(image: Image.Image, label: str, name: str) -> Image.Image:
-  _check_size(*image.size, name)
-  try:
-    if image.getexif().get(ORIENTATION, 1) != 1:
-      image = ImageOps.exif_transpose(image)
-    if "A" in image.getbands() or image.info.get("transparency") is not None:
-      image = image.convert("RGBA")
-      white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-      return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-  except UNREADABLE as error:
-    raise BadMedia(f"{name}: {label} is damaged: {error}") from error
-
-
-def _upright_size(image: Image.Image, label: str, name: str) -> tuple[int, int]:
-  _check_size(*image.size, name)
-  try:
-    # Pillow's getexif decodes a whole PNG, because its EXIF data may be behind the pixels.
-    late = isinstance(image, PngImagePlugin.PngImageFile) and _exif_behind_pixels(image.fp)
-    exif = image.getexif() if late else Image.Image.getexif(image)
-    turned = exif.get(ORIENTATION, 1) in (5, 6, 7, 8)
-  except UNREADABLE as error:
-    raise BadMedia(f"{name}: {label} is damaged: {error}") from error
-  return image.size[::-1] if turned else image.size
-
-
-def _exif_behind_pixels(png: BinaryIO | None) -> bool:
-  """Whether a PNG has EXIF data after its first chunk of pixels; keeps the file's position."""
-  if png is None:  # decoded already
-    return True
-  back, pixels_seen = png.tell(), False
-  try:
-    png.seek(8)  # behind the signature
-    while len(head := png.read(8)) == 8:
-      length, kind = struct.unpack(">I4s", head)
-      pixels_seen |= kind == b"IDAT"
-      if pixels_seen and kind == b"eXIf":
-        return True
-      png.seek(length + 4, os.SEEK_CUR)  # and the checksum
-    return False
-  finally:
-    png.seek(back)
-
-
-def _check_size(width: int, height: int, name: str) -> None:
+def _check_size(width: int, height: int, name: str, options: Options) -> None:
   if not width or not height:
     raise BadMedia(f"{name}: a picture of {width}x{height} pixels")
-  if width * height > MAX_PIXELS:
+  if width * height > options.max_file_pixels:
     raise BadMedia(
-      f"{name}: a picture of {width:,}x{height:,} pixels is over {MAX_PIXELS:,} "
-      "pixels in all; shrink it first"
+      f"{name}: a picture of {width:,}x{height:,} pixels is over {options.max_file_pixels:,} "
+      "pixels in all (config.data.max_file_pixels); shrink it first"
     )

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cot_rm.media import animations, pictures, sources, video_files
+from cot_rm.media import animations, fetching, pictures, sources, video_files
+from cot_rm.media.options import DEFAULT, Options
 from cot_rm.schema import BadMedia, ImageSource, VideoSource
 
 PICTURE_SUFFIXES = (
@@ -39,39 +40,44 @@ class Video:
   sizes: Callable[[Sequence[int]], set[tuple[int, int]]]  # frame numbers -> (width, height)s
 
 
-def video(source: VideoSource, *, fps: float | None = None, name: str) -> Video:
+def video(
+  source: VideoSource, *, fps: float | None = None, name: str, options: Options = DEFAULT
+) -> Video:
   """Opens a video.
 
   Args:
-    source: a video file or animated picture (path, file:// URL, data URL, bytes or a record with
-      "bytes" or "path"), an .npy file, a folder of pictures in natural order of their names, a
+    source: a video file or animated picture (path, URL, bytes or a record with "bytes" or
+      "path"), an .npy file, a folder of pictures in natural order of their names, a
       sequence of pictures of any form, or u8[F, H, W, 3].
     fps: frames per second of the given frames; None: as the file says, or unknown.
     name: the sample's name in errors.
+    options: how media are opened.
 
   Raises BadMedia if there is no readable frame, ImportError if PyAV is needed and missing.
   """
   if fps is not None and not fps > 0:
     raise BadMedia(f"{name}: a video of {fps} frames per second; fps must be above 0")
-  form = _form(source, name)
+  form = _form(source, name, options)
   if not isinstance(form, _File):
-    return _of_frames(form, fps, name)
+    return _of_frames(form, fps, name, options)
   label, located = form.label, form.located
   if animations.is_animation(_start(located, label, name)):
-    count, own_fps, size = animations.timing(located, label=label, name=name)
-    read = lambda numbers: animations.read(located, numbers, label=label, name=name)
+    count, own_fps, size = animations.timing(located, label=label, name=name, options=options)
+    read = lambda numbers: animations.read(
+      located, numbers, label=label, name=name, options=options
+    )
   else:
     file = video_files.open_file(located, label=label, name=name)
     count, own_fps, size, read = file.count, file.fps, file.size, file.read
   return Video(count, fps or own_fps, True, read, lambda numbers: {size})
 
 
-def video_bytes(source: VideoSource, *, name: str) -> bytes | None:
+def video_bytes(source: VideoSource, *, name: str, options: Options = DEFAULT) -> bytes | None:
   """The bytes of a video file or animated picture; None for a video that is given as frames.
 
   Raises BadMedia if it cannot be read.
   """
-  form = _form(source, name)
+  form = _form(source, name, options)
   if not isinstance(form, _File):
     return None
   if isinstance(form.located, bytes):
@@ -82,28 +88,29 @@ def video_bytes(source: VideoSource, *, name: str) -> bytes | None:
     raise BadMedia(f"{name}: {form.label} cannot be read: {error}") from error
 
 
-def encoded_frames(source: VideoSource, *, name: str) -> list[bytes]:
+def encoded_frames(source: VideoSource, *, name: str, options: Options = DEFAULT) -> list[bytes]:
   """The frames of a video as picture files, see `encoded_picture`.
 
   Raises BadMedia if there is no frame, or if the source is a video file: see `video_bytes`.
   """
-  frames = frame_sources(source, name=name)
+  frames = frame_sources(source, name=name, options=options)
   if frames is None:
     raise BadMedia(
       f"{name}: a video is stored frame by frame; give its frames, a folder of pictures or an "
       f".npy file, not the video file {str(source)[:80]!r}"
     )
   return [
-    pictures.encoded_picture(frame, name=f"{name}: frame {i}") for i, frame in enumerate(frames)
+    pictures.encoded_picture(frame, name=f"{name}: frame {i}", options=options)
+    for i, frame in enumerate(frames)
   ]
 
 
-def frame_sources(source: VideoSource, *, name: str) -> Frames | None:
+def frame_sources(source: VideoSource, *, name: str, options: Options = DEFAULT) -> Frames | None:
   """The frames of a video, unopened; None for a video file, which must be decoded.
 
   Raises BadMedia if the source is no video or has no frame.
   """
-  form = _form(source, name)
+  form = _form(source, name, options)
   return None if isinstance(form, _File) else form
 
 
@@ -136,13 +143,13 @@ class _File:
   located: Located
 
 
-def _form(source: Any, name: str) -> Frames | _File:
+def _form(source: Any, name: str, options: Options) -> Frames | _File:
   """The frames, or the file that has them."""
   if isinstance(source, Mapping):
     found = next((source[key] for key in RECORD_KEYS if source.get(key) is not None), None)
     if found is None or isinstance(found, Mapping):
       raise BadMedia(f"{name}: a record of a video has none of {', '.join(RECORD_KEYS)}")
-    return _form(found, name)
+    return _form(found, name, options)
   if isinstance(source, np.ndarray):
     return _checked_frames(source, name)
   if isinstance(source, (list, tuple)):
@@ -151,8 +158,11 @@ def _form(source: Any, name: str) -> Frames | _File:
     return source
   if isinstance(source, (bytes, bytearray, memoryview)):
     return _form_of_file(_File(f"{len(source):,} bytes", bytes(source)), name)
-  if isinstance(source, str) and source.startswith("data:"):
+  if sources.scheme(source) == "data":
     return _form_of_file(_File("a data URL", sources.decode_data_url(source, name=name)), name)
+  if sources.is_url(source):
+    content = fetching.fetch(source, name=name, options=options)
+    return _form_of_file(_File(repr(source[:200]), content), name)
   if not isinstance(source, (str, os.PathLike)):
     raise BadMedia(
       f"{name}: a video cannot be a {type(source).__name__}; give a folder, an .npy or video file, "
@@ -196,13 +206,15 @@ def _start(located: Located, label: str, name: str) -> bytes:
     raise BadMedia(f"{name}: {label} cannot be read: {error}") from error
 
 
-def _of_frames(frames: Frames, fps: float | None, name: str) -> Video:
+def _of_frames(frames: Frames, fps: float | None, name: str, options: Options) -> Video:
   def read(numbers: Sequence[int]) -> Iterator[Image.Image]:
     for i in numbers:
-      yield pictures.picture(frames[i], name=f"{name}: frame {i}")
+      yield pictures.picture(frames[i], name=f"{name}: frame {i}", options=options)
 
   def sizes(numbers: Sequence[int]) -> set[tuple[int, int]]:
-    return {pictures.picture_size(frames[i], name=f"{name}: frame {i}") for i in numbers}
+    return {
+      pictures.picture_size(frames[i], name=f"{name}: frame {i}", options=options) for i in numbers
+    }
 
   return Video(len(frames), fps, False, read, sizes)
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from cot_rm import registry
+from cot_rm import media, registry
 from cot_rm.batch import Encoded, Pictures, Size
 from cot_rm.models.attention import DecodeContext
 from cot_rm.models.checkpoint_keys import CheckpointKeys
@@ -135,6 +135,7 @@ class ProcessorClass(Protocol):
     fps: float | None = None,
     max_frames: int | None = None,
     mrope: str | None = None,
+    options: media.Options = media.DEFAULT,
   ) -> Processor:
     """The processor of a checkpoint folder; None: the folder's setting."""
     ...

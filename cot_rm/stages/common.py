@@ -11,7 +11,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 import cot_rm.judge  # by its full name: a stage of this package is called judge too
-from cot_rm import files, schema, sharding
+from cot_rm import files, media, schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import identity, model_folder
 from cot_rm.data import answer_log, bad_examples, datasets, packing
@@ -77,6 +77,20 @@ def open_examples(
   """
   del config
   return datasets.open(resolve_path(workdir, data), split)
+
+
+def media_options(config: Section) -> media.Options:
+  """How the stages of a config open media: the knobs of config.data that media.Options has."""
+  knobs = config.data
+  return media.Options(
+    http=knobs.http,
+    http_timeout=knobs.http_timeout,
+    http_bytes=knobs.http_bytes,
+    turn_exif=knobs.turn_exif,
+    over_white=knobs.over_white,
+    scale_depth=knobs.scale_depth,
+    max_file_pixels=knobs.max_file_pixels,
+  )
 
 
 def open_skips(config: Section, workdir: epath.Path, name: str) -> bad_examples.Skips:
@@ -212,6 +226,7 @@ def load_judge(
     max_prompts=max_prompts,
     sampler=limits.Limits(**config.sampler),
     **processor,
+    options=media_options(config),
     **config.model,
   )
 

@@ -13,7 +13,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from cot_rm import chat, files, metrics, prompts, schema, stages
+from cot_rm import chat, files, media, metrics, prompts, schema, stages
 from cot_rm.data import array_record, distillation
 from cot_rm.stages import common
 from cot_rm.toy_world import teacher as toy_teacher
@@ -40,13 +40,14 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     source = common.open_examples(config, workdir, knobs.data, knobs.split)
     tasks = common.parse_tasks(knobs.tasks)
     pairs = distillation.sample_pairs(source, count=knobs.count, tasks=tasks, seed=config.seed)
-    with _open_client(knobs, folder, f"config.{section}") as client:
+    options = common.media_options(config)
+    with _open_client(knobs, folder, f"config.{section}", options) as client:
       _Distillation(config, section, name, source, pairs, client).run()
       figures = dict(distillation.statistics(pairs, max_attempts=knobs.attempts))
       usage = chat.Usage(figures["calls"], figures["prompt_tokens"], figures["completion_tokens"])
       figures["dollars"], model = client.budget.cost(usage), client.model
     files.write_atomic(folder / "figures.json", json.dumps(figures, indent=2))
-    _write_splits(folder / "data", source, pairs, knobs.attempts, model)
+    _write_splits(folder / "data", source, pairs, knobs.attempts, model, options)
   multihost_utils.sync_global_devices(name)  # process 0 alone asks the teacher
   if jax.process_index() > 0:
     return None
@@ -66,6 +67,7 @@ def _write_splits(
   pairs: Sequence[distillation.Pair],
   max_attempts: int,
   model: str,
+  options: media.Options,
 ) -> None:
   def examples(pairs):
     for pair in pairs:
@@ -77,12 +79,16 @@ def _write_splits(
   }
   # TFDS cannot write an empty split.
   array_record.write(
-    folder, {split: examples(members) for split, members in splits.items() if members}
+    folder,
+    {split: examples(members) for split, members in splits.items() if members},
+    options=options,
   )
 
 
 @contextlib.contextmanager
-def _open_client(knobs: common.Section, folder: epath.Path, where: str) -> Iterator[chat.Client]:
+def _open_client(
+  knobs: common.Section, folder: epath.Path, where: str, options: media.Options
+) -> Iterator[chat.Client]:
   """A client of the service at endpoint.base_url, or of the built-in teacher if that is empty."""
   with contextlib.ExitStack() as stack:
     endpoint, model = knobs.endpoint.to_dict(), knobs.model
@@ -96,7 +102,7 @@ def _open_client(knobs: common.Section, folder: epath.Path, where: str) -> Itera
         cache=knobs.cache or folder / "calls.sqlite",
         endpoint=chat.Endpoint(**endpoint),
         budget=chat.Budget(**knobs.budget),
-        pictures=chat.Pictures(**knobs.pictures),
+        pictures=chat.Pictures(**knobs.pictures, options=options),
         where=where,
       )
     )

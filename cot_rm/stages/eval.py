@@ -11,7 +11,7 @@ import jax
 from absl import logging
 from etils import epath
 
-from cot_rm import benchmarks, files, metrics, prompts, registry, report, schema, stages
+from cot_rm import benchmarks, files, media, metrics, prompts, registry, report, schema, stages
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.benchmarks import definitions, pairs, rules, voting
 from cot_rm.data import answer_log, datasets, sample_records
@@ -123,6 +123,7 @@ class _Evaluation:
   ) -> dict[str, Any]:
     """Computes the figures of the model, and writes the samples for the report."""
     knobs, rule = self._knobs, benchmark.MODES[self._knobs.mode]
+    options = common.media_options(self._config)
     orders = rule.orders(examples)
     greedy = sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens)
     given, swapped = self._answers("judgements", examples, orders, n=1, how=greedy)
@@ -143,14 +144,15 @@ class _Evaluation:
       figures["definitions"] |= figures["voting"].pop("definitions")
     if knobs.blank_pairs:
       # With blank pictures a judge that uses the pictures is no better than chance.
-      blanked = [world.blank(e) for e in examples[: knobs.blank_pairs]]
+      blanked = [world.blank(e, options=options) for e in examples[: knobs.blank_pairs]]
       blind = pairs.score(*self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy))
       for figure in ("accuracy", "accuracy_parsed"):
         figures[f"blank_{figure}"] = blind[figure]
         n = {f"blank_{figure}": blind["definitions"][figure]["n"]}
         figures["definitions"] |= definitions.describe(n, rules.Rule().description)
     with metrics.Writer(self._folder) as writer:
-      writer.write_samples(0, _select_samples([*given, *swapped], knobs, self._grammar))
+      chosen = _select_samples([*given, *swapped], knobs, self._grammar, options)
+      writer.write_samples(0, chosen)
     logging.info("%s: %s", self._folder.name, pairs.summary_line(figures))
     return figures
 
@@ -195,13 +197,16 @@ def _conditions(config, knobs, path: str) -> dict[str, Any]:
   }
 
 
-def _select_samples(judgements: Judged, knobs, grammar) -> list[dict[str, Any]]:
+def _select_samples(
+  judgements: Judged, knobs, grammar, options: media.Options
+) -> list[dict[str, Any]]:
   """Records for the report: first judgements, most confident right and most confident wrong ones.
 
   Args:
     judgements: greedy ones, in both orders.
     knobs: `samples`, `best` and `worst` are the numbers of the three kinds.
     grammar: a module of cot_rm.prompts.
+    options: how media are opened.
   """
   judged = [j for j in judgements if j is not None]
   chosen = [("sample", j) for j in judged[: knobs.samples]]
@@ -222,7 +227,7 @@ def _select_samples(judgements: Judged, knobs, grammar) -> list[dict[str, Any]]:
       "accuracy": accuracy.reward(completion, verdict, j.example, grammar),
       "format": form.reward(completion, verdict, j.example, grammar),
     }
-    return sample_records.to_record(j.example, completion, verdict, rewards)
+    return sample_records.to_record(j.example, completion, verdict, rewards, options=options)
 
   return [record(j) | {"kind": kind} for kind, j in chosen]
 

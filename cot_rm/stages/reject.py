@@ -50,7 +50,11 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
       "seed": config.seed,
       "sampling": knobs.sampling.to_dict(),
     }
-    array_record.write(folder / "data", rejection.splits(pool, accepted, samples, provenance))
+    array_record.write(
+      folder / "data",
+      rejection.splits(pool, accepted, samples, provenance),
+      options=common.media_options(config),
+    )
   multihost_utils.sync_global_devices(name)
   metrics.table(f"{name}: pairs with a correct sample are kept", figures.pop("families"))
   if jax.process_index() == 0:

@@ -164,18 +164,27 @@ def _shape(
     pen.polygon([(x + r * math.sin(turn), y - r * math.cos(turn)) for r, turn in spokes], fill=rgb)
 
 
-def blank(example: Example) -> Example:
-  """The example with its pictures replaced by their background."""
+def blank(example: Example, *, options: media.Options = media.DEFAULT) -> Example:
+  """The example with each picture and frame replaced by its background: the colour of its corner.
 
-  def background(source: schema.ImageSource) -> bytes:
-    image, out = media.picture(source, name=f"example {example.id!r}"), io.BytesIO()
+  Sizes, numbers of frames and frame rates stay. Media of every form are opened, by `options`.
+
+  Raises BadMedia if one cannot be read.
+  """
+  name = f"example {example.id!r}"
+
+  def background(image: Image.Image) -> bytes:
+    out = io.BytesIO()
     Image.new("RGB", image.size, image.getpixel((0, 0))).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
   def blanked(medium: schema.Media) -> schema.Media:
     if medium.kind == "image":
-      return dataclasses.replace(medium, source=background(medium.source))
-    return dataclasses.replace(medium, source=tuple(map(background, medium.source)))
+      image = media.picture(medium.source, name=name, options=options)
+      return dataclasses.replace(medium, source=background(image))
+    video = media.video(medium.source, fps=medium.fps, name=name, options=options)
+    frames = tuple(map(background, video.read(range(video.count))))
+    return dataclasses.replace(medium, source=frames, fps=video.fps)
 
   return dataclasses.replace(example, media=tuple(map(blanked, example.media)))
 

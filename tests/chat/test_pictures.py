@@ -124,7 +124,7 @@ def test_a_bad_picture_names_its_sample(tmp_path):
   chat = [{"role": "user", "content": [{"type": "image", "image": str(tmp_path / "no.png")}]}]
   with pytest.raises(ValueError, match="example 'e1': picture .* does not exist"):
     pictures.openai_messages(chat, SENT, name="example 'e1'")
-  with pytest.raises(ValueError, match="example 'e1': a part of type 'audio'"):
+  with pytest.raises(ValueError, match="example 'e1': unknown content part 'audio'"):
     pictures.openai_messages(
       [{"role": "user", "content": [{"type": "audio"}]}], SENT, name="example 'e1'"
     )

@@ -67,7 +67,8 @@ def test_a_damaged_picture_names_the_sample(kind):
     (17, "cannot be a int"),
     (Image.new("RGB", (0, 5)), "0x5 pixels"),
     (np.zeros((0, 5, 3), np.uint8), "5x0 pixels"),
-    (np.zeros((5, 5, 3), np.float32), "float32"),
+    (np.full((5, 5, 3), 256, np.float32), "float32 with values from 256 to 256"),
+    (np.zeros((3, 5, 5), np.uint8), r"not uint8\[3, 5, 5\]"),
   ],
 )
 def test_a_source_that_is_no_picture_names_the_sample(source, words):
@@ -77,7 +78,7 @@ def test_a_source_that_is_no_picture_names_the_sample(source, words):
 
 
 def test_a_folder_is_no_picture(tmp_path):
-  with pytest.raises(ValueError, match="no readable picture"):
+  with pytest.raises(ValueError, match="cannot be read: .*directory"):
     media.picture(tmp_path, name=NAME)
 
 
@@ -86,8 +87,7 @@ def test_a_very_wide_picture_opens():
   assert media.picture(data, name=NAME).size == (20_000, 150)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [10_000, 20_000])
+@pytest.mark.parametrize("side", [13_400, 40_000])
 def test_a_bomb_is_refused_before_it_is_decoded(side):
   data = encoded(Image.new("1", (side, side)))
   with pytest.raises(ValueError, match="shrink it first"):

@@ -85,7 +85,7 @@ def test_a_bad_frame_says_which(tmp_path):
 
 
 def test_a_file_that_cannot_be_stored_names_the_sample(tmp_path):
-  with pytest.raises(ValueError, match=f"{NAME}: picture '.*none.png' cannot be read"):
+  with pytest.raises(ValueError, match=f"{NAME}: picture '.*none.png' does not exist"):
     media.encoded_picture(tmp_path / "none.png", name=NAME)
   (tmp_path / "clip.mp4").write_bytes(b"x")
   with pytest.raises(ValueError, match=f"{NAME}: a video is stored frame by frame"):

@@ -6,11 +6,12 @@ T tokens, P patches, M merged patches, C values per patch.
 import os
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cot_rm import media
 from cot_rm.batch import Encoded, Size
 from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
@@ -29,6 +30,7 @@ class Processor:
 
   Attributes:
     settings: picture settings.
+    options: how media are opened.
     vocab_size: tokens of the tokenizer; the model's table may be longer.
     end_of_turn: token that ends a turn.
     stop_ids: tokens that end an answer.
@@ -41,9 +43,10 @@ class Processor:
     config: config_lib.Config,
     settings: settings_lib.Settings,
     tokenizer: "PreTrainedTokenizerBase",
+    options: media.Options = media.DEFAULT,
   ):
     """Processor of loaded parts; `load` reads them from a checkpoint folder."""
-    self.folder, self.config, self.settings = folder, config, settings
+    self.folder, self.config, self.settings, self.options = folder, config, settings, options
     self._tokenizer = tokenizer
     self.vocab_size = len(tokenizer)
     self.end_of_turn = tokenizer.convert_tokens_to_ids(settings_lib.END_OF_TURN)
@@ -74,6 +77,7 @@ class Processor:
     fps: float | None = None,
     max_frames: int | None = None,
     mrope: mrope_lib.Mode | None = None,
+    options: media.Options = media.DEFAULT,
   ) -> "Processor":
     """The processor of a checkpoint folder (Hugging Face's layout). Nothing is downloaded.
 
@@ -87,6 +91,7 @@ class Processor:
       fps: sampled frames per second of video.
       max_frames: sampled frames of a video.
       mrope: see mrope.positions; "hf4" where the folder has none.
+      options: how media are opened.
 
     Raises FileNotFoundError if a file is missing, ValueError if files disagree.
     """
@@ -100,7 +105,7 @@ class Processor:
     settings = settings_lib.read(
       folder, config.vision, {name: value for name, value in given.items() if value is not None}
     )
-    return cls(folder, config, settings, settings_lib.load_tokenizer(folder, config))
+    return cls(folder, config, settings, settings_lib.load_tokenizer(folder, config), options)
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the files that make an equal processor by `load`; keeps an existing config.json."""
@@ -128,9 +133,10 @@ class Processor:
     A prompt is never truncated: its length is `len(encoded.tokens)`.
 
     Args:
-      messages: [{"role", "content"}]; content is a string or parts of type "text", "image",
-        "image_url" (as OpenAI's clients write it) or "video". An image or video part may have
-        min_pixels and max_pixels; a video part may have `fps`, the rate of its frames.
+      messages: [{"role", "content"}]; content is a string or parts: texts, pictures and videos in
+        the forms of Qwen's, transformers' and OpenAI's clients, see media.parts. An image or
+        video part may have min_pixels and max_pixels; a video part may have `fps`, the rate of its
+        frames.
       id: names the sample in errors.
 
     Raises ValueError for an unknown part, an unreadable picture, or a control token in a text.
@@ -155,7 +161,9 @@ class Processor:
     turns, parts = self._turns(messages, name)
     text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     short_T = np.asarray(self._ids(text, name), np.int32)
-    items = [visuals.visual(kind, part, config.vision, self.settings, name) for kind, part in parts]
+    items = [
+      visuals.visual(part, config.vision, self.settings, self.options, name) for part in parts
+    ]
     pad = {"image": config.image_token_id, "video": config.video_token_id}
     found = short_T[np.isin(short_T, [*pad.values()])]
     if found.tolist() != [pad[item.kind] for item in items]:
@@ -184,47 +192,28 @@ class Processor:
         "read as structure; take it out"
       )
 
-  def _turns(
-    self, messages: Chat, name: str
-  ) -> tuple[list[dict[str, object]], list[tuple[visuals.Kind, visuals.Part]]]:
-    """(messages without the sources of their media, the media parts with their kinds)."""
+  def _turns(self, messages: Chat, name: str) -> tuple[list[dict[str, object]], list[media.Part]]:
+    """(messages without the sources of their media, the media parts)."""
     turns, media_parts = [], []
-    for message in messages:
-      if not isinstance(message, Mapping):
-        raise BadExample(
-          f"{name}: a message must be a dict of role and content, not {type(message).__name__}"
-        )
-      role, content = message.get("role"), message.get("content")
+    for role, content in media.turns(messages, name=name):
       if role not in ROLES:
         raise BadExample(f"{name}: a message has the role {role!r}; known: {', '.join(ROLES)}")
-      parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-      if not isinstance(parts, (list, tuple)):
-        raise BadExample(
-          f"{name}: content must be text or a list of parts, not {type(content).__name__}"
-        )
+      if isinstance(content, str):
+        self._refuse_control(content, name)
+        turns.append({"role": role, "content": content})
+        continue
       bare, run = [], ""
-      for part in parts:
-        if not isinstance(part, Mapping):
-          raise BadExample(f"{name}: a content part must be a dict, not {type(part).__name__}")
-        kind = {"image_url": "image"}.get(part.get("type"), part.get("type"))
-        if kind == "text":
-          text = part.get("text")
-          if not isinstance(text, str):
-            raise BadExample(f"{name}: a text part holds {type(text).__name__}, not a string")
-          run += text  # checked joined: a template sets parts side by side
-          bare.append({"type": "text", "text": text})
-        elif kind in visuals.SOURCES:
+      for part in content:
+        if part["type"] == "text":
+          run += part["text"]  # checked joined: a template sets parts side by side
+          bare.append(part)
+        else:
           self._refuse_control(run, name)
           run = ""
-          bare.append({"type": kind})
-          media_parts.append((kind, part))
-        else:
-          raise BadExample(
-            f"{name}: unknown content part {part.get('type')!r}; known: text, "
-            "image, image_url, video"
-          )
+          bare.append({"type": part["type"]})
+          media_parts.append(part)
       self._refuse_control(run, name)
-      turns.append({"role": role, "content": content if isinstance(content, str) else bare})
+      turns.append({"role": role, "content": bare})
     return turns, media_parts
 
   def _assemble(self, id: str, short_T: np.ndarray, items: Sequence[visuals.Visual]) -> Encoded:

@@ -4,8 +4,7 @@ P patches, C values per patch.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from PIL import Image
@@ -14,12 +13,7 @@ from cot_rm import media
 from cot_rm.models.qwen2_5_vl import pixels
 from cot_rm.models.qwen2_5_vl.config import VisionConfig
 from cot_rm.models.qwen2_5_vl.settings import Settings
-from cot_rm.schema import BadExample, BadMedia
-
-Part = Mapping[str, object]  # a part of a message's content
-Kind = Literal["image", "video"]
-
-SOURCES = {"image": ("image", "image_url", "path", "url"), "video": ("video", "path", "url")}
+from cot_rm.schema import BadMedia, Kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,28 +32,28 @@ class Visual:
     return self.grid[0] * self.grid[1] * self.grid[2]
 
 
-def visual(kind: Kind, part: Part, vision: VisionConfig, settings: Settings, name: str) -> Visual:
+def visual(
+  part: media.Part, vision: VisionConfig, settings: Settings, options: media.Options, name: str
+) -> Visual:
   """The picture or video of a part, by its header alone.
 
   Args:
-    kind: of the part.
-    part: holds the source under one of SOURCES, and its own bounds.
+    part: as media.turns makes it; may have its own bounds.
     vision: sizes of patches.
     settings: bounds where the part has none.
+    options: how media are opened.
     name: the sample's name in errors.
 
-  Raises BadExample if there is no source, BadMedia if it cannot be read or resized.
+  Raises BadMedia if it cannot be read or resized.
   """
-  source = next((part[key] for key in SOURCES[kind] if part.get(key) is not None), None)
-  if source is None:
-    keys = ", ".join(SOURCES[kind])
-    raise BadExample(f"{name}: a part of type {part['type']!r} has no {kind}: none of {keys}")
+  kind = part["type"]
+  source = part[kind]
   if kind == "image":
-    source = source["url"] if isinstance(source, dict) and "url" in source else source
-    sizes, count, seconds = {media.picture_size(source, name=name)}, 1, None
-    read = lambda: [media.picture(source, name=name)]
+    size = media.picture_size(source, name=name, options=options)
+    sizes, count, seconds = {size}, 1, None
+    read = lambda: [media.picture(source, name=name, options=options)]
   else:
-    video = media.video(source, fps=part.get("fps"), name=name)
+    video = media.video(source, fps=part.get("fps"), name=name, options=options)
     numbers, fps = media.sample_frames(
       video.count,
       video.fps,

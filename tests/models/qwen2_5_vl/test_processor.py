@@ -235,9 +235,9 @@ def test_pixel_bounds_come_from_settings_and_parts(folder, processor):
   "messages, words",
   [
     (user({"type": "audio", "audio": b""}), "unknown content part 'audio'; known: text, image"),
-    (user({"text": "a"}), "unknown content part None"),
+    (user({"caption": "a"}), "unknown content part None"),
     (user({"type": "text"}), "a text part holds NoneType"),
-    (user({"type": "image"}), "has no image: none of image, image_url, path, url"),
+    (user({"type": "image"}), "has no image: none of image, image_url, base64, path, url"),
     ([{"role": "user", "content": None}], "content must be text or a list of parts, not NoneType"),
     (["hello"], "a message must be a dict of role and content, not str"),
     (user("hello"), "a content part must be a dict, not str"),

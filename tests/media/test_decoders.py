@@ -1,0 +1,61 @@
+"""The decoder of a file is found by its bytes; its errors are about the picture."""
+
+import errno
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cot_rm import media
+from cot_rm.media import decoders
+from cot_rm.schema import BadMedia
+from tests.media.media_files import NAME, colours, encoded
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), MemoryError(), SyntaxError("x"), KeyError(1)])
+def test_whatever_a_decoder_raises_is_about_the_picture(error):
+  with pytest.raises(BadMedia, match=f"{NAME}: a picture is damaged: "):
+    with decoders.blamed("a picture", NAME, "is damaged"):
+      raise error
+
+
+def test_a_fault_of_the_machine_is_no_fault_of_the_picture():
+  with pytest.raises(OSError, match="too many") as caught:
+    with decoders.blamed("a picture", NAME, "is damaged"):
+      raise OSError(errno.EMFILE, "too many open files")
+  assert not isinstance(caught.value, BadMedia)
+
+
+def test_a_picture_under_a_wrong_name_opens_by_its_bytes(tmp_path):
+  (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (4, 4), "red"), "JPEG"))
+  assert media.picture(tmp_path / "a.png", name=NAME).size == (4, 4)
+
+
+def test_heic_opens_with_its_extra():
+  pillow_heif = pytest.importorskip("pillow_heif")
+  array = np.full((64, 48, 3), (200, 40, 40), np.uint8)
+  data = encoded_heic(pillow_heif, array)
+  image = media.picture(data, name=NAME)
+  assert media.picture_size(data, name=NAME) == image.size == (48, 64)
+  assert np.abs(np.asarray(image).astype(int) - array).max() < 8
+
+
+def test_heic_without_its_extra_names_it(monkeypatch):
+  pillow_heif = pytest.importorskip("pillow_heif")
+  data = encoded_heic(pillow_heif, colours(64, 48))
+  monkeypatch.setitem(sys.modules, "pillow_heif", None)
+  with pytest.raises(ImportError, match=rf"{NAME}: .*pip install 'cot_rm\[heic\]'"):
+    media.picture(data, name=NAME)
+
+
+def test_a_program_is_not_run():
+  with pytest.raises(BadMedia, match="EPS files are not opened"):
+    media.picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", name=NAME)
+
+
+def encoded_heic(pillow_heif, array):
+  out = io.BytesIO()
+  pillow_heif.from_bytes("RGB", array.shape[1::-1], array.tobytes()).save(out)
+  return out.getvalue()
