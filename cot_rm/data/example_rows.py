@@ -15,7 +15,7 @@ from PIL import Image
 
 from cot_rm import media
 from cot_rm.data import identity
-from cot_rm.schema import BadMedia, BadRecord, Example, ImageSource, Media, VideoSource
+from cot_rm.schema import BadMedia, BadRecord, Example, ImageSource, Media
 
 Row = Mapping[str, object]  # as TFDS writes and reads it: values of FEATURES
 
@@ -72,11 +72,12 @@ def check_storable(example: Example, *, options: media.Options = media.DEFAULT) 
   _text_columns(example, name)
   for medium in example.media:
     _settings(medium, name)
-    if medium.kind == "image" or _is_file(medium):
-      _check_source(medium.source, name, options, file=medium.kind == "video")
-      continue
-    for frame in media.frame_sources(medium.source, name=name, options=options):
-      _check_source(frame, name, options)
+    if medium.kind == "image":
+      _check_source(medium.source, name, options)
+    elif not (media.is_url(medium.source) and options.http):
+      frames = media.frame_sources(medium.source, name=name, options=options)
+      for frame in () if frames is None else frames:  # None: a file, and it is there
+        _check_source(frame, name, options)
 
 
 def to_example(row: Row) -> Example:
@@ -125,43 +126,26 @@ def _text_columns(example: Example, name: str) -> dict[str, object]:
   return row
 
 
-def _check_source(
-  source: ImageSource | VideoSource, name: str, options: media.Options, *, file: bool = False
-) -> None:
-  """Raises BadMedia if there are no bytes to take; with `file` they may be those of a video."""
+def _check_source(source: ImageSource, name: str, options: media.Options) -> None:
+  """Raises BadMedia if there are no bytes of a picture to take."""
   if media.is_path(source):
     path = media.local_path(source, name=name)
     if not path.is_file() or not os.access(path, os.R_OK):
       raise BadMedia(f"{name}: {str(path)!r} does not exist or cannot be read")
   elif media.is_url(source) and options.http:
     return
-  elif not file and not isinstance(source, Image.Image | np.ndarray):
+  elif not isinstance(source, Image.Image | np.ndarray):
     media.encoded_picture(source, name=name, options=options)
-
-
-def _is_file(medium: Media) -> bool:
-  """Whether the medium is a video file, or the bytes of one."""
-  if isinstance(medium.source, bytes | bytearray | memoryview):
-    return medium.kind == "video"
-  if medium.kind != "video" or not media.is_path(medium.source):
-    return False
-  path = media.local_path(medium.source, name="a video")
-  return not path.is_dir() and path.suffix != ".npy"
 
 
 def _stored(medium: Media, name: str, options: media.Options) -> tuple[str, Sequence[bytes]]:
   """(form, its bytes) of a medium."""
   if medium.kind == "image":
     return "picture", [media.encoded_picture(medium.source, name=name, options=options)]
-  if not _is_file(medium):
-    return "frames", media.encoded_frames(medium.source, name=name, options=options)
-  if not media.is_path(medium.source):
-    return "file", [bytes(medium.source)]
-  path = media.local_path(medium.source, name=name)
-  try:
-    return "file", [path.read_bytes()]
-  except OSError as error:
-    raise BadMedia(f"{name}: video {str(path)!r} cannot be read: {error}") from error
+  file = media.video_bytes(medium.source, name=name, options=options)
+  if file is not None:
+    return "file", [file]
+  return "frames", media.encoded_frames(medium.source, name=name, options=options)
 
 
 def _settings(medium: Media, name: str) -> str:

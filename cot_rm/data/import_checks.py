@@ -48,6 +48,7 @@ class Rules:
   max_frames: int = 768  # sampled frames of a video
   max_tokens: int = 0  # of prompt and reference, by the processor
   max_patches: int = 0  # of the prompt's pictures, by the processor
+  options: media.Options = media.DEFAULT  # how media are opened
 
   def __post_init__(self) -> None:
     for name, kind in (("check", Check), ("videos", Videos), ("references", References)):
@@ -110,7 +111,8 @@ def examine(
     if processor is not None:
       _check_lengths(example, rules, grammar, processor)
     reason = "media"
-    return Taken(id, group_of(example), array_record.serialize(example))
+    stored = array_record.serialize(example, options=rules.options)
+    return Taken(id, group_of(example), stored)
   except BadExample as error:
     return Left(id, reason, error)
 
@@ -160,11 +162,11 @@ def _stored(medium: Media, rules: Rules, name: str) -> Media:
   """The medium as bytes, checked: a picture file, the frames of a video, or a video file."""
   if medium.kind == "image":
     return dataclasses.replace(medium, source=_picture(medium.source, rules, name))
-  given = media.frame_sources(medium.source, name=name)
+  given = media.frame_sources(medium.source, name=name, options=rules.options)
   if given is not None:  # frames, which are stored as they are
     frames = [_picture(given[i], rules, f"{name}: frame {i}") for i in range(len(given))]
     return dataclasses.replace(medium, source=tuple(frames))
-  video = media.video(medium.source, fps=medium.fps, name=name)
+  video = media.video(medium.source, fps=medium.fps, name=name, options=rules.options)
   numbers, fps = _sampled(video, rules)
   if rules.videos == "frames":
     frames = [_encoded(_shrunk(frame, rules), rules) for frame in video.read(numbers)]
@@ -183,12 +185,12 @@ def _sampled(video: media.Video, rules: Rules) -> tuple[list[int], float]:
 
 def _picture(source: ImageSource, rules: Rules, name: str) -> bytes:
   """The bytes of a picture file; as they are, unless it is larger than it may be."""
-  encoded = media.encoded_picture(source, name=name)
-  width, height = media.picture_size(encoded, name=name)
+  encoded = media.encoded_picture(source, name=name, options=rules.options)
+  width, height = media.picture_size(encoded, name=name, options=rules.options)
   too_large = rules.max_pixels and width * height > rules.max_pixels
   if rules.check == "header" and not too_large:
     return encoded
-  picture = media.picture(encoded, name=name)
+  picture = media.picture(encoded, name=name, options=rules.options)
   return _encoded(_shrunk(picture, rules), rules) if too_large else encoded
 
 

@@ -74,7 +74,7 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
   return importing.Plan(
     folder=workdir / name,
     sources=sources,
-    rules=import_checks.Rules(**given),
+    rules=import_checks.Rules(**given, options=common.media_options(config)),
     grammar=prompts.get(config.grammar),
     processor=processor,
     val=knobs.val,
@@ -141,5 +141,6 @@ def _conditions(config: common.Section, workdir: epath.Path, name: str) -> dict[
     "grammar": config.grammar,
     "seed": config.seed,
     "processor": config.processor.to_dict(),
+    "media": [config.data.turn_exif, config.data.over_white, config.data.scale_depth],
     "buckets": config.buckets.to_dict(),
   }
