@@ -80,6 +80,7 @@ def get_config() -> ConfigDict:
   """The config with every knob at its default."""
   c = ConfigDict()
   c.stages = ("sft", "rl", "eval")  # stages to run, in this order
+  c.dry_run = False  # check everything that the stages need, print what was found, and stop
   c.control = False  # run the stages that are a control of the experiment, too (sft.control)
   c.seed = 0
   c.grammar = "think"  # prompt and form of the judgements, of prompts.PROMPTS
@@ -260,6 +261,9 @@ def _sft() -> dict[str, Any]:
     minutes_of="",
     speed_of="sft",
     control=False,  # this SFT is a control of RL: it runs only where config.control is set
+    # References of another grammar, or whose verdict is not the gold answer: the stage does not
+    # begin ("refuse"), learns from them ("keep"), or leaves them out ("drop").
+    contradicting="refuse",
     rows=8,  # packed rows of a step, of each process
     examples=0,  # references in these rows, at most; 0: as many as fit
     accumulate=1,  # microbatches of a step that go through the model one after the other

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import ml_collections
@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
 from cot_rm import files, host, metrics, stages, workdir
+from cot_rm.stages import preflight
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The experiment, a file of configs/.", lock_config=True
@@ -99,7 +100,20 @@ def main(argv: Sequence[str]) -> None:
   if config.cpu_devices:
     jax.config.update("jax_num_cpu_devices", config.cpu_devices)
   name = config_flags.get_config_filename(flags.FLAGS["config"])
-  run(config, epath.Path(_WORKDIR.value or workdir.default(name)), command=sys.argv)
+  folder = epath.Path(_WORKDIR.value or workdir.default(name))
+  if config.dry_run:
+    sys.exit(0 if dry_run(config, folder) else 1)
+  run(config, folder, command=sys.argv)
+
+
+def dry_run(config: ml_collections.ConfigDict, folder: epath.Path) -> bool:
+  """Prints what the preflights of all stages find, and runs none; whether they found no fault."""
+  plan = workdir.entries(config.stages)
+  found = preflight.run(config, folder, _pending(folder, plan))
+  preflight.show(found)
+  faults = preflight.faults_of(found)
+  sys.stderr.write("".join(f"{fault}\n" for fault in faults))
+  return not faults
 
 
 def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Sequence[str]) -> None:
@@ -107,9 +121,13 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
 
   An entry is the name of a stage, or "folder:stage" to let the stage write into another folder.
 
+  Before the first stage the preflights of all stages look at everything that is there already;
+  before each stage its preflight looks at what has been made since.
+
   Raises:
     ValueError: an unknown stage, two entries with one folder, or a workdir whose stages were made
       with another config.
+    preflight.Refused: a preflight found faults; nothing has run since.
   """
   plan = workdir.entries(config.stages)
   modules = {name: stages.get(stage) for name, stage in plan.items()}  # a typo fails here
@@ -118,6 +136,9 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
     workdir.record(folder, json.loads(config.to_json()), command)
   chip = jax.devices()[0].device_kind
   logging.info("%s: %s on %d %s", folder, ", ".join(plan), jax.device_count(), chip)
+  found = preflight.run(config, folder, _pending(folder, plan))
+  preflight.refuse(found)
+  unseen = {checks.name for checks in found if checks.later}
   for i, (name, module) in enumerate(modules.items()):
     done = folder / name / "done.json"
     if _from_first(done.exists()):
@@ -128,6 +149,8 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
       )
       continue
     logging.info("stage %d of %d: %s", i + 1, len(plan), name)
+    if _from_first(name in unseen):
+      preflight.refuse([preflight.of_stage(config, folder, name, plan[name])])
     with metrics.timer() as timer:
       figures = module.run(config, folder, name)
     if figures is not False and first:
@@ -137,6 +160,11 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
   for page in ("summary.json", "report.html"):
     if (folder / page).exists():
       logging.info("see %s", folder / page)
+
+
+def _pending(folder: epath.Path, plan: Mapping[str, str]) -> dict[str, str]:
+  """The entries of the plan that are not done."""
+  return {n: stage for n, stage in plan.items() if not (folder / n / "done.json").exists()}
 
 
 def headline(figures: stages.Figures) -> str:

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import SupportsFloat, SupportsInt
 
 import jax
@@ -225,6 +225,28 @@ def table(title: str, columns: Mapping[str, Mapping[str, object]]) -> None:
       *(format_value(figures.get(name)) for figures in flat.values()),
     ]
     out.add_row(*[rich.text.Text(text) for text in cells])
+  rich.console.Console().print(out)
+
+
+def listing(title: str, rows: Iterable[Sequence[str]]) -> None:
+  """Prints rows of text on standard output, on process 0 alone.
+
+  Args:
+    title: above the rows.
+    rows: cells of equal number; a first cell that repeats the one above is left blank.
+  """
+  if jax.process_index() != 0:
+    return
+  out = rich.table.Table(
+    title=rich.text.Text(title), title_justify="left", show_header=False, show_lines=False
+  )
+  before = None
+  for first, *others in rows:
+    if before is not None and first != before:
+      out.add_section()
+    shown = "" if first == before else first
+    out.add_row(*[rich.text.Text(text, overflow="fold") for text in (shown, *others)])
+    before = first
   rich.console.Console().print(out)
 
 

@@ -23,8 +23,9 @@ from cot_rm import files
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "numpy")
 
-# Knobs that may change in a begun workdir: they add stages, or say where compiled programs are.
-FREE = ("stages", "compile_cache", "control")
+# Knobs that may change in a begun workdir: they add stages or check them, or say where compiled
+# programs are.
+FREE = ("stages", "compile_cache", "control", "dry_run")
 # The service and its budget may change, the limits on media, and the number of examples that may be
 # left out; models may be added to those that eval scores.
 FREE_OF_A_STAGE = (
@@ -84,6 +85,7 @@ ADDED_KNOBS: dict[str, Any] = {
   "rl.optim.muon": 0.0,
   "rl.optim.weight_decay": 0.0,
   "rl.resample_by": "total",
+  "sft.contradicting": "refuse",  # references that are refused today were learnt from
   "sft.control": False,
   "sft.optim.decay_vectors": True,
   "sft.optim.frozen": [],

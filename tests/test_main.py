@@ -14,15 +14,21 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from cot_rm import main, stages
+from cot_rm.stages import preflight
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = """
 from ml_collections import ConfigDict
 def get_config():
-  c = ConfigDict(dict(stages=("m",), seed=0, compile_cache="", cpu_devices=0))
+  c = ConfigDict(dict(stages=("m",), seed=0, compile_cache="", cpu_devices=0,
+                      dry_run=False))
   c.optim = ConfigDict(dict(lr=0.5))
   return c
 """
+
+
+def preflighted(config, workdir, folder):
+  return preflight.Checks(folder)
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def calls(monkeypatch):
       return result
 
     module = types.ModuleType(f"fake_{name}")
-    module.run = run
+    module.run, module.preflight = run, preflighted
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(stages.STAGES, name, module.__name__)
 
@@ -58,7 +64,8 @@ def said(monkeypatch):
 
 
 def config(*names, **knobs):
-  plain = {"stages": names, "seed": 0, "compile_cache": "", "control": "", "optim": {"lr": 1e-3}}
+  plain = {"stages": names, "seed": 0, "compile_cache": "", "control": "", "dry_run": False}
+  plain |= {"optim": {"lr": 1e-3}}
   return ConfigDict(plain | knobs)
 
 
@@ -153,6 +160,7 @@ def test_config_and_command_line_are_recorded(tmp_path, calls):
     "seed": 0,
     "compile_cache": "",
     "control": "",
+    "dry_run": False,
     "optim": {"lr": 1e-3},
   }
   assert len(kept["runs"]) == 2
@@ -164,8 +172,10 @@ def test_config_and_command_line_are_recorded(tmp_path, calls):
 
 def program(cwd, *flags):
   code = (
-    "import sys, types; from cot_rm import main, stages; m = types.ModuleType('m'); "
-    "m.run = lambda c, w, n: {'lr': c.optim.lr}; sys.modules['m'] = m; "
+    "import sys, types; from cot_rm import main, stages; "
+    "from cot_rm.stages import preflight; m = types.ModuleType('m'); "
+    "m.run = lambda c, w, n: {'lr': c.optim.lr}; "
+    "m.preflight = lambda c, w, n: preflight.Checks(n); sys.modules['m'] = m; "
     "stages.STAGES['m'] = 'm'; main.start()"
   )
   return subprocess.run(

@@ -47,6 +47,11 @@ class Endpoint:
       if getattr(self, name) <= 0:
         raise ValueError(f"endpoint.{name} is {getattr(self, name)}; it must be above 0 seconds")
 
+  @property
+  def local(self) -> bool:
+    """Whether the service is on this machine, where it needs no key."""
+    return urllib.parse.urlsplit(self.base_url).hostname in _LOCAL_HOSTS
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -237,7 +242,7 @@ class Client:
 
   def _open(self) -> openai.AsyncOpenAI:
     endpoint = self.endpoint
-    local = urllib.parse.urlsplit(endpoint.base_url).hostname in _LOCAL_HOSTS
+    local = endpoint.local
     key = os.environ.get(endpoint.key, "none" if local else "")
     if not key:
       raise replies.Stopped(

@@ -43,8 +43,12 @@ FILE_KINDS = (
 FILES = tuple(pattern for kind in FILE_KINDS for pattern in kind)
 
 
-def resolve(source: epath.PathLike) -> epath.Path:
+def resolve(source: epath.PathLike, *, weights: bool = True) -> epath.Path:
   """The folder of `source`: an existing folder, else the download of a hub id (owner/name).
+
+  Args:
+    source: the folder or hub id.
+    weights: False: of a hub id only the small files are needed.
 
   Raises FileNotFoundError if there is no such folder and the hub has no such model.
   """
@@ -55,9 +59,10 @@ def resolve(source: epath.PathLike) -> epath.Path:
   if text.count("/") != 1 or text.startswith((".", "/", "~")):
     raise FileNotFoundError(f"no folder {folder}, and {text!r} is not a hub id (owner/name)")
   try:
+    small = ["*.json", "*.txt", "*.model", "*.jinja"]
     return epath.Path(
       huggingface_hub.snapshot_download(
-        text, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
+        text, allow_patterns=[*small, "*.safetensors"] if weights else small
       )
     )
   except (

@@ -2,12 +2,12 @@
 
 import collections
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from cot_rm.schema import Example
+from cot_rm.schema import BadExample, BadRecord, Example
 
 OUTCOMES = ("verdict", "unparsable", "refused", "empty", "cut")  # of an answered call
 
@@ -59,7 +59,12 @@ class Pair:
 
 
 def sample_pairs(
-  source: Sequence[Example], *, count: int, tasks: Collection[str], seed: int
+  source: Sequence[Example],
+  *,
+  count: int,
+  tasks: Collection[str],
+  seed: int,
+  left_out: Callable[[int, str, BadExample], object] | None = None,
 ) -> list[Pair]:
   """Draws pairs at random; candidates are swapped until golds are half 1 and half 2.
 
@@ -68,16 +73,26 @@ def sample_pairs(
     count: number of pairs; 0: all.
     tasks: tasks to take; empty: all.
     seed: of the random order and of the swaps.
+    left_out: called with (index, id, error) of an example that cannot be read, has no gold, or has
+      the id of another one; it is left out. None: the error is raised.
 
-  Raises ValueError if an example has no gold (the message names it), or if there is no pair.
+  Raises BadExample, see `left_out`, and ValueError if there is no pair.
   """
-  rng, pairs = np.random.default_rng(seed), []
+  rng, pairs, ids = np.random.default_rng(seed), [], set()
   for index in rng.permutation(len(source)).tolist():
-    example = source[index]
-    if tasks and example.task not in tasks:
+    id = f"row {index + 1}"  # where it cannot be read
+    try:
+      example = source[index]
+      if tasks and example.task not in tasks:
+        continue
+      id = example.id
+      _check_labelled(example, ids)
+    except BadExample as error:
+      if left_out is None:
+        raise
+      left_out(index, id, error)
       continue
-    if example.gold is None:
-      raise ValueError(f"example {example.id!r} has no gold answer to check judgements against")
+    ids.add(example.id)
     group = f"{example.source} {example.task.replace('_', ' ')}"
     pairs.append(Pair(index, example.id, group, example.task, example.gold))
     if len(pairs) == count:
@@ -88,6 +103,14 @@ def sample_pairs(
   for pair, gold in zip(pairs, rng.permutation(len(pairs)) % 2 + 1, strict=True):
     pair.swapped, pair.gold = bool(pair.gold != gold), int(gold)
   return pairs
+
+
+def _check_labelled(example: Example, ids: Collection[str]) -> None:
+  name = f"example {example.id!r}"
+  if example.gold is None:
+    raise BadExample(f"{name} has no gold answer to check judgements against")
+  if example.id in ids:
+    raise BadRecord(f"{name}: another example has the same id")
 
 
 def shown_example(source: Sequence[Example], pair: Pair) -> Example:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cot_rm.batch import Batch, Encoded, Pictures
+from cot_rm.schema import BadExample
 
 Shape = tuple[int, int, int]  # (T, P, C) of a batch of prompts
 Arrays = dict[str, np.ndarray]  # the fields of a Batch, or one row of each
@@ -28,16 +29,16 @@ class Buckets:
     return len(self.tokens) * (len(set(self.patches) | {0}))
 
   def token_bucket(self, example_id: str, count: int) -> int:
-    """The smallest row that holds `count` tokens; raises ValueError if none does."""
+    """The smallest row that holds `count` tokens; raises BadExample if none does."""
     return _smallest(self.tokens, count, f"example {example_id!r}: {count:,} tokens", "tokens")
 
   def answer_bucket(self, example_id: str, count: int) -> int:
-    """The smallest answer bucket for `count` tokens; raises ValueError if none holds them."""
+    """The smallest answer bucket for `count` tokens; raises BadExample if none holds them."""
     subject = f"example {example_id!r}: an answer of {count:,} tokens"
     return _smallest(self.answers or (0,), count, subject, "answers")
 
   def patch_bucket(self, example_id: str, count: int) -> int:
-    """The smallest row that holds `count` patches; raises ValueError if none does."""
+    """The smallest row that holds `count` patches; raises BadExample if none does."""
     subject = f"example {example_id!r}: {count:,} patches"
     return _smallest((0, *self.patches), count, subject, "patches")
 
@@ -46,7 +47,7 @@ def _smallest(sizes: Sequence[int], count: int, subject: str, field: str) -> int
   for size in sorted(sizes):
     if count <= size:
       return size
-  raise ValueError(
+  raise BadExample(
     f"{subject} > {max(sizes):,}, the largest bucket; raise {field} of the buckets "
     f"(config.buckets.{field}) or lower max_pixels (config.processor.max_pixels)"
   )

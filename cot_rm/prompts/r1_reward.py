@@ -3,7 +3,7 @@
 import re
 
 from cot_rm.prompts import tags, template
-from cot_rm.schema import Choice, Example, Message, Task, Verdict
+from cot_rm.schema import BadExample, Choice, Example, Message, Task, Verdict
 
 WRITES_SCORES: bool = False
 _CHOICE = "([12])"
@@ -14,7 +14,7 @@ def render(example: Example) -> list[Message]:
   """Messages for a pair of texts. Raises ValueError where the candidates are pictures or empty."""
   template.check(example)
   if example.generation:
-    raise ValueError(
+    raise BadExample(
       f"example {example.id!r}: grammar 'r1_reward' compares two texts, and the "
       f"candidates of {example.task} are media; use 'think', 'direct' or 'brief'"
     )

@@ -4,7 +4,7 @@ import functools
 import pathlib
 import re
 
-from cot_rm.schema import Example, Message
+from cot_rm.schema import BadExample, Example, Message
 
 _TEXTS = pathlib.Path(__file__).parent / "texts"
 
@@ -25,7 +25,7 @@ def fill(template: str, values: dict[str, str]) -> str:
 
 
 def check(example: Example) -> None:
-  """Raises ValueError, naming the example, where its candidates are missing or empty.
+  """Raises BadExample, naming the example, where its candidates are missing or empty.
 
   Example itself refuses candidates that do not fit the task.
   """
@@ -33,13 +33,13 @@ def check(example: Example) -> None:
   if example.generation:
     if not example.media:
       kind = example.task.split("_")[0]
-      raise ValueError(f"{where}: {example.task} compares two media of kind {kind!r}; got none")
+      raise BadExample(f"{where}: {example.task} compares two media of kind {kind!r}; got none")
     return
   if not example.responses:
-    raise ValueError(f"{where}: {example.task} needs two responses; got none")
+    raise BadExample(f"{where}: {example.task} needs two responses; got none")
   for number, response in enumerate(example.responses, 1):
     if not response.strip():
-      raise ValueError(f"{where}: response {number} is empty")
+      raise BadExample(f"{where}: response {number} is empty")
 
 
 def fields(example: Example) -> dict[str, str]:

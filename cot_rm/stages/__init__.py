@@ -2,10 +2,12 @@
 
 A stage module has
 
+    preflight(config, workdir, name) -> preflight.Checks
     run(config, workdir, name) -> Figures
 
-It works in `workdir / name` and resumes there where it was interrupted. The stages share
-`stages.common`, and import nothing else of each other.
+It works in `workdir / name` and resumes there where it was interrupted. `preflight` looks, before
+anything is run, at all that `run` will need. The stages share `stages.common` and the checks of
+`stages.preflight`, and import nothing else of each other.
 """
 
 import importlib

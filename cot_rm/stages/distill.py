@@ -15,7 +15,8 @@ from jax.experimental import multihost_utils
 
 from cot_rm import chat, files, media, metrics, prompts, schema, stages
 from cot_rm.data import array_record, distillation
-from cot_rm.stages import common
+from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import preflight as checking
 from cot_rm.toy_world import teacher as toy_teacher
 
 PROBE = 32  # pairs that are asked first: a teacher without one readable verdict on them stops here
@@ -59,6 +60,28 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     {head: {source: row[head] for source, row in by_source.items()} for head in heads},
   )
   return figures
+
+
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks the pairs that will be asked about, the service, its key, and the room on disk."""
+  section, checks = common.section_name(config, name, "distill"), checking.Checks(name)
+  knobs, where = config[section], f"config.{section}"
+  checking.check_grammar(checks, config)
+  checking.check_positive(checks, knobs, where, "attempts")
+  checks.require(knobs.sampling.max_tokens >= 1, f"{where}.sampling.max_tokens must be 1 or more")
+  with checks.catching():
+    chat.Pictures(**knobs.pictures)
+  if knobs.endpoint.base_url:
+    checking.check_service(checks, knobs, where)
+  else:
+    with checks.catching():
+      toy_teacher.Teacher(**knobs.teacher)
+      chat.Budget(**knobs.budget)
+  tasks = checking.check_tasks(checks, knobs)
+  with checks.catching():
+    if not checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
+      preflight_examples.check_pool(checks, config, workdir, knobs, where, tasks, folder=None)
+  return checks
 
 
 def _write_splits(

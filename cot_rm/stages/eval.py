@@ -18,7 +18,8 @@ from cot_rm.data import answer_log, datasets, sample_records
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
-from cot_rm.stages import common
+from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import preflight as checking
 from cot_rm.toy_world import descriptions, world
 
 BATCHES = 8  # calls of the sampler between two writes: at most these are lost by a kill
@@ -61,26 +62,89 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   return False  # a model that is trained later is scored by the same command
 
 
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks the models, the pairs with their gold answers and lengths, and the sampling."""
+  section, checks = common.section_name(config, name, "eval"), checking.Checks(name)
+  knobs, where = config[section], f"config.{section}"
+  checking.check_grammar(checks, config)
+  checking.check_positive(checks, knobs, where, "max_prompts", "max_tokens")
+  checking.check_mesh(checks, config, rules="sample_rules")
+  if knobs.votes:
+    how = {"temperature": knobs.vote_temperature, "max_tokens": knobs.max_tokens}
+    checking.check_sampling(
+      checks, where, how, n=knobs.votes, n_knob="votes", temperature="vote_temperature"
+    )
+  benchmark, folders = pairs, []
+  with checks.catching():
+    benchmark = benchmarks.get(knobs.benchmark)
+    registry.lookup(benchmark.MODES, knobs.mode, f"{where}.mode")
+  with checks.catching():
+    folders = _folders(checks, config, workdir, section)
+  with checks.catching():
+    if checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
+      return checks
+    examples = _examples(config, knobs, workdir, benchmark)
+    buckets = preflight_examples.check_buckets(checks, config)
+    for folder in dict.fromkeys(folders) or [None]:
+      preflight_examples.check(
+        checks,
+        config,
+        workdir,
+        examples,
+        name=f"{knobs.data} {knobs.split if benchmark is pairs else knobs.benchmark}",
+        folder=folder,
+        rules=[preflight_examples.needs_gold, preflight_examples.fits(buckets)],
+        swapped=True,
+      )
+  return checks
+
+
+def _folders(
+  checks: checking.Checks, config: common.Section, workdir: epath.Path, section: str
+) -> list[str]:
+  """The folders with the processors of the models to score, as far as they are there."""
+  found, planned = [], checking.planned(config, checks.name)
+  for model, there in _named_models(config, workdir, section).items():
+    if there or model in planned:
+      with checks.catching():
+        folder = checking.find_model(checks, config, workdir, f"config.{section}.models", model)
+        found += [folder] if folder is not None else []
+  return found
+
+
 def _models(config: common.Section, workdir: epath.Path, section: str) -> list[str]:
   """The models to score: those of the knob `models` that exist.
 
   Raises:
     ValueError: a name that is no stage of this config and no folder.
   """
-  trained = [name for name in config.keys() if "start" in getattr(config[name], "keys", list)()]
-  planned = dict.fromkeys([*run_folder.entries(config.stages), *trained])
   found = []
-  for model in config[section].models.split(","):
-    if "/" in model or (workdir / model / "model").exists() or pathlib.Path(model).is_dir():
+  for model, there in _named_models(config, workdir, section).items():
+    if there:
       found.append(model)
-    elif model in planned or (workdir / model).exists():
-      logging.info("%s: there is no model of %r to score", section, model)
     else:
-      registry.lookup(planned, model, f"model in config.{section}.models")
+      logging.info("%s: there is no model of %r to score", section, model)
   for folder, stage in run_folder.entries(config.stages).items():
     if stage in ("sft", "rl") and folder not in found and (workdir / folder / "model").exists():
       logging.info("%s: the model of %r is not in config.%s.models", section, folder, section)
   return found
+
+
+def _named_models(config: common.Section, workdir: epath.Path, section: str) -> dict[str, bool]:
+  """{model of the knob `models`: whether it is there, or to be looked for by its path or id}.
+
+  Raises:
+    ValueError: a name that is no stage of this config and no folder.
+  """
+  trained = [name for name in config.keys() if "start" in getattr(config[name], "keys", list)()]
+  planned = dict.fromkeys([*run_folder.entries(config.stages), *trained])
+  out = {}
+  for model in config[section].models.split(","):
+    there = "/" in model or (workdir / model / "model").exists() or pathlib.Path(model).is_dir()
+    if not there and model not in planned and not (workdir / model).exists():
+      registry.lookup(planned, model, f"model in config.{section}.models")
+    out[model] = there
+  return out
 
 
 def _examples(config, knobs, workdir, benchmark) -> Sequence[schema.Example]:

@@ -18,6 +18,7 @@ from cot_rm import metrics, models, prompts, stages
 from cot_rm.checkpoints import huggingface
 from cot_rm.data import import_checks, importing
 from cot_rm.stages import common
+from cot_rm.stages import preflight as checking
 
 RULES = ("check", "needs_gold", "references", "videos", "max_pixels", "quality")  # knobs
 
@@ -52,6 +53,25 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     "left_out": left_out,
     "GB": sum(of_source["bytes"] for of_source in counts) / 1e9,
   }
+
+
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks the knobs, that the sources open, and the room on disk.
+
+  The stage itself looks at every example before it writes any.
+  """
+  section, checks = common.section_name(config, name, "importing"), checking.Checks(name)
+  knobs, where = config[section], _flag(section)
+  checking.check_grammar(checks, config)
+  with checks.catching():
+    if knobs.start and not checking.find_model(
+      checks, config, workdir, f"{where}.start", knobs.start
+    ):
+      return checks
+    plan = make_plan(config, workdir, name)
+    checks.found["examples"] = f"{plan.total:,}"
+    checking.check_disk(checks, workdir, importing.estimated_bytes(plan), "the data set")
+  return checks
 
 
 def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importing.Plan:

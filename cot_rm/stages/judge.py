@@ -10,7 +10,8 @@ from etils import epath
 from cot_rm import metrics, prompts, schema, stages
 from cot_rm.data import answer_log, identity, jsonl
 from cot_rm.sampler import sampling
-from cot_rm.stages import common
+from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import preflight as checking
 
 
 def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
@@ -21,19 +22,8 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   """
   section, folder = common.section_name(config, name, "judge"), workdir / name
   knobs = config[section]
-  # Checked here, as a ValueError in `ask` is taken for a fault of the example.
-  prompts.get(config.grammar)
-  sampling.Sampling(temperature=knobs.temperature, max_tokens=knobs.max_tokens)
-  if knobs.votes < 1:
-    raise ValueError(f"config.{section}.votes is {knobs.votes}; it must be 1 or more")
-  if knobs.votes > 1 and knobs.temperature == 0:
-    raise ValueError(
-      f"config.{section}.votes is {knobs.votes}, and they would all be the same; set "
-      f"config.{section}.temperature above 0"
-    )
-  examples = list(jsonl.read(knobs.input))
-  if not examples:
-    raise ValueError(f"config.{section}.input: there are no pairs in {knobs.input}")
+  _check_knobs(config, section)
+  examples = _open(knobs, section)
   conditions = _conditions(config, knobs, common.resolve_path(workdir, knobs.start))
   common.begin_answers(folder, conditions, ["verdicts.jsonl"], legacy={})
   path = folder / "verdicts.jsonl"
@@ -104,6 +94,52 @@ def _judge(
       bar.advance(len(batch))
   report = "  ".join(f"{key} {value:.3g}" for key, value in judge.report().items())
   logging.info("%s: %s", name, report)
+
+
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks the model, the pairs and their lengths, the votes and their temperature."""
+  section, checks = common.section_name(config, name, "judge"), checking.Checks(name)
+  knobs, where, folder = config[section], f"config.{section}", None
+  checking.check_positive(checks, knobs, where, "max_prompts")
+  checking.check_mesh(checks, config, rules="sample_rules")
+  with checks.catching():
+    _check_knobs(config, section)
+  with checks.catching():
+    folder = checking.find_model(checks, config, workdir, f"{where}.start", knobs.start)
+  with checks.catching():
+    preflight_examples.check(
+      checks,
+      config,
+      workdir,
+      _open(knobs, section),
+      name=str(knobs.input),
+      folder=folder,
+      rules=[preflight_examples.fits(preflight_examples.check_buckets(checks, config))],
+      swapped=knobs.both_orders,
+    )
+  return checks
+
+
+def _open(knobs: common.Section, section: str) -> list[schema.Example]:
+  """The pairs of the file."""
+  examples = list(jsonl.read(knobs.input))
+  if not examples:
+    raise ValueError(f"config.{section}.input: there are no pairs in {knobs.input}")
+  return examples
+
+
+def _check_knobs(config: common.Section, section: str) -> None:
+  """Raises ValueError for a knob out of range."""
+  knobs = config[section]
+  prompts.get(config.grammar)
+  sampling.Sampling(temperature=knobs.temperature, max_tokens=knobs.max_tokens)
+  if knobs.votes < 1:
+    raise ValueError(f"config.{section}.votes is {knobs.votes}; it must be 1 or more")
+  if knobs.votes > 1 and knobs.temperature == 0:
+    raise ValueError(
+      f"config.{section}.votes is {knobs.votes}, and they would all be the same; set "
+      f"config.{section}.temperature above 0"
+    )
 
 
 def _records(

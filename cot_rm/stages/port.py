@@ -6,11 +6,29 @@ import jax
 from absl import logging
 from etils import epath
 
-from cot_rm import registry, sharding, stages
+from cot_rm import judge, registry, sharding, stages
 from cot_rm.checkpoints import huggingface, model_folder
 from cot_rm.stages import common
+from cot_rm.stages import preflight as checking
 
 TARGETS = ("orbax", "hf")  # a model folder of this package, a folder that transformers loads
+
+
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks that there is a model to convert, the target, and the room on disk."""
+  section, checks = common.section_name(config, name, "port"), checking.Checks(name)
+  knobs = config[section]
+  checking.check_choice(checks, f"config.{section}.target", knobs.target, TARGETS)
+  checking.check_choice(checks, f"config.{section}.dtype", knobs.dtype, judge.DTYPES)
+  checking.check_mesh(checks, config, rules="train_rules")
+  with checks.catching():
+    folder = checking.find_model(checks, config, workdir, f"config.{section}.source", knobs.source)
+    if folder is not None:
+      width = 4 if knobs.dtype == "float32" else 2
+      count = checking.num_parameters(folder)
+      checks.found["model"] = f"{count:,} parameters in {folder}"
+      checking.check_disk(checks, workdir, count * width, "the model")
+  return checks
 
 
 def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:

@@ -15,7 +15,8 @@ from jax.experimental import multihost_utils
 from cot_rm import files, metrics, prompts, rewards, stages
 from cot_rm.data import answer_log, array_record, rejection
 from cot_rm.sampler import sampling
-from cot_rm.stages import common
+from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import preflight as checking
 
 BATCHES = 8  # calls of the sampler between two writes: at most these are lost by a kill
 
@@ -60,6 +61,28 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   if jax.process_index() == 0:
     files.write_atomic(folder / "figures.json", json.dumps(figures))
   return figures
+
+
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks the model, the pairs and their lengths, the sampling, and the room on disk."""
+  section, checks = common.section_name(config, name, "reject"), checking.Checks(name)
+  knobs, where = config[section], f"config.{section}"
+  checking.check_grammar(checks, config)
+  checking.check_positive(checks, knobs, where, "samples", "keep", "max_prompts")
+  checking.check_mesh(checks, config, rules="sample_rules")
+  with checks.catching():
+    rewards.weighted_names(dict.fromkeys(knobs.accept, 1.0))
+  checking.check_sampling(checks, where, knobs.sampling, n=knobs.samples, n_knob="samples")
+  tasks, folder = checking.check_tasks(checks, knobs), None
+  with checks.catching():
+    folder = checking.find_model(checks, config, workdir, f"{where}.start", knobs.start)
+  with checks.catching():
+    if not checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
+      rules = [preflight_examples.fits(preflight_examples.check_buckets(checks, config))]
+      preflight_examples.check_pool(
+        checks, config, workdir, knobs, where, tasks, folder=folder, rules=rules
+      )
+  return checks
 
 
 def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:

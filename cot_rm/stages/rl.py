@@ -19,7 +19,6 @@ from cot_rm import (
   judge,
   metrics,
   optim,
-  prompts,
   registry,
   reward_judge,
   rewards,
@@ -41,7 +40,8 @@ from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
 from cot_rm.data import packing, pipeline, selection
 from cot_rm.sampler import sampling
-from cot_rm.stages import common
+from cot_rm.stages import common, preflight_rl
+from cot_rm.stages import preflight as checking
 
 Metrics = dict[str, Any]  # numbers, of the host or of a device
 
@@ -55,7 +55,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
   """
   section = common.section_name(config, name, "rl")
   folder, knobs = workdir / name, config[section]
-  _check_knobs(config, section)
+  preflight_rl.check_knobs(config, section)
   how = _rollout_config(config, knobs)
   policy = common.load_judge(
     config,
@@ -163,33 +163,12 @@ class _Learner:
     return distributed.shard_batch(batch, self.policy.mesh, self.policy.rules)
 
 
-def _check_knobs(config: common.Section, name: str) -> None:
-  """Raises ValueError for knobs of the section `name` that do not fit together."""
-  knobs = config[name]
-  if rewards.asks(knobs.rewards, prompts.get(config.grammar)) and not knobs.judge.by:
-    raise ValueError(
-      f"config.{name}.rewards weighs whether a verdict follows from its reasoning; grammar "
-      f"{config.grammar!r} has no scores that would decide it, and config.{name}.judge.by "
-      f"names no judge: set it to 'service' (the model of config.{name}.judge) or 'policy' (itself)"
-    )
-  for knob, value, known in (
-    ("judge.by", knobs.judge.by, ("service", "policy", "")),
-    ("on_nonfinite", knobs.on_nonfinite, ("raise", "end")),
-  ):
-    if value not in known:
-      raise ValueError(f"config.{name}.{knob} is {value!r}; known: {', '.join(map(repr, known))}")
-  registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
-  if knobs.train_prompts % knobs.minibatches:
-    raise ValueError(
-      f"config.{name}.train_prompts is {knobs.train_prompts}, which cannot be split into "
-      f"{knobs.minibatches} equal minibatches (config.{name}.minibatches)"
-    )
-  if knobs.async_rollouts and jax.process_count() > 1:
-    raise ValueError(
-      f"config.{name}.async_rollouts is {knobs.async_rollouts} on {jax.process_count()} processes: "
-      f"two threads would launch the train step and the sampler's programs in orders that may "
-      f"differ between processes, whose collectives would wait for each other; set it to 0"
-    )
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks the model, the pairs and their lengths, the sizes of a rollout, room on disk."""
+  checks = preflight_rl.check(config, workdir, name)
+  with checks.catching():
+    _rollout_config(config, common.section(config, name, "rl"))
+  return checks
 
 
 def _prompts(

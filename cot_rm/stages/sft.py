@@ -19,7 +19,11 @@ from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
 from cot_rm.data import packing, pipeline
-from cot_rm.stages import common
+from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import preflight as checking
+
+# References of another grammar, or whose verdict is not the gold answer.
+CONTRADICTING = ("refuse", "keep", "drop")
 
 
 def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
@@ -99,6 +103,51 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
 
   common.save_trained(folder, policy, state.params, steps=steps, seconds=seconds)
   return None
+
+
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks the model, the references and their lengths, the rows of a step, room on disk."""
+  section, checks = common.section_name(config, name, "sft"), checking.Checks(name)
+  knobs, where, folder = config[section], f"config.{section}", None
+  if knobs.control and not config.control:
+    checks.found["control"] = "not wanted: config.control is not set"
+    return checks
+  checking.check_grammar(checks, config)
+  checking.check_positive(checks, knobs, where, "rows", "eval_every", "save_every", "accumulate")
+  checking.check_choice(checks, f"{where}.contradicting", knobs.contradicting, CONTRADICTING)
+  checks.require(
+    knobs.steps > 0 or bool(knobs.minutes_of),
+    f"{where}.steps is {knobs.steps} and {where}.minutes_of is empty; set one of them",
+  )
+  shards = checking.check_mesh(checks, config, rules="train_rules")
+  checking.check_divides(checks, f"{where}.rows", knobs.rows, shards, "shards of a batch")
+  checking.check_divides(checks, f"{where}.rows", knobs.rows, knobs.accumulate, "microbatches")
+  with checks.catching():
+    optim.make(steps=max(knobs.steps, 1), **knobs.optim)
+  with checks.catching():
+    folder = checking.find_model(checks, config, workdir, f"{where}.start", knobs.start)
+  checking.check_training_disk(checks, workdir, config, folder)
+  with checks.catching():
+    if not checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
+      buckets = preflight_examples.check_buckets(checks, config)
+      rows = preflight_examples.check(
+        checks,
+        config,
+        workdir,
+        common.open_examples(config, workdir, knobs.data, knobs.split),
+        name=f"{knobs.data} {knobs.split}",
+        folder=folder,
+        rules=[
+          preflight_examples.needs_reference,
+          preflight_examples.fits(buckets, with_reference=True),
+        ],
+      )
+      preflight_examples.check_references(
+        checks, rows, f"{where}.contradicting", knobs.contradicting, config.grammar
+      )
+      checking.check_processes(checks, len(rows), knobs.data)
+  preflight_examples.check_validation(checks, config, workdir, folder)
+  return checks
 
 
 def _make_encode(

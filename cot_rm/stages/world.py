@@ -15,6 +15,7 @@ from cot_rm import metrics, models, registry, schema, sharding, stages, train
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import array_record
 from cot_rm.stages import common
+from cot_rm.stages import preflight as checking
 from cot_rm.toy_world import base_judgements, tokenizer
 from cot_rm.toy_world import world as toy_world
 
@@ -57,6 +58,24 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   count = sum(x.size for x in jax.tree.leaves(params))
   logging.info("%s: %s parameters, %d words", name, f"{count:,}", model_config.vocab_size)
   return None
+
+
+def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
+  """Checks the sizes of the world and of its splits, the family and the preset."""
+  section, checks = common.section_name(config, name, "world"), checking.Checks(name)
+  knobs = config[section]
+  with checks.catching():
+    world = toy_world.World(**knobs.shapes)
+    sizes = knobs.sizes.to_dict()
+    _splits(world, sizes, config.seed, lambda: None, f"config.{section}.sizes")
+    for split, count in sizes.items():
+      knob = f"config.{section}.sizes.{split}"
+      checks.require(count >= 1, f"{knob} is {count}; it must be 1 or more")
+    checks.found["examples"] = f"{sum(sizes.values()):,} to be made"
+  with checks.catching():
+    registry.lookup(models.get(knobs.family).PRESETS, knobs.preset, f"preset of {knobs.family}")
+  checking.check_mesh(checks, config, rules="train_rules")
+  return checks
 
 
 def _splits(

@@ -1,0 +1,110 @@
+"""Checks of the stage rl before it runs: its pairs, and the sizes of a rollout."""
+
+import jax
+from etils import epath
+
+from cot_rm import optim, prompts, registry, rewards
+from cot_rm.algorithms import ALGORITHMS
+from cot_rm.data import packing
+from cot_rm.stages import common, preflight, preflight_examples
+
+
+def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.Checks:
+  """Checks the model, the pairs and their lengths, the sizes of a rollout, room on disk."""
+  section, checks, folder = common.section_name(config, name, "rl"), preflight.Checks(name), None
+  knobs, where = config[section], f"config.{section}"
+  with checks.catching():
+    check_knobs(config, section)
+  if knobs.judge.by == "service":
+    preflight.check_service(checks, knobs.judge, f"{where}.judge")
+  _check_sizes(checks, config, section)
+  with checks.catching():
+    folder = preflight.find_model(checks, config, workdir, f"{where}.start", knobs.start)
+  preflight.check_training_disk(checks, workdir, config, folder)
+  tasks = preflight.check_tasks(checks, knobs)
+  with checks.catching():
+    if not preflight.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
+      rows = preflight_examples.check(
+        checks,
+        config,
+        workdir,
+        common.open_examples(config, workdir, knobs.data, knobs.split),
+        name=f"{knobs.data} {knobs.split}",
+        folder=folder,
+        rules=[preflight_examples.fits(packing.Buckets(**config.buckets))],
+        takes=preflight_examples.for_rl(where, tasks, knobs.min_attempts, knobs.order),
+        swapped="swap" in knobs.rewards,
+        max_pixels=knobs.max_pixels,
+      )
+      preflight.check_processes(checks, len(rows), knobs.data)
+      checks.require(
+        not rewards.needs_gold(knobs.rewards) or any(row.gold for row in rows),
+        f"none of {len(rows):,} examples of {knobs.data} has a gold answer, which a reward "
+        f"compares the verdict with; give gold, 1 or 2",
+      )
+  preflight_examples.check_validation(checks, config, workdir, folder, max_pixels=knobs.max_pixels)
+  return checks
+
+
+def _check_sizes(checks: preflight.Checks, config: common.Section, section: str) -> None:
+  """The numbers of prompts and groups against the devices, and the answers against the buckets."""
+  knobs, where = config[section], f"config.{section}"
+  names = ("rollouts", "prompts", "group", "train_prompts", "minibatches", "epochs", "accumulate")
+  every = ("eval_every", "save_every", "samples_every", "vision_check_every")
+  preflight.check_positive(checks, knobs, where, *names, *every)
+  buckets = preflight_examples.check_buckets(checks, config)
+  longest = max(buckets.answers, default=0)
+  checks.require(
+    knobs.sampling.max_tokens <= longest,
+    f"{where}.sampling.max_tokens is {knobs.sampling.max_tokens:,}, and the largest bucket of an "
+    f"answer is {longest:,}; raise config.buckets.answers or lower max_tokens",
+  )
+  shards = preflight.check_mesh(checks, config, rules="train_rules")
+  if knobs.minibatches >= 1 and knobs.accumulate >= 1:
+    for parts, why in ((shards, "shards of a batch"), (knobs.accumulate, "microbatches")):
+      preflight.check_divides(
+        checks, f"{where}.train_prompts", knobs.train_prompts, parts, why, per=knobs.minibatches
+      )
+  if "swap" in knobs.rewards:
+    preflight.check_divides(
+      checks, f"{where}.prompts", knobs.prompts, 2 * jax.process_count(), "orders of a pair"
+    )
+  with checks.catching():
+    algorithm = registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
+    settings = algorithm.Config(
+      **knobs.settings[knobs.algorithm], max_tokens=knobs.sampling.max_tokens
+    )
+    if settings.kl and algorithm.KL_IN == "reward":
+      preflight.check_divides(
+        checks, f"{where}.prompts", knobs.prompts, shards, "shards of a batch"
+      )
+    optim.make(steps=1, **knobs.optim)
+
+
+def check_knobs(config: common.Section, name: str) -> None:
+  """Raises ValueError for knobs of the section `name` that do not fit together."""
+  knobs = config[name]
+  if rewards.asks(knobs.rewards, prompts.get(config.grammar)) and not knobs.judge.by:
+    raise ValueError(
+      f"config.{name}.rewards weighs whether a verdict follows from its reasoning; grammar "
+      f"{config.grammar!r} has no scores that would decide it, and config.{name}.judge.by "
+      f"names no judge: set it to 'service' (the model of config.{name}.judge) or 'policy' (itself)"
+    )
+  for knob, value, known in (
+    ("judge.by", knobs.judge.by, ("service", "policy", "")),
+    ("on_nonfinite", knobs.on_nonfinite, ("raise", "end")),
+  ):
+    if value not in known:
+      raise ValueError(f"config.{name}.{knob} is {value!r}; known: {', '.join(map(repr, known))}")
+  registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
+  if knobs.train_prompts % knobs.minibatches:
+    raise ValueError(
+      f"config.{name}.train_prompts is {knobs.train_prompts}, which cannot be split into "
+      f"{knobs.minibatches} equal minibatches (config.{name}.minibatches)"
+    )
+  if knobs.async_rollouts and jax.process_count() > 1:
+    raise ValueError(
+      f"config.{name}.async_rollouts is {knobs.async_rollouts} on {jax.process_count()} processes: "
+      f"two threads would launch the train step and the sampler's programs in orders that may "
+      f"differ between processes, whose collectives would wait for each other; set it to 0"
+    )

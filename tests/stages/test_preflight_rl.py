@@ -1,0 +1,42 @@
+"""Sizes of a rollout against each other, and against the devices."""
+
+import pytest
+from etils import epath
+
+from cot_rm.stages import preflight_rl
+from tests.stages.pairs import as_jsonl, pairs
+
+
+def faults(config, workdir):
+  config.stages = ("rl",)
+  return preflight_rl.check(config, epath.Path(workdir), "rl").faults
+
+
+def test_an_odd_number_of_prompts_cannot_be_asked_in_both_orders(config, workdir):
+  config.rl.rewards = dict(accuracy=1.0, swap=1.0)
+  config.rl.prompts = 5
+  (fault,) = faults(config, workdir)
+  assert "config.rl.prompts is 5" in fault and "set it to 4 or 6" in fault
+
+
+def test_microbatches_divide_each_minibatch(config, workdir):
+  config.rl.train_prompts, config.rl.minibatches, config.rl.accumulate = 6, 2, 2
+  (fault,) = faults(config, workdir)
+  assert "config.rl.train_prompts is 6" in fault and "set it to 4 or 8" in fault
+  config.rl.train_prompts = 8
+  assert faults(config, workdir) == []
+
+
+def test_pairs_without_any_gold_are_a_fault_where_a_reward_needs_one(config, workdir):
+  config.rl.data = as_jsonl(workdir / "no_gold.jsonl", pairs(3, gold=None))
+  (fault,) = faults(config, workdir)
+  assert "none of 3 examples" in fault and "gold" in fault
+  config.rl.rewards = dict(format=1.0)
+  assert faults(config, workdir) == []
+
+
+@pytest.mark.parametrize("knob", ["judge.by", "on_nonfinite"])
+def test_an_unknown_choice_names_those_that_are_known(config, workdir, knob):
+  config.rl.update_from_flattened_dict({knob: "maybe"})
+  (fault,) = faults(config, workdir)
+  assert f"config.rl.{knob} is 'maybe'; known:" in fault
