@@ -13,7 +13,7 @@ from absl import logging
 
 from cot_rm import media, registry
 from cot_rm.benchmarks import definitions, pairs, published, rules
-from cot_rm.schema import Example, Media, Task
+from cot_rm.schema import BadRecord, Example, Media, Task
 
 SIZE, QUESTIONS = 170, 46
 FILES = ("mm_reward_bench.jsonl",)  # id, image or video (its path), prompt, chosen, rejected
@@ -26,7 +26,7 @@ def category(path: str) -> str:
   for name in CATEGORIES:
     if name in path:
       return name
-  raise ValueError(f"{path!r} is of none of the categories {', '.join(CATEGORIES)}")
+  raise BadRecord(f"{path!r} is of none of the categories {', '.join(CATEGORIES)}")
 
 
 def _rule(orders: Callable, description: str) -> rules.Rule:

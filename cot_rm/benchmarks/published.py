@@ -4,7 +4,8 @@ import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from cot_rm.schema import Media
+from cot_rm import media
+from cot_rm.schema import BadMedia, BadRecord, Media
 
 Record = Mapping[str, object]
 
@@ -33,7 +34,7 @@ def read_records(path: pathlib.Path) -> Iterator[tuple[str, Record]]:
   """Yields (where, record) of a .jsonl or .parquet file; `where` names the row for errors.
 
   Raises:
-    ValueError: a line is not a JSON object.
+    BadRecord: a line is not a JSON object.
   """
   if path.suffix == ".parquet":
     import pyarrow.parquet  # slow to import, and only these files need it
@@ -53,42 +54,47 @@ def read_records(path: pathlib.Path) -> Iterator[tuple[str, Record]]:
       try:
         record = json.loads(line)
       except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+        raise BadRecord(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+      except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
+        raise BadRecord(f"{where}: not JSON that can be read: {error}") from error
       if not isinstance(record, dict):
-        raise ValueError(f"{where}: must be an object, not {type(record).__name__}")
+        raise BadRecord(f"{where}: must be an object, not {type(record).__name__}")
       yield where, record
 
 
 def text_field(record: Record, name: str, where: str) -> str:
-  """A field that must hold text. Raises ValueError naming row and field."""
+  """A field that must hold text. Raises BadRecord naming row and field."""
   value = record.get(name)
   if not isinstance(value, str) or not value.strip():
-    raise ValueError(f"{where}, field {name!r}: must be text, not {value!r}")
+    raise BadRecord(f"{where}, field {name!r}: must be text, not {repr(value)[:80]}")
   return value
 
 
 def first_existing(paths: Sequence[pathlib.Path], where: str) -> pathlib.Path:
-  """The first path that exists. Raises FileNotFoundError naming the row and all paths."""
+  """The first path that exists. Raises BadMedia naming the row and all paths."""
   for path in paths:
-    if path.exists():
+    if media.exists(path):
       return path
   looked = ", ".join(map(str, paths))
-  raise FileNotFoundError(f"{where}: no such picture or folder of frames: {looked}")
+  raise BadMedia(f"{where}: no such picture or folder of frames: {looked[:400]}")
 
 
 def picture(value: object, folders: Sequence[pathlib.Path], where: str) -> Media:
   """The Media of a picture.
 
   Args:
-    value: a path under one of the folders, or {"bytes": ..., "path": ...}.
+    value: a path under one of the folders, a URL, base64, or {"bytes": ..., "path": ...}.
     folders: searched in order.
     where: names the row in errors.
+
+  Raises BadMedia naming the row.
   """
-  name: object = value
-  if isinstance(value, dict):
-    if value.get("bytes"):
-      return Media("image", value["bytes"])
-    name = value.get("path")
+  name = media.unwrapped(value, name=where) if isinstance(value, dict) else value
+  if isinstance(name, bytes):
+    return Media("image", name)
   if not isinstance(name, str) or not name:
-    raise ValueError(f"{where}: must be a picture's path or bytes, not {name!r}")
+    raise BadMedia(f"{where}: must be a picture's path or bytes, not {str(name)[:80]!r}")
+  if not media.is_path(name):
+    return Media("image", name)
+  name = str(media.local_path(name, name=where))
   return Media("image", str(first_existing([folder / name for folder in folders], where)))

@@ -22,7 +22,7 @@ from absl import logging
 
 from cot_rm import registry
 from cot_rm.benchmarks import definitions, pairs, published, rules
-from cot_rm.schema import Example
+from cot_rm.schema import BadRecord, Example
 
 SIZE = 1250
 FILES = (  # patterns, the first that matches any file is read
@@ -119,7 +119,7 @@ def _example(row: int, record: published.Record, folder: pathlib.Path, where: st
     question = published.text_field(record, "query", where).replace("<image>\n", "")
     given, ranking = record.get("response"), record.get("human_ranking")
     if ranking not in ([0, 1], [1, 0]) or not isinstance(given, list) or len(given) != 2:
-      raise ValueError(
+      raise BadRecord(
         f"{where}: needs two responses and a human_ranking of [0, 1] or [1, 0], not {ranking!r}"
       )
     extra["better"] = 1 if ranking == [0, 1] else 2

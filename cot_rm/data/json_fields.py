@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn, TypeVar
 
 from cot_rm import registry
+from cot_rm.schema import BadRecord
 
 Value = TypeVar("Value")
 
@@ -32,8 +33,8 @@ class Field:
     return f"{self.where}, field {self.path!r}" if self.path else self.where
 
   def fail(self, message: str) -> NoReturn:
-    """Raises ValueError: the place and the message."""
-    raise ValueError(f"{self.place}: {message}")
+    """Raises BadRecord: the place and the message."""
+    raise BadRecord(f"{self.place}: {message}")
 
   def get(self, key: str) -> Field:
     """The field of an object; its value is MISSING if the object has no such key."""
@@ -46,9 +47,9 @@ class Field:
     return [Field(value, self.where, f"{self.path}[{i}]") for i, value in enumerate(values)]
 
   def of_type(self, kind: type[Value]) -> Value:
-    """The value, if it is a `kind` (true and false are not numbers); raises ValueError if not."""
+    """The value, if it is a `kind` (true and false are not numbers); raises BadRecord if not."""
     if self.value is MISSING:
-      raise ValueError(f"{self.where}: field {self.path!r} is missing")
+      raise BadRecord(f"{self.where}: field {self.path!r} is missing")
     if not isinstance(self.value, kind) or isinstance(self.value, bool):
       self.fail(f"must be {_NAMES[kind]}, not {self.kind}")
     return self.value
@@ -70,16 +71,16 @@ class Field:
     return "null" if self.value is None else type(self.value).__name__
 
   def check_keys(self, known: Iterable[str], hint: str = "") -> None:
-    """Raises ValueError if the object has a key that is not known; suggests the nearest one."""
+    """Raises BadRecord if the object has a key that is not known; suggests the nearest one."""
     known = [*known]
     for key in self.of_type(dict):
       if key not in known:
         advice = f"; {hint}" if hint else ""
         self.fail(f"unknown key {key!r}; {registry.hint(key, known)}{advice}")
 
-  def exactly_one(self, first: str, second: str) -> Field:
-    """The field of the object under one of two keys; raises ValueError if both or neither exist."""
-    found = [key for key in (first, second) if key in self.of_type(dict)]
+  def exactly_one(self, *keys: str) -> Field:
+    """The field of the object under one of some keys; BadRecord if none or several have a value."""
+    found = [key for key in keys if self.of_type(dict).get(key) is not None]
     if len(found) != 1:
-      self.fail(f"must have either {first!r} or {second!r}")
+      self.fail(f"must have either {' or '.join(map(repr, keys))}")
     return self.get(found[0])

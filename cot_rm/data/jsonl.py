@@ -6,10 +6,12 @@ One record per line; all fields but `id`, `task`, `question` and the media are o
      "media": [{"kind": "image", "path": "pictures/1.png"}], "responses": ["two", "three"],
      "gold": 1, "reasoning": "<think>...", "attempts": 1, "extra": {"anything": "else"}}
 
-A picture is {"kind": "image", "path" or "base64": ...}, a video {"kind": "video", "path" or
-"frames": ..., "fps": ...}, a frame {"path" or "base64": ...}. Each may be abbreviated to a string:
-a path; for pictures and frames also a data URL; for frames also bare base64. "images": [...] is
-short for media that are all pictures. Paths are relative to the file.
+A picture is {"kind": "image", "path" or "url" or "base64": ...}, a video {"kind": "video", "path"
+or "url" or "frames": ..., "fps": ...}, a frame {"path" or "url" or "base64": ...}. Each may be
+abbreviated to a string: a path, a URL (file, data, http) or base64. Hugging Face's {"bytes": null,
+"path": ...} and OpenAI's {"type": "image_url", "image_url": {"url": ...}} are read too. "images":
+[...] is short for media that are all pictures. Paths are relative to the file. Files must exist;
+whether URLs on the network are fetched is decided when they are opened, see media.Options.
 """
 
 import base64
@@ -21,10 +23,14 @@ from collections.abc import Iterable, Iterator
 
 from cot_rm import files, media, registry, schema
 from cot_rm.data.json_fields import MISSING, Field
-from cot_rm.schema import Example, ImageSource, Media
+from cot_rm.schema import BadRecord, Example, ImageSource, Media
 
 Record = dict[str, object]
 
+MOST_ATTEMPTS = 2**31 - 1
+MOST_FPS = 1e6
+_PICTURE_KEYS = ("path", "base64", "url", "image", "image_url", "bytes")
+_VIDEO_KEYS = ("path", "base64", "url", "video", "video_url", "frames")
 _KEYS = (
   "id",
   "source",
@@ -43,7 +49,7 @@ _KEYS = (
 def read(path: str | os.PathLike) -> Iterator[Example]:
   """Yields the examples of a file, without opening pictures; blank lines are skipped.
 
-  Raises FileNotFoundError at the call, and ValueError naming file, line and field at a bad record.
+  Raises FileNotFoundError at the call, and BadRecord naming file, line and field at a bad record.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -60,7 +66,7 @@ def write(path: str | os.PathLike, examples: Iterable[Example]) -> int:
       try:
         line = json.dumps(to_record(example, path.parent), ensure_ascii=False)
       except TypeError as error:
-        raise ValueError(f"example {example.id!r}: a field is not JSON: {error}") from error
+        raise BadRecord(f"example {example.id!r}: a field is not JSON: {error}") from error
       file.write(f"{line}\n")
       count += 1
   return count
@@ -74,7 +80,7 @@ def to_example(record: object, folder: str | os.PathLike = ".", where: str = "re
     folder: relative paths start here.
     where: begins every error message.
 
-  Raises ValueError naming `where` and the field.
+  Raises BadRecord, or BadMedia for damaged base64, naming `where` and the field.
   """
   fields, folder = Field(record, where), pathlib.Path(folder)
   fields.check_keys(_KEYS, hint="put fields of your own under 'extra'")
@@ -82,8 +88,8 @@ def to_example(record: object, folder: str | os.PathLike = ".", where: str = "re
   if task.of_type(str) not in schema.TASKS:
     task.fail(f"unknown task {task.value!r}; {registry.hint(task.value, schema.TASKS)}")
   attempts = fields.get("attempts")
-  if (attempts.optional(int) or 0) < 0:
-    attempts.fail(f"must be 0 or more, not {attempts.value}")
+  if not 0 <= (attempts.optional(int) or 0) <= MOST_ATTEMPTS:
+    attempts.fail(f"must be 0 or more, not {str(attempts.value)[:20]}")
   generation = task.value.endswith("generation")
   values = dict(
     id=fields.get("id").text(),
@@ -102,7 +108,7 @@ def to_example(record: object, folder: str | os.PathLike = ".", where: str = "re
   try:
     return Example(**values)
   except ValueError as error:
-    raise ValueError(f"{where}: {error}") from error
+    raise BadRecord(f"{where}: {error}") from error
 
 
 def to_record(example: Example, folder: str | os.PathLike | None = None) -> Record:
@@ -129,16 +135,30 @@ def _examples(path: pathlib.Path) -> Iterator[Example]:
   with path.open("rb") as file:
     for number, line in enumerate(file, 1):
       where = f"{path}, line {number}"
-      try:
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        if not text.strip():
-          continue
-        record = json.loads(text)
-      except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not UTF-8: {error}") from error
-      except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
-      yield to_example(record, path.parent, where)
+      if (record := parse(line, where, first=number == 1)) is not MISSING:
+        yield to_example(record, path.parent, where)
+
+
+def parse(line: bytes, where: str, *, first: bool = False) -> object:
+  """The value of a line of a JSON Lines file; MISSING for a blank line.
+
+  Args:
+    line: its bytes.
+    where: begins every error message.
+    first: whether it is the first line, which may begin with a byte order mark.
+
+  Raises BadRecord if it is not JSON in UTF-8.
+  """
+  try:
+    text = line.decode("utf-8-sig" if first else "utf-8")
+    return json.loads(text) if text.strip() else MISSING
+  except UnicodeDecodeError as error:
+    utf_16 = "UTF-16 must be converted; " if line[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+    raise BadRecord(f"{where}: not UTF-8: {utf_16}{error}") from error
+  except json.JSONDecodeError as error:
+    raise BadRecord(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
+  except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
+    raise BadRecord(f"{where}: not JSON that can be read: {error}") from error
 
 
 def _responses(field: Field, generation: bool) -> tuple[str, ...]:
@@ -159,20 +179,34 @@ def _media(fields: Field, task: str, folder: pathlib.Path) -> tuple[Media, ...]:
 def _medium(field: Field, kind: str, folder: pathlib.Path) -> Media:
   """The Media of one entry of "media"; `kind` is its kind if the entry does not give one."""
   field = _expanded(field)
-  kind = field.get("kind").optional(str, kind)
-  if kind not in schema.KINDS:
-    field.get("kind").fail(f"must be 'image' or 'video', not {kind!r}")
+  kind = _kind(field, kind)
   if kind == "image":
-    field.check_keys(("kind", "path", "base64"))
+    field.check_keys(("kind", "type", *_PICTURE_KEYS))
     return Media("image", _picture(field, folder))
-  field.check_keys(("kind", "path", "frames", "fps"))
-  source, fps = field.exactly_one("path", "frames"), _fps(field.get("fps"))
-  if source.path.endswith(".path"):
+  field.check_keys(("kind", "type", *_VIDEO_KEYS, "fps"))
+  source, fps = field.exactly_one(*_VIDEO_KEYS), _fps(field.get("fps"))
+  if isinstance(source.value, dict) and source.path.endswith("video_url"):
+    source = source.get("url")
+  if source.path.endswith(".base64"):
+    return Media("video", media.decode_base64(source.text(), name=source.place), fps)
+  if not source.path.endswith(".frames"):
     return Media("video", _path(source, folder), fps)
   frames = source.items()
   if not frames:
     source.fail("must have at least one frame")
   return Media("video", tuple(_frame(frame, folder) for frame in frames), fps)
+
+
+def _kind(field: Field, kind: str) -> str:
+  """The kind of a medium: as its "kind" says, or the "type" of a part of a chat."""
+  given = field.get("kind")
+  if given.optional(str) is None:
+    given = field.get("type")
+  found = given.optional(str, kind)
+  for known in schema.KINDS:
+    if found in (known, f"{known}_url", f"input_{known}"):
+      return known
+  given.fail(f"must be 'image' or 'video', not {found!r}")
 
 
 def _expanded(field: Field) -> Field:
@@ -187,49 +221,57 @@ def _expanded(field: Field) -> Field:
 def _fps(field: Field) -> float | None:
   value = None if field.value is MISSING else field.value
   if value is not None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-      field.fail(f"must be a number above 0, not {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= MOST_FPS:
+      field.fail(f"must be a number above 0, not {str(value)[:20]}")
   return value
 
 
 def _frame(field: Field, folder: pathlib.Path) -> ImageSource:
-  if isinstance(field.value, str) and not os.path.exists(folder / field.value):
-    picture = media.picture_of_base64(field.value)
-    if picture is not None:
-      return picture
   field = _expanded(field)
-  field.check_keys(("path", "base64"))
+  field.check_keys(("type", *_PICTURE_KEYS))
   return _picture(field, folder)
 
 
 def _picture(field: Field, folder: pathlib.Path) -> ImageSource:
-  """The source of a picture: a path, a data URL unchanged, or the bytes decoded from base64."""
-  source = field.exactly_one("path", "base64")
-  text, url = source.text(), str(source.value).startswith("data:")
-  if source.path.endswith(".base64"):
-    decode = media.decode_data_url if url else media.decode_base64
+  """The source of a picture: a path, a URL, or the bytes decoded from base64 or a data URL."""
+  bytes_ = field.get("bytes")  # Hugging Face's records have bytes, and often also their first path
+  source = bytes_ if isinstance(bytes_.value, str) else field.exactly_one(*_PICTURE_KEYS)
+  if isinstance(source.value, dict):
+    return _picture(source, folder)
+  text = source.text()
+  if source.path.endswith((".base64", ".bytes")):
+    decode = media.decode_data_url if text[:5].lower() == "data:" else media.decode_base64
     return decode(text, name=source.place)
-  if url:
-    media.decode_data_url(text, name=source.place)  # checked here, where the line is known
-    return text
+  if not media.exists(folder / text) and (found := media.picture_of_base64(text)) is not None:
+    return found
   return _path(source, folder)
 
 
 def _path(field: Field, folder: pathlib.Path) -> str:
-  path = field.text()
-  if path.startswith(("http://", "https://")):
-    field.fail(f"media are read from disk; download {path} first")
-  if not os.path.exists(folder / path):
-    field.fail(f"no such file: {str(folder / path)[:200]}")
-  return str(folder / path)
+  """A path, from `folder`, to a file that exists; a URL on the network unchanged."""
+  text = field.text()
+  if media.is_url(text):
+    return text
+  if text[:5].lower() == "data:":
+    media.decode_data_url(text, name=field.place)  # checked here, where the line is known
+    return text
+  path = str(folder / media.local_path(text, name=field.place))
+  if not media.exists(path):
+    field.fail(f"no such file: {path[:200]!r}")
+  return path
 
 
 def _medium_record(medium: Media, folder: str | os.PathLike | None, name: str) -> Record:
   fps = {} if medium.fps is None else {"fps": medium.fps}
   if medium.kind == "image":
     return {"kind": "image", **_picture_record(medium.source, folder, name)}
+  if media.is_url(medium.source):
+    return {"kind": "video", "path": medium.source, **fps}
   if media.is_path(medium.source):
     return {"kind": "video", "path": _written_path(medium.source, folder, name), **fps}
+  if (file := media.video_bytes(medium.source, name=name)) is not None:
+    return {"kind": "video", "base64": base64.b64encode(file).decode(), **fps}
   frames = media.frame_sources(medium.source, name=name)
   return {
     "kind": "video",
@@ -241,6 +283,8 @@ def _medium_record(medium: Media, folder: str | os.PathLike | None, name: str) -
 def _picture_record(
   source: ImageSource, folder: str | os.PathLike | None, name: str
 ) -> dict[str, str]:
+  if media.is_url(source):
+    return {"path": source}
   if media.is_path(source):
     return {"path": _written_path(source, folder, name)}
   return {"base64": base64.b64encode(media.encoded_picture(source, name=name)).decode()}

@@ -12,6 +12,7 @@ from cot_rm.media.sources import (
   is_url,
   local_path,
   picture_of_base64,
+  unwrapped,
 )
 from cot_rm.media.videos import (
   PICTURE_SUFFIXES,
@@ -47,6 +48,7 @@ __all__ = [
   "sample_frames",
   "thumbnail_url",
   "turns",
+  "unwrapped",
   "video",
   "video_bytes",
 ]

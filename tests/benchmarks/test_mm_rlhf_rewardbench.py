@@ -6,6 +6,7 @@ import json
 import PIL.Image
 import pytest
 
+from cot_rm import schema
 from cot_rm.benchmarks import mm_rlhf_rewardbench
 from cot_rm.prompts import r1_reward
 
@@ -132,5 +133,5 @@ def test_a_short_video_repeats_its_frames_and_an_empty_one_is_named(root):
   with pytest.raises(ValueError, match="line 6: .*a video without frames"):
     mm_rlhf_rewardbench.examples(root)
   folder.rmdir()
-  with pytest.raises(FileNotFoundError, match="line 6: .*-77dfCjTbSc"):
+  with pytest.raises(schema.BadMedia, match="line 6: .*-77dfCjTbSc"):
     mm_rlhf_rewardbench.examples(root)

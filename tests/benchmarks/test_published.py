@@ -5,6 +5,7 @@ import pathlib
 import pyarrow.parquet
 import pytest
 
+from cot_rm import schema
 from cot_rm.benchmarks import published
 
 
@@ -37,7 +38,7 @@ def test_a_line_that_is_no_record_is_named(tmp_path, line, message):
 def test_faults_of_a_record_name_row_and_field(tmp_path):
   with pytest.raises(ValueError, match="row 3, field 'prompt': must be text, not None"):
     published.text_field({}, "prompt", "row 3")
-  with pytest.raises(FileNotFoundError, match="row 3: no such picture.*a.png"):
+  with pytest.raises(schema.BadMedia, match="row 3: no such picture.*a.png"):
     published.picture("a.png", (tmp_path,), "row 3")
   with pytest.raises(ValueError, match="row 3: must be a picture's path or bytes"):
     published.picture(None, (tmp_path,), "row 3")

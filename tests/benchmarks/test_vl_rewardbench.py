@@ -11,6 +11,7 @@ import PIL.Image
 import pyarrow.parquet
 import pytest
 
+from cot_rm import schema
 from cot_rm.benchmarks import vl_rewardbench
 from cot_rm.prompts import r1_reward
 
@@ -200,5 +201,5 @@ def test_the_hub_s_parquet_holds_its_pictures(tmp_path):
 
 def test_a_missing_picture_is_named_by_its_row(root):
   (root / "vl_reward/img/image_1007.jpg").unlink()
-  with pytest.raises(FileNotFoundError, match="line 6: no such picture.*image_1007"):
+  with pytest.raises(schema.BadMedia, match="line 6: no such picture.*image_1007"):
     vl_rewardbench.examples(root)

@@ -3,12 +3,13 @@
 import base64
 import io
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cot_rm import schema
+from cot_rm import media, schema
 from cot_rm.data import jsonl
 
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
@@ -144,9 +145,11 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped(folder):
     ({"media": "a.png"}, "field 'media': must be a list, not str"),
     ({"media": [7]}, r"field 'media\[0\]': must be an object or a string, not int"),
     ({"media": ["no.png"]}, r"field 'media\[0\].path': no such file: .*no.png"),
-    ({"media": ["https://a/b.png"]}, r"field 'media\[0\].path': .*download https://a/b.png first"),
     ({"media": [{"kind": "audio", "path": "a.png"}]}, r"field 'media\[0\].kind': .*not 'audio'"),
-    ({"media": [{"kind": "image"}]}, r"field 'media\[0\]': must have either 'path' or 'base64'"),
+    (
+      {"media": [{"kind": "image"}]},
+      r"field 'media\[0\]': must have either 'path' or 'base64' or ",
+    ),
     (
       {"media": [{"path": "a.png", "base64": "QQ=="}]},
       r"field 'media\[0\]': must have either 'path'",
@@ -163,7 +166,7 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped(folder):
     ),
     (
       {"media": [{"kind": "video", "path": "clip", "frames": []}]},
-      "must have either 'path' or 'frames'",
+      "must have either 'path' or .* or 'frames'",
     ),
     (
       {"media": [{"kind": "video", "frames": []}]},
@@ -331,3 +334,134 @@ def test_an_interrupted_write_leaves_the_file_as_it_was(folder):
   with pytest.raises(ValueError, match="'x': a field is not JSON"):
     jsonl.write(path, [fine, bad])
   assert [example.id for example in jsonl.read(path)] == ["t"]
+
+
+def test_every_form_of_a_picture_that_json_can_hold_opens(folder):
+  text, wrapped = encoded(), "\n".join(re.findall(".{1,40}", encoded()))
+  forms = [
+    "a.png",
+    f"file://{folder}/a.png",
+    f"file://localhost{folder}/a.png",
+    "file://a.png",
+    f"data:image/png;base64,{text}",
+    f"DATA:image/PNG;charset=utf-8;BASE64,{wrapped}",
+    text,
+    wrapped,
+    text.rstrip("="),
+    text.replace("+", "-").replace("/", "_"),
+    {"path": "a.png", "bytes": None},
+    {"bytes": text, "path": "gone.png"},
+    {"base64": wrapped},
+    {"url": f"data:image/png;base64,{text}"},
+    {"type": "image", "image": "a.png"},
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{text}"}},
+    {"type": "image_url", "image_url": "a.png"},
+  ]
+  for form in forms:
+    (example,) = read(folder, good(media=[form]))
+    np.testing.assert_array_equal(media.picture(example.media[0].source, name="x"), PIXELS)
+    (example,) = read(folder, good(media=[{"kind": "video", "frames": [form]}]))
+    np.testing.assert_array_equal(media.picture(example.media[0].source[0], name="x"), PIXELS)
+
+
+def test_a_percent_encoded_file_url_is_a_path(folder):
+  (folder / "a b%.png").write_bytes(png())
+  for url in (f"file://{folder}/a%20b%25.png", f"file://{folder}/a b%.png", "file://a%20b%25.png"):
+    (example,) = read(folder, good(media=[url]))
+    assert example.media[0].source == str(folder / "a b%.png")
+
+
+def test_a_url_on_the_network_is_kept_and_written_back(folder):
+  (example,) = read(folder, good(media=["https://a.invalid/b.png"]))
+  assert example.media[0].source == "https://a.invalid/b.png"
+  assert jsonl.to_record(example)["media"] == [{"kind": "image", "path": "https://a.invalid/b.png"}]
+
+
+def test_the_bytes_of_a_video_file_are_written_and_read_back(folder):
+  video = schema.Media("video", png(), 2.0)
+  example = schema.Example("v", "s", "video_understanding", "q", (video,), ("a", "b"))
+  jsonl.write(folder / "out.jsonl", [example])
+  assert list(jsonl.read(folder / "out.jsonl")) == [example]
+
+
+@pytest.mark.parametrize(
+  "line",
+  [
+    b"null",
+    b'{"id": ' + b"9" * 5000 + b"}",
+    b"[" * 100_000,
+    json.dumps(good()).encode("utf-16"),
+    b"\x00" * 20,
+    b'{"id": "\xed\xa0\xbd"}',
+  ],
+)
+def test_a_line_that_no_reader_takes_is_a_bad_record(folder, line):
+  path = folder / "bad.jsonl"
+  path.write_bytes(line + b"\n")
+  with pytest.raises(schema.BadRecord, match="bad.jsonl, line 1"):
+    list(jsonl.read(path))
+
+
+STRANGE = (
+  *(None, True, False, 0, -1, 1.5, float("nan"), float("inf"), 10**400, -(10**30), "", " ", "\0"),
+  *("\ud83d", "a" * 5000, "data:", "data:;base64,", "file://", "file://\0", "http://", "/", "."),
+  *([], {}, [[]], [None], {"": None}, [[[[[]]]]], {"path": {}}, {"url": 3}, {"image_url": {}}),
+)
+
+
+def mutated(rng, record):
+  """A copy of a record with one to three values or keys replaced, removed, or of another type."""
+  record = json.loads(json.dumps(record))
+  for _ in range(rng.integers(1, 4)):
+    places, stack = [], [record]
+    while stack:
+      inner = stack.pop()
+      keys = inner.keys() if isinstance(inner, dict) else range(len(inner))
+      places += [(inner, key) for key in keys]
+      stack += [inner[key] for key in keys if isinstance(inner[key], dict | list)]
+    if not places:
+      break
+    inner, key = places[rng.integers(len(places))]
+    if rng.random() < 0.2:
+      del inner[key]
+    elif isinstance(inner, dict) and rng.random() < 0.1:
+      inner[f"{key}x"] = inner.pop(key)
+    else:
+      inner[key] = STRANGE[rng.integers(len(STRANGE))]
+  return record
+
+
+def test_a_mutated_record_is_an_example_or_a_bad_one(folder):
+  rng = np.random.default_rng(0)
+  whole = good(
+    gold=1,
+    reasoning="r",
+    attempts=1,
+    extra={"a": [1]},
+    source="s",
+    media=[
+      {"kind": "image", "path": "a.png"},
+      {"kind": "video", "frames": ["a.png", {"base64": encoded()}], "fps": 2},
+      {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded()}"}},
+    ],
+  )
+  path, bad = folder / "data.jsonl", 0
+  for number in range(600):
+    line = json.dumps(mutated(rng, whole)).encode()
+    if number % 4 == 0:  # damaged text
+      line = bytearray(line)
+      for at in rng.integers(len(line), size=3):
+        line[at] = rng.integers(256)
+      line = bytes(line[: rng.integers(1, len(line) + 1)] if number % 8 == 0 else line)
+    path.write_bytes(line.replace(b"\n", b" ") + b"\n")
+    try:
+      for example in jsonl.read(path):
+        for medium in example.media:
+          if medium.kind == "image":
+            media.encoded_picture(medium.source, name="x")
+          else:
+            media.video(medium.source, fps=medium.fps, name="x")
+    except schema.BadExample as error:
+      assert "line 1" in str(error) or str(error).startswith("x"), error
+      bad += 1
+  assert 300 < bad < 600
