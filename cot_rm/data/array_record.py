@@ -223,6 +223,11 @@ def serialize(example: Example, *, options: media.Options = media.DEFAULT) -> St
   return Stored(_mark(row), example_rows.FEATURES.serialize_example(row))
 
 
+def deserialize(data: bytes) -> Example:
+  """The example of stored bytes."""
+  return example_rows.to_example(example_rows.FEATURES.deserialize_example_np(data))
+
+
 def write(
   folder: str | os.PathLike,
   splits: Mapping[str, Iterable[Example]],

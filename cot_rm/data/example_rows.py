@@ -35,13 +35,10 @@ FEATURES = tfds.features.FeaturesDict(
     "media_kind": tfds.features.Sequence(tfds.features.Text()),
     "media_form": tfds.features.Sequence(tfds.features.Text()),  # picture, frames or file
     "media_fps": tfds.features.Sequence(np.float64),  # NaN: unknown
-    "media_settings": tfds.features.Sequence(tfds.features.Text(doc="JSON")),
     "media_pictures": tfds.features.Sequence(np.int64),  # number of `pictures` of each medium
     "pictures": tfds.features.Sequence(_BYTES),  # encoded, of all media in order
   }
 )
-# Fields of Media beside these are stored as JSON, where they are not at their defaults.
-_OWN_COLUMN = ("kind", "source", "fps")
 
 
 def to_row(example: Example, *, options: media.Options = media.DEFAULT) -> Row:
@@ -60,7 +57,6 @@ def to_row(example: Example, *, options: media.Options = media.DEFAULT) -> Row:
     "media_kind": [medium.kind for medium in example.media],
     "media_form": [form for form, _ in stored],
     "media_fps": [math.nan if medium.fps is None else medium.fps for medium in example.media],
-    "media_settings": [_settings(medium, name) for medium in example.media],
     "media_pictures": [len(pictures) for _, pictures in stored],
     "pictures": [picture for _, pictures in stored for picture in pictures],
   }
@@ -71,7 +67,6 @@ def check_storable(example: Example, *, options: media.Options = media.DEFAULT) 
   name = f"example {example.id!r}"
   _text_columns(example, name)
   for medium in example.media:
-    _settings(medium, name)
     if medium.kind == "image":
       _check_source(medium.source, name, options)
     elif not (media.is_url(medium.source) and options.http):
@@ -148,32 +143,17 @@ def _stored(medium: Media, name: str, options: media.Options) -> tuple[str, Sequ
   return "frames", media.encoded_frames(medium.source, name=name, options=options)
 
 
-def _settings(medium: Media, name: str) -> str:
-  """The further fields of a medium that are not at their defaults, as JSON; "" without any."""
-  values = {
-    field.name: getattr(medium, field.name)
-    for field in dataclasses.fields(medium)
-    if field.name not in _OWN_COLUMN and getattr(medium, field.name) != field.default
-  }
-  try:
-    return json.dumps(values) if values else ""
-  except (TypeError, ValueError) as error:
-    raise BadRecord(f"{name}: a setting of its media is not JSON: {error}") from error
-
-
 def _media(row: Row) -> Iterator[Media]:
   kinds = [_text(kind) for kind in row["media_kind"]]
-  # Older rows have neither forms nor settings: their videos are frames.
+  # Older rows have no forms: their videos are frames.
   forms = row.get("media_form", ["picture" if kind == "image" else "frames" for kind in kinds])
-  settings = row.get("media_settings", [""] * len(kinds))
-  columns = kinds, forms, row["media_fps"], settings, row["media_pictures"]
+  columns = kinds, forms, row["media_fps"], row["media_pictures"]
   at = 0
-  for kind, form, fps, text, count in zip(*columns, strict=True):
+  for kind, form, fps, count in zip(*columns, strict=True):
     pictures = tuple(bytes(picture) for picture in row["pictures"][at : at + count])
     at += count
     source = pictures if _text(form) == "frames" else pictures[0]
-    further = json.loads(_text(text) or "{}")
-    yield Media(kind, source, None if math.isnan(fps) else float(fps), **further)
+    yield Media(kind, source, None if math.isnan(fps) else float(fps))
 
 
 def _text(value: bytes | str) -> str:

@@ -117,6 +117,12 @@ def examine(
     return Left(id, reason, error)
 
 
+def renamed(taken: Taken, id: str) -> Taken:
+  """The same example under another id."""
+  example = array_record.deserialize(taken.stored.data)
+  return Taken(id, taken.group, array_record.serialize(dataclasses.replace(example, id=id)))
+
+
 def group_of(example: Example) -> str:
   """Hash of what related examples share: the media of a question, or the caption of media."""
   if example.generation or not example.media:

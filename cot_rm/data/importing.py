@@ -16,7 +16,7 @@ import numpy as np
 from absl import logging
 
 from cot_rm import files, prompts
-from cot_rm.data import array_record, bad_examples, import_checks
+from cot_rm.data import array_record, bad_examples, import_checks, import_seen
 from cot_rm.schema import BadRecord, Example
 
 DRAWN = "drawn"  # the split of validation examples until they are shuffled
@@ -36,72 +36,6 @@ class Progress(Protocol):
 Bar = AbstractContextManager[Progress]
 
 
-class Validation:
-  """Decides which examples are for validation: one group of every `every`, at random.
-
-  Examples of one group (see import_checks.group_of) are in one split, so that no validation pair
-  is about a picture or caption that is trained on.
-
-  Args:
-    share: below 1 the share of the groups; from 1 on about this many examples; 0: none.
-    total: examples of all sources.
-    seed: of the choice.
-  """
-
-  def __init__(self, share: float, *, total: int, seed: int):
-    if share < 0 or share >= max(total, 1):
-      raise ValueError(
-        f"val is {share:g}; it must be a share below 1, or fewer than the {total:,} examples"
-      )
-    wanted = share if share < 1 else share / total
-    self._every, self._seed = round(1 / wanted) if wanted else 0, seed
-    self._groups: dict[int, bool] = {}
-
-  def __call__(self, group: int) -> bool:
-    """Whether the examples of a group are for validation."""
-    if not self._every:
-      return False
-    if group not in self._groups:
-      block, at = divmod(len(self._groups), self._every)
-      # The first group of all, so that a small data set has a validation pair, too.
-      chosen = block and np.random.default_rng((self._seed, block)).integers(self._every)
-      self._groups[group] = at == chosen
-    return self._groups[group]
-
-
-class _Seen:
-  """Ids and groups of the examples taken so far, as numbers; in a file, for a resumed import."""
-
-  def __init__(self, path: pathlib.Path, count: int, validation: Validation):
-    self._path, self._new = path, []
-    self._validation = validation
-    saved_N2 = np.fromfile(path, np.uint64).reshape(-1, 2) if path.exists() else np.empty((0, 2))
-    if len(saved_N2) < count:
-      raise ValueError(f"{path} is damaged: remove the folder, and import again")
-    self._ids = {int(id) for id in saved_N2[:count, 0]}
-    for group in saved_N2[:count, 1]:
-      validation(int(group))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-      file.truncate(count * 16)
-
-  def __contains__(self, id: str) -> bool:
-    return _number(files.digest(id.encode())) in self._ids
-
-  def add(self, id: str, group: str) -> bool:
-    """Adds an example; returns whether it is for validation."""
-    pair = _number(files.digest(id.encode())), _number(group)
-    self._ids.add(pair[0])
-    self._new.append(pair)
-    return self._validation(pair[1])
-
-  def save(self) -> None:
-    """Appends what is new to the file."""
-    with self._path.open("ab") as file:
-      file.write(np.asarray(self._new, np.uint64).tobytes())
-    self._new = []
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """An import: what is read, how it is checked, and where it goes."""
@@ -111,7 +45,7 @@ class Plan:
   rules: import_checks.Rules
   grammar: prompts.Grammar
   processor: import_checks.Processor | None  # None: lengths are not checked
-  val: float  # see Validation
+  val: float  # see import_seen.Validation
   seed: int
   threads: int = 4
   shard_bytes: int = array_record.SHARD_BYTES
@@ -191,8 +125,8 @@ class _Import:
       name: collections.Counter(state["counts"].get(name, {})) for name, _ in plan.sources
     }
     skips.set_state(state["skips"])
-    validation = Validation(plan.val, total=plan.total, seed=plan.seed)
-    self._seen = _Seen(plan.folder / "seen.bin", self._taken, validation)
+    validation = import_seen.Validation(plan.val, total=plan.total, seed=plan.seed)
+    self._seen = import_seen.Seen(plan.folder / "seen.bin", self._taken, validation)
 
   @property
   def size(self) -> int:
@@ -204,15 +138,18 @@ class _Import:
     counts, number = self._counts[name], self.next
     self.next += 1
     counts["read"] += 1
-    if isinstance(checked, import_checks.Taken) and checked.id in self._seen:
-      error = BadRecord(f"example {checked.id!r} comes again as record {number} of all sources")
-      checked = import_checks.Left(f"{checked.id} ({number})", "repeated", error)
+    if isinstance(checked, import_checks.Taken) and self._seen.has_id(checked.id):
+      if self._seen.has_example(checked.stored):
+        error = BadRecord(f"example {checked.id!r} comes again as record {number} of all sources")
+        checked = import_checks.Left(f"{checked.id} ({number})", "repeated", error)
+      else:  # another example: each source has names of its own
+        checked = import_checks.renamed(checked, self._seen.free_id(checked.id))
+        counts["renamed"] += 1
     if isinstance(checked, import_checks.Left):
       counts[checked.reason] += 1
       self._skips.add(checked.id, checked.error)
       return
-    for_validation = self._seen.add(checked.id, checked.group)
-    self._writer.add(DRAWN if for_validation else "train", checked.stored)
+    self._writer.add(DRAWN if self._seen.add(checked) else "train", checked.stored)
     counts["kept"] += 1
     counts["bytes"] += len(checked.stored.data)
     self._taken += 1
@@ -250,14 +187,17 @@ class _Import:
     (plan.folder / "seen.bin").unlink()
 
 
-def estimated_bytes(plan: Plan) -> int:
-  """About how large the data set will be, by a sample of the examples."""
+def missing_bytes(plan: Plan) -> int:
+  """About how many bytes the import will still write, by a sample of the examples."""
   sizes = []
   for number in np.unique(np.linspace(0, plan.total - 1, SAMPLE).astype(int)).tolist():
     checked = plan.examine(number)[1]
     if isinstance(checked, import_checks.Taken):
       sizes.append(len(checked.stored.data))
-  return int(np.mean(sizes) * plan.total) if sizes else 0
+  total = int(np.mean(sizes) * plan.total) if sizes else 0
+  draft = array_record.draft_folder(plan.folder / "data")
+  written = sum(path.stat().st_size for path in draft.glob("*")) if draft.is_dir() else 0
+  return max(total - written, 0)
 
 
 def in_order(
@@ -283,7 +223,3 @@ def stamp(path: str | os.PathLike) -> str:
   found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
   seen = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in found]
   return files.digest(repr(seen).encode())
-
-
-def _number(digest: str) -> int:
-  return int(digest, 16)

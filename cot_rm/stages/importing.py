@@ -6,7 +6,6 @@ published; see data.datasets for the layouts.
 
 import json
 import os
-import shutil
 from typing import Any
 
 import jax
@@ -14,10 +13,10 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from cot_rm import metrics, models, prompts, stages
+from cot_rm import metrics, prompts, stages
 from cot_rm.checkpoints import huggingface
 from cot_rm.data import import_checks, importing
-from cot_rm.stages import common
+from cot_rm.stages import common, preflight_data
 from cot_rm.stages import preflight as checking
 
 RULES = ("check", "needs_gold", "references", "videos", "max_pixels", "quality")  # knobs
@@ -31,12 +30,10 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
 
   Raises:
     ValueError: a knob, or more bad examples than config.data.max_bad.
-    OSError: the data set would not fit on the disk.
   """
   folder = workdir / name
   if jax.process_index() == 0 and not (folder / "data").exists():
     plan = make_plan(config, workdir, name)
-    check_disk(plan)
     importing.run(
       plan,
       common.open_skips(config, workdir, name),
@@ -58,7 +55,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
 def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
   """Checks the knobs, that the sources open, and the room on disk.
 
-  The stage itself looks at every example before it writes any.
+  The stage itself checks each example before it stores it.
   """
   section, checks = common.section_name(config, name, "importing"), checking.Checks(name)
   knobs, where = config[section], _flag(section)
@@ -70,7 +67,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
       return checks
     plan = make_plan(config, workdir, name)
     checks.found["examples"] = f"{plan.total:,}"
-    checking.check_disk(checks, workdir, importing.estimated_bytes(plan), "the data set")
+    checking.check_disk(checks, workdir, importing.missing_bytes(plan), "the data set")
   return checks
 
 
@@ -81,9 +78,8 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
   given, limits = {knob: knobs[knob] for knob in RULES}, config.processor
   given |= {knob: limits[knob] for knob in ("fps", "max_frames") if limits[knob] is not None}
   if knobs.start:
-    model = huggingface.resolve(common.resolve_path(workdir, knobs.start))
-    family = models.get(huggingface.read_config(model)[0])
-    processor = family.Processor.load(model, **limits.to_dict())
+    model = huggingface.resolve(common.resolve_path(workdir, knobs.start), weights=False)
+    processor = preflight_data.open_processor(str(model), limits.to_dict())
     given |= {"max_tokens": max(config.buckets.tokens), "max_patches": max(config.buckets.patches)}
   else:
     logging.info("%s: lengths are not checked, as %s.start names no model", name, where)
@@ -104,19 +100,6 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
   )
 
 
-def check_disk(plan: importing.Plan) -> None:
-  """Raises OSError, with both numbers, if the data set would not fit on the disk."""
-  plan.folder.mkdir(parents=True, exist_ok=True)
-  needed, free = importing.estimated_bytes(plan), shutil.disk_usage(plan.folder).free
-  logging.info("%s examples, about %.3g GB", f"{plan.total:,}", needed / 1e9)
-  if needed > free:
-    raise OSError(
-      f"the data set of {plan.total:,} examples needs about {needed / 1e9:.3g} GB, and "
-      f"{plan.folder} has {free / 1e9:.3g} GB free; make room, set another --workdir, or shrink "
-      f"pictures by the knob max_pixels of this stage"
-    )
-
-
 def table_columns(sources: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:
   """{source: its figures for a table}, and all together where there are several."""
   columns = {}
@@ -124,6 +107,7 @@ def table_columns(sources: dict[str, dict[str, int]]) -> dict[str, dict[str, Any
     columns[name] = {
       "read": counts["read"],
       "kept": counts["kept"],
+      **({"of these renamed": counts["renamed"]} if counts.get("renamed") else {}),
       **{f"left out: {r}": counts[r] for r in import_checks.REASONS if counts.get(r)},
       "MB": counts["bytes"] / 1e6,
     }

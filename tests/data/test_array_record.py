@@ -128,12 +128,12 @@ def test_tfds_reads_what_is_written(tmp_path):
   assert [row["id"].decode() for row in builder.as_data_source("train")] == [e.id for e in given]
 
 
-def test_a_store_that_tfds_wrote_without_forms_and_settings_is_read(tmp_path):
+def test_a_store_that_tfds_wrote_without_forms_and_hashes_is_read(tmp_path):
   older = tfds.features.FeaturesDict(
     {
       name: feature
       for name, feature in example_rows.FEATURES.items()
-      if name not in ("hash", "media_form", "media_settings")
+      if name not in ("hash", "media_form")
     }
   )
   picture = _example("picture", _png("red"))

@@ -52,6 +52,13 @@ def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
   assert {one.id: one for one in (found[0], found[1])} == {"é-1": bare, "two": text}
 
 
+def test_every_field_of_an_example_and_of_its_media_is_stored():
+  columns = {"media_kind": "kind", "media_fps": "fps", "pictures": "source"}
+  stored = {columns.get(name, name) for name in example_rows.FEATURES}
+  fields = [*dataclasses.fields(schema.Example), *dataclasses.fields(schema.Media)]
+  assert {field.name for field in fields} - {"media"} <= stored
+
+
 def test_every_kind_of_picture_becomes_bytes(tmp_path):
   folder = tmp_path / "frames"
   folder.mkdir()

@@ -7,7 +7,7 @@ from PIL import Image
 
 from cot_rm import prompts, schema
 from cot_rm.batch import Size
-from cot_rm.data import array_record, example_rows, import_checks
+from cot_rm.data import array_record, import_checks
 
 RULES = import_checks.Rules()
 THINK = prompts.get("think")
@@ -49,8 +49,7 @@ def _stored(example, rules=RULES):
   """The medium of the example as the data set will give it back."""
   taken = _examine(example, rules)
   assert isinstance(taken, import_checks.Taken), taken
-  row = example_rows.FEATURES.deserialize_example_np(taken.stored.data)
-  return example_rows.to_example(row).media[0]
+  return array_record.deserialize(taken.stored.data).media[0]
 
 
 class Lengths:
@@ -116,8 +115,7 @@ def test_references_must_be_in_the_grammar_and_for_the_gold_answer():
 def test_references_can_be_kept_unseen_or_left_out_alone(references, found):
   rules = import_checks.Rules(references=references)
   taken = _examine(_example(reasoning="no tags"), rules)
-  row = example_rows.FEATURES.deserialize_example_np(taken.stored.data)
-  assert example_rows.to_example(row).reasoning == found
+  assert array_record.deserialize(taken.stored.data).reasoning == found
 
 
 def test_a_header_check_decodes_no_pixels():

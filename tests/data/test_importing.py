@@ -90,7 +90,7 @@ def test_every_example_is_in_one_split_in_the_order_of_its_source(tmp_path):
 def test_what_is_left_out_is_counted_by_source_and_reason_and_listed(tmp_path):
   one, two = Faulty(_examples(10), {3: "not JSON"}), _examples(10, "heldout")
   two[0] = dataclasses.replace(two[0], gold=None)
-  two[5] = dataclasses.replace(two[5], id=one[1].id)  # an id of the other source
+  two[5] = one[1]  # an example of the other source
   two[6] = dataclasses.replace(
     two[6],
     media=(schema.Media(two[6].media[0].kind, "/none.png"),) * 2,
@@ -107,6 +107,18 @@ def test_what_is_left_out_is_counted_by_source_and_reason_and_listed(tmp_path):
   assert "comes again as record 15" in lines[2]["reason"]
   kept = [example.id for split in _splits(tmp_path).values() for example in split]
   assert len(set(kept)) == len(kept) == 16
+
+
+def test_other_examples_of_the_same_id_get_ids_of_their_own(tmp_path):
+  same = [dataclasses.replace(e, id="1") for e in _examples(6)]
+  figures = _run(_plan(tmp_path, same[:2], same[2:], val=0))
+  assert [e.id for e in array_record.open(tmp_path / "data", "train")] == [
+    "1",
+    *(f"1#{number}" for number in range(2, 7)),
+  ]
+  assert [of["renamed"] for of in figures["sources"].values()] == [1, 4]
+  found = [dataclasses.replace(e, id="1") for e in array_record.open(tmp_path / "data", "train")]
+  assert found == same
 
 
 def test_one_bad_example_more_than_the_limit_ends_the_import(tmp_path):
@@ -187,24 +199,6 @@ def test_an_import_that_is_killed_at_any_moment_continues(tmp_path):
   assert _splits(tmp_path / "killed") == _splits(tmp_path / "whole")
 
 
-def test_validation_pairs_are_a_share_or_a_number_of_whole_groups():
-  def drawn(val, groups, seed=0):
-    validation = importing.Validation(val, total=len(groups), seed=seed)
-    return [validation(group) for group in groups]
-
-  each = list(range(1000))
-  assert sum(drawn(0.02, each)) == 20
-  assert sum(drawn(64, each)) == pytest.approx(64, abs=3)
-  assert sum(drawn(0, each)) == 0
-  assert sum(drawn(0.02, list(range(5)))) == 1  # a small set has one, too
-  assert drawn(0.1, each) == drawn(0.1, each) != drawn(0.1, each, seed=1)
-  pairs = [group // 2 for group in each]
-  found = drawn(0.1, pairs)
-  assert found[::2] == found[1::2] and 0.05 < sum(found) / 1000 < 0.15
-  with pytest.raises(ValueError, match="val is 1000; it must be"):
-    importing.Validation(1000, total=1000, seed=0)
-
-
 def test_nothing_left_to_train_on_is_named(tmp_path):
   same = [dataclasses.replace(e, id=str(i)) for i, e in enumerate(_examples(1) * 3)]
   with pytest.raises(ValueError, match="no example of source 0 is left beside the validation"):
@@ -213,10 +207,14 @@ def test_nothing_left_to_train_on_is_named(tmp_path):
   assert figures["splits"] == {"train": 3}
 
 
-def test_the_size_is_estimated_from_a_sample(tmp_path):
+def test_the_size_that_is_missing_is_estimated_from_a_sample(tmp_path):
   given = _examples(200)
   plan = _plan(tmp_path, given)
-  estimate = importing.estimated_bytes(plan)
+  estimate = importing.missing_bytes(plan)
+  draft = array_record.draft_folder(tmp_path / "data")
+  draft.mkdir()
+  (draft / "shard").write_bytes(bytes(estimate // 2))
+  assert importing.missing_bytes(plan) == estimate - estimate // 2
   [counts] = _run(plan)["sources"].values()
   assert estimate == pytest.approx(counts["bytes"], rel=0.3)
 

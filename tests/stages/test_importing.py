@@ -7,7 +7,7 @@ from etils import epath
 from configs import base
 from cot_rm import main, stages
 from cot_rm.data import array_record, datasets, jsonl
-from cot_rm.stages import importing
+from cot_rm.stages import importing, preflight
 from cot_rm.toy_world import world
 
 
@@ -89,9 +89,18 @@ def test_a_data_set_that_does_not_fit_the_disk_is_refused_with_both_numbers(
   pairs, tmp_path, monkeypatch
 ):
   usage = shutil.disk_usage(tmp_path)._replace(free=10_000)
-  monkeypatch.setattr(importing.shutil, "disk_usage", lambda path: usage)
-  with pytest.raises(OSError, match=r"24 examples needs about .* GB, and .* has 1e-05 GB free"):
-    _run(_config(pairs), tmp_path / "run")
+  monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage)
+  checks = importing.preflight(_config(pairs), epath.Path(tmp_path / "run"), "import")
+  [fault] = checks.faults
+  assert "kB on disk" in fault and "has 10 kB free" in fault
+
+
+def test_the_preflight_finds_what_is_wrong_before_anything_is_written(pairs, tmp_path):
+  found = lambda config: importing.preflight(config, epath.Path(tmp_path / "run"), "import")
+  assert not found(_config(pairs)).faults and found(_config(pairs)).found["examples"] == "24"
+  assert "videos is 'mp4'" in found(_config(pairs, videos="mp4")).faults[0]
+  assert "config.import.source is empty" in found(_config("")).faults[0]
+  assert not (tmp_path / "run").exists()
 
 
 def test_a_source_that_is_not_named_or_twice_is_refused(pairs, tmp_path):
