@@ -106,7 +106,9 @@ def get_config() -> ConfigDict:
     max_pixels=optional(int),  # largest area of an image or frame after resizing
     fps=optional(float),  # frames of a video that are read per second
     max_frames=optional(int),  # frames of a video that are read, at most
-    mrope="hf4",  # positions of videos as transformers 4 ("hf4") or 5 ("hf5") counts them
+    # Positions of videos as transformers 4.49 to 4.51 ("hf4_49", the training of R1-Reward), 4.52
+    # to 4.57 ("hf4") or 5 ("hf5") counts them.
+    mrope="hf4",
   )
   c.buckets = dict(  # allowed shapes: a row is padded to the smallest that holds it [Buckets]
     tokens=(512, 1024, 2048, 4096),  # of a row, prompt and answer

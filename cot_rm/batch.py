@@ -31,7 +31,9 @@ class Encoded:
   tokens: np.ndarray  # i32[T]
   positions: np.ndarray  # i32[T, 3]: M-RoPE's time, height, width
   visual: np.ndarray  # i32[T]: index of the token's merged patch; -1 for text
-  next_position: int  # M-RoPE position of the first token after the prompt
+  # M-RoPE position of the first token after the prompt. The prompt ends with text, so it is one
+  # more than that of the last token.
+  next_position: int
   patches_per_token: int  # patches in one merged patch: the family's merge_size ** 2
   patches: np.ndarray  # u8[P, C] raw pixels, or f32[P, C] where `pixel_values` is None; P may be 0
   hw: np.ndarray  # i32[P, 2]: row and column of the patch in its frame
@@ -41,7 +43,7 @@ class Encoded:
 
   def write_pixels(self, out_PC: np.ndarray) -> None:
     """Writes the normalized patches into f32[P, C]."""
-    if self.pixel_values is None:
+    if self.pixel_values is None or not len(self.patches):
       out_PC[:] = self.patches
       return
     shape = len(self.patches), len(self.pixel_values), -1

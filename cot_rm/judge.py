@@ -259,7 +259,7 @@ def load(
   max_pixels: int | None = None,
   fps: float | None = None,
   max_frames: int | None = None,
-  mrope: Literal["hf4", "hf5"] | None = None,
+  mrope: Literal["hf4_49", "hf4", "hf5"] | None = None,
   options: media.Options = media.DEFAULT,
   buckets: packing.Buckets = BUCKETS,
   max_prompts: int = 8,
@@ -284,7 +284,7 @@ def load(
       three: as the folder says.
     fps: frames of a video that are read per second.
     max_frames: frames of a video that are read, at most.
-    mrope: positions of videos as transformers 4 ("hf4") or 5 ("hf5") counts them.
+    mrope: positions of videos as transformers 4.49 ("hf4_49"), 4.52 ("hf4") or 5 ("hf5") has them.
     options: how media are opened: whether URLs are fetched, EXIF, transparency, 16 bits.
     buckets: the shapes to which prompts are padded; the largest one bounds a prompt.
     max_prompts: prompts that are answered at the same time, at most; fewer need less memory.

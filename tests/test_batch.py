@@ -37,3 +37,8 @@ def test_patches_that_are_numbers_already_are_copied():
   out_PC = np.zeros((1, 2), np.float32)
   encoded(patches_PC, None).write_pixels(out_PC)
   np.testing.assert_array_equal(out_PC, patches_PC)
+
+
+def test_a_prompt_without_pictures_writes_nothing():
+  tables_KI = np.zeros((3, 256), np.float32)
+  encoded(np.zeros((0, 12), np.uint8), tables_KI).write_pixels(np.zeros((0, 12), np.float32))

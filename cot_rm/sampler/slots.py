@@ -139,7 +139,7 @@ class SlotTable:
     slot.decoding += 1
     prompt = request.prompts[slot.prompt]
     arrays.active_B[b] = True
-    arrays.token_B[b], arrays.position_B[b] = prompt.tokens[-1], prompt.next_position - 1
+    arrays.token_B[b], arrays.position_B[b] = prompt.tokens[-1], prompt.positions[-1, 0]
     arrays.generated_B[b] = 0
     arrays.remaining_B[b] = request.token_limits[slot.prompt][sample]
     arrays.seed_B[b], arrays.sample_B[b] = request.seeds[slot.prompt], sample

@@ -13,6 +13,7 @@ from PIL import Image
 from transformers.models.qwen2_vl import image_processing_pil_qwen2_vl
 
 import cot_rm
+from cot_rm import sharding
 from cot_rm.data import packing
 from cot_rm.schema import Verdict
 from cot_rm.toy_world import tokenizer as toy_tokenizer
@@ -206,3 +207,52 @@ def test_the_probability_of_a_verdict_is_torchs(greedy, judge, theirs):
     for answer, p in ((1, wanted), (2, 1 - wanted)):
       found = judge._probability(done, Verdict(answer, span=(place, place + 1)))
       assert found == pytest.approx(p, abs=1e-4)
+
+
+# The time of this video, 27 steps a frame pair, runs far past the text behind it.
+LONG_VIDEO = {"type": "video", "video": np.tile(FRAMES, (3, 1, 1, 1)), "fps": 0.15}
+LONG_CHAT = [
+  {"role": "user", "content": [LONG_VIDEO, {"type": "text", "text": "Which is better?"}]}
+]
+
+
+@pytest.mark.parametrize("mode", ["hf4_49", "hf4", "hf5"])
+def test_behind_a_long_video_the_sampler_is_the_trainer(mode, folder):
+  judge = cot_rm.load(
+    folder,
+    buckets=packing.Buckets(tokens=(256,), patches=(512,), answers=()),
+    max_prompts=1,
+    mrope=mode,
+    fps=0.15,
+  )
+  [[done]] = judge.complete([LONG_CHAT], max_tokens=8)
+  prompt = judge.processor(LONG_CHAT, id="long")
+  assert prompt.positions[:, 0].max() > 200
+  batch = packing.pack([[packing.Item(prompt, done.tokens)]], judge.buckets, rows=1)
+  with sharding.use(judge.mesh, judge.rules):
+    logps_BT = np.asarray(judge._logps(judge.params, batch))
+  first = len(prompt.tokens)
+  np.testing.assert_allclose(
+    done.logps, logps_BT[0, first : first + len(done.tokens)], rtol=0, atol=1e-4
+  )
+
+
+def test_behind_a_long_video_an_answer_is_torchs(folder, theirs):
+  model, _ = theirs
+  judge = cot_rm.load(
+    folder,
+    buckets=packing.Buckets(tokens=(256,), patches=(512,), answers=()),
+    max_prompts=1,
+    mrope="hf5",
+    fps=0.15,
+  )
+  prompt = judge.processor(LONG_CHAT, id="long")
+  tokens = judge.processor.encode("Image 2 is better")
+  given = inputs([LONG_VIDEO["video"], "Which is better?"], theirs)
+  given["second_per_grid_ts"] = torch.tensor([2 / 0.15])
+  assert given["input_ids"][0].tolist() == prompt.tokens.tolist()
+  with torch.no_grad():
+    logits = model(**extended(given, tokens, model)).logits[0]
+  full = torch.log_softmax(logits[-len(tokens) - 1 : -1].float(), -1).numpy()
+  found = judge.logps(LONG_CHAT, "Image 2 is better")
+  np.testing.assert_allclose(found, full[np.arange(len(tokens)), tokens], rtol=0, atol=1e-4)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Mode = Literal["hf4", "hf5"]  # generations of transformers, see `positions`
+Mode = Literal["hf4_49", "hf4", "hf5"]  # generations of transformers, see `positions`
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
@@ -32,13 +32,14 @@ def positions(
 ) -> tuple[np.ndarray, int]:
   """Positions of a prompt's tokens, i32[T, 3], and the position of the first token after it.
 
-  The modes are two generations of transformers, which differ on video only:
-    hf4: 4.x, as in the training of the released checkpoints. The seconds between frames are
-      truncated to an integer first (at 4 sampled frames per second all frames have the same time),
-      and text after a video continues after the largest position so far.
-    hf5: 5.x. Time steps are truncated after the multiplication, and text after a video continues
+  The modes are generations of transformers, which differ on video only:
+    hf4_49: 4.49 to 4.51, with which R1-Reward was trained. Time steps are rounded down after the
+      multiplication, and text after a video continues after the largest position so far.
+    hf4: 4.52 to 4.57. The seconds between frames are rounded down to an integer first: if they are
+      less than 1, all frames have the same time (see `collapses`). Text continues as in hf4_49.
+    hf5: 5.x. Time steps are rounded down after the multiplication, and text after a video continues
       after the larger side of a frame, however long the video: positions may repeat.
-  In both, decoding continues after the largest position of all.
+  In all, the answer continues where text after the prompt would.
 
   Args:
     length: T, tokens of the prompt.
@@ -61,18 +62,30 @@ def positions(
     block[:] = np.indices(span.grid).reshape(3, -1).T
     if span.seconds is not None:
       block[:, 0] = _steps(span.grid[0], span.seconds, tokens_per_second, mode)[block[:, 0]]
-    size = 1 + block.max() if mode == "hf4" else max(span.grid[1:])
+    size = max(span.grid[1:]) if mode == "hf5" else 1 + block.max()
     block += position
     position += int(size)
-  out_T3[token:] = np.arange(position, position + length - token)[:, None]
-  return out_T3, int(out_T3.max(initial=-1)) + 1
+  after = position + length - token
+  out_T3[token:] = np.arange(position, after)[:, None]
+  return out_T3, after
+
+
+def collapses(span: Span, *, mode: Mode) -> bool:
+  """Whether all frames of a video have the same time, so that the model does not see their order.
+
+  In mode hf4 they do if less than a second is between two frames (pairs).
+  """
+  if mode != "hf4" or span.seconds is None:
+    return False
+  return span.grid[0] > 1 and np.float32(span.seconds) < 1
 
 
 def _steps(frames: int, seconds: float, tokens_per_second: float, mode: Mode) -> np.ndarray:
   """Time position of each frame, i32[frames]."""
+  # float32, as transformers hands the seconds on, and as torch multiplies an integer tensor by a
+  # number: the rounding depends on it, and on the order of the products.
+  step, rate = np.float32(seconds), np.float32(tokens_per_second)
   if mode == "hf4":
-    return (np.arange(frames) * int(seconds) * tokens_per_second).astype(np.int32)
-  # float32, as torch multiplies an integer tensor by a number: the truncation depends on it.
-  return (np.arange(frames, dtype=np.float32) * np.float32(tokens_per_second * seconds)).astype(
-    np.int32
-  )
+    return (np.arange(frames) * int(step) * tokens_per_second).astype(np.int32)
+  index = np.arange(frames, dtype=np.float32)
+  return (index * step * rate if mode == "hf4_49" else index * (rate * step)).astype(np.int32)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from absl import logging
 
 from cot_rm import media
 from cot_rm.batch import Encoded, Size
@@ -35,6 +36,7 @@ class Processor:
     end_of_turn: token that ends a turn.
     stop_ids: tokens that end an answer.
     banned_ids: tokens that are never sampled: those of pictures.
+    collapsed_videos: videos so far whose frames all have the same time, see mrope.collapses.
   """
 
   def __init__(
@@ -48,6 +50,7 @@ class Processor:
     """Processor of loaded parts; `load` reads them from a checkpoint folder."""
     self.folder, self.config, self.settings, self.options = folder, config, settings, options
     self._tokenizer = tokenizer
+    self.collapsed_videos = 0
     self.vocab_size = len(tokenizer)
     self.end_of_turn = tokenizer.convert_tokens_to_ids(settings_lib.END_OF_TURN)
     self.stop_ids = settings_lib.stop_ids(folder, tokenizer, self.end_of_turn)
@@ -236,6 +239,7 @@ class Processor:
       mrope_lib.Span(start, item.grid, item.seconds)
       for start, item in zip(starts.tolist(), items, strict=True)
     ]
+    self._warn_of_collapse(id, spans)
     window = vision.window_size // vision.patch_size // vision.merge_size
     layouts = [windows.layout(item.grid, merge=vision.merge_size, window=window) for item in items]
     visual_T, merged = np.full(len(tokens_T), -1, np.int32), 0
@@ -259,6 +263,19 @@ class Processor:
       frames=frames_P,
       pixel_values=self._pixel_values,
     )
+
+  def _warn_of_collapse(self, id: str, spans: Sequence[mrope_lib.Span]) -> None:
+    """Counts videos whose frames all have the same time, and warns of the first."""
+    mode = self.settings.mrope
+    found = [span for span in spans if mrope_lib.collapses(span, mode=mode)]
+    if found and not self.collapsed_videos:
+      logging.warning(
+        "example %r: a video has %.3g seconds between two frames (pairs): in mrope mode %r all its "
+        "frames have the same time. Lower processor.fps to %.3g or take mrope='hf4_49' or 'hf5'; "
+        "further videos of this kind are only counted",
+        *(id, found[0].seconds, mode, self.config.vision.temporal_patch_size),
+      )
+    self.collapsed_videos += len(found)
 
   def _joined(
     self, items: Sequence[visuals.Visual], layouts: Sequence[windows.Layout]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cot_rm.data import packing
 from cot_rm.models.qwen2_5_vl import processor as processor_lib
 
 
@@ -132,7 +133,7 @@ def test_everything_agrees_with_transformers(folder):
     [got.tokens == processor.config.image_token_id, got.tokens == processor.config.video_token_id],
     [1, 2],
   )
-  positions, delta = cls.get_rope_index(
+  positions, _ = cls.get_rope_index(
     model,
     torch.tensor(tokens)[None],
     torch.tensor(modality)[None],
@@ -141,7 +142,7 @@ def test_everything_agrees_with_transformers(folder):
     [1.0],
   )
   np.testing.assert_array_equal(got.positions, positions[:, 0].T.numpy())
-  assert got.next_position == len(tokens) + int(delta[0, 0])
+  assert got.next_position == int(positions[0, 0, -1]) + 1
   assert len(got.patches) == got.patches_per_token * (got.visual >= 0).sum()
   for field, dtype in (
     ("tokens", np.int32),
@@ -205,6 +206,18 @@ def test_the_rate_of_the_frames_decides_time(folder):
     got = load(mode)(user({"type": "video", "video": frames, "fps": fps}), id="t")
     time = got.positions[got.visual >= 0][:, 0]
     assert time[4] - time[0] == step, (mode, fps)
+
+
+def test_videos_whose_time_stands_still_are_counted_and_the_first_is_named(folder, caplog):
+  processor = processor_lib.Processor.load(folder, fps=4)
+  video = {"type": "video", "video": np.zeros((4, 56, 56, 3), np.uint8), "fps": 4}
+  with caplog.at_level("WARNING"):
+    for name in ("one", "two"):
+      processor(user(video), id=name)
+  assert processor.collapsed_videos == 2
+  warnings = [r.getMessage() for r in caplog.records if "the same time" in r.getMessage()]
+  assert len(warnings) == 1 and warnings[0].startswith("example 'one': ")
+  assert "hf4_49" in warnings[0] and "fps to 2" in warnings[0]
 
 
 def test_frames_are_sampled_at_the_given_rate(folder):
@@ -327,3 +340,18 @@ def test_a_picture_of_a_street_is_resized(processor):
   Image.new("L", (20_000, 150)).save(out, "PNG")
   got = processor(user(image(out.getvalue())), id="t")
   assert 0 < (got.visual >= 0).sum() <= 1280
+
+
+def test_pairs_with_and_without_a_picture_share_a_batch(processor):
+  """In the packed batch of SFT and in the groups of RL."""
+  answer = np.array([9, 8], np.int32)
+  items = [
+    packing.Item(processor(user(*parts, text("red")), id="t"), answer)
+    for parts in ([], [image(picture())], [])
+  ]
+  buckets = packing.Buckets(tokens=(64,), patches=(64,), answers=(8,))
+  for rows in ([[items[0]], items[1:]], [items]):
+    batch = packing.pack(rows, buckets, rows=len(rows))
+    assert (np.asarray(batch.visual) >= 0).sum() == 9
+  batch = packing.groups([[item, item] for item in items], buckets, rows=3)
+  assert (np.asarray(batch.prompts.pictures.frames) > 0).sum(1).tolist() == [0, 36, 0]
