@@ -38,6 +38,7 @@ setuptools.setup(
     "orbax-checkpoint",
     "pillow",
     "pyarrow",
+    "pyyaml",
     "qwix",
     "rich",
     "safetensors",

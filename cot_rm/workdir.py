@@ -77,7 +77,9 @@ RENAMED_KNOBS: dict[str, str | None] = {
 ADDED_KNOBS: dict[str, Any] = {
   "control_sft.control": True,
   "data.over_white": True,
+  "data.pairs": "all",
   "data.scale_depth": True,  # False in fact, but for pictures of more than 8 bits alone
+  "data.ties": "drop",
   "data.turn_exif": True,
   "model.base": "",
   "rl.optim.decay_vectors": True,

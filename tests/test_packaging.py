@@ -152,7 +152,7 @@ def test_an_unknown_public_name_says_what_there_is():
 
 def test_every_dependency_is_declared():
   # A name that is imported and the project that it comes from, where they differ.
-  project = {"PIL": "pillow", "absl": "absl-py", "orbax": "orbax-checkpoint"}
+  project = {"PIL": "pillow", "absl": "absl-py", "orbax": "orbax-checkpoint", "yaml": "pyyaml"}
   plain = lambda name: re.split(r"[\[<>=;]", name)[0].replace("_", "-").lower()
   declared = {
     plain(node.value)

@@ -13,7 +13,7 @@ LONGEST = 420  # lines of a file
 FLOORS = (  # bottom first: a unit imports only units on floors below it
   {"kernels", "registry"},
   {"batch", "files", "host", "schema", "sharding"},
-  {"distributed", "media"},
+  {"distributed", "media", "records"},
   {"metrics", "models", "prompts", "workdir"},
   {
     "data",
@@ -52,7 +52,7 @@ DOORS = {  # any other dependency enters through the units named here, and no ot
   "optax": {"optim", "train"},
   "orbax": {"checkpoints"},
   "pillow_heif": {"media"},
-  "pyarrow": {"benchmarks"},
+  "pyarrow": {"records"},
   "qwix": {"models"},
   "rich": {"metrics"},
   "safetensors": {"checkpoints"},
@@ -64,6 +64,7 @@ DOORS = {  # any other dependency enters through the units named here, and no ot
   "torch": set(),  # tests and benches only
   "transformers": {"models"},
   "uvicorn": {"stages/serve.py"},
+  "yaml": {"records"},
 }
 
 SOURCES = {  # module name: path

@@ -1,10 +1,9 @@
 """Reads the records of a public benchmark as its owners publish them, and finds its pictures."""
 
-import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from cot_rm import media
+from cot_rm import media, records
 from cot_rm.schema import BadMedia, BadRecord, Media
 
 Record = Mapping[str, object]
@@ -31,35 +30,14 @@ def find_files(
 
 
 def read_records(path: pathlib.Path) -> Iterator[tuple[str, Record]]:
-  """Yields (where, record) of a .jsonl or .parquet file; `where` names the row for errors.
+  """Yields (where, record) of a file of `records.open`; `where` names the row for errors.
 
   Raises:
-    BadRecord: a line is not a JSON object.
+    BadRecord: a record cannot be read.
   """
-  if path.suffix == ".parquet":
-    import pyarrow.parquet  # slow to import, and only these files need it
-
-    with pyarrow.parquet.ParquetFile(path) as file:
-      number = 0
-      for batch in file.iter_batches(batch_size=64):
-        for record in batch.to_pylist():
-          yield f"{path}, row {number}", record
-          number += 1
-    return
-  with path.open(encoding="utf-8") as file:
-    for number, line in enumerate(file, 1):
-      where = f"{path}, line {number}"
-      if not line.strip():
-        continue
-      try:
-        record = json.loads(line)
-      except json.JSONDecodeError as error:
-        raise BadRecord(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
-      except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
-        raise BadRecord(f"{where}: not JSON that can be read: {error}") from error
-      if not isinstance(record, dict):
-        raise BadRecord(f"{where}: must be an object, not {type(record).__name__}")
-      yield where, record
+  found = records.open(path)
+  for index in range(len(found)):
+    yield found.where(index), found[index]
 
 
 def text_field(record: Record, name: str, where: str) -> str:

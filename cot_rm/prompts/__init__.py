@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from cot_rm import registry
 from cot_rm.prompts import brief, direct, r1_reward, think
+from cot_rm.prompts.template import Inverted
 from cot_rm.schema import Choice, Example, Message, Task, Verdict
 
 
@@ -23,6 +24,10 @@ class Grammar(Protocol):
 
   def render(self, example: Example) -> list[Message]:
     """The chat: one user turn, media first. Raises ValueError where it cannot be rendered."""
+    ...
+
+  def invert(self, prompt: str, task: Task) -> list[Inverted]:
+    """Every question and answers from which render() makes this prompt; none: another grammar's."""
     ...
 
   def parse(self, text: str, task: Task) -> Verdict:

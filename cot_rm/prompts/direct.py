@@ -17,6 +17,11 @@ def render(example: Example) -> list[Message]:
   return template.messages(example, prompt)
 
 
+def invert(prompt: str, task: Task) -> list[template.Inverted]:
+  """Every way in which render() makes this prompt."""
+  return template.invert(template.text(f"direct_{task}"), template.names(task), prompt)
+
+
 def parse(text: str, task: Task) -> Verdict:
   """The verdict of the sentence that states it: "Image 1 is better", "... than Image 2".
 

@@ -26,6 +26,13 @@ def render(example: Example) -> list[Message]:
   return template.messages(example, template.fill(template.text("r1_reward"), values))
 
 
+def invert(prompt: str, task: Task) -> list[template.Inverted]:
+  """Every way in which render() makes this prompt."""
+  if task.endswith("generation"):
+    return []
+  return template.invert(template.text("r1_reward"), ("question", "answer1", "answer2"), prompt)
+
+
 def parse(text: str, task: Task) -> Verdict:
   """The verdict, strictly; it does not depend on `task`.
 

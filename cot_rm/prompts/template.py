@@ -1,12 +1,23 @@
 """Renders an example as one user turn: its media, then the filled prompt text."""
 
 import functools
+import itertools
 import pathlib
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from cot_rm.schema import BadExample, Example, Message
+from cot_rm.schema import BadExample, Example, Message, Task
 
 _TEXTS = pathlib.Path(__file__).parent / "texts"
+_MOST = 100  # ways in which a prompt is taken apart, at most
+
+
+class Inverted(NamedTuple):
+  """What a prompt was rendered from."""
+
+  question: str
+  responses: tuple[str, ...]  # two in understanding tasks
 
 
 @functools.cache
@@ -47,6 +58,44 @@ def fields(example: Example) -> dict[str, str]:
   if example.generation:
     return {"prompt": example.question}
   return {"Query": example.question, "R1": example.responses[0], "R2": example.responses[1]}
+
+
+def names(task: Task) -> tuple[str, ...]:
+  """The names of `fields` in the order in which UnifiedReward's prompts have them."""
+  return ("prompt",) if task.endswith("generation") else ("Query", "R1", "R2")
+
+
+def invert(template: str, fields: tuple[str, ...], prompt: str) -> list[Inverted]:
+  """Every way to fill a template so that it becomes `prompt`; none if it is of another template.
+
+  There are several ways where a text holds what stands between two fields.
+
+  Args:
+    template: the template.
+    fields: names of its fields in their order: that of the question, then those of the answers.
+    prompt: a filled template.
+  """
+  between = re.split("|".join(rf"\{{{re.escape(field)}\}}" for field in fields), template)
+  first, *inner, last = between
+  if not prompt.startswith(first) or not prompt.endswith(last):
+    return []
+  if len(prompt) < len(first) + len(last):
+    return []
+  body = prompt[len(first) : len(prompt) - len(last)]
+  ways = itertools.islice(_splits(body, inner), _MOST)
+  return [Inverted(question, tuple(responses)) for question, *responses in ways]
+
+
+def _splits(text: str, separators: list[str]) -> Iterator[list[str]]:
+  """Every way to split a text at all separators in their order."""
+  if not separators:
+    yield [text]
+    return
+  at = text.find(separators[0])
+  while at >= 0:
+    for rest in _splits(text[at + len(separators[0]) :], separators[1:]):
+      yield [text[:at], *rest]
+    at = text.find(separators[0], at + 1)
 
 
 def messages(example: Example, prompt: str) -> list[Message]:

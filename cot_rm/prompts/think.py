@@ -44,6 +44,11 @@ def render(example: Example) -> list[Message]:
   return template.messages(example, prompt)
 
 
+def invert(prompt: str, task: Task) -> list[template.Inverted]:
+  """Every way in which render() makes this prompt."""
+  return template.invert(template.text(f"think_{task}"), template.names(task), prompt)
+
+
 def noun(task: Task) -> str:
   """The noun of a task's candidates: "Image". Raises ValueError on an unknown task."""
   return registry.lookup(NOUNS, task, "task")

@@ -72,11 +72,18 @@ def open_examples(
   Args:
     config: the whole config.
     workdir: the run's folder.
-    data: an earlier stage's folder of examples, or a path; see `resolve_path`.
+    data: an earlier stage's folder of examples, or what `datasets.open` takes; see `resolve_path`.
     split: of a folder of examples, or several ("kept+failed").
   """
-  del config
-  return datasets.open(resolve_path(workdir, data), split)
+  knobs = config.data
+  return datasets.open(
+    resolve_path(workdir, data),
+    split,
+    seed=config.seed,
+    ties=knobs.ties,
+    pairs=knobs.pairs,
+    max_bad=knobs.max_bad,
+  )
 
 
 def media_options(config: Section) -> media.Options:

@@ -28,7 +28,7 @@ def test_records_of_both_kinds_of_file(tmp_path):
   assert rows[1][1]["response"] == ["c", "d"]
 
 
-@pytest.mark.parametrize("line, message", [("{", "line 1: not JSON"), ("[]", "must be an object")])
+@pytest.mark.parametrize("line, message", [("{", "line 1: not JSON"), ("[1]", "must be an object")])
 def test_a_line_that_is_no_record_is_named(tmp_path, line, message):
   (tmp_path / "a.jsonl").write_text(line + "\n")
   with pytest.raises(ValueError, match=message):

@@ -39,3 +39,15 @@ def test_a_file_without_examples_is_named(tmp_path):
   (tmp_path / "pairs.jsonl").write_text("\n")
   with pytest.raises(ValueError, match="pairs.jsonl: there are no examples in it"):
     datasets.open(tmp_path / "pairs.jsonl", "train")
+
+
+@pytest.mark.parametrize("knob", [{"ties": "drp"}, {"pairs": "al"}])
+def test_unknown_options_are_named(tmp_path, knob):
+  (name,) = knob
+  with pytest.raises(ValueError, match=rf"unknown {name} .* \(config.data.{name}\); did you mean"):
+    datasets.open(tmp_path, "train", **knob)
+
+
+def test_a_missing_path_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match="no such file or folder: .*gone.json"):
+    datasets.open(tmp_path / "gone.json", "train")

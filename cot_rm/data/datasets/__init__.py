@@ -1,0 +1,141 @@
+"""Opens the examples at a path: our own files, and preference data in the layouts of their owners.
+
+To add a layout: write a module that is a `pair.Adapter`, add its line to ADAPTERS.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+from cot_rm import registry
+from cot_rm.data.datasets import (
+  chosen_rejected,
+  conversations,
+  genai_bench,
+  hpd,
+  imagereward,
+  opening,
+  ours,
+  pickapic,
+  prompted,
+  reward_benchmarks,
+  rlaif_v,
+  trl,
+  videodpo,
+  videofeedback,
+  videogen_rewardbench,
+  vlfeedback,
+)
+from cot_rm.data.datasets.pair import Adapter
+from cot_rm.data.datasets.row import Options, Ranked, Ties
+from cot_rm.schema import Example
+
+# Names that a user may write before a path. A module's first name is the one of the log.
+ADAPTERS: dict[str, Adapter] = {
+  "cot_rm": ours,
+  "rlaif_v": rlaif_v,
+  "rlhf_v": rlaif_v,
+  "chosen_rejected": chosen_rejected,
+  "mm_rlhf": chosen_rejected,
+  "sharegptvideo_dpo": chosen_rejected,
+  "unifiedreward_dpo": chosen_rejected,
+  "trl": trl,
+  "conversations": conversations,
+  "unifiedreward_sft": conversations,
+  "llava": conversations,
+  "llava_critic": conversations,
+  "llama_factory": conversations,
+  "ms_swift": conversations,
+  "prompted": prompted,
+  "r1_reward_rl": prompted,
+  "unifiedreward_grpo": prompted,
+  "verl": prompted,
+  "easyr1": prompted,
+  "pickapic": pickapic,
+  "diffusion_dpo": pickapic,
+  "hpd": hpd,
+  "hpdv2": hpd,
+  "hpdv3": hpd,
+  "genai_bench": genai_bench,
+  "videogen_rewardbench": videogen_rewardbench,
+  "videodpo": videodpo,
+  "vlfeedback": vlfeedback,
+  "imagereward": imagereward,
+  "videofeedback": videofeedback,
+  "reward_benchmarks": reward_benchmarks,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Concatenated(Sequence[Example]):
+  """Several sources one after the other: a sequence, and a source for grain."""
+
+  sources: tuple[Sequence[Example], ...]
+
+  def __len__(self) -> int:
+    return sum(map(len, self.sources))
+
+  def __getitem__(self, index: int) -> Example:
+    for source in self.sources:
+      if index < len(source):
+        return source[index]
+      index -= len(source)
+    raise IndexError(f"no example {index + len(self)} of {len(self)}")
+
+  def __iter__(self) -> Iterator[Example]:
+    for source in self.sources:
+      yield from source
+
+
+def open(  # pylint: disable=redefined-builtin
+  spec: str | os.PathLike[str],
+  split: str,
+  *,
+  seed: int = 0,
+  ties: Ties = "drop",
+  pairs: Ranked = "all",
+  max_bad: int = 0,
+) -> Sequence[Example]:
+  """The examples at a path.
+
+  An ArrayRecord folder of this package is read by its splits. All else is records (see
+  `records.open`) in a layout of ADAPTERS, which is recognised by the fields of the first records
+  and said in the log, or given by name. Opening reads each record once, without its media; records
+  and media are read when an example is asked for.
+
+  Args:
+    spec: "path" or "name:path", the path as in `records.open`.
+    split: a split of a folder, or several with a plus between ("kept+failed"), read in that order.
+      Not used for a file.
+    seed: draws which candidate is shown first where the data always have the better one first (the
+      draw depends on the seed and the example's id alone), and the samples of a YAML list.
+    ties: "drop" leaves pairs out of which none is preferred; "keep" keeps them without gold.
+    pairs: of ranked candidates: "all" pairs of unequal rank, or "best_worst", the best with the
+      worst.
+    max_bad: records that may be left out because they are wrong (config.data.max_bad).
+
+  Raises:
+    FileNotFoundError, ValueError: there is nothing to read, or no layout is recognised; names the
+      path.
+    bad_examples.TooManyBad: more than `max_bad` records are wrong; names them.
+  """
+  for value, known, knob in ((ties, Ties, "ties"), (pairs, Ranked, "pairs")):
+    if value not in known.__args__:
+      hint = registry.hint(value, known.__args__)
+      raise ValueError(f"unknown {knob} {value!r} (config.data.{knob}); {hint}")
+  path = os.fspath(spec)
+  sources: list[Sequence[Example]]
+  if (pathlib.Path(path) / "features.json").exists():  # of TFDS
+    sources = opening.array_record_splits(pathlib.Path(path), split)
+  else:
+    options = Options(ties, pairs)
+    sources = [
+      *opening.published(path, split, ADAPTERS, seed=seed, options=options, max_bad=max_bad)
+    ]
+  return Concatenated(tuple(sources)) if len(sources) > 1 else sources[0]
+
+
+def first(source: Sequence[Example], count: int) -> list[Example]:
+  """The first `count` examples of a source, or all if it has fewer."""
+  return [source[i] for i in range(min(count, len(source)))]

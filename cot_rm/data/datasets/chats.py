@@ -1,0 +1,119 @@
+"""Chats in records: turns with a role and a content of text or of parts, in the usual spellings."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from cot_rm.data.datasets import row as row_fields
+from cot_rm.data.datasets.row import Row
+from cot_rm.schema import Media
+
+ROLES = {
+  "user": "user",
+  "human": "user",
+  "assistant": "assistant",
+  "gpt": "assistant",
+  "model": "assistant",
+  "bot": "assistant",
+  "system": "system",
+  "tool": "tool",
+  "observation": "tool",
+}
+
+
+class Turn(NamedTuple):
+  """One turn of a chat."""
+
+  role: str  # "user", "assistant", "system" or "tool"
+  text: str  # with marks where its parts are media
+  media: tuple[Media, ...]  # of its parts that name their media
+
+
+def turns(row: Row, value: object, field: str) -> list[Turn]:
+  """The turns of a chat: a list of turns, one turn, or JSON of either. Raises BadRecord."""
+  if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+    try:
+      value = json.loads(value, strict=False)
+    except (ValueError, RecursionError) as error:
+      row.fail(f"field {field!r}: no JSON: {error}")
+  value = row_fields.listed(value)
+  if isinstance(value, dict):
+    value = [value]
+  if not isinstance(value, list) or not value:
+    row.fail(f"field {field!r} must be a list of turns, not {value!r:.80}")
+  return [_turn(row, one, f"{field}[{i}]") for i, one in enumerate(value)]
+
+
+def is_chat(value: object) -> bool:
+  """Whether a value looks like a turn or a list of turns."""
+  first = value[0] if isinstance(value, list) and value else value
+  return isinstance(first, dict) and bool(
+    ("role" in first and "content" in first) or ("from" in first and "value" in first)
+  )
+
+
+def text_of(chat: Sequence[Turn], role: str) -> str:
+  """The texts of a role's turns, one paragraph each."""
+  return "\n\n".join(turn.text for turn in chat if turn.role == role and turn.text.strip())
+
+
+def media_of(chat: Sequence[Turn]) -> list[Media]:
+  """The media that the parts of the turns name, in order."""
+  return [one for turn in chat for one in turn.media]
+
+
+def question_of(chat: Sequence[Turn]) -> str:
+  """The question of a chat: the text of its only turn, or of all turns, with their roles."""
+  said = [turn for turn in chat if turn.role in ("user", "assistant") and turn.text.strip()]
+  if len(said) == 1:
+    return said[0].text
+  names = {"user": "User", "assistant": "Assistant"}
+  return "\n\n".join(f"{names[turn.role]}: {turn.text}" for turn in said)
+
+
+def _turn(row: Row, one: Any, field: str) -> Turn:
+  if not isinstance(one, dict):
+    row.fail(f"field {field!r} must be a turn, not {one!r:.80}")
+  role = one.get("role", one.get("from"))
+  content = one.get("content", one.get("value"))
+  if str(role).lower() not in ROLES:
+    row.fail(f"field {field!r}: unknown role {role!r:.80}")
+  if isinstance(content, str):
+    return Turn(ROLES[str(role).lower()], content, ())
+  if not isinstance(content, list):
+    row.fail(f"field {field!r}: its content must be text or a list of parts, not {content!r:.80}")
+  texts, media = [], []
+  for text, medium in _parts(row, content, field):
+    texts.append(text)
+    media += [medium] if medium else []
+  return Turn(ROLES[str(role).lower()], "".join(texts), tuple(media))
+
+
+def _parts(row: Row, content: list, field: str) -> Iterator[tuple[str, Media | None]]:
+  for part in content:
+    if isinstance(part, str):
+      yield part, None
+      continue
+    if not isinstance(part, dict):
+      row.fail(f"field {field!r}: a part must be an object, not {part!r:.80}")
+    kind = part.get("type") or next((k for k in ("text", "image", "video") if part.get(k)), None)
+    if kind == "text":
+      text = part.get("text")
+      if not isinstance(text, str):
+        row.fail(f"field {field!r}: the text of a part must be text, not {text!r:.80}")
+      yield text, None
+    elif kind in ("image", "image_url", "input_image"):
+      yield "<image>", _medium(part, ("image", "image_url", "url", "path"), row.image, field)
+    elif kind in ("video", "video_url"):
+      yield "<video>", _medium(part, ("video", "video_url", "url", "path"), row.video, field)
+    else:
+      row.fail(f"field {field!r}: unknown part {kind!r:.80}")
+
+
+def _medium(part: dict, names: Sequence[str], make: Any, field: str) -> Media | None:
+  value = next((part[name] for name in names if part.get(name)), None)
+  if value is None:
+    return None
+  if isinstance(value, dict) and value.keys() == {"url"}:
+    value = value["url"]
+  return make(value, field)

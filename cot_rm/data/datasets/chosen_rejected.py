@@ -1,0 +1,90 @@
+"""Layout `chosen_rejected`: a question, its media, a chosen and a rejected answer.
+
+MM-RLHF's dpo_pairs.jsonl (arXiv:2502.10391), ShareGPTVideo-DPO (arXiv:2404.01258), UnifiedReward's
+sets for DPO (arXiv:2503.05236), R1-Reward's copy of VL-RewardBench, TRL's standard format, the
+alpaca format of LLaMA-Factory. Where `chosen` and `rejected` are pictures or videos, they are the
+candidates of a generation task (open-image-preferences, UnifiedReward's VideoDPO).
+"""
+
+from collections.abc import Iterator
+
+from cot_rm.data.datasets import chats, judge_prompts, judged, media_files
+from cot_rm.data.datasets.pair import LeftOut, Pair
+from cot_rm.data.datasets.row import Row
+from cot_rm.records import Record
+from cot_rm.schema import Media
+
+QUESTIONS = ("prompt", "question", "query", "instruction", "caption", "problem", "text")
+KEPT = (
+  "chosen_score",
+  "rejected_score",
+  "margin",
+  "category",
+  "origin_dataset",
+  "dataset",
+  "model",
+)
+
+
+def matches(record: Record) -> bool:
+  """Whether a record has the layout's fields."""
+  texts = all(name in record and not chats.is_chat(record[name]) for name in ("chosen", "rejected"))
+  question = any(isinstance(record.get(name), str) for name in QUESTIONS)
+  return texts and question and not {"ds_name", "origin_split"} & record.keys()
+
+
+def pairs(row: Row) -> Iterator[Pair | LeftOut]:
+  """The pair of a record."""
+  chosen, rejected = row.get("chosen"), row.get("rejected")
+  if chosen is None or rejected is None:
+    row.fail(f"field {'chosen' if chosen is None else 'rejected'!r} is missing")
+  if _is_medium(chosen) and _is_medium(rejected):
+    yield _generation(row, chosen, rejected)
+    return
+  question = row.text(*QUESTIONS)
+  if row.record.get("instruction") is not None and isinstance(row.record.get("input"), str):
+    question = "\n".join(part for part in (question, row.record["input"]) if part.strip())
+  yield from answers(row, question, chosen, rejected, judged.fields(row))
+
+
+def answers(
+  row: Row, question: str, chosen: object, rejected: object, media: list[Media], source: str = ""
+) -> Iterator[Pair | LeftOut]:
+  """The pair of two answers to a question about media."""
+  if isinstance(chosen, str) and chosen == rejected:
+    yield LeftOut("both candidates are the same")
+    return
+  video = any(one.kind == "video" for one in media)
+  yield Pair(
+    task="video_understanding" if video else "image_understanding",
+    question=judge_prompts.without_marks(question),
+    candidates=(chosen, rejected),
+    gold=1,
+    media=tuple(media),
+    shuffled=True,
+    id=row.id(),
+    source=source,
+    extra=row.extra(*KEPT),
+  )
+
+
+def _generation(row: Row, chosen: object, rejected: object) -> Pair:
+  video = media_files.names_media(chosen, media_files.VIDEO_SUFFIXES)
+  make = row.video if video else row.image
+  return Pair(
+    task="video_generation" if video else "image_generation",
+    question=row.text("caption", *QUESTIONS),
+    candidates=(make(chosen, "chosen"), make(rejected, "rejected")),
+    gold=1,
+    shuffled=True,
+    id=row.id(),
+    extra=row.extra(*KEPT),
+  )
+
+
+def _is_medium(value: object) -> bool:
+  """Whether a candidate is a picture or video: bytes, {"bytes": ...}, or a path with its suffix."""
+  suffixes = (*media_files.VIDEO_SUFFIXES, *media_files.PICTURE_SUFFIXES)
+  if isinstance(value, dict):
+    return "bytes" in value or "path" in value
+  return isinstance(value, bytes) or media_files.names_media(value, suffixes)

@@ -1,0 +1,60 @@
+"""Layout `hpd`: the Human Preference Datasets v2 (arXiv:2306.09341) and v3 (arXiv:2508.03789).
+
+v2's train.json has two pictures (image_path or file_path) and human_preference, 1 for the preferred
+one; its test.json has several and `rank`, the smaller the better. v3 has path1, which is preferred
+to path2, and confidence. v2's pictures are in folders named like the files.
+"""
+
+from collections.abc import Iterator
+
+from cot_rm.data.datasets import compared
+from cot_rm.data.datasets.pair import LeftOut, Pair
+from cot_rm.data.datasets.row import Row
+from cot_rm.records import Record
+from cot_rm.schema import Choice
+
+PATHS = ("image_path", "file_path", "image_paths", "images")
+
+
+def matches(record: Record) -> bool:
+  """Whether a record has the layout's fields."""
+  v2 = "prompt" in record and {"human_preference", "rank"} & record.keys()
+  lists = any(isinstance(record.get(name), list) for name in PATHS)
+  return bool(v2 and lists) or {"path1", "path2", "prompt"} <= record.keys()
+
+
+def pairs(row: Row) -> Iterator[Pair | LeftOut]:
+  """The pair of a record, or the pairs of its ranking."""
+  question = row.text("prompt")
+  if row.get("path1") is not None or row.get("path2") is not None:
+    both = row.image(row.get("path1"), "path1"), row.image(row.get("path2"), "path2")
+    kept = row.extra("confidence", "model1", "model2", "source")
+    yield from compared.labelled(
+      row, "image_generation", question, both, 1, shuffled=True, extra=kept
+    )
+    return
+  name = next((name for name in PATHS if row.get(name) is not None), PATHS[0])
+  pictures = [row.image(path, name) for path in row.items(name)]
+  field = "human_preference" if row.get("human_preference") is not None else "rank"
+  ranks = row.items(field)
+  if len(ranks) != len(pictures) or not all(_is_number(rank) for rank in ranks):
+    row.fail(
+      f"field {field!r} must have a number for each of {len(pictures)} pictures: {ranks!r:.80}"
+    )
+  if field == "human_preference":
+    if len(pictures) != 2:
+      row.fail(f"two pictures are compared; found {len(pictures)}")
+    gold = compared.by_score(*ranks)
+    yield from compared.labelled(
+      row, "image_generation", question, (pictures[0], pictures[1]), gold
+    )
+    return
+
+  def preferred(i: int, j: int) -> Choice | LeftOut:
+    return compared.by_score(-ranks[i], -ranks[j])
+
+  yield from compared.ranked(row, "image_generation", question, pictures, preferred)
+
+
+def _is_number(value: object) -> bool:
+  return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,66 @@
+"""Layout `imagereward`: ImageRewardDB (arXiv:2304.05977), pictures of a prompt ranked by people.
+
+A record is one picture (image_path, prompt_id, rank), and those of one prompt_id are compared; or
+it is a prompt with its pictures (`generations` and `ranking`). The smaller rank is the better.
+"""
+
+from collections.abc import Hashable, Iterator
+
+from cot_rm.data.datasets import compared
+from cot_rm.data.datasets.pair import LeftOut, Pair
+from cot_rm.data.datasets.row import Row
+from cot_rm.records import Record
+from cot_rm.schema import Choice
+
+
+def matches(record: Record) -> bool:
+  """Whether a record has the layout's fields."""
+  single = {"prompt", "prompt_id", "rank"} <= record.keys() and bool(
+    {"image_path", "image"} & record.keys()
+  )
+  return single or {"prompt", "generations", "ranking"} <= record.keys()
+
+
+def group(row: Row) -> Hashable:
+  """What the records that are compared with each other have in common."""
+  if row.get("ranking") is not None:
+    return row.where
+  return row.text("prompt_id")
+
+
+def pairs(row: Row) -> Iterator[Pair | LeftOut]:
+  """The pairs of the pictures of a prompt."""
+  if row.get("ranking") is not None:
+    pictures = [row.image(path, "generations") for path in row.items("generations")]
+    ranks = row.items("ranking")
+  else:
+    pictures = [
+      row.image(
+        one.get("image") if one.get("image") is not None else one.get("image_path"), "image_path"
+      )
+      for one in row.group
+    ]
+    ranks = [one.get("rank") for one in row.group]
+  if len(ranks) != len(pictures):
+    row.fail(f"{len(pictures)} pictures and {len(ranks)} ranks")
+  for rank in ranks:
+    if isinstance(rank, bool) or not isinstance(rank, int | float | None):
+      row.fail(f"field 'rank' must be a number, not {rank!r:.80}")
+  if len(pictures) < 2:
+    yield LeftOut("one picture of its prompt")
+    return
+
+  def preferred(i: int, j: int) -> Choice | LeftOut:
+    if ranks[i] is None or ranks[j] is None:
+      return LeftOut("no label")
+    return compared.by_score(-ranks[i], -ranks[j])
+
+  yield from compared.ranked(
+    row,
+    "image_generation",
+    row.text("prompt"),
+    pictures,
+    preferred,
+    id=row.id("prompt_id", "id"),
+    extra=row.extra("classification"),
+  )

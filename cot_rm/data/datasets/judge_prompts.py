@@ -1,0 +1,177 @@
+"""Takes a judge's rendered prompt apart, and reads the verdict of a published answer.
+
+A prompt of one of our grammars is inverted exactly. Prompts of other wordings are taken apart at
+the labels that they share ("Question: [", "Answer 1: [", ...), as only the question and the answers
+are kept of a prompt.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cot_rm import prompts
+from cot_rm.data.datasets.pair import LeftOut
+from cot_rm.data.datasets.row import Row
+from cot_rm.schema import Choice, Task
+
+_MARKS = re.compile(r"(?:\s*<(?:image|video)>)+\s*")
+_SHOWN = 80  # characters of a text in errors
+
+# (pattern with the groups q, and a and b in understanding tasks) of prompts by other wordings.
+_WORDINGS = tuple(
+  re.compile(pattern, re.DOTALL)
+  for pattern in (
+    # R1-Reward's longer prompt (arXiv:2505.02835, the release), and others with its headings
+    r"\[Question\]:\s*\n(?P<q>.*?)\s*\n\s*#+ \[Response 1\]:\s*\n(?P<a>.*?)"
+    r"\s*\n\s*#+ \[Response 2\]:\s*\n(?P<b>.*?)\s*\n\s*#+ \*{0,2}Output Format",
+    # UnifiedReward-Think for Qwen3-VL
+    r"following question: 「(?P<q>.*?)」.*?\n\s*- Answer 1: (?P<a>.*?)\n\s*- Answer 2: (?P<b>.*?)"
+    r"\n\s*\n\s*2\. You must",
+    r"The caption for the generated (?:images|videos) is: 「(?P<q>.*?)」",
+    # UnifiedReward, LLaVA-Critic: fields in brackets, to the end of the prompt
+    r"Question: \[(?P<q>.*)\]\s*\n(?:The first response|Response 1|Answer 1): \[(?P<a>.*)\]\s*\n"
+    r"(?:The second response|Response 2|Answer 2): \[(?P<b>.*)\]\s*(?:ASSISTANT:\s*)?\Z",
+    r"Question: (?P<q>.*?)\n(?:Answer|Response) 1: (?P<a>.*?)\n(?:Answer|Response) 2: (?P<b>.*?)"
+    r"(?:\nPlease evaluate both answers based on .*)?\Z",
+    r"(?:Text )?Caption: \[(?P<q>.*)\]\s*\Z",
+  )
+)
+_POINTWISE = re.compile(
+  r"Final Score|\bscore (?:it|this)|how much do you rate|\bResponse: \[|Score \(1-5\)|"
+  r"rate (?:the|this) (?:response|image|video)|\[?Model'?s? Response\]?:",
+  re.IGNORECASE,
+)
+_TIE = re.compile(
+  r"equally (?:good|bad|well)|\b(?:a|is) tie\b|same quality|equal in quality", re.IGNORECASE
+)
+_CLAIM = re.compile(
+  r"\b(?:(?:image|video|answer|response) (?P<digit>[12])|the (?P<word>first|second) "
+  r"(?:image|video|answer|response))(?:[*\]\"']*) is (?:\w+ly |much |also )*"
+  r"(?:the )?(?:better|best|preferred|preferable|superior)",
+  re.IGNORECASE,
+)
+
+
+class Question(NamedTuple):
+  """What a judge's prompt asks."""
+
+  task: Task
+  question: str
+  responses: tuple[str, ...]  # two in understanding tasks
+  grammar: str  # name of the grammar that renders the prompt; "": none
+
+
+def without_marks(text: str) -> str:
+  """The text without <image> and <video> marks: media come first, so their places do not count."""
+
+  def joint(match: re.Match[str]) -> str:
+    if match.start() == 0 or match.end() == len(text):
+      return ""
+    return "\n" if "\n" in match[0] else " " if match[0] != match[0].strip() else ""
+
+  return _MARKS.sub(joint, text) if "<" in text else text
+
+
+def marks(text: str) -> list[str]:
+  """The kinds of the marks of a text in their order: "image", "video"."""
+  return re.findall(r"<(image|video)>", text)
+
+
+def question(row: Row, prompt: str, kind: str, known: str = "") -> Question | LeftOut:
+  """What a judge's prompt asks.
+
+  Args:
+    row: for errors.
+    prompt: the text of the user's turn, marks of media included.
+    kind: "image" or "video": of the record's media, where the prompt does not say it.
+    known: the question, if the record has it apart: decides between several ways to take the
+      prompt apart.
+
+  Raises BadRecord if the prompt can be taken apart in no way, or in several.
+  """
+  text = _stripped(prompt)
+  for name, grammar in prompts.PROMPTS.items():
+    for task in _tasks(kind):
+      ways = grammar.invert(text, task) or grammar.invert(text.strip(), task)
+      if name == "brief" and len(ways) != 1:
+        continue  # too short to tell: other wordings begin with the same words
+      if ways:
+        way = _the_only(row, ways, known, name)
+        return Question(task, way.question, way.responses, name)
+  for wording in _WORDINGS:
+    if match := wording.search(text):
+      found = match.groupdict()
+      responses = (found["a"], found["b"]) if "a" in found else ()
+      return Question(_task(text, kind, not responses), found["q"], responses, "")
+  if _POINTWISE.search(text):
+    return LeftOut("pointwise: one candidate is scored")
+  row.fail(f"a prompt that no grammar renders: {text[:_SHOWN]!r}...{text[-_SHOWN:]!r}")
+
+
+def verdict(text: str, task: Task) -> Choice | LeftOut:
+  """The candidate that a published answer prefers, by the parsers of our grammars, strictly.
+
+  An answer without tags may also word it as LLaVA-Critic's do ("The first response is better"); the
+  last such sentence counts.
+  """
+  text = text.strip()
+  errors = []
+  for name in ("think", "r1_reward", "direct"):
+    found = prompts.PROMPTS[name].parse(text, task)
+    if found.answer is not None:
+      return found.answer
+    errors.append(found.error)
+  answer = re.fullmatch(r"(?:<answer>)?\s*(.*?)\s*(?:</answer>)?", text, re.DOTALL)
+  plain = answer[1] if answer else text
+  if plain in ("1", "2"):
+    return 1 if plain == "1" else 2
+  if plain != text and "<" not in plain:  # <answer> alone
+    return verdict(plain, task)
+  if "<" in text and ">" in text:
+    return LeftOut("no verdict in the answer's tags")
+  claims = list(_CLAIM.finditer(text))
+  if not claims:
+    return LeftOut("tie" if _TIE.search(text) else "no verdict in the answer")
+  if _TIE.search(text, claims[-1].end()):
+    return LeftOut("tie")
+  return 1 if claims[-1]["digit"] == "1" or (claims[-1]["word"] or "").lower() == "first" else 2
+
+
+def grammar_of(text: str, task: Task) -> str:
+  """The name of the grammar that an answer is written in; "" if in none."""
+  for name in ("think", "r1_reward", "direct"):
+    if prompts.PROMPTS[name].parse(text, task).answer is not None:
+      return name
+  return ""
+
+
+def _stripped(prompt: str) -> str:
+  """The prompt without the marks before and after it, with line feeds alone."""
+  text = prompt.replace("\r\n", "\n")
+  text = re.sub(r"\A(?:\s*<(?:image|video)>)+\s*", "", text)
+  return re.sub(r"(?:\s*<(?:image|video)>)+\s*\Z", "", text)
+
+
+def _tasks(kind: str) -> Sequence[Task]:
+  """All tasks, those of a kind of media first."""
+  first, second = ("video", "image") if kind == "video" else ("image", "video")
+  return [f"{k}_{what}" for k in (first, second) for what in ("understanding", "generation")]
+
+
+def _task(text: str, kind: str, generation: bool) -> Task:
+  says = {k: len(re.findall(rf"\b{k}s?\b", text, re.IGNORECASE)) for k in ("image", "video")}
+  if says["image"] != says["video"]:
+    kind = max(says, key=says.get)
+  return f"{kind}_{'generation' if generation else 'understanding'}"
+
+
+def _the_only(row: Row, ways: Sequence, known: str, name: str):
+  if len(ways) > 1 and known:
+    asked = without_marks(known).strip()
+    ways = [way for way in ways if without_marks(way.question).strip() == asked] or ways
+  if len(ways) > 1:
+    row.fail(
+      f"the prompt (grammar {name!r}) can be taken apart in {len(ways)} ways, because a text in it "
+      f"holds what stands between the question and the answers"
+    )
+  return ways[0]

@@ -1,0 +1,110 @@
+"""A record of a data set, with checked access to its fields and its media."""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NoReturn
+
+from cot_rm.data.datasets import media_files
+from cot_rm.records import Record
+from cot_rm.schema import BadRecord, Media
+
+Ties = Literal["drop", "keep"]
+Ranked = Literal["all", "best_worst"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How comparisons are made from labels."""
+
+  ties: Ties = "drop"  # pairs without a preferred candidate are left out, or kept without gold
+  pairs: Ranked = "all"  # of a ranked list: all pairs of unequal rank, or the best and the worst
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One record, or the records of a group in order (`group`), the first being `record`."""
+
+  record: Record
+  where: str  # names the record in errors
+  name: str  # of the record, where it has no id
+  path: pathlib.Path  # of the data file
+  files: media_files.MediaFiles | None = None  # None: media are not looked for
+  options: Options = Options()
+  group: Sequence[Record] = ()
+
+  def fail(self, message: str) -> NoReturn:
+    """Raises BadRecord with the place of the record."""
+    raise BadRecord(f"{self.where}: {message}")
+
+  def get(self, *names: str) -> Any:
+    """The value of the first of these fields that is there and not null; None if none is."""
+    return next((self.record[n] for n in names if self.record.get(n) is not None), None)
+
+  def text(self, *names: str) -> str:
+    """The text of the first of these fields that is there; raises BadRecord if it is blank."""
+    value = self.get(*names)
+    if isinstance(value, str) and value.strip():
+      return value
+    if value is None:
+      self.fail(f"field {names[0]!r} is missing")
+    self.fail(f"field {names[0]!r} must be text that is not blank, not {value!r:.80}")
+
+  def number(self, *names: str) -> float | None:
+    """The number of the first of these fields that is there, None if none is; text is converted."""
+    value = self.get(*names)
+    if value is None or value == "":
+      return None
+    try:
+      number = float(value)
+    except (TypeError, ValueError):
+      self.fail(f"field {names[0]!r} must be a number, not {value!r:.80}")
+    if math.isnan(number):
+      return None
+    return number
+
+  def items(self, name: str) -> list[Any]:
+    """The elements of a list; an object of lists is turned into a list of objects."""
+    value = listed(self.get(name))
+    if not isinstance(value, list):
+      self.fail(f"field {name!r} must be a list, not {type(value).__name__}")
+    return value
+
+  def extra(self, *names: str) -> dict[str, object]:
+    """Those of these fields that are plain values."""
+    plain = (str, int, float, bool)
+    return {name: self.record[name] for name in names if isinstance(self.record.get(name), plain)}
+
+  def id(self, *names: str) -> str:
+    """The text of the first of these fields that is there and not blank; "" if none is."""
+    value = self.get(*(names or ("id", "idx", "uid", "question_id", "sample_id", "hash")))
+    return str(value).strip() if isinstance(value, str | int) else ""
+
+  def image(self, value: object, field: str) -> Media:
+    """The Media of a picture: a path, a URL, base64, encoded bytes, {"bytes": ..., "path": ...}."""
+    return Media("image", media_files.picture(value, self.files, f"{self.where}, field {field!r}"))
+
+  def video(self, value: object, field: str) -> Media:
+    """The Media of a video: a file, a folder of frames, a list of frames, encoded bytes."""
+    return Media("video", media_files.video(value, self.files, f"{self.where}, field {field!r}"))
+
+  def frames(self, values: Sequence[object], field: str) -> Media:
+    """The Media of a video that is given by its frames."""
+    where = f"{self.where}, field {field!r}"
+    pictures = tuple(media_files.picture(value, self.files, where) for value in values)
+    if not pictures:
+      self.fail(f"field {field!r}: a video without frames")
+    return Media("video", pictures)
+
+
+def listed(value: Any) -> Any:
+  """A list of objects for an object of lists, as older datasets keep it; else the value itself."""
+  if isinstance(value, Mapping) and value and all(isinstance(v, list) for v in value.values()):
+    return [dict(zip(value, one, strict=False)) for one in zip(*value.values(), strict=False)]
+  return value
+
+
+def file_stem(path: pathlib.Path) -> str:
+  """The name of a file without its suffixes."""
+  return path.name.split(".")[0] or path.name

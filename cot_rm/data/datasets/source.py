@@ -1,0 +1,242 @@
+"""The examples of published records, by index; records are read when an example is asked for.
+
+N examples, G groups of records: a group is one record, or those that are compared with each other.
+"""
+
+import array
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from absl import logging
+
+from cot_rm.data.datasets import media_files, pair
+from cot_rm.data.datasets.row import Options, Row, file_stem
+from cot_rm.records import Part, Record
+from cot_rm.schema import BadExample, BadRecord, Example
+
+SHOWN = 20  # data sets or reasons in a log message
+
+
+class Index(NamedTuple):
+  """Which comparison of which record each example is."""
+
+  groups_N: np.ndarray  # i64
+  numbers_N: np.ndarray  # i16, of the comparison within its group
+  ids_N: np.ndarray  # u64, the hash of its id
+
+
+@dataclasses.dataclass
+class Counts:
+  """What was found in the records of a source."""
+
+  records: int = 0
+  examples: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+  left_out: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+  bad: list[str] = dataclasses.field(default_factory=list)  # what is wrong, with its place
+  repeated: int = 0  # ids that came before
+
+
+class Published(Sequence[Example]):
+  """The examples of one data file as an adapter reads them: a sequence, and a source for grain.
+
+  Opening it reads each record once, without media, to count its comparisons.
+
+  Args:
+    part: the records.
+    adapter: the module that reads them.
+    name: of the adapter.
+    seed: draws which candidate is shown first, where the data do not say it.
+    options: see `row.Options`.
+  """
+
+  def __init__(
+    self,
+    part: Part,
+    adapter: pair.Adapter,
+    name: str,
+    *,
+    seed: int,
+    options: Options,
+  ):
+    self._part, self._adapter, self.name = part, adapter, name
+    self._seed, self._options = seed, options
+    self._files = media_files.MediaFiles(part.path, part.folders)
+    self.keeps_ids = getattr(adapter, "KEEPS_IDS", False)
+    self.counts = Counts(records=len(part))
+    self._groups, self._index = self._read_all()
+    self._repeats: dict[int, int] = {}  # {example: how often its id came before}
+
+  def __len__(self) -> int:
+    return len(self._index.groups_N)
+
+  def __getitem__(self, index: int) -> Example:
+    if not -len(self) <= index < len(self):
+      raise IndexError(f"no example {index} of {len(self)}")
+    index %= len(self)
+    group, number = int(self._index.groups_N[index]), int(self._index.numbers_N[index])
+    numbers = self._groups[group] if self._groups is not None else [group]
+    row = self._row([self._part[i] for i in numbers], numbers[0], self._files)
+    found = [one for one in self._adapter.pairs(row) if not isinstance(one, pair.LeftOut)]
+    if number >= len(found):
+      raise BadRecord(f"{row.where}: has changed since it was opened")
+    return self._example(row, found, number, self._repeats.get(index, 0))
+
+  def __iter__(self) -> Iterator[Example]:
+    return map(self.__getitem__, range(len(self)))
+
+  def _row(
+    self, records: Sequence[Record], number: int, files: media_files.MediaFiles | None
+  ) -> Row:
+    name = f"{file_stem(self._part.path)}-{number}"
+    return Row(
+      record=records[0],
+      where=self._part.where(number),
+      name=name,
+      path=self._part.path,
+      files=files,
+      options=self._options,
+      group=records,
+    )
+
+  def _example(
+    self, row: Row, found: Sequence[pair.Pair | Example], number: int, repeat: int
+  ) -> Example:
+    id = _id(row, found, number) + (f"#{repeat + 1}" if repeat else "")
+    one = found[number]
+    if isinstance(one, Example):
+      return dataclasses.replace(one, id=id) if id != one.id else one
+    return pair.to_example(one, id, self.name, self._seed, row.where)
+
+  def _read_all(self) -> tuple[list[list[int]] | None, Index]:
+    groups_N, numbers_N, ids_N = array.array("q"), array.array("h"), array.array("Q")
+    groups: list[list[int]] | None = None
+    rows: Iterator[tuple[int, Row | BadRecord]] = self._skimmed()
+    if key := getattr(self._adapter, "group", None):
+      groups, rows = self._grouped(rows, key)
+    for group, row in rows:
+      for number, found in enumerate(self._comparisons(row)):
+        self.counts.examples[found.source] += 1
+        groups_N.append(group)
+        numbers_N.append(number)
+        ids_N.append(_hash(found.id))
+    index = Index(
+      np.array(groups_N, np.int64), np.array(numbers_N, np.int16), np.array(ids_N, np.uint64)
+    )
+    return groups, index
+
+  def _comparisons(self, row: Row | BadRecord) -> list[Example]:
+    """The examples of a row without their media; counts those that are left out."""
+    if isinstance(row, BadRecord):
+      self.counts.bad.append(str(row))
+      return []
+    try:
+      every = list(self._adapter.pairs(row))
+      found = [one for one in every if not isinstance(one, pair.LeftOut)]
+      out = [self._example(row, found, i, 0) for i in range(len(found))]
+    except BadExample as error:
+      self.counts.bad.append(str(error))
+      return []
+    self.counts.left_out.update(o.reason for o in every if isinstance(o, pair.LeftOut))
+    return out
+
+  def _skimmed(self) -> Iterator[tuple[int, Row | BadRecord]]:
+    for number, record in enumerate(self._part.skim()):
+      if isinstance(record, BadRecord):
+        yield number, record
+      else:
+        yield number, self._row([record], number, None)
+      if number and number % 200_000 == 0:
+        logging.info("%s: %s of %s records read", self._part.path, number, len(self._part))
+
+  def _grouped(
+    self, rows: Iterator[tuple[int, Row | BadRecord]], key: Callable[[Row], Hashable]
+  ) -> tuple[list[list[int]], Iterator[tuple[int, Row | BadRecord]]]:
+    members: dict[Hashable, list[int]] = {}
+    bad = []
+    for number, row in rows:
+      if isinstance(row, BadRecord):
+        bad.append((number, row))
+        continue
+      try:
+        members.setdefault(key(row), []).append(number)
+      except BadRecord as error:
+        bad.append((number, error))
+    groups = list(members.values())
+    whole = (
+      (group, self._row([self._part[i] for i in numbers], numbers[0], None))
+      for group, numbers in enumerate(groups)
+    )
+    return groups, iter([*bad, *whole])
+
+
+def number_repeats(sources: Sequence[Published]) -> None:
+  """Tells the sources which of their ids came before: the example's id gets "#2", "#3", ...
+
+  In our own files an id that comes twice is a fault of the file, and stays.
+  """
+  sources = [source for source in sources if not source.keeps_ids]
+  if not sources:
+    return
+  ids_N = np.concatenate([source._index.ids_N for source in sources])
+  order = np.argsort(ids_N, kind="stable")
+  again = np.flatnonzero(ids_N[order][1:] == ids_N[order][:-1]) + 1  # in `order`
+  counts: dict[int, int] = {}
+  starts = np.cumsum([0, *(len(source) for source in sources)])
+  for place in again:
+    example, before = int(order[place]), int(order[place - 1])
+    counts[example] = counts.get(before, 0) + 1
+    number = int(np.searchsorted(starts, example, side="right")) - 1
+    sources[number]._repeats[example - int(starts[number])] = counts[example]
+    sources[number].counts.repeated += 1
+
+
+def _hash(id: str) -> int:
+  data = id.encode("utf-8", "surrogatepass")
+  return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def _id(row: Row, found: Sequence[pair.Pair | Example], number: int) -> str:
+  """The id of a comparison: its own, or that of the record, with a number where it has several."""
+  own = found[number].id
+  if own and sum(one.id == own for one in found) == 1:
+    return own
+  return f"{own or row.name}{f'-{number}' if len(found) > 1 else ''}"
+
+
+def left_out(sources: Sequence[Published]) -> str:
+  """What was left out, in words: "3 left out: tie, 1 left out: bad record"."""
+  reasons: collections.Counter[str] = collections.Counter()
+  for source in sources:
+    reasons.update(source.counts.left_out)
+    reasons["bad record"] += len(source.counts.bad)
+  return ", ".join(f"{n:,} left out: {why}" for why, n in reasons.most_common(SHOWN) if n)
+
+
+def log(what: str, sources: Sequence[Published]) -> None:
+  """Says in the log what was read and what was left out, with the numbers."""
+  names = dict.fromkeys(source.name for source in sources)
+  for name in names:
+    of_name = [source.counts for source in sources if source.name == name]
+    records = sum(counts.records for counts in of_name)
+    examples: collections.Counter[str] = collections.Counter()
+    left_out: collections.Counter[str] = collections.Counter()
+    for counts in of_name:
+      examples.update(counts.examples)
+      left_out.update(counts.left_out)
+    bad = sum(len(counts.bad) for counts in of_name)
+    files = f"{len(of_name):,} file{'s' if len(of_name) != 1 else ''}"
+    lines = [
+      f"{what}: read as {name} ({files}, {records:,} records): {examples.total():,} examples"
+    ]
+    if len(examples) > 1:
+      lines += [f"  {count:>9,}  from {source}" for source, count in examples.most_common(SHOWN)]
+    lines += [f"  {count:>9,}  left out: {reason}" for reason, count in left_out.most_common(SHOWN)]
+    if bad:
+      lines.append(f"  {bad:>9,}  left out: bad records")
+    if repeated := sum(counts.repeated for counts in of_name):
+      lines.append(f"  {repeated:>9,}  with an id that came before: called id#2, id#3, ...")
+    logging.info("%s", "\n".join(lines))

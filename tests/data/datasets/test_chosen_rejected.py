@@ -1,0 +1,72 @@
+"""Chosen and rejected answers, pictures and videos."""
+
+import pytest
+
+from cot_rm.data.datasets import chosen_rejected
+from tests.published_sets import CHOSEN, QUESTION, REJECTED, preferred
+
+ANSWERS = {"chosen": CHOSEN, "rejected": REJECTED}
+
+
+def test_mm_rlhf_has_pictures_and_folders_of_frames(folder, tmp_path):
+  folder.media("short/1.jpg", "video/clip/0.jpg")
+  records = [
+    {"id": "1_2", "image": "short/1.jpg", "prompt": f"<image>\n{QUESTION}", **ANSWERS},
+    {"id": "v", "video": "video/clip", "prompt": QUESTION, **ANSWERS},
+  ]
+  records[0] |= {"chosen_score": 4, "rejected_score": 2}
+  picture, video = folder.open(records, "dpo_pairs.jsonl")
+  assert picture.task == "image_understanding" and video.task == "video_understanding"
+  assert picture.question == video.question == QUESTION and picture.id == "1_2"
+  assert picture.media[0].source == str(tmp_path / "short/1.jpg")
+  assert video.media[0].source == str(tmp_path / "video/clip")
+  assert preferred(picture) == preferred(video) == CHOSEN
+  assert picture.extra == {"chosen_score": 4, "rejected_score": 2}
+  assert picture.source == "chosen_rejected"
+
+
+@pytest.mark.parametrize("name", ["clip", "clip.mp4"])
+def test_a_video_may_be_named_without_its_suffix_or_be_its_frames(folder, name):
+  folder.media("frames/clip/0.jpg")
+  (one,) = folder.open([{"id": "a", "video": name, "prompt": QUESTION, **ANSWERS}])
+  assert one.media[0].source.endswith("frames/clip") and one.media[0].kind == "video"
+
+
+@pytest.mark.parametrize("question", ["prompt", "question", "query", "instruction"])
+def test_the_question_has_several_names(folder, question):
+  folder.media("images/0.jpg")
+  (one,) = folder.open([{"image": "0.jpg", question: QUESTION, **ANSWERS}])
+  assert one.question == QUESTION and preferred(one) == CHOSEN
+
+
+def test_several_pictures_are_shown_in_order(folder):
+  folder.media("a.jpg", "b.jpg")
+  record = {"images": ["b.jpg", "a.jpg"], "prompt": f"<image>and <image>: {QUESTION}", **ANSWERS}
+  (one,) = folder.open([record])
+  assert [m.source[-5:] for m in one.media] == ["b.jpg", "a.jpg"]
+  assert one.question == f"and : {QUESTION}"
+
+
+def test_half_of_the_better_answers_are_shown_first_and_the_seed_decides_which(folder):
+  records = [{"id": str(i), "prompt": QUESTION, **ANSWERS} for i in range(200)]
+  golds = [e.gold for e in folder.open(records)]
+  assert 75 < golds.count(1) < 125
+  assert golds == [e.gold for e in folder.open(records[::-1])][::-1]
+  assert golds != [e.gold for e in folder.open(records, seed=1)]
+
+
+def test_videos_and_pictures_are_candidates_of_generation(folder):
+  folder.media("win.mp4", "lose.mp4")
+  records = [{"id": "1", "caption": "a box", "chosen": "win.mp4", "rejected": "lose.mp4"}]
+  (one,) = folder.open(records)
+  assert one.task == "video_generation" and one.question == "a box" and not one.responses
+  assert preferred(one).endswith("win.mp4")
+  image = lambda data: {"bytes": data, "path": None}
+  records = [{"prompt": "a box", "chosen": image(b"win"), "rejected": image(b"lose")}]
+  (one,) = folder.open(records, "train.parquet")
+  assert one.task == "image_generation" and preferred(one) == b"win"
+
+
+def test_an_input_belongs_to_the_instruction(make_row):
+  row = make_row({"instruction": "Count.", "input": "Red boxes", **ANSWERS})
+  assert next(chosen_rejected.pairs(row)).question == "Count.\nRed boxes"

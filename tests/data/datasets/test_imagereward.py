@@ -1,0 +1,60 @@
+"""ImageRewardDB: records of one prompt are compared."""
+
+import pytest
+
+from cot_rm.data import bad_examples
+from tests.published_sets import preferred
+
+
+def records(ranks, prompt="p1"):
+  return [
+    {
+      "image_path": f"images/train/train_1/{i}.webp",
+      "prompt_id": prompt,
+      "prompt": f"box of {prompt}",
+      "rank": rank,
+      "classification": "Abstract",
+    }
+    for i, rank in enumerate(ranks)
+  ]
+
+
+NAME = "images/train/train_1/train_1.json"
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_pairs_of_each_prompt(folder, mixed):
+  folder.media(*(f"images/train/train_1/{i}.webp" for i in range(3)))
+  first, second = records([1, 2, 3]), records([2, 2, 1], "p2")
+  given = [r for two in zip(first, second, strict=True) for r in two] if mixed else first + second
+  source = folder.open(given, NAME)
+  by_id = {e.id: preferred(e)[-6:] for e in source}
+  assert by_id == {
+    "p1-0-1": "0.webp",
+    "p1-0-2": "0.webp",
+    "p1-1-2": "1.webp",
+    "p2-0-2": "2.webp",
+    "p2-1-2": "2.webp",
+  }
+  assert source.counts.left_out == {"tie": 1} and source.counts.records == 6
+  assert {e.question for e in source} == {"box of p1", "box of p2"}
+
+
+def test_the_best_and_the_worst_of_each_prompt(folder):
+  folder.media(*(f"images/train/train_1/{i}.webp" for i in range(3)))
+  (one,) = folder.open(records([2, 3, 1]), NAME, pairs="best_worst")
+  assert preferred(one).endswith("2.webp") and one.id == "p1-1-2"
+
+
+def test_a_prompt_with_its_ranking(folder):
+  folder.media("0.webp", "1.webp", "2.webp")
+  record = {"id": "x", "prompt": "a box", "generations": [f"{i}.webp" for i in range(3)]}
+  source = folder.open([{**record, "ranking": [3, 1, 2]}])
+  assert [preferred(e)[-6:] for e in source] == ["1.webp", "2.webp", "1.webp"]
+
+
+def test_faults_are_named_and_single_pictures_left_out(folder):
+  source = folder.open(records([1]) + records([1, 2], "p2"), NAME)
+  assert len(source) == 1 and source.counts.left_out == {"one picture of its prompt": 1}
+  with pytest.raises(bad_examples.TooManyBad, match="record 0: field 'rank' must be a number"):
+    folder.open(records(["x", 2]), NAME)

@@ -1,0 +1,38 @@
+"""Pairs of two benchmarks as data."""
+
+import pytest
+
+from cot_rm.data import bad_examples
+from tests.published_sets import CHOSEN, QUESTION, REJECTED, encoded, preferred
+
+
+def test_vl_rewardbench(folder):
+  records = [
+    {
+      "id": f"RLAIF-V-{i}",
+      "query": f"<image>\n{QUESTION}",
+      "response": [CHOSEN, REJECTED],
+      "human_ranking": ranking,
+      "image": {"bytes": encoded(), "path": None},
+    }
+    for i, ranking in enumerate(([0, 1], [1, 0]))
+  ]
+  one, two = folder.open(records, "data/test-0.parquet")
+  assert (one.gold, two.gold, one.question) == (1, 2, QUESTION)
+  assert one.responses == two.responses == (CHOSEN, REJECTED) and two.id == "RLAIF-V-1"
+
+
+def test_multimodal_rewardbench(folder):
+  folder.media("images/1.png")
+  record = {"ID": "1", "Category": "c", "Text": QUESTION, "Image": "images/1.png"}
+  record |= {"Output1": CHOSEN, "Output2": REJECTED, "Better": "Output2"}
+  (one,) = folder.open([record], "all_data.json")
+  assert (one.id, preferred(one), one.extra) == ("1", REJECTED, {"Category": "c"})
+  with pytest.raises(bad_examples.TooManyBad, match="'Better' must be Output1 or Output2"):
+    folder.open([{**record, "Better": "3"}])
+
+
+def test_a_ranking_that_is_none_is_named(folder):
+  record = {"query": "?", "response": ["a", "b"], "human_ranking": [0, 0], "image": "a.jpg"}
+  with pytest.raises(bad_examples.TooManyBad, match="needs two responses and a human_ranking"):
+    folder.open([record])

@@ -1,0 +1,49 @@
+"""TRL's conversational preferences."""
+
+import pytest
+
+from cot_rm.data import bad_examples
+from tests.published_sets import CHOSEN, QUESTION, REJECTED, encoded, preferred
+
+TEXT = lambda text: [{"type": "text", "text": text}]
+ASK = {"role": "user", "content": [{"type": "image"}, *TEXT(QUESTION)]}
+SAY = lambda text: {"role": "assistant", "content": TEXT(text)}
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.parquet"])
+def test_an_explicit_prompt(folder, name):
+  folder.media("a.jpg")
+  images = ["a.jpg"] if name.endswith("jsonl") else [{"bytes": encoded(), "path": None}]
+  record = {"images": images, "prompt": [ASK], "chosen": [SAY(CHOSEN)], "rejected": [SAY(REJECTED)]}
+  (one,) = folder.open([record], name)
+  assert (one.question, preferred(one), len(one.media)) == (QUESTION, CHOSEN, 1)
+  assert one.task == "image_understanding" and one.source == "trl"
+
+
+def test_an_implicit_prompt_is_what_both_begin_with(folder):
+  folder.media("a.jpg")
+  before = [{"role": "user", "content": "Look."}, SAY("I look.")]
+  record = {"images": ["a.jpg"]}
+  record |= {"chosen": [*before, ASK, SAY(CHOSEN)], "rejected": [*before, ASK, SAY(REJECTED)]}
+  (one,) = folder.open([record])
+  assert one.question == f"User: Look.\n\nAssistant: I look.\n\nUser: {QUESTION}"
+  assert preferred(one) == CHOSEN and set(one.responses) == {CHOSEN, REJECTED}
+
+
+def test_contents_may_be_texts_and_the_prompt_a_text(folder):
+  turn = lambda text: [{"role": "assistant", "content": text}]
+  record = {"prompt": QUESTION, "chosen": turn(CHOSEN), "rejected": turn(REJECTED)}
+  (one,) = folder.open([record])
+  assert (one.question, preferred(one), one.media) == (QUESTION, CHOSEN, ())
+
+
+def test_media_may_be_in_the_parts(folder):
+  folder.media("a.mp4")
+  ask = {"role": "user", "content": [{"type": "video", "video": "a.mp4"}, *TEXT(QUESTION)]}
+  (one,) = folder.open([{"prompt": [ask], "chosen": [SAY("1")], "rejected": [SAY("2")]}])
+  assert one.task == "video_understanding" and one.media[0].source.endswith("a.mp4")
+
+
+def test_chats_without_a_common_question_are_bad_records(folder):
+  with pytest.raises(bad_examples.TooManyBad, match="record 0: there is no question"):
+    folder.open([{"chosen": [SAY("1")], "rejected": [SAY("2")]}])
