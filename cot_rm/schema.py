@@ -256,7 +256,8 @@ class Example:
 class Completion:
   """One sampled answer.
 
-  `logps` and `label_logps` are of the model itself, before temperature, top-p and top-k.
+  `label_logps` are of the model itself, before temperature, top-p and top-k; `logps` too, but at
+  the temperature sampling.Sampling.logps_temperature, which RL trains at.
   """
 
   text: str

@@ -84,6 +84,7 @@ def make_step(
   *,
   token_weights: Callable[[Batch], jax.Array],
   accumulate: int = 1,
+  temperature: float = 1.0,
 ) -> Step:
   """The compiled train step. A step whose gradient is not finite, or is 0, changes nothing.
 
@@ -102,10 +103,12 @@ def make_step(
     token_weights: `batch -> f32[B, T]`, see aggregation.token_weights.
     accumulate: microbatches that go through the model one after the other, for less memory. Each
       holds whole groups, see `split`. Best a multiple of the devices that share the batch.
+    temperature: of the log-probabilities, see logprobs.batch_logps.
   """
 
   def loss(params: nnx.State, batch: Batch, weights_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
-    logps_BT = logprobs.batch_logps(nnx.merge(graphdef, params), batch, masked=True)
+    model = nnx.merge(graphdef, params)
+    logps_BT = logprobs.batch_logps(model, batch, masked=True, temperature=temperature)
     return loss_fn(logps_BT, batch, weights_BT)[0], logps_BT
 
   gradient = jax.grad(loss, has_aux=True)
@@ -135,15 +138,20 @@ def make_step(
   return jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
 
 
-def make_logps(graphdef: nnx.GraphDef, *, accumulate: int = 1) -> Logps:
+def make_logps(graphdef: nnx.GraphDef, *, accumulate: int = 1, temperature: float = 1.0) -> Logps:
   """Compiled `(params, batch) -> f32[B, T]`: log-probabilities of the tokens in batch.mask.
 
-  accumulate: number of microbatches, see `make_step`. If it does not divide the number of groups,
-    the greatest common divisor of both is used.
+  Args:
+    graphdef: of the model.
+    accumulate: number of microbatches, see `make_step`. If it does not divide the number of groups,
+      the greatest common divisor of both is used.
+    temperature: of the log-probabilities, see logprobs.batch_logps.
   """
 
   def logps(params: nnx.State, batch: Batch) -> jax.Array:
-    of = lambda part: logprobs.batch_logps(nnx.merge(graphdef, params), part, masked=True)
+    of = lambda part: logprobs.batch_logps(
+      nnx.merge(graphdef, params), part, masked=True, temperature=temperature
+    )
     count = math.gcd(num_groups(batch), accumulate)
     if count == 1:
       return of(batch)

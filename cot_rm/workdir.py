@@ -87,6 +87,7 @@ ADDED_KNOBS: dict[str, Any] = {
   "rl.optim.muon": 0.0,
   "rl.optim.weight_decay": 0.0,
   "rl.resample_by": "total",
+  "rl.sampling.logps_temperature": 1.0,
   "sft.contradicting": "refuse",  # references that are refused today were learnt from
   "sft.control": False,
   "sft.optim.decay_vectors": True,

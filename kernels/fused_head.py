@@ -17,12 +17,11 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from cot_rm.kernels import common
+from cot_rm.kernels import fused_head_kernels
 
 TILES = (512, 256, 128)  # words of a tile, in order of preference
 BLOCK = 512  # tokens of a block
 MIN_PART = 1024  # tokens that hide the time to read a tile of the head
-LOWEST = -1e30  # logit of a row after the last word
 
 # (array or its shape, its kind): see `_call`.
 Operand = tuple[jax.Array | jax.ShapeDtypeStruct, Literal["tokens", "words", "row"]]
@@ -73,105 +72,12 @@ def plan(N: int, D: int, dtype: jnp.dtype) -> Plan:
   return Plan(tile, parts, -(-N // (parts * BLOCK)) * BLOCK)
 
 
-def _for_each_block(count: jax.Array, block: Callable[[pl.Slice], None]) -> None:
-  """Calls block(rows) for each of the first `count` blocks of tokens."""
+class _Settings(NamedTuple):
+  """Constants of a program."""
 
-  def step(i: jax.Array, _: None) -> None:
-    block(pl.ds(pl.multiple_of(i * BLOCK, BLOCK), BLOCK))
-
-  lax.fori_loop(0, count, step, None)
-
-
-def _tile_index() -> tuple[jax.Array, jax.Array]:
-  """(index of the tile among all tiles, whether it is this core's first)."""
-  t = pl.program_id(1)
-  return pl.program_id(0) * pl.num_programs(1) + t, t == 0
-
-
-def _forward_kernel(count_ref, x_ref, w_ref, token_ref, *out_refs: jax.Ref, words: int) -> None:
-  """One tile of words against all tokens; the outputs cover this core's tiles so far.
-
-  Args:
-    count_ref: i32[1], blocks of tokens that are computed, the first ones.
-    x_ref: hidden states [N, D].
-    w_ref: the tile of the head [v, D].
-    token_ref: word of each token [1, N].
-    out_refs: [1, N], logit of each token's word, else 0; highest logit; sum of exp(s - highest).
-    words: V.
-  """
-  picked_ref, max_ref, total_ref = out_refs
-  j, is_first = _tile_index()
-  tile = len(w_ref)
-  remaining = words - j * tile  # words from this tile on
-
-  @pl.when(is_first)
-  def _begin():
-    max_ref[...] = jnp.full_like(max_ref, LOWEST)
-    for ref in (total_ref, picked_ref):
-      ref[...] = jnp.zeros_like(ref)
-
-  def block(rows: pl.Slice) -> None:
-    s = common.matmul(w_ref[...], x_ref[rows, :], common.NT)
-    word = lax.broadcasted_iota(jnp.int32, s.shape, 0)
-    exists = word < remaining
-    s = jnp.where(exists, s, LOWEST)
-    before = max_ref[:, rows]
-    highest = jnp.maximum(before, s.max(0, keepdims=True))
-    p, fade = jnp.exp(s - highest), jnp.exp(before - highest)
-    total_ref[:, rows] = total_ref[:, rows] * fade + p.sum(0, keepdims=True)
-    hit = (word == token_ref[:, rows] - j * tile) & exists
-    picked_ref[:, rows] += jnp.where(hit, s, 0.0).sum(0, keepdims=True)
-    max_ref[:, rows] = highest
-
-  # Where the tiles do not divide evenly, the last core has one less.
-  @pl.when(remaining > 0)
-  def _run():
-    _for_each_block(count_ref[0], block)
-
-
-def _backward_kernel(
-  count_ref, x_ref, w_ref, token_ref, lse_ref, g_ref, *refs: jax.Ref, words: int, accumulate: bool
-) -> None:
-  """Gradients of one tile: dx [N, D] is summed over tiles, dw [v, D] is written.
-
-  Args:
-    count_ref: see `_forward_kernel`, as x_ref, w_ref, token_ref and words.
-    lse_ref: log-sum-exp of each token's logits [1, N].
-    g_ref: gradient of each token's log-probability [1, N].
-    refs: with `accumulate` dw so far, float32; the outputs dx, float32, and dw; without
-      `accumulate` the sum of dw, float32.
-    accumulate: dw is added to its input.
-  """
-  # An accumulated dw is float32, and is its own sum.
-  dw_in_ref, dx_ref, dw_ref, sum_ref = (*refs, refs[2]) if accumulate else (None, *refs)
-  j, is_first = _tile_index()
-  tile = len(w_ref)
-  remaining = words - j * tile
-
-  @pl.when(is_first)
-  def _begin():
-    dx_ref[...] = jnp.zeros_like(dx_ref)
-
-  def block(rows: pl.Slice) -> None:
-    x = x_ref[rows, :]
-    s = common.matmul(w_ref[...], x, common.NT)
-    word = lax.broadcasted_iota(jnp.int32, s.shape, 0)
-    hit = word == token_ref[:, rows] - j * tile
-    ds = (jnp.where(hit, 1.0, 0.0) - jnp.exp(s - lse_ref[:, rows])) * g_ref[:, rows]
-    w = w_ref[...]
-    if words % tile:  # rows after the last word may hold anything, NaN included
-      ds = jnp.where(word < remaining, ds, 0.0)
-      w = jnp.where(lax.broadcasted_iota(jnp.int32, w.shape, 0) < remaining, w, 0)
-    ds = ds.astype(x.dtype)
-    sum_ref[...] += common.matmul(ds, x)
-    dx_ref[rows, :] += common.matmul(ds, w, common.TN)
-
-  @pl.when(remaining > 0)
-  def _run():
-    sum_ref[...] = dw_in_ref[...] if accumulate else jnp.zeros_like(sum_ref)
-    _for_each_block(count_ref[0], block)
-    if not accumulate:
-      dw_ref[...] = sum_ref[...].astype(dw_ref.dtype)
+  tile: int  # words of a tile
+  temperature: float
+  interpret: Interpret  # see `pallas_call`
 
 
 class _Kernel(NamedTuple):
@@ -198,8 +104,7 @@ def _call(
   count: jax.Array,
   inputs: Sequence[Operand],
   outputs: Sequence[Operand],
-  tile: int,
-  interpret: Interpret,
+  settings: _Settings,
 ) -> list[jax.Array]:
   """Runs a kernel over cores and tiles; returns its outputs.
 
@@ -209,11 +114,10 @@ def _call(
     inputs: arrays and their kinds: "tokens" [N, D] stays in VMEM, "words" [V, D] is read in tiles,
       "row" [1, N] stays. The first is the hidden states, the second the head.
     outputs: shapes and their kinds; "tokens" and "row" have a leading axis of cores, [C, ...].
-    tile: words of a tile.
-    interpret: see `pallas_call`.
+    settings: the tile, and how the kernel runs.
   """
   vmem, cores = _vmem_and_cores()
-  (N, D), V = inputs[0][0].shape, len(inputs[1][0])
+  (N, D), V, tile = inputs[0][0].shape, len(inputs[1][0]), settings.tile
   tiles = pl.cdiv(V, tile)
   core_tiles = pl.cdiv(tiles, cores)
 
@@ -241,7 +145,7 @@ def _call(
     compiler_params=pltpu.CompilerParams(
       dimension_semantics=("parallel", "arbitrary"), vmem_limit_bytes=vmem
     ),
-    interpret=interpret,
+    interpret=settings.interpret,
     name=kernel.name,
   )(jnp.stack([count]), *[x for x, _ in inputs])
 
@@ -255,23 +159,18 @@ class _Tokens(NamedTuple):
   g_N: jax.Array | None = None  # f32, gradient of the log-probabilities
 
 
-def _forward(
-  tokens: _Tokens, w_VD: jax.Array, count: jax.Array, tile: int, interpret: Interpret
-) -> jax.Array:
+def _forward(tokens: _Tokens, w_VD: jax.Array, count: jax.Array, settings: _Settings) -> jax.Array:
   """f32[3, C, N]: logit of each token's word, maximum logit, and sum of exp(logit - maximum).
 
   Each core has the words of its own tiles: the three are combined over C. count: i32[], number of
   token blocks that are computed.
   """
   row = jax.ShapeDtypeStruct((_vmem_and_cores()[1], 1, len(tokens.x_ND)), jnp.float32)
-  out = _call(
-    _Kernel(functools.partial(_forward_kernel, words=len(w_VD)), "head_forward"),
-    count,
-    [(tokens.x_ND, "tokens"), (w_VD, "words"), (tokens.token_N[None], "row")],
-    [(row, "row")] * 3,
-    tile,
-    interpret,
+  body = functools.partial(
+    fused_head_kernels.forward, words=len(w_VD), temperature=settings.temperature, block=BLOCK
   )
+  inputs = [(tokens.x_ND, "tokens"), (w_VD, "words"), (tokens.token_N[None], "row")]
+  out = _call(_Kernel(body, "head_forward"), count, inputs, [(row, "row")] * 3, settings)
   return jnp.stack(out)[:, :, 0]
 
 
@@ -280,8 +179,7 @@ def _backward(
   w_VD: jax.Array,
   dw_VD: jax.Array | None,
   count: jax.Array,
-  tile: int,
-  interpret: Interpret,
+  settings: _Settings,
 ) -> tuple[jax.Array, jax.Array]:
   """Gradients of one part of the tokens: (dx_CND f32 of each core, dw_VD).
 
@@ -290,8 +188,7 @@ def _backward(
     w_VD: the head.
     dw_VD: f32, gradient so far, to which this one is added in place; None: there is none.
     count: i32[], number of token blocks that are computed.
-    tile: words of a tile.
-    interpret: see `pallas_call`.
+    settings: the constants of the program.
   """
   rows = [(x[None], "row") for x in tokens[1:]]
   inputs = [(tokens.x_ND, "tokens"), (w_VD, "words"), *rows]
@@ -300,13 +197,20 @@ def _backward(
     inputs.append((dw_VD, "words"))
   dx = jax.ShapeDtypeStruct((_vmem_and_cores()[1], *tokens.x_ND.shape), jnp.float32)
   dw = jax.ShapeDtypeStruct(w_VD.shape, dw_VD.dtype if accumulate else w_VD.dtype)
+  body = functools.partial(
+    fused_head_kernels.backward,
+    words=len(w_VD),
+    temperature=settings.temperature,
+    block=BLOCK,
+    accumulate=accumulate,
+  )
   kernel = _Kernel(
-    functools.partial(_backward_kernel, words=len(w_VD), accumulate=accumulate),
+    body,
     "head_backward",
-    scratch=[] if accumulate else [pltpu.VMEM((tile, w_VD.shape[1]), jnp.float32)],
+    scratch=[] if accumulate else [pltpu.VMEM((settings.tile, w_VD.shape[1]), jnp.float32)],
     aliases={len(inputs): 1} if accumulate else {},  # inputs are counted with the scalar
   )
-  dx_CND, dw_VD = _call(kernel, count, inputs, [(dx, "tokens"), (dw, "words")], tile, interpret)
+  dx_CND, dw_VD = _call(kernel, count, inputs, [(dx, "tokens"), (dw, "words")], settings)
   return dx_CND, dw_VD
 
 
@@ -340,6 +244,7 @@ def logps(
   tokens_N: jax.Array,
   count: jax.Array,
   *,
+  temperature: float = 1.0,
   axis: Axis = None,
   interpret: Interpret = False,
 ) -> tuple[jax.Array, jax.Array]:
@@ -350,6 +255,7 @@ def logps(
     w_VD: the head, one row per word; with `axis` this device's shard of the rows.
     tokens_N: i32, word ids.
     count: i32[]: the first `count` tokens are computed, the results of the others are 0.
+    temperature: the logits are divided by it.
     axis: mesh axes over which the words are sharded; the call is then inside shard_map.
     interpret: see `pallas_call`; runs the kernels on other platforms.
 
@@ -358,11 +264,12 @@ def logps(
   """
   N, D = x_ND.shape
   tile, parts, size = plan(N, D, x_ND.dtype)
+  settings = _Settings(tile, temperature, interpret)
   tokens = _padded(_Tokens(x_ND, _local_words(tokens_N, w_VD, axis)), parts * size)
 
   def forward(part: jax.Array, found_3CN: jax.Array) -> jax.Array:
     part_tokens, blocks = _part(tokens, part, size), _part_blocks(count, part, size)
-    new = _forward(part_tokens, w_VD, blocks, tile, interpret)
+    new = _forward(part_tokens, w_VD, blocks, settings)
     return lax.dynamic_update_slice_in_dim(found_3CN, new, part * size, 2)
 
   found_3CN = jnp.zeros((3, _vmem_and_cores()[1], parts * size), jnp.float32)
@@ -387,6 +294,7 @@ def gradients(
   g_N: jax.Array,
   count: jax.Array,
   *,
+  temperature: float = 1.0,
   axis: Axis = None,
   interpret: Interpret = False,
 ) -> tuple[jax.Array, jax.Array]:
@@ -396,23 +304,26 @@ def gradients(
   axis.
 
   Args:
-    x_ND: see `logps`, as w_VD, tokens_N, count, axis and interpret.
+    x_ND: see `logps`, as w_VD, tokens_N, count, temperature, axis and interpret.
     lse_N: log-sum-exps of `logps`.
     g_N: f32, gradients of the log-probabilities, 0 for tokens that are not computed.
   """
   N, (V, D) = len(x_ND), w_VD.shape
   tile, parts, size = plan(N, D, x_ND.dtype)
-  tokens = _Tokens(x_ND, _local_words(tokens_N, w_VD, axis), lse_N, g_N)
+  settings = _Settings(tile, temperature, interpret)
+  # Of a token that is not computed in a block that is, exp(logit - lse) must be finite: 0.
+  lse_N = jnp.where(jnp.arange(N) < count, lse_N, -fused_head_kernels.LOWEST)
+  tokens = _Tokens(x_ND, _local_words(tokens_N, w_VD, axis), lse_N, g_N / temperature)
   tokens = _padded(tokens, parts * size)
   if parts == 1:
     blocks = _part_blocks(count, 0, size)
-    dx_CND, dw_VD = _backward(tokens, w_VD, None, blocks, tile, interpret)
+    dx_CND, dw_VD = _backward(tokens, w_VD, None, blocks, settings)
     return dx_CND.sum(0)[:N], dw_VD
 
   def backward(part: jax.Array, sums: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     dx_ND, dw_VD = sums
     part_tokens, blocks = _part(tokens, part, size), _part_blocks(count, part, size)
-    dx_CND, dw_VD = _backward(part_tokens, w_VD, dw_VD, blocks, tile, interpret)
+    dx_CND, dw_VD = _backward(part_tokens, w_VD, dw_VD, blocks, settings)
     return lax.dynamic_update_slice_in_dim(dx_ND, dx_CND.sum(0), part * size, 0), dw_VD
 
   sums = jnp.zeros((parts * size, D), jnp.float32), jnp.zeros((V, D), jnp.float32)

@@ -6,7 +6,7 @@ the vocabulary) of a chunk.
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,15 @@ import jax.numpy as jnp
 Tree = TypeVar("Tree")  # a pytree
 
 
-def token_logps_ref(x_BTD: jax.Array, w_VD: jax.Array, tokens_BT: jax.Array) -> jax.Array:
-  """The definition: log-softmax of x @ w.T in float32, at the tokens. Materialises the logits."""
+def token_logps_ref(
+  x_BTD: jax.Array, w_VD: jax.Array, tokens_BT: jax.Array, *, temperature: float = 1.0
+) -> jax.Array:
+  """The definition: log-softmax of x @ w.T / temperature in float32, at the tokens.
+
+  Materialises the logits.
+  """
   logits_BTV = jnp.einsum("BTD,VD->BTV", x_BTD, w_VD, preferred_element_type=jnp.float32)
-  logps_BTV = jax.nn.log_softmax(logits_BTV, axis=-1)
+  logps_BTV = jax.nn.log_softmax(logits_BTV / temperature, axis=-1)
   return jnp.take_along_axis(logps_BTV, tokens_BT[..., None], axis=-1)[..., 0]
 
 
@@ -27,6 +32,7 @@ def token_logps(
   tokens_BT: jax.Array,
   mask_BT: jax.Array | None = None,
   *,
+  temperature: float = 1.0,
   chunk: int = 8192,
   block: int = 2048,
 ) -> jax.Array:
@@ -38,6 +44,7 @@ def token_logps(
     tokens_BT: i32, ids below V.
     mask_BT: tokens with 0 or less have log-probability 0; on one device their computation is
       skipped. None: all tokens are computed.
+    temperature: the logits are divided by it.
     chunk: words of the vocabulary in one step of the scan.
     block: tokens in one step on one device; on several devices it is all tokens.
 
@@ -47,17 +54,25 @@ def token_logps(
   x_ND, tokens_N = x_BTD.reshape(-1, x_BTD.shape[-1]), tokens_BT.reshape(-1)
   N = len(tokens_N)
   one_device = jax.sharding.get_abstract_mesh().size <= 1
-  block, chunk = min(block, N) if one_device else N, min(chunk, len(w_VD))
+  settings = _Settings(min(chunk, len(w_VD)), min(block, N) if one_device else N, temperature)
   wanted_N = None if mask_BT is None else mask_BT.reshape(-1) > 0
   if wanted_N is None or not one_device:
-    logps_N = _padded_logps(x_ND, w_VD, tokens_N, N, chunk, block)
+    logps_N = _padded_logps(x_ND, w_VD, tokens_N, N, settings)
   else:
     order_N = jnp.argsort(~wanted_N)  # stable: wanted tokens come first, in their order
-    logps_N = _padded_logps(x_ND[order_N], w_VD, tokens_N[order_N], wanted_N.sum(), chunk, block)
+    logps_N = _padded_logps(x_ND[order_N], w_VD, tokens_N[order_N], wanted_N.sum(), settings)
     logps_N = jnp.zeros_like(logps_N).at[order_N].set(logps_N, unique_indices=True)
   if wanted_N is not None:
     logps_N = jnp.where(wanted_N, logps_N, 0.0)
   return logps_N.reshape(tokens_BT.shape)
+
+
+class _Settings(NamedTuple):
+  """Arguments of `token_logps` that are constants of the program."""
+
+  chunk: int
+  block: int
+  temperature: float
 
 
 def _padded_logps(
@@ -65,15 +80,14 @@ def _padded_logps(
   w_VD: jax.Array,
   tokens_N: jax.Array,
   count: int | jax.Array,
-  chunk: int,
-  block: int,
+  settings: _Settings,
 ) -> jax.Array:
   """`_logps`, f32[N], with padding to whole blocks; those after `count` tokens are skipped."""
-  N = len(tokens_N)
+  N, block = len(tokens_N), settings.block
   padding = -N % block
   if padding:
     x_ND, tokens_N = jnp.pad(x_ND, ((0, padding), (0, 0))), jnp.pad(tokens_N, (0, padding))
-  return _logps(x_ND, w_VD, tokens_N, jnp.int32(-(-count // block)), chunk, block)[:N]
+  return _logps(x_ND, w_VD, tokens_N, jnp.int32(-(-count // block)), settings)[:N]
 
 
 def _chunk_starts(w_VD: jax.Array, chunk: int) -> jax.Array:
@@ -94,9 +108,11 @@ def _chunk(
   return start, ids_C, jax.lax.dynamic_slice_in_dim(w_VD, start, chunk), ids_C >= first
 
 
-def _logits(x_ND: jax.Array, w_CD: jax.Array, new_C: jax.Array) -> jax.Array:
-  """Logits of a chunk, f32[N, C]; -inf for words that are not `new`."""
+def _logits(x_ND: jax.Array, w_CD: jax.Array, new_C: jax.Array, settings: _Settings) -> jax.Array:
+  """Logits of a chunk by the temperature, f32[N, C]; -inf for words that are not `new`."""
   logits_NC = jnp.einsum("ND,CD->NC", x_ND, w_CD, preferred_element_type=jnp.float32)
+  if settings.temperature != 1:
+    logits_NC /= settings.temperature
   return jnp.where(new_C[None], logits_NC, -jnp.inf)
 
 
@@ -135,20 +151,21 @@ def _over_blocks(
   return jax.lax.fori_loop(0, blocks, step, init)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _logps(x_ND, w_VD, tokens_N, blocks, chunk, block):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _logps(x_ND, w_VD, tokens_N, blocks, settings):
   """Log-probabilities of the tokens in the first `blocks` blocks, f32[N]; 0 for the others."""
-  return _forward(x_ND, w_VD, tokens_N, blocks, chunk, block)[0]
+  return _forward(x_ND, w_VD, tokens_N, blocks, settings)[0]
 
 
-def _forward(x_ND, w_VD, tokens_N, blocks, chunk, block):
+def _forward(x_ND, w_VD, tokens_N, blocks, settings):
   """(output of `_logps`, residuals of `_backward`)."""
+  chunk, block, _ = settings
 
   def forward_block(_, x_ND, tokens_N):
     def step(carry, first):
       max_N, total_N, picked_N = carry
       _, ids_C, w_CD, new_C = _chunk(w_VD, first, chunk)
-      logits_NC = _logits(x_ND, w_CD, new_C)
+      logits_NC = _logits(x_ND, w_CD, new_C, settings)
       # Online log-sum-exp: the total so far is rescaled to the new maximum.
       higher_N = jnp.maximum(max_N, logits_NC.max(-1))
       total_N = total_N * jnp.exp(max_N - higher_N) + jnp.exp(logits_NC - higher_N[:, None]).sum(-1)
@@ -168,15 +185,17 @@ def _forward(x_ND, w_VD, tokens_N, blocks, chunk, block):
   return logps_N, (x_ND, w_VD, tokens_N, blocks, lse_N)
 
 
-def _backward(chunk, block, residuals, g_N):
+def _backward(settings, residuals, g_N):
   """Gradients of `_logps`; the probabilities are recomputed chunk by chunk."""
   x_ND, w_VD, tokens_N, blocks, lse_N = residuals
+  chunk, block, temperature = settings
+  g_N = g_N / temperature
 
   def backward_block(dw_VD, x_ND, tokens_N, lse_N, g_N):
     def step(carry, first):
       dx_ND, dw_VD = carry
       start, ids_C, w_CD, new_C = _chunk(w_VD, first, chunk)
-      probs_NC = jnp.exp(_logits(x_ND, w_CD, new_C) - lse_N[:, None])
+      probs_NC = jnp.exp(_logits(x_ND, w_CD, new_C, settings) - lse_N[:, None])
       hit_NC = (ids_C[None] == tokens_N[:, None]) & new_C[None]
       dlogits_NC = ((hit_NC - probs_NC) * g_N[:, None]).astype(x_ND.dtype)
       dx_ND += jnp.einsum("NC,CD->ND", dlogits_NC, w_CD, preferred_element_type=jnp.float32)

@@ -65,7 +65,15 @@ R1_REWARD = {  # arXiv:2505.02835v2, section 5, and scripts/train.sh
   "rl.judge.by": BOTH("service"),
   "rl.judge.model": BOTH("Qwen/Qwen2.5-VL-7B-Instruct"),
   "rl.judge.sampling": BOTH({"temperature": 0.1, "max_tokens": 4096, "seed": None}),
-  "rl.sampling": BOTH({"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_tokens": 1024}),
+  "rl.sampling": BOTH(
+    {
+      "temperature": 1.0,
+      "top_p": 1.0,
+      "top_k": 0,
+      "max_tokens": 1024,
+      "logps_temperature": 1.0,
+    }
+  ),
   "rl.save_every": BOTH(25),
   "eval.max_tokens": BOTH(4096),
 }
@@ -122,8 +130,8 @@ UNIFIED_REWARD = {
   "rl.settings.grpo.aggregate": BOTH("sequence"),
   "rl.rewards": ({"format": 1.0, "accuracy": 1.0}, {"format": 1.0, "accuracy_published": 1.0}),
   "rl.sampling": (
-    {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_tokens": 2048},
-    {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "max_tokens": 4096},
+    {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_tokens": 2048, "logps_temperature": 1.0},
+    {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "max_tokens": 4096, "logps_temperature": 1.0},
   ),
   "eval.max_tokens": BOTH(4096),
 }

@@ -9,6 +9,7 @@ B sequences, T tokens, N = B * T, Q prompts, G answers to each (B = Q * G), S pr
 rows of pictures, M visual tokens, D width, V vocabulary.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -23,7 +24,9 @@ from cot_rm.kernels import token_logps as chunked
 from cot_rm.models import layers
 
 
-def batch_logps(model: models.Model, batch: Batch, *, masked: bool = False) -> jax.Array:
+def batch_logps(
+  model: models.Model, batch: Batch, *, masked: bool = False, temperature: float = 1.0
+) -> jax.Array:
   """Log-probability of each token given the tokens before it, f32[B, T].
 
   A batch with `prompts` computes each prompt and its pictures once for all its answers. In a batch
@@ -33,15 +36,16 @@ def batch_logps(model: models.Model, batch: Batch, *, masked: bool = False) -> j
     model: a Model of a family in cot_rm.models.
     batch: the tokens.
     masked: skip the tokens with batch.mask 0: their log-probability is 0.
+    temperature: the logits are divided by it: 1, or that of the sampling whose tokens these are.
   """
   mask_BT = batch.mask if masked else None
   if batch.prompts is not None:
-    return _after_prompts(model, batch, mask_BT)
+    return _after_prompts(model, batch, mask_BT, temperature)
   x_BTD, _ = _prefill(model, batch)
   if masked:
     mask_BT = mask_BT[:, 1:]
   with jax.named_scope("token_logps"):
-    logps_BT = token_logps(x_BTD[:, :-1], model.head, batch.tokens[:, 1:], mask_BT)
+    logps_BT = token_logps(x_BTD[:, :-1], model.head, batch.tokens[:, 1:], mask_BT, temperature)
   return jnp.pad(logps_BT, ((0, 0), (1, 0)))
 
 
@@ -55,7 +59,9 @@ def make_batch_logps(
   return jax.jit(lambda params, batch: batch_logps(nnx.merge(graphdef, params), batch))
 
 
-def _after_prompts(model: models.Model, batch: Batch, mask_BT: jax.Array | None) -> jax.Array:
+def _after_prompts(
+  model: models.Model, batch: Batch, mask_BT: jax.Array | None, temperature: float
+) -> jax.Array:
   """`batch_logps` of a batch with `prompts`: each prompt is computed once for its answers."""
   B = len(batch.tokens)
   x_QSD, prompt_kv = _prefill(model, batch.prompts)
@@ -66,7 +72,7 @@ def _after_prompts(model: models.Model, batch: Batch, mask_BT: jax.Array | None)
   first_B1D = jnp.repeat(x_Q1D, B // len(x_QSD), axis=0)
   before_BTD = jnp.concatenate([first_B1D, x_BTD[:, :-1]], axis=1)
   with jax.named_scope("token_logps"):
-    return token_logps(before_BTD, model.head, batch.tokens, mask_BT)
+    return token_logps(before_BTD, model.head, batch.tokens, mask_BT, temperature)
 
 
 def _prefill(model: models.Model, batch: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -77,7 +83,11 @@ def _prefill(model: models.Model, batch: Batch) -> tuple[jax.Array, tuple[jax.Ar
 
 
 def token_logps(
-  x_BTD: jax.Array, w_VD: jax.Array, tokens_BT: jax.Array, mask_BT: jax.Array | None = None
+  x_BTD: jax.Array,
+  w_VD: jax.Array,
+  tokens_BT: jax.Array,
+  mask_BT: jax.Array | None = None,
+  temperature: float = 1.0,
 ) -> jax.Array:
   """Log-probabilities of given tokens under the head, f32[B, T]: `kernels.token_logps`.
 
@@ -86,16 +96,17 @@ def token_logps(
     w_VD: the head, one row per entry of the vocabulary.
     tokens_BT: i32, ids below V.
     mask_BT: tokens with 0 are skipped and have log-probability 0. None: all tokens.
+    temperature: the logits are divided by it.
   """
   if sharding.platform() != "tpu":
-    return chunked.token_logps(x_BTD, w_VD, tokens_BT, mask_BT)
+    return chunked.token_logps(x_BTD, w_VD, tokens_BT, mask_BT, temperature=temperature)
   wanted_BT = jnp.ones(tokens_BT.shape, bool) if mask_BT is None else mask_BT > 0
-  return _fused_logps(x_BTD, w_VD, tokens_BT, wanted_BT)
+  return _fused_logps(x_BTD, w_VD, tokens_BT, wanted_BT, temperature)
 
 
-@jax.custom_vjp
-def _fused_logps(x_BTD, w_VD, tokens_BT, wanted_BT):
-  return _forward(x_BTD, w_VD, tokens_BT, wanted_BT)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _fused_logps(x_BTD, w_VD, tokens_BT, wanted_BT, temperature):
+  return _forward(x_BTD, w_VD, tokens_BT, wanted_BT, temperature)[0]
 
 
 def _mesh_axes(x_BTD: jax.Array, w_VD: jax.Array) -> list[tuple[str, ...]]:
@@ -130,13 +141,15 @@ def _unflatten(x: jax.Array, row_N: jax.Array, like_BT: jax.Array) -> jax.Array:
   return x[row_N].reshape(like_BT.shape[:2] + x.shape[1:])
 
 
-def _forward(x_BTD, w_VD, tokens_BT, wanted_BT):
+def _forward(x_BTD, w_VD, tokens_BT, wanted_BT, temperature):
   """(logps_BT, residuals of `_backward`)."""
   batch, vocab, _ = _mesh_axes(x_BTD, w_VD)
 
   def shard(x_BTD, w_VD, tokens_BT, wanted_BT):
     row_N, count, (x_ND, tokens_N) = _wanted_first(wanted_BT, x_BTD, tokens_BT)
-    logps_N, lse_N = fused_head.logps(x_ND, w_VD, tokens_N, count, axis=vocab or None)
+    logps_N, lse_N = fused_head.logps(
+      x_ND, w_VD, tokens_N, count, temperature=temperature, axis=vocab or None
+    )
     return _unflatten(logps_N, row_N, tokens_BT), _unflatten(lse_N, row_N, tokens_BT)
 
   rows, words = P(batch or None), P(vocab or None)
@@ -145,7 +158,7 @@ def _forward(x_BTD, w_VD, tokens_BT, wanted_BT):
   return logps_BT, (x_BTD, w_VD, tokens_BT, wanted_BT, lse_BT)
 
 
-def _backward(residuals, g_BT):
+def _backward(temperature, residuals, g_BT):
   x_BTD, w_VD, tokens_BT, wanted_BT, lse_BT = residuals
   batch, vocab, embed = _mesh_axes(x_BTD, w_VD)
   # Where the head's width is sharded over devices that have rows of their own, each device gets its
@@ -156,7 +169,9 @@ def _backward(residuals, g_BT):
   def shard(x_BTD, w_VD, tokens_BT, wanted_BT, lse_BT, g_BT):
     g_BT = jnp.where(wanted_BT, g_BT, 0.0)
     row_N, count, (x_ND, *rows) = _wanted_first(wanted_BT, x_BTD, tokens_BT, lse_BT, g_BT)
-    dx_ND, dw_VD = fused_head.gradients(x_ND, w_VD, *rows, count, axis=vocab or None)
+    dx_ND, dw_VD = fused_head.gradients(
+      x_ND, w_VD, *rows, count, temperature=temperature, axis=vocab or None
+    )
     if vocab:
       dx_ND = jax.lax.psum(dx_ND, vocab)
     if embed:

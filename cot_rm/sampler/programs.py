@@ -73,7 +73,7 @@ class Chunk(NamedTuple):
   """Result of decoding one chunk."""
 
   tokens_BC: jax.Array  # i32
-  logps_BC: jax.Array  # f32: of the model, before temperature, top-p, top-k and banned tokens
+  logps_BC: jax.Array  # f32: of the model at sampling.logps_temperature, before top-p and so on
   sampling_logps_BC: jax.Array  # f32: of the distribution sampled from
   label_logps_BCW: jax.Array  # f32: of the model, of the label tokens
   count_B: jax.Array  # i32: tokens of the C that belong to the sample

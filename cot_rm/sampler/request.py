@@ -16,7 +16,7 @@ class Sample:
   """One sampled answer as tokens."""
 
   tokens: np.ndarray  # i32[T], the stop token included if there is one
-  logps: np.ndarray  # f32[T], of the model: before temperature, top-p, top-k and banned tokens
+  logps: np.ndarray  # f32[T], of the model at sampling.logps_temperature, before top-p and so on
   sampling_logps: np.ndarray  # f32[T], of the distribution sampled from
   label_logps: np.ndarray  # f32[T, W], of the model, of the label tokens at each step
   finish: Finish  # "stop": a stop token; "length": its token limit; or as on_chunk returned

@@ -18,6 +18,7 @@ class Sampling:
   top_p: float = 1.0  # keep the likeliest tokens that together reach this probability; 1: all
   top_k: int = 0  # keep this many of the likeliest tokens; 0: all
   max_tokens: int  # an answer is cut here
+  logps_temperature: float = 1.0  # of the log-probabilities that are returned, not of the sampling
 
   def __post_init__(self) -> None:
     for name, valid, wanted in (
@@ -25,6 +26,7 @@ class Sampling:
       ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
       ("top_k", self.top_k >= 0, "0 (all) or more"),
       ("max_tokens", self.max_tokens > 0, "1 or more"),
+      ("logps_temperature", self.logps_temperature > 0, "above 0 (in RL it is the temperature)"),
     ):
       if not valid:
         raise ValueError(
@@ -44,7 +46,9 @@ class SampledTokens(NamedTuple):
   """The next token of each sequence."""
 
   token_B: jax.Array  # i32
-  logp_B: jax.Array  # f32, of the model: before temperature, top-p, top-k and banned tokens
+  # f32, of the model at `logps_temperature`: before top-p, top-k and banned tokens, which a trainer
+  # does not see
+  logp_B: jax.Array
   sampling_logp_B: jax.Array  # f32, of the distribution sampled from
   label_logps_BW: jax.Array  # f32, of the model, of the label tokens
 
@@ -69,7 +73,7 @@ def sample_tokens(
   """
   banned, labels = np.array(banned_ids, np.int32), np.array(label_ids, np.int32)
   banned_sum_B = jax.nn.logsumexp(logits_VB[banned], axis=0) if len(banned) else -jnp.inf
-  logits_VB = logits_VB.at[banned].set(-jnp.inf)
+  model_logits_VB, logits_VB = logits_VB, logits_VB.at[banned].set(-jnp.inf)
   if sampling.temperature == 0:
     token_B = jnp.argmax(logits_VB, axis=0).astype(jnp.int32)
     sampling_logp_B, sum_B = jnp.zeros(len(token_B)), jax.nn.logsumexp(logits_VB, axis=0)
@@ -79,12 +83,12 @@ def sample_tokens(
     token_B, sampling_logp_B, _ = _draw(_reshaped(logits_VB, sampling), keys_B)
     sum_B = jax.nn.logsumexp(logits_VB, axis=0)
   sum_B = jnp.logaddexp(sum_B, banned_sum_B)
-  return SampledTokens(
-    token_B,
-    _take(logits_VB, token_B) - sum_B,
-    sampling_logp_B,
-    logits_VB[labels].T - sum_B[:, None],
-  )
+  T = sampling.logps_temperature
+  if T == 1:
+    logp_B = _take(logits_VB, token_B) - sum_B
+  else:
+    logp_B = _take(logits_VB, token_B) / T - jax.nn.logsumexp(model_logits_VB / T, axis=0)
+  return SampledTokens(token_B, logp_B, sampling_logp_B, logits_VB[labels].T - sum_B[:, None])
 
 
 def _reshaped(logits_VB, sampling):

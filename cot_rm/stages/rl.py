@@ -215,6 +215,7 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
     return aggregation.token_weights(batch, settings.aggregate, settings.max_tokens)
 
   shards = sharding.num_batch_shards(policy.mesh, policy.rules) * knobs.accumulate
+  how = dict(accumulate=knobs.accumulate, temperature=knobs.sampling.logps_temperature)
   return _Learner(
     knobs=knobs,
     policy=policy,
@@ -223,10 +224,8 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
     correction=importance_correction.Config(**knobs.correction),
     batch_sizes=_batch_sizes(knobs.train_prompts // knobs.minibatches, shards),
     schedule=schedule,
-    step=train.make_step(
-      policy.graphdef, loss, tx, shardings, token_weights=token_weights, accumulate=knobs.accumulate
-    ),
-    logps=train.make_logps(policy.graphdef, accumulate=knobs.accumulate),
+    step=train.make_step(policy.graphdef, loss, tx, shardings, token_weights=token_weights, **how),
+    logps=train.make_logps(policy.graphdef, **how),
     reference=reference,
   ), state
 

@@ -35,15 +35,15 @@ def inputs(N, D, V, dtype=jnp.float32, seed=0):
   return some(N, D), some(V, D), tokens_N, jnp.asarray(rng.standard_normal(N), jnp.float32)
 
 
-def check(N, D, V, count=None, dtype=jnp.float32, interpret=True):
+def check(N, D, V, count=None, dtype=jnp.float32, interpret=True, temperature=1.0):
   x_ND, w_VD, tokens_N, g_N = inputs(N, D, V, dtype)
   count = N if count is None else count
   wanted = np.arange(N) < count
   g_N = jnp.where(wanted, g_N, 0)
-  how = dict(interpret=interpret)
+  how = dict(interpret=interpret, temperature=temperature)
   logps_N, lse_N = fused_head.logps(x_ND, w_VD, tokens_N, jnp.int32(count), **how)
   dx, dw = fused_head.gradients(x_ND, w_VD, tokens_N, lse_N, g_N, jnp.int32(count), **how)
-  ref = lambda x, w: token_logps_ref(x[None], w, tokens_N[None])[0]
+  ref = lambda x, w: token_logps_ref(x[None], w, tokens_N[None], temperature=temperature)[0]
   dx_ref, dw_ref = jax.grad(lambda x, w: (ref(x, w) * g_N).sum(), (0, 1))(x_ND, w_VD)
   assert (dx.dtype, dw.dtype) == (jnp.float32, dtype)
   for found, right in (
@@ -77,6 +77,13 @@ def test_tokens_that_do_not_fit_go_in_parts(cores, count, monkeypatch):
   machine(monkeypatch, NARROW, cores)
   assert fused_head.plan(700, 64, jnp.float32) == (128, 2, 384)
   check(700, 64, 520, count)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 2.0])
+@pytest.mark.parametrize("vmem", [VMEM, NARROW])
+def test_the_logits_are_divided_by_the_temperature(temperature, vmem, monkeypatch):
+  machine(monkeypatch, vmem)
+  check(500, 64, 300, 420, temperature=temperature)
 
 
 def test_bfloat16_is_near_the_definition(monkeypatch):

@@ -44,6 +44,20 @@ def test_values_and_gradients_are_those_of_the_definition(V, chunk):
   np.testing.assert_allclose(dw, dw_ref, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [0.3, 0.7, 1.0, 2.0])
+def test_the_logits_are_divided_by_the_temperature_as_torch_would(temperature):
+  x_BTD, w_VD, tokens_BT, g_BT = inputs(23)
+  run = lambda *args: kernel.token_logps(*args, chunk=8, block=4, temperature=temperature)
+  found, grads = both(run, x_BTD, w_VD, tokens_BT, g_BT)
+  x, w = (torch.tensor(np.asarray(a), requires_grad=True) for a in (x_BTD, w_VD))
+  logps = torch.log_softmax(x @ w.T / temperature, -1)
+  theirs = logps.gather(-1, torch.tensor(tokens_BT, dtype=torch.int64)[..., None])[..., 0]
+  (theirs * torch.tensor(np.asarray(g_BT))).sum().backward()
+  np.testing.assert_allclose(found, theirs.detach().numpy(), atol=1e-5, rtol=1e-5)
+  for ours, leaf in zip(grads, (x, w), strict=True):
+    np.testing.assert_allclose(ours, leaf.grad.numpy(), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("block", [1, 2, 4, 5, 6, 99])
 @pytest.mark.parametrize("wanted", [None, 0, 1, 4, 6])
 def test_blocks_and_masks_do_not_change_the_result(block, wanted):

@@ -115,6 +115,20 @@ def test_banned_tokens_are_never_sampled_and_count_in_the_models_logps(how, more
     np.testing.assert_allclose(sampling_logps, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("how", [dict(), dict(temperature=0.0), dict(top_p=0.5)], ids=str)
+def test_the_returned_log_probabilities_have_a_temperature_of_their_own(how):
+  """That of the whole softmax at 0.7, whatever is sampled from; the labels' are of the model."""
+  logits_BV = 3 * np.random.default_rng(0).normal(size=(4000, 37)).astype(np.float32)
+  how = sampling.Sampling(**DEFAULTS | {"temperature": 0.7} | how, logps_temperature=0.7)
+  tokens, logps, sampling_logps, label_logps = sampling.sample_tokens(
+    jnp.asarray(logits_BV.T), KEYS, how, banned_ids=(3,), label_ids=(5, 0)
+  )
+  expected = scipy.special.log_softmax(logits_BV / 0.7, axis=-1)
+  np.testing.assert_allclose(logps, expected[range(4000), tokens], rtol=1e-5, atol=1e-5)
+  labels = scipy.special.log_softmax(logits_BV, axis=-1)[:, [5, 0]]
+  np.testing.assert_allclose(label_logps, labels, rtol=1e-5, atol=1e-5)
+
+
 def test_each_sequence_is_sampled_with_its_own_key():
   both, _ = draw(jnp.tile(LOGITS_BV, (2, 1)), KEYS[:2], temperature=1.0)
   alone, _ = draw(LOGITS_BV, KEYS[1:2], temperature=1.0)

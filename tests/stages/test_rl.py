@@ -1,5 +1,6 @@
 """Reinforcement learning: on policy, the same end after an interruption, zero-variance groups."""
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -115,6 +116,44 @@ def curves_of(workdir, config, **knobs):
   config.rl.update(knobs)
   rl.run(config, workdir, "rl")
   return metrics.read(workdir / "rl" / "metrics.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])  # the reference in the loss, in the reward
+def test_at_another_temperature_all_log_probabilities_are_those_that_were_sampled_from(
+  workdir, config, rewarded, monkeypatch, algorithm
+):
+  """Policy and sampler agree; the reference is the policy at first; the ratio is 1."""
+  config.rl.sampling.temperature = 0.5
+  config.rl.settings[algorithm].kl = 0.1
+  seen, items = [], rl.rollout.items
+
+  def spy(judgement, *args):
+    seen.extend(judgement.completions)
+    return items(judgement, *args)
+
+  monkeypatch.setattr(rl.rollout, "items", spy)
+  curves = curves_of(workdir, config, algorithm=algorithm, zero_variance="keep", rollouts=1)
+  # What was sampled from leaves out the banned tokens; the others are the whole softmax at 0.5.
+  for completion in seen:
+    off = completion.sampling_logps - completion.logps
+    assert (-1e-5 < off).all() and off.max() < 0.1
+  assert curves["agree/logp_diff_max"][1][0] < 1e-4
+  assert curves["train/ratio_max"][1][0] == pytest.approx(1, abs=1e-3)
+  assert abs(curves["train/kl"][1][0]) < 1e-6
+  model_temperature = copy.deepcopy(config)
+  model_temperature.rl.sampling.logps_temperature = 1.0
+  shutil.rmtree(workdir / "rl")
+  other = curves_of(
+    workdir, model_temperature, algorithm=algorithm, zero_variance="keep", rollouts=1
+  )
+  assert other["train/entropy_sampled"][1][0] > 1.05 * curves["train/entropy_sampled"][1][0]
+
+
+def test_reinforcement_without_a_temperature_is_refused(workdir, config):
+  config.rl.sampling.temperature = 0.0
+  with pytest.raises(ValueError, match="logps_temperature 0.0 is out of range; it must be above 0"):
+    rl.run(config, workdir, "rl")
 
 
 @pytest.mark.slow
