@@ -20,10 +20,14 @@ NOUNS: dict[str, str] = {
 _FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)
 
 _LABEL = r"(Image|Video|Answer)\s+([12])\b"
-_NUMBER = r"\d+(?:\.\d+)?"
+# ASCII digits and a decimal point: "8,5" and digits of other scripts, which \d and float() accept,
+# are no numbers. Where no number may follow, \d is meant: those of all scripts.
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+# White space or a mark ends a number, and no digit, fraction or operator follows.
+_NUMBER_ENDS = r"(?=\s|\Z|[.,;)\]*_|\"'](?!\d))(?![^\S\n]*(?:[+=/\d¼-¾⅐-⅞²³¹]|[*×÷%^−–-]\s*\d))"
 # A dimension's name is at the start of a line; in text without lines, after its number.
 _HEADER = re.compile(
-  r"(?:^[ \t]*(?:\d+[.)][ \t]*)?|(?<=[.;)]\s)\d+[.)]\s+)"
+  r"(?:^[ \t]*(?:[0-9]+[.)][ \t]*)?|(?<=[.;)]\s)[0-9]+[.)]\s+)"
   r"(?!(?:Image|Video|Answer)\s+\d|Totals?\b)(\[[^\]\n]+\]|[^\W\d_][^:;\n\[\]]{0,79}?)\s*:",
   re.MULTILINE,
 )
@@ -32,8 +36,7 @@ _ITEM = re.compile(rf"(?:\A\s*|[;.\n][ \t]*){_LABEL}(?=\s*[-–—:(])")
 _SCORE = re.compile(rf"\(\s*({_NUMBER})\s*/\s*10\s*\)")
 _TOTALS = re.compile(r"(?:^|[.;])[ \t]*Total(?: score)?s?\s*:", re.MULTILINE)
 _SUM = re.compile(
-  rf"{_LABEL}\s*:\s*({_NUMBER}(?:\s*\+\s*{_NUMBER})*)(?:\s*=\s*({_NUMBER}))?"
-  r"(?!\s*[+=/\d]|\.\d)"
+  rf"{_LABEL}\s*:\s*({_NUMBER}(?:\s*\+\s*{_NUMBER})*)(?:\s*=\s*({_NUMBER}))?{_NUMBER_ENDS}"
 )
 
 

@@ -1,5 +1,7 @@
 """UnifiedReward's direct prompts."""
 
+import time
+
 import pytest
 
 from cot_rm import schema
@@ -71,6 +73,37 @@ TABLE = [
     '"Image 1 is better.", "Image 2 is better." and "Both images are equally good."',
     None,
   ),
+  # Taken back: in other words than a verdict's, which "contradiction" is about.
+  ("no_wait", G, "Image 1 is better. No, wait: Image 2 wins.", None),
+  ("wrong", G, "Image 1 is better. That is wrong.", None),
+  ("wrong_too", U, "Answer 2 is better.\nOn second thought, this verdict is incorrect.", None),
+  ("not_better", G, "Image 1 is better. Actually, Image 1 is not better.", None),
+  ("denied", V, "Video 2 is better. But I do not really think that Video 2 is better.", None),
+  ("superior", G, "Image 1 is better. However, Image 2 is clearly superior.", None),
+  ("best", G, "Image 1 is better. All in all Image 2 is the better one.", None),
+  ("worse", U, "Answer 1 is better. Having looked again, Answer 1 is worse than Answer 2.", None),
+  ("prefer", U, "Answer 1 is better. I would prefer Answer 2.", None),
+  ("kidding", G, "Image 1 is better. Just kidding.", None),
+  ("taken_back_line", G, "**Image 1 is better.**\n\nI take that back.", None),
+  ("overall_back", W, "Overall Judgment: Answer 1 is better. Wait, that is not true.", None),
+  # Not taken back: what is said of the pictures.
+  (
+    "kept_not",
+    G,
+    "Image 1 is better. Image 2 does not show the hat, and Image 1 is not blurry.",
+    1,
+  ),
+  ("kept_wrong", G, "Image 1 is better. The hat in Image 2 is wrong.", 1),
+  ("kept_superior", G, "Image 1 is better. Image 2 is superior in colour only.", 1),
+  ("kept_better", G, "Image 1 is better. Although Image 2 is better composed, it has no hat.", 1),
+  ("kept_wait", U, "Answer 1 is better. It says that people wait for the bus, no more.", 1),
+  ("kept_worse", G, "Image 1 is better. Image 2 is worse in every respect.", 1),
+  (
+    "before",
+    G,
+    "At first Image 2 seems better. Wait, its hat is red. Image 1 is better.",
+    1,
+  ),  # only what follows the verdict takes it back
   ("tie", G, "Both images are equally good.", None),  # no tie in a pair
   ("tie_too", V, "Video 1 is better. Both videos are equally good.", None),
   ("negated", G, "I do not think Image 1 is better.", None),  # no sentence of its own
@@ -107,7 +140,11 @@ def test_reasoning_is_what_stands_around_the_verdict():
 
 
 @pytest.mark.parametrize(
-  "babble", ["\n", " ", ". ", "Image 1 is better ", "Image 1 is better than "]
+  "babble",
+  ["\n", " ", ". ", "Image 1 is better ", "Image 1 is better than ", "Image 2 is a ", "not "],
 )
 def test_babble_is_read_quickly(babble):
   assert direct.parse(babble * 20_000, G).answer is None
+  start = time.monotonic()
+  direct.parse("Image 1 is better. " + babble * 20_000, G)
+  assert time.monotonic() - start < 2

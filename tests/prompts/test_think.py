@@ -131,6 +131,43 @@ def test_a_sheet_tells_what_keeps_it_from_being_whole(before, after, fault):
   assert fault in " | ".join(think.sheet(reasoning, "image_generation").faults)
 
 
+@pytest.mark.parametrize(
+  "number",
+  ["8,5", "8.5.1", "８", "٨", "8５", "8.５", "8,５", "८.५", "8½", "8 ½", "8²", "8e1", "8%", "8'5"]
+  + [
+    "8-9",
+    "8 – 9",
+    "8/10",
+    "8 / 10",
+    "8 * 2",
+    "-8",
+    "eight",
+    "1 000",
+    "8+9=1７",
+    "８+9=17",
+    "8+9=17,0",
+  ],
+)
+def test_a_total_that_is_no_plain_number_is_unreadable(number):
+  sheet = think.sheet(f"Total score:\nAnswer 1: {number}\nAnswer 2: 7", "image_understanding")
+  assert sheet.totals is None and "totals missing" in sheet.faults
+
+
+@pytest.mark.parametrize(
+  "end", ["", ".", ",", ";", ")", "**", "_", '"', " ", " points", ". 2 more", "\n3. "]
+)
+def test_a_total_is_read_whatever_ends_it(end):
+  sheet = think.sheet(f"Total:\nAnswer 2: 7\nAnswer 1: 8+9=17.5{end}", "image_understanding")
+  assert sheet.totals == (17.5, 7)
+
+
+@pytest.mark.parametrize("score", ["8,5", "８", "٨", "8½", "-8", "８.5"])
+def test_a_score_that_is_no_plain_number_is_no_score(score):
+  text = f"1. Truth: Answer 1 ({score}/10) - a; Answer 2 (7/10) - b"
+  sheet = think.sheet(text, "image_understanding")
+  assert sheet.scores == () and any("not one score" in fault for fault in sheet.faults)
+
+
 def test_a_sheet_keeps_the_addends_and_the_totals_apart():
   sheet = think.sheet("Total score:\nImage 1: 9+8=99\nImage 2: 7+8", "image_generation")
   assert sheet.addends == ((9, 8), (7, 8))
