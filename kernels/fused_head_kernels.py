@@ -37,7 +37,14 @@ def _logits(w: jax.Array, x: jax.Array, temperature: float) -> jax.Array:
 
 
 def forward(
-  count_ref, x_ref, w_ref, token_ref, *out_refs: jax.Ref, words: int, temperature: float, block: int
+  count_ref: jax.Ref,
+  x_ref: jax.Ref,
+  w_ref: jax.Ref,
+  token_ref: jax.Ref,
+  *out_refs: jax.Ref,
+  words: int,
+  temperature: float,
+  block: int,
 ) -> None:
   """One tile of words against all tokens; the outputs cover this core's tiles so far.
 
@@ -82,12 +89,12 @@ def forward(
 
 
 def backward(
-  count_ref,
-  x_ref,
-  w_ref,
-  token_ref,
-  lse_ref,
-  g_ref,
+  count_ref: jax.Ref,
+  x_ref: jax.Ref,
+  w_ref: jax.Ref,
+  token_ref: jax.Ref,
+  lse_ref: jax.Ref,
+  g_ref: jax.Ref,
   *refs: jax.Ref,
   words: int,
   temperature: float,
