@@ -248,6 +248,7 @@ NO_KNOB = {
   },
   "cot_rm.chat.Pictures": {"options"},
   "cot_rm.chat.Sampling": {"attempt"},
+  "cot_rm.sampler.sampling.Sampling": {"logps_temperature"},  # of RL alone
   "cot_rm.models.qwen2_5_vl.processor.Processor.load": {"options"},
 }
 # What library users call by itself: it has defaults, equal to those of base.py.
