@@ -8,9 +8,10 @@ import math
 from PIL import Image
 
 from cot_rm import media
-from cot_rm.schema import Chat, ImageSource, Message
+from cot_rm.schema import BadMedia, Chat, ImageSource, Message
 
 LONGEST_COMMENT = 65_533  # bytes that a JPEG comment can hold
+LONGEST_SIDE = 65_500  # pixels along a side of a JPEG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,11 @@ def _image_part(source: ImageSource, settings: Pictures, name: str) -> media.Par
     scale = math.sqrt(settings.max_pixels / (image.width * image.height))
     size = (max(int(image.width * scale), 1), max(int(image.height * scale), 1))
     image = image.resize(size, Image.Resampling.BICUBIC)
+  if max(image.size) > LONGEST_SIDE:
+    raise BadMedia(
+      f"{name}: a picture of {image.width:,}x{image.height:,} pixels cannot be sent: a JPEG has at "
+      f"most {LONGEST_SIDE:,} along a side; crop it first"
+    )
   out = io.BytesIO()
   comment = comment if len(comment) <= LONGEST_COMMENT else b""
   image.save(out, "JPEG", quality=settings.quality, comment=comment)

@@ -56,7 +56,10 @@ def picture(source: ImageSource, *, name: str, options: Options = DEFAULT) -> Im
   with _opened(source, name, options) as (image, label):
     _check_size(*image.size, name, options)
     with decoders.blamed(label, name, "is damaged"):
+      stated = image.size
       image.load()
+      if image.size != stated:  # in HEIC and ICO files
+        raise ValueError(f"its header states {stated}, its pixels are {image.size}")
       out = _rgb(_upright(image, options), f"{name}: {label}", options)
     out.info = {key: image.info[key] for key in COMMENTS if key in image.info}
     return out

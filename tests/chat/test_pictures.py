@@ -120,6 +120,11 @@ def test_text_alone_stays_as_it_is():
   assert pictures.openai_messages(chat, SENT, name="x") == chat
 
 
+def test_a_picture_that_no_jpeg_can_hold_is_bad_media():
+  with pytest.raises(schema.BadMedia, match="x: a picture of 70,000x2 pixels cannot be sent"):
+    sent({"type": "image", "image": Image.new("RGB", (70_000, 2))})
+
+
 def test_a_bad_picture_names_its_sample(tmp_path):
   chat = [{"role": "user", "content": [{"type": "image", "image": str(tmp_path / "no.png")}]}]
   with pytest.raises(ValueError, match="example 'e1': picture .* does not exist"):

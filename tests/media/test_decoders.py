@@ -1,7 +1,6 @@
 """The decoder of a file is found by its bytes; its errors are about the picture."""
 
 import errno
-import io
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 from cot_rm import media
 from cot_rm.media import decoders
 from cot_rm.schema import BadMedia
+from tests.media import picture_zoo
 from tests.media.media_files import NAME, colours, encoded
 
 
@@ -36,15 +36,25 @@ def test_a_picture_under_a_wrong_name_opens_by_its_bytes(tmp_path):
 def test_heic_opens_with_its_extra():
   pillow_heif = pytest.importorskip("pillow_heif")
   array = np.full((64, 48, 3), (200, 40, 40), np.uint8)
-  data = encoded_heic(pillow_heif, array)
+  data = picture_zoo.heic(array)
   image = media.picture(data, name=NAME)
   assert media.picture_size(data, name=NAME) == image.size == (48, 64)
   assert np.abs(np.asarray(image).astype(int) - array).max() < 8
+  theirs = pillow_heif.open_heif(data).to_pillow()
+  np.testing.assert_array_equal(np.asarray(image), np.asarray(theirs))
+
+
+def test_a_heic_file_of_another_size_than_its_header_states_is_bad_media():
+  pytest.importorskip("pillow_heif")
+  data = picture_zoo.heic(colours(64, 48))
+  at = data.index(b"ispe") + 8  # the width
+  with pytest.raises(BadMedia, match="its header states|is damaged|no readable"):
+    media.picture(data[:at] + (40).to_bytes(4, "big") + data[at + 4 :], name=NAME)
 
 
 def test_heic_without_its_extra_names_it(monkeypatch):
-  pillow_heif = pytest.importorskip("pillow_heif")
-  data = encoded_heic(pillow_heif, colours(64, 48))
+  pytest.importorskip("pillow_heif")
+  data = picture_zoo.heic(colours(64, 48))
   monkeypatch.setitem(sys.modules, "pillow_heif", None)
   with pytest.raises(ImportError, match=rf"{NAME}: .*pip install 'cot_rm\[heic\]'"):
     media.picture(data, name=NAME)
@@ -53,9 +63,3 @@ def test_heic_without_its_extra_names_it(monkeypatch):
 def test_a_program_is_not_run():
   with pytest.raises(BadMedia, match="EPS files are not opened"):
     media.picture(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", name=NAME)
-
-
-def encoded_heic(pillow_heif, array):
-  out = io.BytesIO()
-  pillow_heif.from_bytes("RGB", array.shape[1::-1], array.tobytes()).save(out)
-  return out.getvalue()

@@ -93,6 +93,28 @@ def test_a_model_by_its_path_is_scored_under_its_path(workdir, config, sure):
   assert name.endswith("--world--model")
 
 
+def test_pairs_of_a_file_with_paths_are_asked_with_blank_pictures_too(workdir, config, sure):
+  pairs = list(datasets.open(workdir / "world" / "data", config.eval.split))[:6]
+  made = []
+  for pair in pairs:
+    media = []
+    for number, medium in enumerate(pair.media):
+      frames = [medium.source] if medium.kind == "image" else medium.source
+      folder = workdir / "pictures" / pair.id / str(number)
+      folder.mkdir(parents=True)
+      for at, frame in enumerate(frames):
+        (folder / f"{at}.png").write_bytes(frame)
+      source = folder / "0.png" if medium.kind == "image" else folder
+      media.append(dataclasses.replace(medium, source=str(source)))
+    made.append(dataclasses.replace(pair, media=tuple(media)))
+  config.eval.data = str(workdir / "pairs.jsonl")
+  jsonl.write(config.eval.data, made)
+  assert "base64" not in (workdir / "pairs.jsonl").read_text()
+  eval_stage.run(config, workdir, "eval")
+  assert "blank_accuracy" in summary(workdir)["sft"]
+  assert len(records(workdir / "eval" / "sft" / "blank.jsonl")) == 2 * config.eval.blank_pairs
+
+
 def test_an_interrupted_run_asks_for_missing_answers_only(workdir, config, sure, monkeypatch):
   monkeypatch.setattr(eval_stage, "BATCHES", 1)  # four prompts a call
   config.eval.blank_pairs = 0

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cot_rm import media
+from cot_rm.schema import BadMedia, Example, Media
 from cot_rm.toy_world import draws
 from cot_rm.toy_world import world as toy_world
+from tests.media.media_files import colours, encoded, write_video
 
 WORLD = toy_world.World()
 
 
 def _pictures(example):
-  for media in example.media:
-    yield from (media.source,) if media.kind == "image" else media.source
+  for medium in example.media:
+    yield from (medium.source,) if medium.kind == "image" else medium.source
 
 
 def _pixels(source):
@@ -141,10 +144,43 @@ def test_a_blank_example_keeps_all_but_its_objects():
   for example in toy_world.examples(WORLD, "train", count=30):
     blank = toy_world.blank(example)
     assert dataclasses.replace(blank, media=example.media) == example
-    assert [media.kind for media in blank.media] == [media.kind for media in example.media]
+    assert [medium.kind for medium in blank.media] == [medium.kind for medium in example.media]
     for before, after in zip(_pictures(example), _pictures(blank), strict=True):
       assert _pixels(before).shape == _pixels(after).shape
       assert (_pixels(after) == _pixels(before)[0, 0]).all()
+
+
+def test_media_of_every_form_are_blanked_with_their_sizes_and_frames(tmp_path):
+  array = colours(20, 30)
+  frames = np.stack([colours(24, 32, seed) for seed in range(3)])
+  (tmp_path / "a.png").write_bytes(encoded(Image.fromarray(array)))
+  (tmp_path / "clip").mkdir()
+  for number, frame in enumerate(frames):
+    Image.fromarray(frame).save(tmp_path / "clip" / f"{number}.png")
+  np.save(tmp_path / "clip.npy", frames)
+  write_video(tmp_path / "clip.mp4", frames, 5)
+  url = f"file://{tmp_path}/a.png"
+  for source in (tmp_path / "a.png", url, array, Image.fromarray(array), {"path": url}):
+    (blank,) = toy_world.blank(_asked(Media("image", source))).media
+    np.testing.assert_array_equal(_pixels(blank.source), np.zeros_like(array) + array[0, 0])
+  clips = [tmp_path / "clip", str(tmp_path / "clip.npy"), tmp_path / "clip.mp4", frames]
+  for source in [*clips, [*map(Image.fromarray, frames)], [tmp_path / "clip" / "0.png"] * 3]:
+    video = media.video(source, name="x")
+    (blank,) = toy_world.blank(_asked(Media("video", source))).media
+    assert len(blank.source) == 3 and blank.fps == video.fps
+    for before, after in zip(video.read(range(3)), blank.source, strict=True):
+      assert (_pixels(after) == np.asarray(before)[0, 0]).all()
+      assert _pixels(after).shape == (24, 32, 3)
+
+
+def test_a_missing_picture_cannot_be_blanked_and_is_named():
+  with pytest.raises(BadMedia, match="example 'e'.*gone.png' does not exist"):
+    toy_world.blank(_asked(Media("image", "gone.png")))
+
+
+def _asked(medium):
+  task = f"{medium.kind}_understanding"
+  return Example("e", "s", task, "which?", (medium,), ("a", "b"))
 
 
 def test_a_sheet_shows_every_picture():
