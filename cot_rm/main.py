@@ -14,7 +14,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from cot_rm import files, host, metrics, stages, workdir
+from cot_rm import files, host, metrics, optim, stages, workdir
 from cot_rm.stages import preflight
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -133,7 +133,7 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
   modules = {name: stages.get(stage) for name, stage in plan.items()}  # a typo fails here
   first = jax.process_index() == 0
   if first:
-    workdir.record(folder, json.loads(config.to_json()), command)
+    workdir.record(folder, json.loads(config.to_json()), command, optim.same_rates)
   chip = jax.devices()[0].device_kind
   logging.info("%s: %s on %d %s", folder, ", ".join(plan), jax.device_count(), chip)
   found = preflight.run(config, folder, _pending(folder, plan))

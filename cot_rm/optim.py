@@ -1,10 +1,11 @@
 """The optimizer: learning-rate schedule, AdamW or Muon, gradient clipping, frozen parameters."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 import optax.contrib
 from flax import nnx
@@ -40,6 +41,19 @@ def schedule(*, lr: float, steps: int, warmup: int, decay: float, final: float) 
     ],
     [warmup, max(steps - falling, warmup)],
   )
+
+
+def same_rates(knobs: Mapping[str, Any], steps: tuple[int, int], done: int) -> bool:
+  """Whether schedules of two lengths have the same learning rates in the first `done` steps.
+
+  Args:
+    knobs: lr, warmup, decay and final of `schedule`, among others.
+    steps: the two lengths.
+    done: number of steps.
+  """
+  own = {name: knobs[name] for name in ("lr", "warmup", "decay", "final")}
+  one, other = (schedule(steps=length, **own)(np.arange(done)) for length in steps)
+  return np.array_equal(np.asarray(one), np.asarray(other))
 
 
 def make(

@@ -11,34 +11,18 @@ import pathlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 from absl import logging
 from etils import epath
 
-from cot_rm import files
+from cot_rm import begun, files, knobs
+from cot_rm.knobs import Path, Tree
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "transformers", "numpy")
-
-# Knobs that may change in a begun workdir: they add stages or check them, or say where compiled
-# programs are.
-FREE = ("stages", "compile_cache", "control", "dry_run")
-# The service and its budget may change, the limits on media, and the number of examples that may be
-# left out; models may be added to those that eval scores.
-FREE_OF_A_STAGE = (
-  "budget",
-  "endpoint",
-  "http",
-  "http_bytes",
-  "http_timeout",
-  "max_bad",
-  "max_file_pixels",
-  "models",
-  "unanswered",
-)
 
 # Knobs that have another name today, so that an older workdir still opens; None: removed. A row of
 # a stage's section holds for all copies of that section.
@@ -104,8 +88,6 @@ ADDED_KNOBS: dict[str, Any] = {
   "world.shapes.video_generation": 0.1,
   "world.shapes.video_understanding": 0.1,
 }
-# Sections of stages that older versions did not have: no such stage has run there.
-ADDED_SECTIONS = ("importing",)
 # {older name: name in configs/ today} of stage folders and of the sections of the same name.
 RENAMED_FOLDERS: dict[str, str] = {
   "again": "sft2",
@@ -117,9 +99,6 @@ RENAMED_FOLDERS: dict[str, str] = {
 NAMES_FOLDERS = ("start", "data", "models", "minutes_of", "speed_of")
 
 STAGE_SECTIONS = ("sft", "rl", "distill", "reject")  # the sections that configs/ copy
-
-Tree = dict[str, Any]  # a resolved config, or a section
-Path = tuple[str, ...]  # of a knob: ("rl", "optim", "lr")
 
 
 def default(config_file: str) -> str:
@@ -150,33 +129,49 @@ def entries(stages: str | Iterable[str]) -> dict[str, str]:
   return plan
 
 
-def record(workdir: epath.Path, config: Tree, command: Sequence[str]) -> None:
+def record(
+  workdir: epath.Path,
+  config: Tree,
+  command: Sequence[str],
+  same_rates: begun.SameRates | None = None,
+) -> None:
   """Writes workdir/config.json: the resolved config, and one more entry of `runs`.
 
-  A workdir of an older version is brought up to date first: see `migrate` and `move_folders`.
+  A workdir of an older version is brought up to date first: see `migrate` and `move_folders`. A
+  stage that is done, and that now has more steps, is not done: its done.json gets another name.
 
   Args:
     workdir: the run's folder.
     config: the resolved config, as JSON has it.
     command: the command line.
+    same_rates: whether a schedule of other length has the same learning rates so far.
 
   Raises:
-    ValueError: a stage of this workdir has begun with another config; the message lists the knobs.
+    ValueError: a knob that a begun stage depends on has changed; the message lists the knobs, and
+      what to remove.
   """
   path, runs = workdir / "config.json", []
   if path.exists():
     old = json.loads(path.read_text())
     runs = old["runs"]
     renamed = renamed_folders(old["config"], config)
-    begun = any((workdir / name).exists() for name in entries(old["config"]["stages"]))
-    changes = difference(migrate(old["config"], renamed), config)
-    if begun and changes:
+    before = migrate(old["config"], renamed)
+    plan = begun.plan_of(before, config, entries, renamed)
+    stages = begun.Begun(workdir, plan, {now: was for was, now in renamed.items()})
+    changes = changed(before, config)
+    faults = [stages.fault(change, before, config, same_rates) for change in changes]
+    if any(faults):
       raise ValueError(
         f"{workdir} was begun with another config:\n  "
-        + "\n  ".join(changes)
-        + "\nuse another --workdir, or remove this one"
+        + "\n  ".join(fault for fault in faults if fault)
+        + "\nremove what is named, or use another --workdir"
       )
+    extended = stages.to_extend(changes, before, config)
     move_folders(workdir, renamed)
+    for folder in extended:
+      steps = stages.steps_done(folder)
+      logging.info("%s was done with %d steps, and goes on from there", workdir / folder, steps)
+      (workdir / folder / "done.json").rename(workdir / folder / f"done.{steps}.json")
   runs.append(
     {
       "command": list(command),
@@ -191,23 +186,15 @@ def record(workdir: epath.Path, config: Tree, command: Sequence[str]) -> None:
   files.write_atomic(path, json.dumps({"config": config, "runs": runs}, indent=2) + "\n")
 
 
-def difference(old: Tree, new: Tree) -> list[str]:
-  """The knobs in which two resolved configs differ: ["config.sft.optim.lr: 0.1 -> 0.2", ...].
-
-  Knobs that may change in a begun workdir (FREE, FREE_OF_A_STAGE), and knobs without an effect in
-  either config, are left out.
-  """
-  absent = object()
-  before, after = dict(_leaves(old)), dict(_leaves(new))
+def changed(old: Tree, new: Tree) -> list[begun.Change]:
+  """The knobs in which two resolved configs differ, but for those without an effect in either."""
+  before, after = dict(knobs.leaves(old)), dict(knobs.leaves(new))
   idle = _without_effect(before) & _without_effect(after)
-  show = lambda value: "absent" if value is absent else json.dumps(value)
   out = []
   for knob in sorted(before.keys() | after.keys()):
-    a, b = before.get(knob, absent), after.get(knob, absent)
-    free = knob[0] in FREE or set(knob[1:]) & set(FREE_OF_A_STAGE)
-    free = free or knob[0] in ADDED_SECTIONS and knob[0] not in old
-    if a != b and not free and knob not in idle:
-      out.append(f"config.{'.'.join(knob)}: {show(a)} -> {show(b)}")
+    a, b = before.get(knob, begun.ABSENT), after.get(knob, begun.ABSENT)
+    if a != b and knob not in idle:
+      out.append(begun.Change(knob, a, b))
   return out
 
 
@@ -254,7 +241,7 @@ def migrate(old: Tree, folders: Mapping[str, str]) -> Tree:
     folders: {older name: name} of folders and sections, see `renamed_folders`.
   """
   out: Tree = {}
-  for path, value in _leaves(old):
+  for path, value in knobs.leaves(old):
     kind, name = _kind(old, path[0]), path[0]
     if len(path) > 1:
       name = folders.get(name, name)
@@ -297,15 +284,6 @@ def commit() -> str | None:
   if head.returncode:  # no git, or no commit yet
     return None
   return head.stdout.strip() + ("+" if git("status", "--porcelain").stdout.strip() else "")
-
-
-def _leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-  """(path, value) of each knob; an empty section is a leaf."""
-  for name, value in tree.items():
-    if isinstance(value, dict) and value:
-      yield from _leaves(value, (*path, name))
-    else:
-      yield (*path, name), value
 
 
 def _names(config: Tree) -> set[str]:

@@ -138,9 +138,9 @@ def test_another_config_in_a_begun_workdir_names_the_knobs(tmp_path, calls):
   run(tmp_path, config("learn"))
   with pytest.raises(ValueError, match="another --workdir") as error:
     run(tmp_path, config("learn", seed=1, optim={"lr": 2e-3}, new=3))
-  assert "config.seed: 0 -> 1\n" in str(error.value)
-  assert "config.optim.lr: 0.001 -> 0.002\n" in str(error.value)
-  assert "config.new: absent -> 3\n" in str(error.value)
+  assert "config.seed: 0 -> 1 would change what is in learn; remove" in str(error.value)
+  assert "config.optim.lr: 0.001 -> 0.002 would" in str(error.value)
+  assert "config.new: absent -> 3 would" in str(error.value)
   assert len(calls) == 1
 
 

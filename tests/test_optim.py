@@ -151,3 +151,11 @@ def test_the_schedule_is_no_part_of_the_program():
     return str(jax.make_jaxpr(tx.update)(params, tx.init(params), params))
 
   assert program(lr=0.1, steps=10, warmup=1) == program(lr=0.3, steps=50, warmup=5, decay=0.2)
+
+
+@pytest.mark.parametrize(
+  "decay, done, same", [(0.0, 10, True), (0.5, 5, True), (0.5, 6, True), (0.5, 8, False)]
+)
+def test_two_lengths_have_the_same_rates_until_one_falls(decay, done, same):
+  knobs = dict(lr=1e-3, warmup=2, decay=decay, final=0.0, clip=1.0)
+  assert optim.same_rates(knobs, (10, 20), done) is same

@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from configs import tiny, tiny_grpo
-from cot_rm import workdir
+from cot_rm import begun, knobs, workdir
 
 OLDER = Path(__file__).parent / "golden"  # config.json of runs of an older version
 
@@ -16,25 +16,6 @@ OLDER = Path(__file__).parent / "golden"  # config.json of runs of an older vers
 def test_an_entry_of_stages_may_hold_several_with_commas():
   assert workdir.entries(("sft,more:sft", "rl")) == {"sft": "sft", "more": "sft", "rl": "rl"}
   assert workdir.entries("sft, rl") == {"sft": "sft", "rl": "rl"}
-
-
-@pytest.mark.parametrize(
-  "knob, free",
-  [
-    ("config.distill.budget.calls", True),
-    ("config.rl.judge.endpoint.base_url", True),
-    ("config.distill.unanswered", True),
-    ("config.distill.model", False),
-  ],
-)
-def test_the_budget_of_a_service_can_change_in_a_begun_workdir(knob, free):
-  old, new = {}, {}
-  for tree, value in ((old, 1), (new, 2)):
-    *path, last = knob.split(".")[1:]
-    for name in path:
-      tree = tree.setdefault(name, {})
-    tree[last] = value
-  assert workdir.difference(old, new) == ([] if free else [f"{knob}: 1 -> 2"])
 
 
 def test_the_commit_says_whether_files_differ_from_it(tmp_path, monkeypatch):
@@ -74,12 +55,19 @@ def older(name):
   return json.loads((OLDER / f"workdir_{name}.json").read_text())["config"]
 
 
+def difference(old, new):
+  """The changed knobs on which the output of a stage of these configs depends."""
+  plan = begun.plan_of(old, new, workdir.entries, workdir.renamed_folders(old, new))
+  found = [c for c in workdir.changed(old, new) if knobs.affected(c.knob, old, new, plan)]
+  return [str(change) for change in found]
+
+
 @pytest.mark.parametrize("name, config", [("tiny", tiny), ("tiny_grpo", tiny_grpo)])
 def test_a_workdir_of_an_older_version_has_the_same_config_under_the_names_of_today(name, config):
   old, new = older(name), config.get_config("smoke")
   new.seed = 3
   new = resolved(new)
-  assert workdir.difference(workdir.migrate(old, workdir.renamed_folders(old, new)), new) == []
+  assert difference(workdir.migrate(old, workdir.renamed_folders(old, new)), new) == []
 
 
 def test_a_changed_knob_is_still_found_in_a_workdir_of_an_older_version():
@@ -87,7 +75,7 @@ def test_a_changed_knob_is_still_found_in_a_workdir_of_an_older_version():
   new.seed = 3
   new.rl.optim.lr, new.rl.group = 0.5, 4
   new = resolved(new)
-  changes = workdir.difference(workdir.migrate(old, workdir.renamed_folders(old, new)), new)
+  changes = difference(workdir.migrate(old, workdir.renamed_folders(old, new)), new)
   assert changes == ["config.rl.group: 8 -> 4", "config.rl.optim.lr: 0.0002 -> 0.5"]
 
 
@@ -110,7 +98,7 @@ def test_a_knob_without_an_effect_may_change_and_an_older_run_keeps_its_rules():
       former[{"zero_variance": "silent"}.get(last, last)] = value
     today = resolved(today)
     migrated = workdir.migrate(old, workdir.renamed_folders(old, today))
-    assert workdir.difference(migrated, today) == found
+    assert difference(migrated, today) == found
 
 
 @pytest.fixture
@@ -168,8 +156,9 @@ def test_the_folders_of_an_older_version_are_found_again_under_their_names_of_to
 
 def test_no_folder_is_moved_where_the_config_is_another(tmp_path, tables):
   folder = epath.Path(tmp_path)
-  (folder / "again").mkdir()
+  (folder / "again" / "model").mkdir(parents=True)
   (folder / "config.json").write_text(json.dumps({"config": OLD, "runs": []}))
-  with pytest.raises(ValueError, match="config.sampler.chunk: 2 -> 9"):
-    workdir.record(folder, NEW | {"sampler": {"chunk": 9}}, ["main"])
+  other = NEW | {"rl2": NEW["rl2"] | {"prompts": 9}}
+  with pytest.raises(ValueError, match=r"config.rl2.prompts: 5 -> 9 .*; remove .*/again"):
+    workdir.record(folder, other, ["main"])
   assert (folder / "again").exists()

@@ -62,6 +62,20 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_stage_that_is_extended_ends_like_one_that_had_all_its_rollouts(
+  workdir, tmp_path, config, rewarded, same
+):
+  config.rl.optim.decay = 0.0
+  other = shutil.copytree(workdir, tmp_path / "other")
+  config.rl.rollouts = 2
+  rl.run(config, workdir, "rl")
+  config.rl.rollouts = 4
+  rl.run(config, workdir, "rl")
+  rl.run(config, other, "rl")
+  same(workdir / "rl" / "model", other / "rl" / "model")
+
+
 def test_zero_variance_groups_are_counted_and_move_nothing(workdir, config, same):
   # No answer of 8 tokens is inside the grammar: every reward is 0.
   config.rl.rollouts, config.rl.settings.grpo.kl, config.rl.optim.warmup = 1, 0.0, 0

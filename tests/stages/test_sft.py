@@ -63,6 +63,22 @@ def test_a_loss_that_is_nan_raises_and_the_stage_continues_to_the_same_model(
   same(folder / "model", trained / "sft" / "model")
 
 
+@pytest.mark.slow
+def test_a_stage_that_is_extended_ends_like_one_that_had_all_its_steps(
+  workdir, tmp_path, config, same
+):
+  shutil.rmtree(workdir / "sft")
+  config.sft.optim.decay = 0.0
+  other = shutil.copytree(workdir, tmp_path / "other")
+  sft.run(config, workdir, "sft")
+  config.sft.steps = 7
+  sft.run(config, workdir, "sft")
+  sft.run(config, other, "sft")
+  curves = [metrics.read(run / "sft" / "metrics.jsonl")["train/loss"] for run in (workdir, other)]
+  assert curves[0] == curves[1] and curves[0][0] == [1, 2, 3, 4, 5, 6, 7]
+  same(workdir / "sft" / "model", other / "sft" / "model")
+
+
 def test_a_step_trains_on_the_configured_number_of_references(workdir, config, monkeypatch):
   real, packed = packing.pack, []
 
