@@ -22,7 +22,12 @@ SHARED: dict[str, tuple[str, ...]] = {
   "compile_cache": (),
   "control": (),
   "cpu_devices": (),
-  "data": (),  # where examples come from: they are told apart by their content
+  "data": ("import", "distill", "sft", "reject", "rl", "judge"),
+  "data.http": (),
+  "data.http_bytes": (),
+  "data.http_timeout": (),
+  "data.max_bad": (),
+  "data.max_file_pixels": (),
   "dry_run": (),
   "grammar": ("import", "distill", "sft", "reject", "rl", "judge"),
   "mesh": (),

@@ -13,6 +13,7 @@ from absl import logging
 from etils import epath
 from ml_collections import ConfigDict
 
+from configs import base
 from cot_rm import main, stages
 from cot_rm.stages import preflight
 
@@ -65,7 +66,7 @@ def said(monkeypatch):
 
 def config(*names, **knobs):
   plain = {"stages": names, "seed": 0, "compile_cache": "", "control": "", "dry_run": False}
-  plain |= {"optim": {"lr": 1e-3}}
+  plain |= {"optim": {"lr": 1e-3}, "data": base.get_config().data.to_dict()}
   return ConfigDict(plain | knobs)
 
 
@@ -162,6 +163,7 @@ def test_config_and_command_line_are_recorded(tmp_path, calls):
     "control": "",
     "dry_run": False,
     "optim": {"lr": 1e-3},
+    "data": base.get_config().data.to_dict(),
   }
   assert len(kept["runs"]) == 2
   last = kept["runs"][-1]

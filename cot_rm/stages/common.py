@@ -107,12 +107,27 @@ def open_skips(config: Section, workdir: epath.Path, name: str) -> bad_examples.
   )
 
 
-def model_conditions(path: str) -> dict[str, Any]:
-  """What an answer depends on of the model at a path: weights, and tokenizer and processor files.
+def conditions(config: Section, path: str) -> dict[str, Any]:
+  """What every answer depends on, but for the question and the sampling; see `begin_answers`.
 
-  A model that cannot be looked at has the value None; see `begin_answers`.
+  Args:
+    config: the whole config.
+    path: of the model. Weights, tokenizer and processor files are known by their content; they are
+      None where the model cannot be looked at.
   """
-  return {"model": identity.model_identity(path), "files": identity.processor_identity(path)}
+  base = config.model.base
+  return {
+    "model": identity.model_identity(path),
+    "base": identity.model_identity(base) if base else "",
+    "files": identity.processor_identity(path),
+    "grammar": config.grammar,
+    "seed": config.seed,
+    "dtype": config.model.dtype,
+    "compute_dtype": config.model.compute_dtype or config.model.dtype,
+    "weights": config.sampler.weights,
+    "processor": config.processor.to_dict(),
+    "pictures": {name: config.data[name] for name in ("turn_exif", "over_white", "scale_depth")},
+  }
 
 
 def begin_answers(

@@ -251,11 +251,7 @@ class _Evaluation:
 def _conditions(config, knobs, path: str) -> dict[str, Any]:
   """Everything that an answer depends on, serializable as JSON; see common.begin_answers."""
   return {
-    **common.model_conditions(path),
-    "grammar": config.grammar,
-    "seed": config.seed,
-    "dtype": config.model.dtype,
-    "processor": config.processor.to_dict(),
+    **common.conditions(config, path),
     "data": [knobs.benchmark, knobs.data, knobs.split],
     "sampling": [knobs.max_tokens, knobs.vote_temperature],
   }

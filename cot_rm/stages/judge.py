@@ -45,11 +45,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
 def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:
   """Everything that a verdict depends on, serializable as JSON; see common.begin_answers."""
   return {
-    **common.model_conditions(model),
-    "grammar": config.grammar,
-    "seed": config.seed,
-    "dtype": config.model.dtype,
-    "processor": config.processor.to_dict(),
+    **common.conditions(config, model),
     "sampling": [knobs.temperature, knobs.max_tokens, knobs.votes],
     "orders": [knobs.both_orders, knobs.vote_stop],
   }

@@ -88,11 +88,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
 def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:
   """Everything that accepted samples depend on, serializable as JSON; see common.begin_answers."""
   return {
-    **common.model_conditions(model),
-    "grammar": config.grammar,
-    "seed": config.seed,
-    "dtype": config.model.dtype,
-    "processor": config.processor.to_dict(),
+    **common.conditions(config, model),
     "data": [knobs.data, knobs.split],
     "sampling": [knobs.samples, knobs.sampling.to_dict()],
     "accept": list(knobs.accept),

@@ -7,11 +7,11 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from configs import base
-from cot_rm import stages
+from cot_rm import knobs, stages
 from cot_rm.stages import common
 
 
-@pytest.mark.parametrize("stage", stages.STAGES)
+@pytest.mark.parametrize("stage", [knobs.SECTION_OF.get(stage, stage) for stage in stages.STAGES])
 def test_a_stage_that_runs_again_has_a_section_of_its_folder_or_shares_that_of_the_stage(stage):
   config = base.get_config()
   assert common.section_name(config, f"{stage}2", stage) == stage
