@@ -4,6 +4,8 @@ Each process holds its own rows of a batch; a program of all processes takes glo
 process most of these functions return their argument.
 """
 
+import json
+
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
@@ -65,6 +67,17 @@ def all_gather_host(x: np.ndarray | list) -> np.ndarray:
   if jax.process_count() == 1:
     return np.asarray(x)
   return np.asarray(multihost_utils.process_allgather(np.asarray(x), tiled=True))
+
+
+def gather_json(value: object) -> list[object]:
+  """The values of all processes, in process order, on every process; each is a value of JSON."""
+  if jax.process_count() == 1:
+    return [value]
+  data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+  sizes = all_gather_host([len(data)])
+  padded = np.pad(data, (0, sizes.max() - len(data)))
+  rows = all_gather_host(padded[None])
+  return [json.loads(bytes(row[:size])) for row, size in zip(rows, sizes.tolist(), strict=True)]
 
 
 def own_rows(x: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from cot_rm.prompts import Grammar
 from cot_rm.sampler import text_stops
 from cot_rm.sampler.limits import Limits
 from cot_rm.sampler.sampling import Sampling
-from cot_rm.schema import Completion, Example, PairVerdict, Verdict
+from cot_rm.schema import BadExample, Completion, Example, PairVerdict, Verdict
 
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -226,9 +226,47 @@ class Judge(Policy):
     """The prompt of an example.
 
     Raises:
-      ValueError: the grammar cannot render the example, or its media cannot be read, by its id.
+      BadExample: the grammar cannot render the example, its media cannot be read, or its prompt
+        fits no bucket, by its id.
     """
-    return self.processor(prompts.get(grammar).render(example), id=example.id)
+    encoded = self.processor(prompts.get(grammar).render(example), id=example.id)
+    self.buckets.token_bucket(example.id, len(encoded.tokens))
+    self.buckets.patch_bucket(example.id, len(encoded.patches))
+    return encoded
+
+  def judge_usable(
+    self,
+    examples: Sequence[Example],
+    *,
+    grammar: str,
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+  ) -> list[Judgement | BadExample]:
+    """`judge` of the examples that can be judged; the others have their error in their place."""
+    out: dict[int, Judgement | BadExample] = {}
+    usable, encoded = [], []
+    for i, example in enumerate(examples):
+      try:
+        encoded.append(self.encode(example, grammar=grammar))
+        usable.append(i)
+      except BadExample as error:
+        out[i] = error
+    if usable:
+      judged = self.judge(
+        [examples[i] for i in usable],
+        grammar=grammar,
+        n=n,
+        sampling=sampling,
+        seed=seed,
+        progress=progress,
+        encoded=encoded,
+      )
+      out |= dict(zip(usable, judged, strict=True))
+    if progress and len(usable) < len(examples):
+      progress(len(examples) - len(usable))
+    return [out[i] for i in range(len(examples))]
 
   def _judgement(
     self, example: Example, prompt: Encoded, group: Sequence[Completion], grammar: Grammar

@@ -77,8 +77,12 @@ class Skips:
       raise too_many([reason for _, reason in self._bad.values()], self.limit)
 
   def metrics(self) -> dict[str, float]:
-    """{"data/skipped": number of examples left out}."""
-    return {"data/skipped": float(len(self))}
+    """{"data/skipped": number of examples left out}; empty as long as none was."""
+    return {"data/skipped": float(len(self))} if self._bad else {}
+
+  def figures(self) -> dict[str, int] | None:
+    """{"left_out": number} for the figures of a stage; None if nothing was left out."""
+    return {"left_out": len(self)} if self._bad else None
 
   def get_state(self) -> list[list[str]]:
     """What has been left out so far, for JSON in a checkpoint."""

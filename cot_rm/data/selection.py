@@ -1,12 +1,13 @@
 """Selection of RL prompts: by task, and by how many attempts a teacher took."""
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal, get_args
 
 from cot_rm import files, registry
 from cot_rm.data import identity
-from cot_rm.schema import Example
+from cot_rm.schema import BadExample, Example
 
 Order = Literal["shuffled", "ascending"]
 
@@ -40,6 +41,7 @@ def select(
   min_attempts: int = 0,
   order: Order = "shuffled",
   needs_gold: bool = False,
+  left_out: Callable[[int, BadExample], object] | None = None,
 ) -> Sequence[Example]:
   """Examples of some tasks for which a teacher took at least `min_attempts` attempts.
 
@@ -54,13 +56,16 @@ def select(
     order: "shuffled" leaves the order to the reader, "ascending" sorts by attempts, easy pairs
       first.
     needs_gold: refuse a source in which no example has a gold answer.
+    left_out: called with (index, error) of an example that cannot be read while its task or its
+      attempts are looked at; it is not selected. None: the error is raised.
 
   Raises:
+    BadExample: see `left_out`.
     ValueError: an unknown order, an example without attempts if they matter, or nothing selected.
   """
   if order not in get_args(Order):
     raise ValueError(f"unknown order {order!r}; {registry.hint(order, get_args(Order))}")
-  if needs_gold and all(example.gold is None for example in source):
+  if needs_gold and not _any_gold(source):
     raise ValueError(
       f"none of {len(source):,} examples has a gold answer, which a reward compares the verdict "
       f"with; give the preferred candidate as gold, 1 or 2"
@@ -70,7 +75,14 @@ def select(
     return source
   attempts = {}  # by index
   for i in range(len(source)):
-    if (example := source[i]).task in tasks or not tasks:
+    try:
+      example = source[i]
+    except BadExample as error:
+      if left_out is None:
+        raise
+      left_out(i, error)
+      continue
+    if example.task in tasks or not tasks:
       attempts[i] = _attempts(example) if needs_attempts else 0
   if not attempts:
     raise ValueError(
@@ -86,6 +98,15 @@ def select(
   if order == "ascending":
     indices.sort(key=attempts.__getitem__)
   return Subset(source, tuple(indices))
+
+
+def _any_gold(source: Sequence[Example]) -> bool:
+  """Whether an example has a gold answer; one that cannot be read has none."""
+  for i in range(len(source)):
+    with contextlib.suppress(BadExample):
+      if source[i].gold is not None:
+        return True
+  return False
 
 
 def _attempts(example: Example) -> int:

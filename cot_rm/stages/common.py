@@ -11,10 +11,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 import cot_rm.judge  # by its full name: a stage of this package is called judge too
-from cot_rm import files, media, schema, sharding
+from cot_rm import distributed, files, media, schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import identity, model_folder
-from cot_rm.data import answer_log, bad_examples, datasets, packing
+from cot_rm.data import answer_log, bad_examples, datasets, packing, pipeline
 from cot_rm.sampler import limits, sampling
 from cot_rm.toy_world import descriptions
 
@@ -105,6 +105,37 @@ def open_skips(config: Section, workdir: epath.Path, name: str) -> bad_examples.
   return bad_examples.Skips(
     workdir / name, limit=config.data.max_bad, process_index=jax.process_index()
   )
+
+
+def training_position(
+  data: pipeline.ResumableIterator, skips: bad_examples.Skips
+) -> dict[str, Any]:
+  """The position in the data of every process, and what they left out, for a checkpoint."""
+  return {
+    "data": distributed.gather_json(data.get_state()),
+    "skipped": distributed.gather_json(skips.get_state()),
+  }
+
+
+def restore_position(
+  extra: Mapping[str, Any], data: pipeline.ResumableIterator, skips: bad_examples.Skips
+) -> None:
+  """Continues from `training_position`, or from the one position that older versions wrote.
+
+  Raises:
+    ValueError: another number of processes has written it.
+  """
+  states = extra["data"]
+  if isinstance(states, dict):
+    data.set_state(states)
+    return
+  if len(states) != jax.process_count():
+    raise ValueError(
+      f"the checkpoint is of {len(states)} processes, each with its part of the data, and now "
+      f"there are {jax.process_count()}; continue with as many, or in another --workdir"
+    )
+  data.set_state(states[jax.process_index()])
+  skips.set_state(extra["skipped"][jax.process_index()])
 
 
 def conditions(config: Section, path: str) -> dict[str, Any]:

@@ -58,12 +58,14 @@ class Measure:
     folder: model folder whose processor is used; None: lengths are not known yet.
     processor: its knobs.
     swapped: the other order of the candidates is measured, too.
+    options: how media are opened.
   """
 
   grammar: str
   folder: str | None
   processor: Mapping[str, Any]
   swapped: bool
+  options: media.Options = media.DEFAULT
 
   def conditions(self) -> str:
     """Hash of everything but the example that a Row depends on."""
@@ -77,7 +79,7 @@ class Measure:
       if path.suffix in TEXT_FILES and path.name != "cot_rm.json"
     ]
     versions = [importlib.metadata.version(name) for name in LIBRARIES]
-    knobs = [self.grammar, dict(self.processor), self.swapped]
+    knobs = [self.grammar, dict(self.processor), self.swapped, dataclasses.asdict(self.options)]
     return files.digest(json.dumps([ours, theirs, versions, knobs], default=str).encode())
 
 
@@ -162,7 +164,7 @@ class _Measurer:
     self._how, self._grammar = how, prompts.get(how.grammar)
     self._processor: models.Processor | None = None
     if how.folder is not None:
-      self._processor = open_processor(how.folder, how.processor)
+      self._processor = open_processor(how.folder, how.processor, how.options)
 
   def row(self, source: Sequence[Example], index: int, known: Mapping[str, Row]) -> Row:
     """The Row of an example; the one of `known` with the same stamp."""
@@ -201,7 +203,7 @@ class _Measurer:
     storing = {"stored": stored, "unstorable": _unstorable(example)}
     if self._processor is None:
       for medium in example.media:
-        _open_header(medium, f"example {example.id!r}")
+        _open_header(medium, f"example {example.id!r}", self._how.options)
       return storing
     sizes = [self._processor.measure(chat, id=example.id) for chat in chats]
     tokens, patches = (max(column) for column in zip(*sizes, strict=True))
@@ -221,10 +223,12 @@ class _Measurer:
     }
 
 
-def open_processor(folder: str, knobs: Mapping[str, Any]) -> models.Processor:
+def open_processor(
+  folder: str, knobs: Mapping[str, Any], options: media.Options
+) -> models.Processor:
   """The processor in a model folder, by the family that its config.json names."""
   family = json.loads((pathlib.Path(folder) / "config.json").read_text())["model_type"]
-  return models.get(family).Processor.load(folder, **knobs)
+  return models.get(family).Processor.load(folder, **knobs, options=options)
 
 
 def _bad(id: str, error: BadExample) -> Row:
@@ -232,11 +236,12 @@ def _bad(id: str, error: BadExample) -> Row:
   return Row("", id, "", 0, -1, 0, NO_VERDICT, "", 0, 0, 0, "", kind, str(error))
 
 
-def _open_header(medium: schema.Media, name: str) -> None:
+def _open_header(medium: schema.Media, name: str, options: media.Options) -> None:
   if medium.kind == "image":
-    media.picture_size(cast(schema.ImageSource, medium.source), name=name)
+    media.picture_size(cast(schema.ImageSource, medium.source), name=name, options=options)
   else:
-    video = media.video(cast(schema.VideoSource, medium.source), fps=medium.fps, name=name)
+    source = cast(schema.VideoSource, medium.source)
+    video = media.video(source, fps=medium.fps, name=name, options=options)
     video.sizes(range(video.count))
 
 
@@ -251,19 +256,24 @@ def _unstorable(example: Example) -> str:
 def _stored_bytes(medium: schema.Media, example: Example) -> int:
   """Bytes of the medium's files, about."""
   sources = medium.source if isinstance(medium.source, (list, tuple)) else [medium.source]
-  total = 0
-  for source in sources:
-    if isinstance(source, (bytes, bytearray)):
-      total += len(source)
-    elif isinstance(source, str) and source.startswith("data:"):
-      total += len(source) * 3 // 4
-    elif media.is_path(source):
-      path = media.local_path(source, name=f"example {example.id!r}")
+  return sum(_bytes_of(source, f"example {example.id!r}") for source in sources)
+
+
+def _bytes_of(source: object, name: str) -> int:
+  if isinstance(source, Mapping):
+    return _bytes_of(source.get("bytes") or source.get("path"), name)
+  if isinstance(source, (bytes, bytearray)):
+    return len(source)
+  if isinstance(source, str) and not media.is_path(source):
+    return len(source) * 3 // 4
+  if isinstance(source, (str, os.PathLike)):
+    try:
+      path = media.local_path(source, name=name)
       found = [*path.iterdir()] if path.is_dir() else [path]
-      total += sum(file.stat().st_size for file in found if file.exists())
-    elif hasattr(source, "nbytes"):
-      total += int(source.nbytes)
-  return total
+      return sum(file.stat().st_size for file in found)
+    except (BadExample, OSError):  # an address, or a file that the check of the media names
+      return 0
+  return int(getattr(source, "nbytes", 0))
 
 
 def _stamp(example: Example) -> str:

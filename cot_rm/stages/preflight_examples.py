@@ -73,7 +73,8 @@ def measure_of(
   knobs = config.processor.to_dict()
   if max_pixels is not None:
     knobs["max_pixels"] = max_pixels
-  return preflight_data.Measure(config.grammar, folder, knobs, swapped)
+  options = common.media_options(config)
+  return preflight_data.Measure(config.grammar, folder, knobs, swapped, options)
 
 
 def _say(

@@ -24,6 +24,7 @@ from cot_rm import (
   rewards,
   rollout,
   sharding,
+  stages,
   train,
   vision_check,
 )
@@ -38,7 +39,7 @@ from cot_rm.algorithms import (
 from cot_rm.batch import Batch
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
-from cot_rm.data import packing, pipeline, selection
+from cot_rm.data import bad_examples, packing, pipeline, selection
 from cot_rm.sampler import sampling
 from cot_rm.stages import common, preflight_rl
 from cot_rm.stages import preflight as checking
@@ -46,7 +47,7 @@ from cot_rm.stages import preflight as checking
 Metrics = dict[str, Any]  # numbers, of the host or of a device
 
 
-def run(config: common.Section, workdir: epath.Path, name: str) -> None:
+def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
   """Trains a policy on pairs with a gold answer and no reasoning, by one of ALGORITHMS.
 
   No rollout is sampled ahead across a checkpoint, so that a resumed run ends bit for bit like an
@@ -65,14 +66,15 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
     max_pixels=knobs.max_pixels,
   )
   validate = common.make_validation(config, workdir)
-  data = _prompts(config, workdir, knobs, policy)
+  skips = common.open_skips(config, workdir, name)
+  data = _prompts(config, workdir, knobs, policy, skips)
   learner, state = _init_learner(knobs, policy)
 
   checkpoints = train_state.TrainCheckpoints(folder / "checkpoints", keep=1)
   first, seconds, nonfinite = 0, 0.0, False
   if restored := checkpoints.restore_latest(state):
     first, state, extra = restored
-    data.set_state(extra["data"])
+    common.restore_position(extra, data, skips)
     seconds, nonfinite = extra["seconds"], extra["fell"]
     logging.info("%s: continues from rollout %d", name, first)
 
@@ -101,7 +103,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
       scored = sampled.scored()
       waited += time.monotonic() - waiting
       advantages, found = _advantages(learner, scored, kl_QGT)
-      out = {**scored.metrics, **kl_metrics, **found}
+      out = {**scored.metrics, **kl_metrics, **found, **skips.metrics()}
 
       # 3. Minibatches of the groups that are trained on.
       batches, found = _batches(learner, state.params, scored, advantages)
@@ -133,10 +135,11 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> None:
         writer.write(done, pairs.to_metrics("check", figures))
         logging.info("%s step %d: %s", name, done, pairs.summary_line(figures))
       if saves:
-        extra = {"data": data.get_state(), "seconds": seconds, "fell": nonfinite}
-        checkpoints.save(done, state, extra)
+        position = common.training_position(data, skips)
+        checkpoints.save(done, state, {**position, "seconds": seconds, "fell": nonfinite})
 
   common.save_trained(folder, policy, state.params, steps=done, seconds=seconds)
+  return skips.figures()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +175,11 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
 
 
 def _prompts(
-  config: common.Section, workdir: epath.Path, knobs: common.Section, policy: judge.Judge
+  config: common.Section,
+  workdir: epath.Path,
+  knobs: common.Section,
+  policy: judge.Judge,
+  skips: bad_examples.Skips,
 ) -> pipeline.ResumableIterator[list[list[rollout.EncodedPrompt]]]:
   """Iterator of batches of encoded prompts, one list from rollout.encoded_prompts per example."""
   source = selection.select(
@@ -181,6 +188,7 @@ def _prompts(
     min_attempts=knobs.min_attempts,
     order=knobs.order,
     needs_gold=rewards.needs_gold(knobs.rewards),
+    left_out=lambda index, error: skips.add(f"row {index + 1}", error),
   )
   both_orders = "swap" in knobs.rewards
   encode = functools.partial(policy.encode, grammar=config.grammar)
@@ -191,6 +199,7 @@ def _prompts(
     batch=knobs.prompts // 2 if both_orders else knobs.prompts,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
+    skips=skips,
   )
 
 

@@ -6,7 +6,7 @@ Used for the cold start, for further rounds, and as the control of RL: more SFT 
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -18,8 +18,8 @@ from cot_rm import distributed, metrics, optim, prompts, schema, sharding, stage
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
-from cot_rm.data import packing, pipeline
-from cot_rm.stages import common, preflight_examples
+from cot_rm.data import packing, pipeline, selection
+from cot_rm.stages import common, preflight_data, preflight_examples
 from cot_rm.stages import preflight as checking
 
 # References of another grammar, or whose verdict is not the gold answer.
@@ -50,8 +50,9 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     token_weights=functools.partial(aggregation.token_weights, aggregate="token"),
     accumulate=knobs.accumulate,
   )
+  skips = common.open_skips(config, workdir, name)
   data = pipeline.packed_batches(
-    common.open_examples(config, workdir, knobs.data, knobs.split),
+    _source(config, workdir, knobs, str(policy.opened.folder)),
     _make_encode(policy, config.grammar),
     seed=config.seed,
     rows=knobs.rows,
@@ -60,13 +61,14 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     patches=max(buckets.patches),
     process_index=jax.process_index(),
     process_count=jax.process_count(),
+    skips=skips,
   )
 
   checkpoints = train_state.TrainCheckpoints(folder / "checkpoints", keep=1)
   seconds = 0.0
   if restored := checkpoints.restore_latest(state):
     at, state, extra = restored
-    data.set_state(extra["data"])
+    common.restore_position(extra, data, skips)
     seconds = extra["seconds"]
     logging.info("%s: continues from step %d", name, at)
 
@@ -81,28 +83,24 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
       with sharding.use(mesh, rules):
         state, out = step(state, distributed.shard_batch(batch, mesh, rules), lr)
       # The next batch is made while the devices compute.
-      data_state, tokens = data.get_state(), (batch.segments > 0).sum()
+      tokens, saves = (batch.segments > 0).sum(), i + 1 == steps or (i + 1) % knobs.save_every == 0
+      position = common.training_position(data, skips) if saves else {}
       last = i + 1 == steps
       batch = None if last else next_batch()
       train.check_finite(out, i)
       seconds += time.monotonic() - began
-      out = {
-        **out,
-        "train/lr": lr,
-        "train/tokens": tokens,
-        "time/step": time.monotonic() - began,
-      }
-      writer.write(i + 1, out)
+      out = {**out, **skips.metrics(), "train/lr": lr, "train/tokens": tokens}
+      writer.write(i + 1, {**out, "time/step": time.monotonic() - began})
       bar.advance(loss=out["train/loss"])
       if last or (i + 1) % knobs.eval_every == 0:
         figures = validate(policy.using(state.params))
         writer.write(i + 1, pairs.to_metrics("check", figures))
         logging.info("%s step %d: %s", name, i + 1, pairs.summary_line(figures))
-      if last or (i + 1) % knobs.save_every == 0:
-        checkpoints.save(i + 1, state, {"data": data_state, "seconds": seconds})
+      if saves:
+        checkpoints.save(i + 1, state, {**position, "seconds": seconds})
 
   common.save_trained(folder, policy, state.params, steps=steps, seconds=seconds)
-  return None
+  return skips.figures()
 
 
 def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
@@ -150,6 +148,25 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   return checks
 
 
+def _source(
+  config: common.Section, workdir: epath.Path, knobs: common.Section, folder: str
+) -> Sequence[schema.Example]:
+  """The examples to learn from; with contradicting="drop" without those references.
+
+  folder: of the model, whose processor has measured the examples.
+  """
+  source = common.open_examples(config, workdir, knobs.data, knobs.split)
+  if knobs.contradicting != "drop":
+    return source
+  how = preflight_examples.measure_of(config, folder, swapped=False)
+  rows = preflight_data.measure(workdir, source, how, name=f"{knobs.data} {knobs.split}")
+  kept = [
+    i for i, row in enumerate(rows) if not preflight_examples.contradiction(row, config.grammar)
+  ]
+  logging.info("%s references of another grammar or verdict are left out", len(rows) - len(kept))
+  return selection.Subset(source, tuple(kept))
+
+
 def _make_encode(
   policy: cot_rm.judge.Judge, grammar: str
 ) -> Callable[[schema.Example], packing.Item]:
@@ -158,9 +175,10 @@ def _make_encode(
 
   def encode(example):
     if not example.reasoning:
-      raise ValueError(f"example {example.id!r} has no reasoning to learn from")
+      raise schema.BadExample(f"example {example.id!r} has no reasoning to learn from")
     prompt = policy.processor(module.render(example), id=example.id)
-    answer = [*policy.processor.encode(example.reasoning), policy.processor.end_of_turn]
+    name = f"example {example.id!r}: the reference"
+    answer = [*policy.processor.encode(example.reasoning, name=name), policy.processor.end_of_turn]
     return packing.Item(prompt, np.asarray(answer, np.int32))
 
   return encode

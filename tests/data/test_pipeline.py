@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cot_rm.batch import Encoded
-from cot_rm.data import array_record, packing, pipeline
+from cot_rm.data import array_record, bad_examples, packing, pipeline
+from cot_rm.schema import BadMedia
 from cot_rm.toy_world import world
 
 IDS = list(range(23))  # any sequence will do for a source
@@ -227,3 +228,126 @@ def test_a_stored_split_is_a_source(tmp_path):
   assert {one.id for one in itertools.chain(*lists)} == {
     f"shapes-train-0-{index}" for index in range(8)
   }
+
+
+def _bad(*numbers):
+  """A transform to which these numbers are bad examples."""
+
+  def transform(number):
+    if number in numbers:
+      raise BadMedia(f"example '{number}': no picture")
+    return number
+
+  return transform
+
+
+def _skips(tmp_path, limit=10):
+  return bad_examples.Skips(tmp_path, limit=limit)
+
+
+def test_bad_examples_are_left_out_of_lists_and_the_others_keep_their_order(tmp_path):
+  settings = dict(seed=0, batch=4, epochs=2)
+  every = itertools.chain(*pipeline.prompt_batches(IDS, as_is, **settings))
+  skips = _skips(tmp_path)
+  left = list(pipeline.prompt_batches(IDS, _bad(3, 17), **settings, skips=skips))
+  assert list(itertools.chain(*left)) == [i for i in every if i not in (3, 17)]
+  assert [len(one) for one in left] == [4] * 10 + [2]
+  assert len(skips) == 2 and skips.kinds == {"media": 2}
+  assert [json.loads(line)["id"] for line in skips.path.read_text().splitlines()]
+
+
+def test_a_bad_example_is_counted_when_the_reader_gets_to_it_and_not_when_it_is_read_ahead(
+  tmp_path,
+):
+  skips = _skips(tmp_path)
+  data = pipeline.prompt_batches(IDS, _bad(22), seed=None, batch=4, skips=skips)
+  for _ in range(5):
+    next(data)
+  assert len(skips) == 0
+  assert next(data) == [20, 21, 0, 1] and len(skips) == 1
+
+
+def test_lists_without_bad_examples_continue_from_a_state(tmp_path):
+  make = lambda: pipeline.prompt_batches(
+    IDS, _bad(3, 4, 5, 17), seed=0, batch=4, skips=_skips(tmp_path)
+  )
+  data = make()
+  for _ in range(7):
+    next(data)
+  state = json.loads(json.dumps(data.get_state()))
+  expected = [next(data) for _ in range(9)]
+  again = make()
+  again.set_state(state)
+  assert [next(again) for _ in range(9)] == expected
+
+
+def test_a_state_of_an_older_version_which_counted_lists_continues_at_the_same_example():
+  make = lambda: pipeline.prompt_batches(IDS, as_is, seed=0, batch=4)
+  data = make()
+  for _ in range(3):
+    next(data)
+  again = make()
+  again.set_state({"next_index": 3})
+  assert next(again) == next(data)
+
+
+def test_one_bad_example_too_many_ends_the_run(tmp_path):
+  data = pipeline.prompt_batches(IDS, _bad(3, 5), seed=0, batch=4, skips=_skips(tmp_path, limit=1))
+  with pytest.raises(bad_examples.TooManyBad, match="config.data.max_bad=2"):
+    for _ in range(6):
+      next(data)
+
+
+def test_without_skips_the_error_of_a_bad_example_is_raised():
+  with pytest.raises(BadMedia, match="example '3'"):
+    list(pipeline.prompt_batches(IDS, _bad(3), seed=0, batch=4, epochs=1))
+
+
+def test_an_epoch_of_bad_examples_alone_ends_and_does_not_turn_for_ever(tmp_path):
+  data = pipeline.prompt_batches(
+    IDS, _bad(*IDS), seed=0, batch=4, skips=_skips(tmp_path, limit=100)
+  )
+  with pytest.raises(ValueError, match="none of 23 examples can be used"):
+    next(data)
+
+
+def test_rows_are_packed_without_bad_and_without_oversized_items_and_resume(tmp_path):
+  def encode(number):
+    if number == 11:
+      raise BadMedia("example '11': no picture")
+    return _item(number)
+
+  def make():
+    return pipeline.packed_batches(
+      IDS, encode, seed=0, rows=3, tokens=7, patches=8, skips=_skips(tmp_path)
+    )
+
+  data = make()
+  head = [next(data) for _ in range(4)]
+  state = json.loads(json.dumps(data.get_state()))
+  tail = [next(data) for _ in range(20)]
+  seen = {i for batch in head + tail for row in _ids(batch) for i in row}
+  too_long = {i for i in IDS if i % 5 == 4}  # of 8 tokens
+  assert seen == set(IDS) - {11} - too_long
+  again = make()
+  again.set_state(state)
+  assert [_ids(next(again)) for _ in range(20)] == [*map(_ids, tail)]
+
+
+def test_each_process_leaves_out_the_bad_examples_of_its_own_part(tmp_path):
+  parts = []
+  for index in range(2):
+    skips = bad_examples.Skips(tmp_path, limit=5, process_index=index)
+    data = pipeline.prompt_batches(
+      IDS,
+      _bad(1, 2),
+      seed=None,
+      batch=3,
+      epochs=1,
+      process_index=index,
+      process_count=2,
+      skips=skips,
+    )
+    parts.append(list(itertools.chain(*data)))
+    assert len(skips) == 1
+  assert parts == [[*range(0, 22, 2)][:1] + [*range(4, 22, 2)], [*range(3, 22, 2)]]

@@ -22,6 +22,12 @@ def spoilt(example):
   return dataclasses.replace(example, media=media)
 
 
+def damaged(example):
+  """The pair with pictures whose headers are right and whose pixels are not there."""
+  media = tuple(Media("image", medium.source[:60]) for medium in example.media)
+  return dataclasses.replace(example, media=media)
+
+
 def wordy(example, words=200):
   """The pair with a question that fits no bucket."""
   return dataclasses.replace(example, question=f"{example.question} " * words)
