@@ -75,8 +75,7 @@ def invert(template: str, fields: tuple[str, ...], prompt: str) -> list[Inverted
     fields: names of its fields in their order: that of the question, then those of the answers.
     prompt: a filled template.
   """
-  between = re.split("|".join(rf"\{{{re.escape(field)}\}}" for field in fields), template)
-  first, *inner, last = between
+  first, *inner, last = _between(template, fields)
   if not prompt.startswith(first) or not prompt.endswith(last):
     return []
   if len(prompt) < len(first) + len(last):
@@ -84,6 +83,12 @@ def invert(template: str, fields: tuple[str, ...], prompt: str) -> list[Inverted
   body = prompt[len(first) : len(prompt) - len(last)]
   ways = itertools.islice(_splits(body, inner), _MOST)
   return [Inverted(question, tuple(responses)) for question, *responses in ways]
+
+
+@functools.cache
+def _between(template: str, fields: tuple[str, ...]) -> list[str]:
+  """The texts before, between and behind the fields of a template."""
+  return re.split("|".join(rf"\{{{re.escape(field)}\}}" for field in fields), template)
 
 
 def _splits(text: str, separators: list[str]) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from cot_rm.records import compressed, yaml_list
 from cot_rm.records.csv_file import CsvFile
@@ -123,6 +124,8 @@ def _in_folder(folder: pathlib.Path, split: str) -> Found:
     name = _SPLITS.get(split, split)
     if name not in splits:
       raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(splits)}")
+    if unnamed := len(files) - sum(map(len, splits.values())):
+      logging.info("%s: %d data files are not named after a split, and not read", folder, unnamed)
     files = splits[name]
   return Found(_of_one_kind(sorted(files, key=_natural), str(folder)), tuple(splits))
 

@@ -15,7 +15,7 @@ from absl import logging
 from cot_rm.records.parts import UNREAD, Part, Record
 from cot_rm.schema import BadRecord
 
-CACHE_BYTES = 1 << 29  # of decoded row groups, over all files that were opened together
+CACHE_BYTES = 1 << 28  # of decoded row groups, over all files that were opened together
 LARGEST = 1 << 29  # bytes of a row group; larger ones are decoded to disk
 HEAVY = 20_000  # mean bytes of a text that is taken for encoded media, by its column's name
 _MEDIA = ("image", "video", "jpg", "png", "picture", "frame")

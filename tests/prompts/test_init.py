@@ -10,7 +10,7 @@ from cot_rm import prompts, schema
 
 @pytest.mark.parametrize("name", prompts.PROMPTS)
 def test_a_module_is_a_grammar(name):
-  for member in ("render", "parse", "solution", "formatted", "answered"):
+  for member in ("render", "invert", "parse", "solution", "formatted", "answered"):
     assert callable(getattr(prompts.get(name), member)), member
   assert isinstance(prompts.get(name).WRITES_SCORES, bool)
 
@@ -61,3 +61,19 @@ def test_there_is_no_third_choice(name):
 def test_an_unknown_task_is_an_error_and_not_an_unparsable_text(name):
   with pytest.raises(ValueError, match="unknown task 'audio'"):
     prompts.get(name).parse("Image 1 is better", "audio")
+
+
+@pytest.mark.parametrize("name", prompts.PROMPTS)
+@pytest.mark.parametrize("task", schema.TASKS)
+def test_a_prompt_is_taken_apart_into_what_it_was_rendered_from(name, task):
+  grammar, kind = prompts.get(name), task.split("_")[0]
+  generation = task.endswith("generation")
+  if generation and name == "r1_reward":
+    assert grammar.invert("anything", task) == []
+    return
+  media = (schema.Media(kind, "a"),) * (2 if generation else 1)
+  answers = () if generation else ("a {R2}\n", "###### [Response 1]: \\n")
+  one = schema.Example("1", "", task, "Wie viele? {Query} [x]", media, answers)
+  prompt = grammar.render(one)[0]["content"][-1]["text"]
+  assert grammar.invert(prompt, task) == [prompts.Inverted(one.question, answers)]
+  assert grammar.invert(prompt[1:], task) == []

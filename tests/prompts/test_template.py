@@ -74,3 +74,23 @@ def test_an_example_that_cannot_be_judged_is_named(bad, message):
 
 def test_a_pair_of_texts_without_a_picture_can_be_judged():
   template.check(example(media=()))
+
+
+def test_a_filled_template_is_taken_apart_in_every_way_that_fills_it_again():
+  form, fields = "Q: {q}\nA: {a}\nB: {b}.", ("q", "a", "b")
+  values = {"q": "x\nA: y", "a": "{b}", "b": "z\nB: \n"}
+  prompt = template.fill(form, values)
+  ways = template.invert(form, fields, prompt)
+  assert (values["q"], (values["a"], values["b"])) in ways and len(ways) == 4
+  for way in ways:
+    texts = dict(zip(fields, (way.question, *way.responses), strict=True))
+    assert template.fill(form, texts) == prompt
+
+
+@pytest.mark.parametrize("prompt", ["", "Q: ", "Q: x\nA: y", "x\nA: y\nB: z.", "Q: x\nB: y\nA: z."])
+def test_a_prompt_of_another_template_is_taken_apart_in_no_way(prompt):
+  assert template.invert("Q: {q}\nA: {a}\nB: {b}.", ("q", "a", "b"), prompt) == []
+
+
+def test_ways_are_limited():
+  assert len(template.invert("{q}a{a}a{b}", ("q", "a", "b"), "a" * 1000)) == 100

@@ -42,7 +42,7 @@ def labelled(
 
 def by_score(first: float | None, second: float | None) -> Choice | LeftOut:
   """The candidate with the higher score."""
-  if first is None or second is None:
+  if first is None or second is None or first != first or second != second:  # None or NaN
     return LeftOut("no label")
   return LeftOut("tie") if first == second else 1 if first > second else 2
 

@@ -44,7 +44,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   left, right, kind = fields
   make = row.image if kind == "image" else row.video
   vote = row.get("vote_type")
-  if vote not in VOTES:
+  if not isinstance(vote, str) or vote not in VOTES:
     row.fail(f"field 'vote_type' must be one of {', '.join(VOTES)}, not {vote!r:.80}")
   gold = VOTES[vote]
   if isinstance(gold, LeftOut) and row.options.ties == "keep":

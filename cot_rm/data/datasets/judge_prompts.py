@@ -69,7 +69,7 @@ def without_marks(text: str) -> str:
       return ""
     return "\n" if "\n" in match[0] else " " if match[0] != match[0].strip() else ""
 
-  return _MARKS.sub(joint, text) if "<" in text else text
+  return _MARKS.sub(joint, text) if _has_marks(text) else text
 
 
 def marks(text: str) -> list[str]:
@@ -145,9 +145,15 @@ def grammar_of(text: str, task: Task) -> str:
   return ""
 
 
+def _has_marks(text: str) -> bool:
+  return "<image>" in text or "<video>" in text
+
+
 def _stripped(prompt: str) -> str:
   """The prompt without the marks before and after it, with line feeds alone."""
   text = prompt.replace("\r\n", "\n")
+  if not _has_marks(text):
+    return text
   text = re.sub(r"\A(?:\s*<(?:image|video)>)+\s*", "", text)
   return re.sub(r"(?:\s*<(?:image|video)>)+\s*\Z", "", text)
 

@@ -58,7 +58,7 @@ class Row:
       return None
     try:
       number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
       self.fail(f"field {names[0]!r} must be a number, not {value!r:.80}")
     if math.isnan(number):
       return None

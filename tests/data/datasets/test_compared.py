@@ -9,7 +9,7 @@ from cot_rm.data.datasets.pair import LeftOut
 def test_the_higher_score_is_preferred():
   assert [compared.by_score(*two) for two in ((1, 0), (0, 1))] == [1, 2]
   assert compared.by_score(0.5, 0.5) == LeftOut("tie")
-  assert compared.by_score(None, 1) == LeftOut("no label")
+  assert compared.by_score(None, 1) == compared.by_score(float("nan"), 1) == LeftOut("no label")
 
 
 @pytest.mark.parametrize("ties, found", [("drop", 0), ("keep", 1)])
