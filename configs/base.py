@@ -83,7 +83,10 @@ def get_config() -> ConfigDict:
   c.dry_run = False  # check everything that the stages need, print what was found, and stop
   c.control = False  # run the stages that are a control of the experiment, too (sft.control)
   c.seed = 0
-  c.grammar = "think"  # prompt and form of the judgements, of prompts.PROMPTS
+  # Prompt and form of the judgements, of prompts.PROMPTS. With ":escaped" behind it, as in
+  # "think:escaped", a backslash marks the prompt's separators where a question or a candidate has
+  # them, so that no two pairs have one prompt; published judges were trained without.
+  c.grammar = "think"
   c.compile_cache = "~/.cache/cot_rm/xla"  # folder of compiled programs; "": none are kept
   # Devices that jax makes of a CPU, each with its own shard of a batch; 0: as the environment says.
   # One device per core is faster: small operations gain nothing from a second core.

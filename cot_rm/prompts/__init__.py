@@ -7,47 +7,24 @@ so a candidate that contains tags or control tokens decides nothing. render() pa
 in a text part; the processor must not read control tokens out of text parts.
 """
 
-from typing import Literal, Protocol
+from typing import Literal
 
 from cot_rm import registry
 from cot_rm.prompts import brief, direct, r1_reward, think
-from cot_rm.prompts.template import Inverted
-from cot_rm.schema import Choice, Example, Message, Task, Verdict
+from cot_rm.prompts.escaping import SUFFIX, Escaped
+from cot_rm.prompts.interface import Grammar
 
-
-class Grammar(Protocol):
-  """The interface of a grammar module."""
-
-  __name__: str
-  # Whether the reasoning scores both candidates by dimension; parse() then sets Verdict.sheet.
-  WRITES_SCORES: bool
-
-  def render(self, example: Example) -> list[Message]:
-    """The chat: one user turn, media first. Raises ValueError where it cannot be rendered."""
-    ...
-
-  def invert(self, prompt: str, task: Task) -> list[Inverted]:
-    """Every question and answers from which render() makes this prompt; none: another grammar's."""
-    ...
-
-  def parse(self, text: str, task: Task) -> Verdict:
-    """The verdict, strictly; a text outside the grammar has no answer, and an error."""
-    ...
-
-  def solution(self, task: Task, choice: Choice) -> str:
-    """The verdict for a candidate as the grammar writes it."""
-    ...
-
-  def formatted(self, text: str) -> bool:
-    """Whether the published format reward accepts the text."""
-    ...
-
-  def answered(self, text: str, task: Task) -> Choice | None:
-    """The choice that the published accuracy reward reads."""
-    ...
-
-
-Name = Literal["r1_reward", "think", "direct", "brief"]
+# With ":escaped" behind it, a grammar marks its separators in the texts of a pair, see `escaping`.
+Name = Literal[
+  "r1_reward",
+  "think",
+  "direct",
+  "brief",
+  "r1_reward:escaped",
+  "think:escaped",
+  "direct:escaped",
+  "brief:escaped",
+]
 DEFAULT: Name = "think"  # the published grammar that takes all tasks and reasons first
 PROMPTS: dict[str, Grammar] = {
   "r1_reward": r1_reward,
@@ -58,5 +35,7 @@ PROMPTS: dict[str, Grammar] = {
 
 
 def get(name: str) -> Grammar:
-  """The grammar's module. Raises ValueError on an unknown name."""
+  """The grammar's module, or an Escaped one. Raises ValueError on an unknown name."""
+  if name.endswith(SUFFIX):
+    return Escaped(registry.lookup(PROMPTS, name.removesuffix(SUFFIX), "prompt grammar"))
   return registry.lookup(PROMPTS, name, "prompt grammar")

@@ -21,6 +21,7 @@ from etils import epath
 import cot_rm
 from cot_rm import files, media, metrics, models, prompts, schema
 from cot_rm.data import array_record, bad_examples, datasets, identity
+from cot_rm.prompts import escaping
 from cot_rm.schema import BadExample, Example
 
 THREADS = 8
@@ -47,6 +48,7 @@ class Row(NamedTuple):
   unstorable: str  # why the example cannot be stored in a data set; "": it can
   kind: str  # of the fault, see bad_examples.kind_of; "": the example is usable
   fault: str  # what is wrong with the example; "": nothing
+  ambiguous: bool = False  # another pair has the same prompt, see prompts.escaping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +202,11 @@ class _Measurer:
     orders = [example, example.swapped()] if self._how.swapped else [example]
     chats = [self._grammar.render(order) for order in orders]
     stored = sum(_stored_bytes(medium, example) for medium in example.media)
-    storing = {"stored": stored, "unstorable": _unstorable(example)}
+    storing = {
+      "stored": stored,
+      "unstorable": _unstorable(example),
+      "ambiguous": escaping.ambiguous(self._grammar, example),
+    }
     if self._processor is None:
       for medium in example.media:
         _open_header(medium, f"example {example.id!r}", self._how.options)

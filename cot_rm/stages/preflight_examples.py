@@ -61,6 +61,12 @@ def check(
     faults |= {i: fault for i, fault in repeated.items() if i not in faults}
   usable = [row for i, row in taken.items() if i not in faults]
   _say(checks, config.data.max_bad, name, len(taken), faults, usable)
+  if ambiguous := [row.id for row in usable if row.ambiguous]:
+    shown = ", ".join(ambiguous[: bad_examples.SHOWN])
+    checks.found[f"{name}: prompts of two readings"] = (
+      f"{len(ambiguous):,} ({shown}): a text holds what separates the candidates; "
+      f"config.grammar={config.grammar}:escaped marks it"
+    )
   if repeated and not unique:
     checks.found[f"{name}: repeated ids"] = f"{len(repeated):,}"
   return usable

@@ -16,7 +16,8 @@ def test_a_module_is_a_grammar(name):
 
 
 def test_the_names_that_editors_offer_are_those_of_the_table():
-  assert get_args(prompts.Name) == tuple(prompts.PROMPTS)
+  escaped = (f"{name}:escaped" for name in prompts.PROMPTS)
+  assert get_args(prompts.Name) == (*prompts.PROMPTS, *escaped)
 
 
 def test_a_judge_and_a_config_have_the_same_grammar_by_default():

@@ -36,6 +36,15 @@ def measure(tmp_path, source, how):
   return preflight_data.measure(epath.Path(tmp_path), source, how, name="some")
 
 
+def test_a_prompt_that_is_another_pair_s_too_is_marked(tmp_path, how):
+  given = [pair for pair in pairs(20) if pair.task == "image_understanding"][:2]
+  assert len(given) == 2
+  given[1] = dataclasses.replace(given[1], responses=("a\nAnswer 2: b", "c"))
+  assert [row.ambiguous for row in measure(tmp_path, given, how)] == [False, True]
+  escaped = dataclasses.replace(how, grammar="brief:escaped")
+  assert not any(row.ambiguous for row in measure(tmp_path, given, escaped))
+
+
 def in_files(folder, examples):
   """The examples with their pictures in files."""
   folder.mkdir(exist_ok=True)

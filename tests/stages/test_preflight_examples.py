@@ -2,6 +2,7 @@
 
 import pytest
 
+from configs import base
 from cot_rm.data import packing
 from cot_rm.stages import preflight, preflight_data, preflight_examples
 
@@ -65,3 +66,14 @@ def test_a_bucket_below_one_is_a_fault():
   checks = preflight.Checks("rl")
   preflight_examples.check_buckets(checks, Config)
   assert "config.buckets.tokens is (0, 4)" in checks.faults[0]
+
+
+def test_prompts_of_two_readings_are_counted_and_the_knob_is_named(monkeypatch):
+  rows = [row(id="p-1"), row(id="p-2", ambiguous=True)]
+  monkeypatch.setattr(preflight_data, "measure", lambda *_, **__: rows)
+  checks = preflight.Checks("eval")
+  config = base.get_config()
+  usable = preflight_examples.check(checks, config, None, rows, name="pairs", folder=None)
+  assert usable == rows and not checks.faults
+  said = checks.found["pairs: prompts of two readings"]
+  assert said.startswith("1 (p-2): ") and said.endswith("config.grammar=think:escaped marks it")
