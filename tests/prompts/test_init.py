@@ -6,6 +6,7 @@ import pytest
 
 from configs import base
 from cot_rm import prompts, schema
+from cot_rm.prompts import template
 
 
 @pytest.mark.parametrize("name", prompts.PROMPTS)
@@ -76,5 +77,5 @@ def test_a_prompt_is_taken_apart_into_what_it_was_rendered_from(name, task):
   answers = () if generation else ("a {R2}\n", "###### [Response 1]: \\n")
   one = schema.Example("1", "", task, "Wie viele? {Query} [x]", media, answers)
   prompt = grammar.render(one)[0]["content"][-1]["text"]
-  assert grammar.invert(prompt, task) == [prompts.Inverted(one.question, answers)]
+  assert grammar.invert(prompt, task) == [template.Inverted(one.question, answers)]
   assert grammar.invert(prompt[1:], task) == []
