@@ -164,6 +164,7 @@ def get_config() -> ConfigDict:
     both_orders=True,  # judge each pair again with its candidates swapped
     vote_stop=False,  # leave out votes that can no longer change a majority
     temperature=0.0,
+    repetition_penalty=optional(float, 1.0),  # as in a section `sampling`
     max_tokens=2048,  # of an answer
     max_prompts=8,  # pairs in a batch, and prompts that are answered at the same time, at most
   )
@@ -259,6 +260,18 @@ def _distill() -> dict[str, Any]:
   )
 
 
+def _sampling() -> dict[str, Any]:
+  """How a model of our own is sampled, whatever its generation_config.json says."""
+  return dict(
+    temperature=1.0,
+    top_p=1.0,  # sample among the likeliest tokens that together reach this probability; 1: all
+    top_k=0,  # sample among this many of the likeliest tokens; 0: all
+    # Of tokens in prompt and answer; 1: none; None: as generation_config.json says.
+    repetition_penalty=optional(float, 1.0),
+    max_tokens=2048,
+  )
+
+
 def _sft() -> dict[str, Any]:
   """Supervised fine-tuning on examples with a reference judgement."""
   return dict(
@@ -295,7 +308,7 @@ def _reject() -> dict[str, Any]:
     keep=1,  # correct samples of a pair that are kept, at most
     accept=("accuracy",),  # a sample is correct if these rewards are 1
     max_prompts=16,  # prompts that are answered at the same time, at most
-    sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [sampling.Sampling]
+    sampling=_sampling(),  # [sampling.Sampling]
   )
 
 
@@ -345,7 +358,7 @@ def _rl() -> dict[str, Any]:
     # 1: the next rollout is sampled while this one is judged and trained on, with the weights from
     # before its updates. One process only.
     async_rollouts=0,
-    sampling=dict(temperature=1.0, top_p=1.0, top_k=0, max_tokens=2048),  # [sampling.Sampling]
+    sampling=_sampling(),  # [sampling.Sampling]
     eval_every=50,  # rollouts between two validations
     save_every=50,  # rollouts between two checkpoints
     samples_every=50,  # rollouts between two files of samples
@@ -407,6 +420,7 @@ def _eval() -> dict[str, Any]:
     val_pairs=64,  # number of validation pairs
     votes=0,  # samples of each pair and order for majority votes; 0: no votes
     vote_temperature=1.0,
+    repetition_penalty=optional(float, 1.0),  # as in a section `sampling`
     vote_pairs=0,  # pairs that are voted on; 0: all
     vote_at=(1, 5, 15),  # numbers of votes for which voting@k is reported, those up to `votes`
     samples=12,  # judgements shown in the report: the first ones,

@@ -62,6 +62,7 @@ class Judge(Policy):
     top_p: float = 1.0,
     top_k: int = 0,
     max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
     seed: int = 0,
     vote_stop: bool = False,
   ) -> PairVerdict: ...
@@ -78,6 +79,7 @@ class Judge(Policy):
     top_p: float = 1.0,
     top_k: int = 0,
     max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
     seed: int = 0,
     vote_stop: bool = False,
   ) -> list[PairVerdict]: ...
@@ -93,6 +95,7 @@ class Judge(Policy):
     top_p: float = 1.0,
     top_k: int = 0,
     max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
     seed: int = 0,
     vote_stop: bool = False,
   ) -> PairVerdict | list[PairVerdict]:
@@ -109,6 +112,8 @@ class Judge(Policy):
       top_p: sample among the likeliest tokens whose probabilities add up to it; 1: all.
       top_k: sample among this many of the likeliest tokens; 0: all.
       max_tokens: an answer is cut after this many tokens, and then has no verdict.
+      repetition_penalty: lowers tokens that are in the prompt or the answer; 1: none; None: as the
+        checkpoint's generation_config.json says.
       seed: of the sampling; the same seed gives the same verdicts.
       vote_stop: leave out votes that can no longer change a majority: the same answers from fewer
         votes, and a `probability` with a larger error.
@@ -135,7 +140,13 @@ class Judge(Policy):
           f"examples must be Examples, not {type(pair).__name__}; make them with Example.images, "
           "Example.videos or Example.answers"
         )
-    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
+    sampling = Sampling(
+      temperature=temperature,
+      top_p=top_p,
+      top_k=top_k,
+      max_tokens=max_tokens,
+      repetition_penalty=repetition_penalty,
+    )
     if both_orders:
       first, second = self.judge_both_orders(
         pairs, grammar=grammar, n=votes, sampling=sampling, seed=seed, vote_stop=vote_stop
@@ -282,7 +293,7 @@ class Judge(Policy):
   def _probability(self, completion: Completion, verdict: Verdict) -> float:
     """P(verdict.answer) at the token that holds the verdict's digit, normalized over LABELS."""
     assert verdict.span is not None and completion.label_logps is not None
-    t = text_stops.token_at(self.processor.decode, completion.tokens, verdict.span[0])
+    t = text_stops.token_at(self.text, completion.tokens, verdict.span[0])
     first, second = completion.label_logps[t]
     return float(1 / (1 + np.exp((second - first) * (1 if verdict.answer == 1 else -1))))
 

@@ -18,10 +18,10 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from cot_rm import models, sharding
-from cot_rm.batch import Encoded
+from cot_rm.batch import Batch, Encoded
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
-from cot_rm.models import logprobs
+from cot_rm.models import logprobs, nonfinite
 from cot_rm.sampler import engine, text_stops, weight_sync
 from cot_rm.sampler.limits import Limits
 from cot_rm.sampler.sampling import Sampling, TokenIds
@@ -100,9 +100,13 @@ class Policy:
       pack=functools.partial(packing.prompts, buckets=buckets),
       max_prompts=max_prompts,
       position_bytes=kv_numbers * jax.numpy.dtype(sample.compute_dtype).itemsize,
+      vocab_size=opened.config.vocab_size,
       limits=limits,
     )
     self._logps = logprobs.make_batch_logps(train.graphdef)
+    self._logged: set[Sampling] = set()  # of `_filled`
+    if processor.answer_prefix:
+      logging.info("the chat template begins each answer with %r", processor.answer_prefix)
 
   def complete(
     self,
@@ -113,6 +117,7 @@ class Policy:
     top_p: float = 1.0,
     top_k: int = 0,
     max_tokens: int = 64,
+    repetition_penalty: float | None = 1.0,
     seed: int = 0,
     stop: Sequence[str] = (),
     stream: Callable[[int, int, str], None] | None = None,
@@ -128,6 +133,8 @@ class Policy:
       top_p: sample among the likeliest tokens whose probabilities add up to it; 1: all.
       top_k: sample among this many of the likeliest tokens; 0: all.
       max_tokens: an answer is cut after this many tokens.
+      repetition_penalty: lowers tokens that are in the chat or the answer; 1: none; None: as the
+        checkpoint's generation_config.json says.
       seed: of the sampling. An answer depends on the weights, its chat, the seed and its index
         among the n, and on nothing else.
       stop: stop strings; an answer ends before the first occurrence of any of them.
@@ -136,7 +143,8 @@ class Policy:
         `finish` is "cancelled".
 
     Returns:
-      A list of n Completions for each chat.
+      A list of n Completions for each chat. A text includes what the chat template puts at the
+      start of an answer ("<think>"), which is no token of the completion.
 
     Raises:
       ValueError: a value out of range, or a chat whose media or length are not allowed, by its
@@ -146,12 +154,16 @@ class Policy:
     if len(chats) and isinstance(chats[0], Mapping):
       raise TypeError("chats must be a list of chats; found one chat: give [messages]")
     encoded = [self.processor(chat, id=str(i)) for i, chat in enumerate(chats)]
-    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens)
+    sampling = Sampling(
+      temperature=temperature,
+      top_p=top_p,
+      top_k=top_k,
+      max_tokens=max_tokens,
+      repetition_penalty=repetition_penalty,
+    )
     stops = None
     if stop or stream or cancelled:
-      stops = text_stops.TextStops(
-        self.processor.decode, stop=stop, stream=stream, cancelled=cancelled
-      )
+      stops = text_stops.TextStops(self.text, stop=stop, stream=stream, cancelled=cancelled)
     groups = self.sample(encoded, n=n, sampling=sampling, seed=seed, on_chunk=stops)
     if stops is None or not stop:
       return groups
@@ -162,16 +174,24 @@ class Policy:
 
     Raises:
       ValueError: the text is empty, or the chat is not allowed.
+      FloatingPointError: a log-probability is not finite.
     """
     prompt = self.processor(messages, id="messages")
-    answer = np.asarray(self.processor.encode(text), np.int32)
+    answer = np.asarray(self.processor.encode_answer(text), np.int32)
     if not len(answer):
       raise ValueError("text is empty: it has no tokens to score")
     batch = packing.pack([[packing.Item(prompt, answer)]], self.buckets, rows=1)
-    with sharding.use(self.mesh, self.rules):
-      logps_BT = self._logps(self.params, batch)
     first = len(prompt.tokens)
-    return np.asarray(logps_BT)[0, first : first + len(answer)]
+    with sharding.use(self.mesh, self.rules):
+      logps_T = np.asarray(self._logps(self.params, batch))[0, first : first + len(answer)]
+    if not np.isfinite(logps_T).all():
+      where = self._where_not_finite(batch)
+      raise FloatingPointError(f"the log-probabilities of the text are not finite: {where}")
+    return logps_T
+
+  def text(self, tokens: Sequence[int] | np.ndarray) -> str:
+    """The text of an answer's tokens, after the chat template's own beginning of an answer."""
+    return self.processor.answer_prefix + self.processor.decode(tokens)
 
   def using(self, params: nnx.State) -> Self:
     """The same object with other weights; compiled programs and the engine are shared."""
@@ -204,26 +224,51 @@ class Policy:
     """
     if n < 1:
       raise ValueError(f"n is {n}; it must be 1 or more")
+    sampling = self._filled(sampling)
     seeds = [_prompt_seed(one, seed) for one in encoded]
 
     def stop_samples(prompt: int, samples: list[engine.Sample]) -> bool:
       assert stop_group is not None
-      return stop_group(prompt, [self.processor.decode(sample.tokens) for sample in samples])
+      return stop_group(prompt, [self.text(sample.tokens) for sample in samples])
 
     if self._sample_params is None:
       self._sample_params = self._to_sampler(self.params)
-    with sharding.use(self._sample_spec.mesh, self._sample_spec.rules):
-      groups = self.engine(
-        self._sample_params,
-        encoded,
-        seeds,
-        n=n,
-        sampling=sampling,
-        progress=progress,
-        on_chunk=on_chunk,
-        stop_group=stop_samples if stop_group else None,
-      )
+    try:
+      with sharding.use(self._sample_spec.mesh, self._sample_spec.rules):
+        groups = self.engine(
+          self._sample_params,
+          encoded,
+          seeds,
+          n=n,
+          sampling=sampling,
+          progress=progress,
+          on_chunk=on_chunk,
+          stop_group=stop_samples if stop_group else None,
+        )
+    except FloatingPointError as error:
+      batch = packing.prompts(encoded[:1], self.buckets, rows=1)
+      raise FloatingPointError(f"{error}; {self._where_not_finite(batch)}") from error
     return [[self._completion(one) for one in group if one is not None] for group in groups]
+
+  def _where_not_finite(self, batch: Batch) -> str:
+    """In words, see nonfinite.describe."""
+    with sharding.use(self.mesh, self.rules):
+      return nonfinite.describe(self.graphdef, self.params, batch)
+
+  def _filled(self, sampling: Sampling) -> Sampling:
+    """The parameters with the checkpoint's repetition penalty where it is None; logged once."""
+    said = self.processor.generation
+    if sampling.repetition_penalty is None:
+      penalty = said.get("repetition_penalty", 1.0)
+      sampling = dataclasses.replace(sampling, repetition_penalty=penalty)
+    if said and sampling not in self._logged:
+      self._logged.add(sampling)
+      logging.info(
+        "generation_config.json says %s; this run uses %s",
+        ", ".join(f"{name} {value}" for name, value in said.items()),
+        ", ".join(f"{name} {getattr(sampling, name)}" for name in said),
+      )
+    return sampling
 
   def report(self) -> dict[str, float]:
     """Sampler metrics since the last report: {"sampler/...": number}."""
@@ -231,7 +276,7 @@ class Policy:
 
   def _completion(self, sample: engine.Sample) -> Completion:
     return Completion(
-      text=self.processor.decode(sample.tokens),
+      text=self.text(sample.tokens),
       tokens=sample.tokens,
       logps=sample.logps,
       finish=sample.finish,

@@ -50,6 +50,12 @@ class Config:
         f"zero_variance is {self.zero_variance!r} (config.rl.zero_variance); "
         f"known: {', '.join(get_args(ZeroVariance))}"
       )
+    if self.sampling.repetition_penalty != 1:
+      raise ValueError(
+        f"repetition_penalty is {self.sampling.repetition_penalty} "
+        "(config.rl.sampling.repetition_penalty); RL needs 1: with another one the samples are not "
+        "the policy's own, and the ratio of RL would be wrong"
+      )
     if self.varies_by != TOTAL and self.varies_by not in self.rewards:
       raise ValueError(
         f"resample_by is {self.resample_by!r} (config.rl.resample_by), which is none of the "

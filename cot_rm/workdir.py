@@ -65,11 +65,15 @@ ADDED_KNOBS: dict[str, Any] = {
   "data.scale_depth": True,  # False in fact, but for pictures of more than 8 bits alone
   "data.ties": "drop",
   "data.turn_exif": True,
+  "eval.repetition_penalty": 1.0,
+  "judge.repetition_penalty": 1.0,
   "model.base": "",
+  "reject.sampling.repetition_penalty": 1.0,
   "rl.optim.decay_vectors": True,
   "rl.optim.frozen": [],
   "rl.optim.muon": 0.0,
   "rl.optim.weight_decay": 0.0,
+  "rl.sampling.repetition_penalty": 1.0,
   "rl.resample_by": "total",
   "rl.sampling.logps_temperature": 1.0,
   "sft.contradicting": "refuse",  # references that are refused today were learnt from

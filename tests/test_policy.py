@@ -2,6 +2,8 @@
 
 import base64
 import io
+import json
+import shutil
 
 import jax
 import numpy as np
@@ -188,3 +190,66 @@ def test_other_weights_use_the_same_programs(judge):
 def test_one_chat_in_place_of_a_list_of_chats_is_refused(judge):
   with pytest.raises(TypeError, match="list of chats; found one chat"):
     judge.complete(chat("Caption: a"))
+
+
+def damaged(judge):
+  """A judge whose second layer overflows."""
+  params = jax.tree.map(lambda x: x, judge.params)
+  for name in ("up_proj", "down_proj"):
+    weight = params["layers"]["mlp"][name]["weight"]
+    weight[...] = weight[...].at[1].multiply(1e30)
+  return judge.using(params)
+
+
+def test_logits_that_are_not_finite_name_sample_token_and_layer(judge):
+  """Not an answer of exclamation marks, and a parse failure."""
+  ask = [chat("Caption: a red star", picture("red"))]
+  where = "example '0', sample 0: the logits of token 0 .* not finite; .* output of layer 1 of the"
+  with pytest.raises(FloatingPointError, match=where):
+    damaged(judge).complete(ask, max_tokens=4)
+  with pytest.raises(FloatingPointError, match="of the text are not finite: .* output of layer 1"):
+    damaged(judge).logps(ask[0], "<think>")
+
+
+@pytest.fixture
+def opens_with_think(tiny_folder, tmp_path):
+  """A judge whose chat template begins the answer, and whose release recommends a penalty."""
+  folder = shutil.copytree(tiny_folder, tmp_path / "model")
+  file = folder / "tokenizer_config.json"
+  values = json.loads(file.read_text())
+  values["chat_template"] = values["chat_template"].replace(
+    "assistant\n{%", "assistant\n<think>\n{%"
+  )
+  file.write_text(json.dumps(values))
+  (folder / "generation_config.json").write_text(
+    json.dumps({"repetition_penalty": 1.05, "temperature": 1e-6})
+  )
+  return cot_rm.load(folder, buckets=BUCKETS, max_prompts=4)
+
+
+def test_the_answer_of_a_template_that_opens_think_is_read_with_it(opens_with_think):
+  judge, streamed = opens_with_think, []
+  ask = chat("Caption: a red star", picture("red"))
+  stream = lambda *part: streamed.append(part[-1])
+  (done,) = judge.complete([ask], max_tokens=3, stream=stream)[0]
+  assert done.text == "<think>\n" + judge.processor.decode(done.tokens) == "".join(streamed)
+  np.testing.assert_array_equal(judge.logps(ask, "<think>\nred"), judge.logps(ask, "red"))
+
+
+def test_the_sampling_that_a_checkpoint_recommends_is_said_and_can_be_taken(
+  opens_with_think, caplog
+):
+  judge, ask = opens_with_think, [chat("Caption: a red star", picture("red"))]
+  with caplog.at_level("INFO"):
+    for _ in range(2):
+      plain = judge.complete(ask, max_tokens=6)[0][0]
+    own = judge.complete(ask, max_tokens=6, repetition_penalty=None)[0][0]
+  said = [line for line in caplog.messages if line.startswith("generation_config.json says")]
+  assert said == [
+    "generation_config.json says temperature 1e-06, repetition_penalty 1.05; "
+    f"this run uses temperature 0.0, repetition_penalty {penalty}"
+    for penalty in (1.0, 1.05)
+  ]
+  again = judge.complete(ask, max_tokens=6, repetition_penalty=1.05)[0][0]
+  np.testing.assert_array_equal(own.tokens, again.tokens)
+  assert len(plain.tokens) == 6

@@ -101,6 +101,8 @@ class Processor(Protocol):
   end_of_turn: int  # token that ends a turn
   stop_ids: tuple[int, ...]  # tokens that end an answer
   banned_ids: tuple[int, ...]  # tokens that are never sampled
+  answer_prefix: str  # text that the chat template puts at the start of an answer; mostly ""
+  generation: Mapping[str, float]  # sampling parameters that the checkpoint recommends
 
   def __call__(self, messages: Chat, *, id: str) -> Encoded:
     """The prompt of chat messages; `id` names the sample in errors."""
@@ -112,6 +114,10 @@ class Processor(Protocol):
 
   def encode(self, text: str, *, name: str = "text") -> list[int]:
     """Token ids of plain text."""
+    ...
+
+  def encode_answer(self, text: str, *, name: str = "text") -> list[int]:
+    """Token ids of an answer, without `answer_prefix` where it begins with it."""
     ...
 
   def decode(self, tokens: Sequence[int] | np.ndarray) -> str:

@@ -46,6 +46,7 @@ class Engine:
     pack: PackPrompts,
     max_prompts: int,
     position_bytes: int = 0,
+    vocab_size: int = 0,
     limits: Limits | None = None,
   ) -> None:
     """
@@ -56,8 +57,10 @@ class Engine:
       pack: pads prompts to a batch, e.g. packing.prompts.
       max_prompts: prompts that a process answers at a time; it has decode slots for their samples.
       position_bytes: bytes of the keys and values of one position; needed with limits.kv_memory.
+      vocab_size: of the model; needed with a repetition penalty.
       limits: None: the defaults.
     """
+    self.vocab_size = vocab_size
     self.buckets, self.pack, self.max_prompts = buckets, pack, max_prompts
     self.position_bytes, self.limits = position_bytes, limits or Limits()
     self.programs = programs.make(graphdef, ids, prefill_chunk=self.limits.prefill_chunk)
@@ -105,10 +108,16 @@ class Engine:
 
     Raises:
       ValueError: a prompt fits no bucket, or a bucket's KV cache does not fit; nothing is sampled.
+      FloatingPointError: the logits of a token are not finite.
       RuntimeError: another call of this engine has not returned.
     """
     if token_limits is None:
       token_limits = np.full((len(prompts), n), sampling.max_tokens)
+    if sampling.repetition_penalty != 1 and not (sampling.repetition_penalty and self.vocab_size):
+      raise ValueError(
+        f"sampling: repetition_penalty {sampling.repetition_penalty}: the engine needs a number, "
+        f"and the vocab_size of the model, which is {self.vocab_size}"
+      )
     request = Request(prompts, seeds, n, sampling, token_limits, on_chunk, stop_group, progress)
     if not self._running.acquire(blocking=False):
       raise RuntimeError(
@@ -173,6 +182,7 @@ class Engine:
       decode_chunk=self.limits.decode_chunk,
       pack=self.pack,
       results=results,
+      vocab_size=self.vocab_size,
     )
 
   def _log_capacity(self, shape: Shape, capacity: Capacity) -> None:

@@ -58,6 +58,8 @@ class DecodeSlots(NamedTuple):
   seed_B: np.ndarray  # u32: of the sample's prompt
   sample_B: np.ndarray  # i32: number of the sample among those of its prompt
   flat_index_B: np.ndarray | None  # i32: see attention.Assignment; None: see PromptSlots.slot_RG
+  # u8[B, V / 8], a bit for each token in prompt and answer; None without a repetition penalty.
+  seen_BV: np.ndarray | None = None
 
 
 class PromptSlots(NamedTuple):
@@ -194,25 +196,36 @@ def _decode_chunk(graphdef, ids, params, cache, prompt_slots, decode_slots, *, s
   )
 
   def unfinished(carry):
-    t, _, _, done_B, _ = carry
+    t, _, _, done_B, *_ = carry
     return (t < size) & ~done_B.all()
 
   def step(carry):
-    t, token_B, buffer, done_B, out = carry
+    t, token_B, buffer, done_B, out, seen_VB = carry
     generated_B = slots.generated_B + t
     x_BD = model.embed(token_B[:, None])[:, 0]
     x_BD, buffer = model.decode(blocks, x_BD, slots.position_B + generated_B, context, buffer, t)
     step_keys_B = jax.vmap(jax.random.fold_in)(keys_B, generated_B)
-    new = _sample_tokens(head_VD, x_BD, step_keys_B, done_B, sampling=sampling, ids=ids)
+    new = _sample_tokens(head_VD, x_BD, step_keys_B, done_B, seen_VB, sampling=sampling, ids=ids)
     out = _put_tokens(out, t, new, done_B, stop)
-    return t + 1, new.token_B, buffer, done_B | out.stopped_B | (t + 1 >= slots.remaining_B), out
+    if seen_VB is not None:
+      seen_VB = seen_VB.at[new.token_B, jnp.arange(len(done_B))].set(True)
+    done_B = done_B | out.stopped_B | (t + 1 >= slots.remaining_B)
+    return t + 1, new.token_B, buffer, done_B, out, seen_VB
 
   with jax.named_scope("decode"):
     buffer, out = _empty_buffer(cache, len(slots.token_B), size), _empty_chunk(slots, size, ids)
-    carry = (jnp.int32(0), slots.token_B, buffer, ~slots.active_B, out)
-    _, _, buffer, _, out = jax.lax.while_loop(unfinished, step, carry)
+    seen_VB = _unpacked(slots.seen_BV, len(head_VD))
+    carry = (jnp.int32(0), slots.token_B, buffer, ~slots.active_B, out, seen_VB)
+    _, _, buffer, _, out, _ = jax.lax.while_loop(unfinished, step, carry)
     cache = _append(cache, slots.generated_B, buffer)
   return cache, sharding.constrain_rows(out)
+
+
+def _unpacked(seen_BV, vocab_size):
+  """bool[V, B] of the bits of DecodeSlots.seen_BV; None of None."""
+  if seen_BV is None:
+    return None
+  return jnp.unpackbits(seen_BV, axis=1, bitorder="little")[:, :vocab_size].T.astype(bool)
 
 
 def _empty_buffer(cache, B, C):
@@ -268,7 +281,7 @@ def _append(cache, generated_B, buffer):
   return cache._replace(answers=append(cache.answers, buffer))
 
 
-def _sample_tokens(head_VD, x_BD, keys_B, done_B, *, sampling: Sampling, ids: TokenIds):
+def _sample_tokens(head_VD, x_BD, keys_B, done_B, seen_VB, *, sampling: Sampling, ids: TokenIds):
   """The SampledTokens of every slot; arbitrary for a slot that is done.
 
   On a single CPU device most arithmetic of a small model is the product with the head. There it is
@@ -278,17 +291,17 @@ def _sample_tokens(head_VD, x_BD, keys_B, done_B, *, sampling: Sampling, ids: To
   single_cpu = sharding.platform() == "cpu" and jax.sharding.get_abstract_mesh().size <= 1
   parts = math.gcd(4, B // ROW_MULTIPLE) if single_cpu and B % ROW_MULTIPLE == 0 else 1
 
-  def sample(x_BD, keys_B):
+  def sample(x_BD, keys_B, seen_VB):
     logits_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD, preferred_element_type=jnp.float32)
     # First sharded as the head is, then by slots only, so that a device samples for its own slots.
     for vocabulary_axis in ("vocab", None):
       logits_VB = sharding.constrain_if_even(logits_VB, vocabulary_axis, "batch")
     return sampling_lib.sample_tokens(
-      logits_VB, keys_B, sampling, banned_ids=ids.banned, label_ids=ids.label
+      logits_VB, keys_B, sampling, banned_ids=ids.banned, label_ids=ids.label, seen_VB=seen_VB
     )
 
   if parts == 1:
-    return sample(x_BD, keys_B)
+    return sample(x_BD, keys_B, seen_VB)
   order_B = jnp.argsort(done_B)  # stable: slots that are not done come first
 
   def sample_first(size):
@@ -297,7 +310,8 @@ def _sample_tokens(head_VD, x_BD, keys_B, done_B, *, sampling: Sampling, ids: To
     def scatter(new):
       return jnp.zeros((B, *new.shape[1:]), new.dtype).at[rows].set(new)
 
-    return jax.tree.map(scatter, sample(x_BD[rows], keys_B[rows]))
+    seen = None if seen_VB is None else seen_VB[:, rows]
+    return jax.tree.map(scatter, sample(x_BD[rows], keys_B[rows], seen))
 
   sizes = [B * k // parts for k in range(1, parts + 1)]
   branch = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the smallest size that holds them all

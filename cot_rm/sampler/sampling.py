@@ -12,13 +12,16 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampling:
-  """Sampling parameters; with a temperature they apply in the order temperature, top-k, top-p."""
+  """Sampling parameters; they apply in the order repetition penalty, temperature, top-k, top-p."""
 
   temperature: float  # 0: greedy
   top_p: float = 1.0  # keep the likeliest tokens that together reach this probability; 1: all
   top_k: int = 0  # keep this many of the likeliest tokens; 0: all
   max_tokens: int  # an answer is cut here
   logps_temperature: float = 1.0  # of the log-probabilities that are returned, not of the sampling
+  # Divides the positive logits of tokens that are in the prompt or the answer, and multiplies the
+  # negative ones (arXiv:1909.05858). 1: none; None: as the checkpoint's generation_config.json.
+  repetition_penalty: float | None = 1.0
 
   def __post_init__(self) -> None:
     for name, valid, wanted in (
@@ -27,6 +30,11 @@ class Sampling:
       ("top_k", self.top_k >= 0, "0 (all) or more"),
       ("max_tokens", self.max_tokens > 0, "1 or more"),
       ("logps_temperature", self.logps_temperature > 0, "above 0 (in RL it is the temperature)"),
+      (
+        "repetition_penalty",
+        self.repetition_penalty is None or self.repetition_penalty > 0,
+        "above 0, or None",
+      ),
     ):
       if not valid:
         raise ValueError(
@@ -60,6 +68,7 @@ def sample_tokens(
   *,
   banned_ids: Sequence[int] = (),
   label_ids: Sequence[int] = (),
+  seen_VB: jax.Array | None = None,
 ) -> SampledTokens:
   """Samples one token per sequence.
 
@@ -70,17 +79,24 @@ def sample_tokens(
     sampling: parameters; max_tokens is ignored.
     banned_ids: tokens that are never sampled.
     label_ids: tokens whose log-probability is returned.
+    seen_VB: bool, the tokens in each sequence; needed with a repetition penalty.
   """
-  banned, labels = np.array(banned_ids, np.int32), np.array(label_ids, np.int32)
-  banned_sum_B = jax.nn.logsumexp(logits_VB[banned], axis=0) if len(banned) else -jnp.inf
-  model_logits_VB, logits_VB = logits_VB, logits_VB.at[banned].set(-jnp.inf)
+  labels, banned = np.array(label_ids, np.int32), runs(banned_ids)
+  banned_sum_B = -jnp.inf
+  if banned:
+    banned_sum_B = jax.nn.logsumexp(jnp.concatenate([logits_VB[a:b] for a, b in banned]), axis=0)
+  model_logits_VB = logits_VB
+  for first, end in banned:  # slices: a scatter of many rows is slow
+    logits_VB = logits_VB.at[first:end].set(-jnp.inf)
+  penalty = sampling.repetition_penalty
+  penalized_VB = logits_VB if penalty == 1 else _penalized(logits_VB, seen_VB, penalty)
   if sampling.temperature == 0:
-    token_B = jnp.argmax(logits_VB, axis=0).astype(jnp.int32)
+    token_B = jnp.argmax(penalized_VB, axis=0).astype(jnp.int32)
     sampling_logp_B, sum_B = jnp.zeros(len(token_B)), jax.nn.logsumexp(logits_VB, axis=0)
-  elif sampling.temperature == 1 and not sampling.top_k and sampling.top_p == 1:
+  elif (sampling.temperature, sampling.top_k, sampling.top_p, penalty) == (1, 0, 1, 1):
     token_B, sampling_logp_B, sum_B = _draw(logits_VB, keys_B)  # sum_B: the model's, too
   else:
-    token_B, sampling_logp_B, _ = _draw(_reshaped(logits_VB, sampling), keys_B)
+    token_B, sampling_logp_B, _ = _draw(_reshaped(penalized_VB, sampling), keys_B)
     sum_B = jax.nn.logsumexp(logits_VB, axis=0)
   sum_B = jnp.logaddexp(sum_B, banned_sum_B)
   T = sampling.logps_temperature
@@ -89,6 +105,23 @@ def sample_tokens(
   else:
     logp_B = _take(logits_VB, token_B) / T - jax.nn.logsumexp(model_logits_VB / T, axis=0)
   return SampledTokens(token_B, logp_B, sampling_logp_B, logits_VB[labels].T - sum_B[:, None])
+
+
+def runs(ids: Sequence[int]) -> list[tuple[int, int]]:
+  """(first, end) of each run of neighbouring ids."""
+  found: list[tuple[int, int]] = []
+  for i in sorted(set(ids)):
+    if found and found[-1][1] == i:
+      found[-1] = found[-1][0], i + 1
+    else:
+      found.append((i, i + 1))
+  return found
+
+
+def _penalized(logits_VB, seen_VB, penalty):
+  """Logits after the repetition penalty."""
+  lower_VB = jnp.where(logits_VB > 0, logits_VB / penalty, logits_VB * penalty)
+  return jnp.where(seen_VB, lower_VB, logits_VB)
 
 
 def _reshaped(logits_VB, sampling):

@@ -28,7 +28,7 @@ from cot_rm.sampler import programs
 from cot_rm.sampler.limits import Capacity
 from cot_rm.sampler.programs import KVCache, Programs
 from cot_rm.sampler.request import Request, Sample
-from cot_rm.sampler.slots import SlotTable
+from cot_rm.sampler.slots import DecodeSlot, SlotTable
 from cot_rm.sampler.stats import Stats
 from cot_rm.schema import Finish
 
@@ -88,6 +88,7 @@ class Scheduler:
     decode_chunk: int,
     pack: PackPrompts,
     results: list[list[Sample | None]],
+    vocab_size: int = 0,
   ) -> None:
     """
     Args:
@@ -98,12 +99,14 @@ class Scheduler:
       decode_chunk: number of tokens per chunk.
       pack: pads prompts to a batch.
       results: [prompt][sample]; finished samples are written into it.
+      vocab_size: of the model; needed with a repetition penalty.
     """
     self.request, self.capacity, self.results, self.stats = request, capacity, results, Stats()
     self.prompt_length, self.decode_chunk, self.pack = prompt_length, decode_chunk, pack
     self._patch_buckets = patch_buckets
     self._queue = PromptQueue(patch_buckets, capacity.prefill_batch)
-    self._slots = SlotTable(capacity, prompt_length)
+    penalized = request.sampling.repetition_penalty != 1
+    self._slots = SlotTable(capacity, prompt_length, vocab_size=vocab_size if penalized else 0)
 
   def run(self, compiled: Programs, params: nnx.State) -> None:
     """Samples all prompts; the KV cache is allocated at the first prefill and freed at the end."""
@@ -182,6 +185,8 @@ class Scheduler:
       if not arrays.active_B[b]:
         continue  # early stopping of its group has just ended it
       sample, count = self._slots.samples[b], chunk.count_B[b]
+      self._check_finite(sample, chunk.logps_BC[b, :count])
+      self._slots.mark_seen(b, chunk.tokens_BC[b, :count])
       sample.chunks.append(
         (
           chunk.tokens_BC[b, :count],
@@ -200,6 +205,13 @@ class Scheduler:
       if finish:
         done += self._retire(b, finish, keep)
     return done
+
+  def _check_finite(self, sample: DecodeSlot, logps_C: np.ndarray) -> None:
+    """Raises FloatingPointError where logits were not finite: their token means nothing."""
+    if not np.isfinite(logps_C).all():
+      token = sum(len(part[0]) for part in sample.chunks) + int(np.argmin(np.isfinite(logps_C)))
+      name = f"example {self.request.prompts[sample.prompt].id!r}, sample {sample.sample}"
+      raise FloatingPointError(f"{name}: the logits of token {token} of the answer are not finite")
 
   def _retire(self, b: int, finish: Finish, count: int) -> bool:
     """Ends a slot's sample after `count` tokens; returns whether its prompt is finished."""

@@ -44,7 +44,14 @@ class DecodeSlot:
 class SlotTable:
   """Prompt and decode slots of a process: the prompt or sample in each, and their state arrays."""
 
-  def __init__(self, capacity: Capacity, prompt_length: int) -> None:
+  def __init__(self, capacity: Capacity, prompt_length: int, *, vocab_size: int = 0) -> None:
+    """
+    Args:
+      capacity: numbers of slots.
+      prompt_length: positions of a prompt, padding included.
+      vocab_size: of the model, to record the tokens of each sample, which a repetition penalty
+        needs; 0: they are not recorded.
+    """
     R, B, G = capacity.prompt_slots, capacity.decode_slots, capacity.group
     self.capacity = capacity
     self.prompts: list[PromptSlot | None] = [None] * R
@@ -65,6 +72,7 @@ class SlotTable:
       seed_B=np.zeros(B, np.uint32),
       sample_B=np.zeros(B, np.int32),
       flat_index_B=np.zeros(B, np.int32),
+      seen_BV=np.zeros((B, -(-vocab_size // 8)), np.uint8) if vocab_size else None,
     )
 
   def occupied(self) -> bool:
@@ -120,6 +128,11 @@ class SlotTable:
       return prompt_slots._replace(slot_RG=None), decode_slots._replace(flat_index_B=None)
     return prompt_slots, decode_slots
 
+  def mark_seen(self, b: int, tokens: np.ndarray) -> None:
+    """Records tokens of the sample of a decode slot, where the samplers' penalty needs them."""
+    if (seen_BV := self.arrays.seen_BV) is not None:
+      np.bitwise_or.at(seen_BV[b], tokens // 8, (1 << tokens % 8).astype(np.uint8))
+
   def free(self, b: int) -> None:
     """Frees a decode slot."""
     sample = self.samples[b]
@@ -144,6 +157,9 @@ class SlotTable:
     arrays.remaining_B[b] = request.token_limits[slot.prompt][sample]
     arrays.seed_B[b], arrays.sample_B[b] = request.seeds[slot.prompt], sample
     self.samples[b] = DecodeSlot(slot.prompt, sample, r, g, [])
+    if arrays.seen_BV is not None:
+      arrays.seen_BV[b] = 0
+      self.mark_seen(b, prompt.tokens)
 
   def _waiting_samples(self, first: int) -> Iterator[tuple[int, int]]:
     """Yields (prompt slot, free group index) for each waiting sample of one shard.

@@ -295,7 +295,9 @@ def make_validation(
       open_examples(config, workdir, knobs.data, knobs.val_split), knobs.val_pairs
     ),
     grammar=config.grammar,
-    sampling=sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens),
+    sampling=sampling.Sampling(
+      temperature=0.0, max_tokens=knobs.max_tokens, repetition_penalty=knobs.repetition_penalty
+    ),
     fidelity=descriptions.fidelity,
   )
 

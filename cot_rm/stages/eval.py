@@ -189,7 +189,7 @@ class _Evaluation:
     knobs, rule = self._knobs, benchmark.MODES[self._knobs.mode]
     options = common.media_options(self._config)
     orders = rule.orders(examples)
-    greedy = sampling.Sampling(temperature=0.0, max_tokens=knobs.max_tokens)
+    greedy = _sampling(knobs, 0.0)
     given, swapped = self._answers("judgements", examples, orders, n=1, how=greedy)
     figures = benchmark.score(
       given,
@@ -200,7 +200,7 @@ class _Evaluation:
     )
     if knobs.votes:
       count = slice(knobs.vote_pairs or None)
-      warm = sampling.Sampling(temperature=knobs.vote_temperature, max_tokens=knobs.max_tokens)
+      warm = _sampling(knobs, knobs.vote_temperature)
       voted = self._answers("votes", examples[count], orders[count], n=knobs.votes, how=warm)
       at = [k for k in knobs.vote_at if k <= knobs.votes]
       figures["voting"] = voting.score(*voted, rule, at=at)
@@ -254,7 +254,16 @@ def _conditions(config, knobs, path: str) -> dict[str, Any]:
     **common.conditions(config, path),
     "data": [knobs.benchmark, knobs.data, knobs.split],
     "sampling": [knobs.max_tokens, knobs.vote_temperature],
+    "repetition_penalty": knobs.repetition_penalty,
   }
+
+
+def _sampling(knobs: common.Section, temperature: float) -> sampling.Sampling:
+  return sampling.Sampling(
+    temperature=temperature,
+    max_tokens=knobs.max_tokens,
+    repetition_penalty=knobs.repetition_penalty,
+  )
 
 
 def _select_samples(

@@ -47,6 +47,7 @@ def _conditions(config: common.Section, knobs: common.Section, model: str) -> di
   return {
     **common.conditions(config, model),
     "sampling": [knobs.temperature, knobs.max_tokens, knobs.votes],
+    "repetition_penalty": knobs.repetition_penalty,
     "orders": [knobs.both_orders, knobs.vote_stop],
   }
 
@@ -71,6 +72,7 @@ def _judge(
       votes=knobs.votes,
       both_orders=knobs.both_orders,
       temperature=knobs.temperature,
+      repetition_penalty=knobs.repetition_penalty,
       max_tokens=knobs.max_tokens,
       seed=config.seed,
       vote_stop=knobs.vote_stop,
@@ -128,7 +130,11 @@ def _check_knobs(config: common.Section, section: str) -> None:
   """Raises ValueError for a knob out of range."""
   knobs = config[section]
   prompts.get(config.grammar)
-  sampling.Sampling(temperature=knobs.temperature, max_tokens=knobs.max_tokens)
+  sampling.Sampling(
+    temperature=knobs.temperature,
+    max_tokens=knobs.max_tokens,
+    repetition_penalty=knobs.repetition_penalty,
+  )
   if knobs.votes < 1:
     raise ValueError(f"config.{section}.votes is {knobs.votes}; it must be 1 or more")
   if knobs.votes > 1 and knobs.temperature == 0:

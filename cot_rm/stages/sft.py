@@ -178,7 +178,8 @@ def _make_encode(
       raise schema.BadExample(f"example {example.id!r} has no reasoning to learn from")
     prompt = policy.processor(module.render(example), id=example.id)
     name = f"example {example.id!r}: the reference"
-    answer = [*policy.processor.encode(example.reasoning, name=name), policy.processor.end_of_turn]
+    tokens = policy.processor.encode_answer(example.reasoning, name=name)
+    answer = [*tokens, policy.processor.end_of_turn]
     return packing.Item(prompt, np.asarray(answer, np.int32))
 
   return encode

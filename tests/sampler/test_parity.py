@@ -171,6 +171,31 @@ def test_greedy_text_is_torchs_token_for_token(name, greedy, judge, theirs):
   assert greedy[name].text == tokenizer.decode(wanted, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("name", ["one picture"])
+def test_greedy_text_with_a_repetition_penalty_is_torchs(name, greedy, judge, theirs):
+  """Over prompt and answer, pictures included, as `generate` does."""
+  model, _ = theirs
+  given = inputs(CHATS[name], theirs)
+  with torch.no_grad():
+    out = model.generate(
+      **given,
+      do_sample=False,
+      max_new_tokens=24,
+      repetition_penalty=1.3,
+      suppress_tokens=list(judge.processor.banned_ids),
+      eos_token_id=list(judge.processor.stop_ids),
+      pad_token_id=0,
+    )
+  chats = [messages(chat) for chat in CHATS.values()]
+  ours = judge.complete(chats, max_tokens=24, repetition_penalty=1.3)[list(CHATS).index(name)][0]
+  assert ours.tokens.tolist() == out[0, given["input_ids"].shape[1] :].tolist()
+  assert ours.tokens.tolist() != greedy[name].tokens[:24].tolist()
+  full = their_logps(CHATS[name], ours.tokens, theirs)
+  np.testing.assert_allclose(
+    ours.logps, full[np.arange(len(ours.tokens)), ours.tokens], rtol=0, atol=1e-4
+  )
+
+
 @pytest.mark.parametrize("name", CHATS)
 def test_log_probabilities_of_samples_are_torchs(name, judge, theirs):
   chats = [messages(chat) for chat in CHATS.values()]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+import torch
+import transformers
 
 from cot_rm.sampler import sampling
 
@@ -142,3 +144,43 @@ def test_each_sequence_is_sampled_with_its_own_key():
 def test_a_value_out_of_range_is_named(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):
     sampling.Sampling(**DEFAULTS | wrong)
+
+
+@pytest.mark.parametrize("penalty", [1.05, 1.3, 0.7])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_the_repetition_penalty_is_transformers(penalty, temperature):
+  """RepetitionPenaltyLogitsProcessor, then TemperatureLogitsWarper."""
+  rng = np.random.default_rng(0)
+  logits_BV = rng.normal(0, 3, (5, 40)).astype(np.float32)
+  tokens_BT = rng.integers(0, 40, (5, 12))
+  seen_BV = np.zeros((5, 40), bool)
+  np.put_along_axis(seen_BV, tokens_BT, True, axis=1)
+  theirs = transformers.RepetitionPenaltyLogitsProcessor(penalty)(
+    torch.tensor(tokens_BT), torch.tensor(logits_BV)
+  )
+  how = sampling.Sampling(temperature=temperature, max_tokens=1, repetition_penalty=penalty)
+  found = sampling.sample_tokens(logits_BV.T, KEYS[:5], how, seen_VB=seen_BV.T)
+  rows = np.arange(5)
+  # Log-probabilities of the model are before the penalty.
+  wanted = torch.tensor(logits_BV).log_softmax(-1).numpy()[rows, found.token_B]
+  np.testing.assert_allclose(found.logp_B, wanted, atol=1e-5)
+  if temperature == 0:
+    np.testing.assert_array_equal(found.token_B, theirs.argmax(-1))
+  else:
+    wanted = (theirs / temperature).log_softmax(-1).numpy()[rows, found.token_B]
+    np.testing.assert_allclose(found.sampling_logp_B, wanted, atol=1e-5)
+
+
+def test_banned_tokens_in_runs_are_never_sampled():
+  assert sampling.runs((7, 2, 3, 4, 9, 8, 2)) == [(2, 5), (7, 10)]
+  logits_BV = jnp.tile(jnp.arange(12.0)[None], (len(KEYS), 1))
+  how = sampling.Sampling(temperature=5.0, max_tokens=1)
+  found = sampling.sample_tokens(logits_BV.T, KEYS, how, banned_ids=(7, 2, 3, 4, 9, 8))
+  assert set(np.asarray(found.token_B).tolist()) == {0, 1, 5, 6, 10, 11}
+  wanted = jax.nn.log_softmax(logits_BV[0])[found.token_B]
+  np.testing.assert_allclose(found.logp_B, wanted, atol=1e-5)
+
+
+def test_a_repetition_penalty_out_of_range_is_refused():
+  with pytest.raises(ValueError, match="repetition_penalty 0 is out of range; .* above 0, or None"):
+    sampling.Sampling(**(DEFAULTS | dict(repetition_penalty=0)))

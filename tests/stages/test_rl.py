@@ -395,6 +395,13 @@ def test_minibatches_of_unequal_size_are_an_error(workdir, config):
     rl.run(config, workdir, "rl")
 
 
+def test_a_repetition_penalty_stops_before_the_model_is_loaded(config, tmp_path):
+  config.rl.sampling.repetition_penalty = 1.05
+  message = r"1.05 \(config.rl.sampling.repetition_penalty\); RL needs 1"
+  with pytest.raises(ValueError, match=message):
+    rl.run(config, epath.Path(tmp_path), "rl")
+
+
 @pytest.mark.parametrize(
   ("change", "message"),
   [

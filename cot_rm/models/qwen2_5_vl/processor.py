@@ -5,7 +5,6 @@ T tokens, P patches, M merged patches, C values per patch.
 
 import os
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from cot_rm import media
 from cot_rm.batch import Encoded, Size
 from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
-from cot_rm.models.qwen2_5_vl import pixels, visuals, windows
+from cot_rm.models.qwen2_5_vl import pixels, token_kinds, visuals, windows
 from cot_rm.models.qwen2_5_vl import settings as settings_lib
 from cot_rm.schema import BadExample, Chat
 
@@ -35,7 +34,9 @@ class Processor:
     vocab_size: tokens of the tokenizer; the model's table may be longer.
     end_of_turn: token that ends a turn.
     stop_ids: tokens that end an answer.
-    banned_ids: tokens that are never sampled: those of pictures.
+    banned_ids: tokens that are never sampled: ids without a token, and control tokens.
+    answer_prefix: the text that the chat template puts at the start of an answer; mostly "".
+    generation: sampling parameters of generation_config.json.
     collapsed_videos: videos so far whose frames all have the same time, see mrope.collapses.
   """
 
@@ -54,18 +55,11 @@ class Processor:
     self.vocab_size = len(tokenizer)
     self.end_of_turn = tokenizer.convert_tokens_to_ids(settings_lib.END_OF_TURN)
     self.stop_ids = settings_lib.stop_ids(folder, tokenizer, self.end_of_turn)
-    self.banned_ids = (
-      config.image_token_id,
-      config.video_token_id,
-      config.vision_start_token_id,
-      config.vision_end_token_id,
-    )
-    control = [
-      str(token)
-      for token in tokenizer.added_tokens_decoder.values()
-      if token.special or str(token).startswith("<|")
-    ]
-    self._control = re.compile("|".join(map(re.escape, sorted(control, key=len, reverse=True))))
+    self.banned_ids = token_kinds.banned_ids(tokenizer, config, self.stop_ids)
+    self.answer_prefix = token_kinds.answer_prefix(tokenizer)
+    self.generation = settings_lib.generation(folder)
+    self._control = token_kinds.pattern(token_kinds.control_tokens(tokenizer))
+    self._hidden_ids = token_kinds.hidden_ids(tokenizer)
     self._pixel_values = pixels.table(
       rescale=settings.rescale_factor, mean=settings.image_mean, std=settings.image_std
     )
@@ -123,12 +117,23 @@ class Processor:
     self._refuse_control(text, name)
     return self._ids(text, name)
 
+  def encode_answer(self, text: str, *, name: str = "text") -> list[int]:
+    """Token ids of an answer, without the prefix that the chat template has put into the prompt.
+
+    Raises as `encode`.
+    """
+    for prefix in filter(None, (self.answer_prefix, self.answer_prefix.strip())):
+      if text.startswith(prefix):
+        text = text[len(prefix) :]
+        break
+    return self.encode(text, name=name)
+
   def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
     """The text of token ids, without control tokens."""
+    tokens = np.asarray(tokens, np.int64)
+    shown = tokens[~np.isin(tokens, self._hidden_ids)]
     # The backend: transformers' wrapper checks each number first, which takes ten times as long.
-    return self._tokenizer.backend_tokenizer.decode(
-      np.asarray(tokens).tolist(), skip_special_tokens=True
-    )
+    return self._tokenizer.backend_tokenizer.decode(shown.tolist(), skip_special_tokens=False)
 
   def __call__(self, messages: Chat, *, id: str) -> Encoded:
     """The encoded prompt of chat messages, up to the start of the assistant's turn.

@@ -176,14 +176,23 @@ def load_tokenizer(folder: pathlib.Path, config: Config) -> "PreTrainedTokenizer
         f"{str(folder)!r}: config.json gives {token!r} the id {wanted}, the tokenizer "
         f"{tokenizer.convert_tokens_to_ids(token)}: they are of different checkpoints"
       )
-  if len(tokenizer) > config.vocab_size:
+  if (last := max(tokenizer.get_vocab().values())) >= config.vocab_size:
     raise ValueError(
-      f"{str(folder)!r}: the tokenizer knows {len(tokenizer):,} tokens, the model "
-      f"{config.vocab_size:,}"
+      f"{str(folder)!r}: the tokenizer's last token has the id {last:,}, the model "
+      f"{config.vocab_size:,} rows of embeddings: tokens were added and the table was not resized"
     )
   if tokenizer.convert_tokens_to_ids(END_OF_TURN) in (None, tokenizer.unk_token_id):
     raise ValueError(f"{str(folder)!r}: the tokenizer has no {END_OF_TURN!r}")
   return tokenizer
+
+
+def generation(folder: pathlib.Path) -> dict[str, float]:
+  """The sampling parameters of generation_config.json that are set; {} without the file."""
+  if not (folder / "generation_config.json").exists():
+    return {}
+  values = load_json(folder, "generation_config.json")
+  names = ("temperature", "top_p", "top_k", "repetition_penalty")
+  return {name: values[name] for name in names if values.get(name) is not None}
 
 
 def stop_ids(

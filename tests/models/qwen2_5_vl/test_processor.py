@@ -312,7 +312,8 @@ def test_decoding_leaves_out_control_tokens(processor):
 
 def test_stop_ids_and_banned_ids(processor, broken):
   assert processor.end_of_turn == 2 and processor.stop_ids == (0, 2)
-  assert processor.banned_ids == (5, 6, 3, 4)
+  # All control tokens but those that end an answer, and the one of unknown characters.
+  assert processor.banned_ids == (1, 3, 4, 5, 6, 7)
   assert processor.vocab_size == len(processor._tokenizer)
   (broken / "generation_config.json").write_text('{"eos_token_id": [2, 7]}')
   assert processor_lib.Processor.load(broken).stop_ids == (0, 2, 7)

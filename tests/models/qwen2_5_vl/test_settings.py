@@ -65,7 +65,7 @@ def test_files_of_different_checkpoints_are_refused(broken):
   with pytest.raises(ValueError, match="'<|image_pad|>' the id 77, the tokenizer 5"):
     processor_lib.Processor.load(broken)
   edit(broken / "config.json", image_token_id=5, vocab_size=50)
-  with pytest.raises(ValueError, match="the model 50"):
+  with pytest.raises(ValueError, match="the model 50 rows"):
     processor_lib.Processor.load(broken)
   edit(broken / "config.json", vocab_size=512)
   edit(broken / "preprocessor_config.json", patch_size=16)
