@@ -24,7 +24,7 @@ KINDS = {  # the suffixes of each format; in a folder, a format is looked for af
   "yaml": (".yaml", ".yml"),
 }
 DEPTH = 4  # folders below a given one in which data files are looked for
-_SPLITS = {  # first words of names of files and folders: the split
+_SPLITS = {  # words in names of files and folders: the split
   "train": "train",
   "training": "train",
   "test": "test",
@@ -101,8 +101,8 @@ def splits_of(files: Sequence[pathlib.Path], folder: pathlib.Path) -> dict[str, 
   """{split: its files} by the names of the files and of their folders; empty if none has one."""
   splits: dict[str, list[pathlib.Path]] = {}
   for file in files:
-    words = [re.split(r"[-_.]", part.lower())[0] for part in file.relative_to(folder).parts]
-    named = [_SPLITS[word] for word in reversed(words) if word in _SPLITS]
+    parts = [re.split(r"[-_.]", part.lower()) for part in file.relative_to(folder).parts]
+    named = [_SPLITS[word] for words in reversed(parts) for word in words if word in _SPLITS]
     if named:
       splits.setdefault(named[0], []).append(file)
   return splits
@@ -145,6 +145,10 @@ def _of_one_kind(files: list[pathlib.Path], where: str) -> list[pathlib.Path]:
   if len(present) > 1:
     names = ", ".join(str(of_kind[0]) for of_kind in kinds.values() if of_kind)
     raise ValueError(f"{where} has files of several formats ({names}, ...); name one of them")
+  stems = {}
+  for file in files:
+    if (other := stems.setdefault(file.parent / file.name.split(".")[0], file)) != file:
+      raise ValueError(f"{where} has both {other.name} and {file.name}; name one of them")
   return files
 
 

@@ -61,6 +61,19 @@ def test_files_of_several_formats_are_not_mixed(tmp_path):
     records.open(tmp_path)
 
 
+def test_two_forms_of_one_file_are_not_both_read(tmp_path):
+  shard(tmp_path / "a.jsonl", 1)
+  (tmp_path / "a.json").write_text('[{"n": 1}]')
+  with pytest.raises(ValueError, match="has both a.json and a.jsonl; name one of them"):
+    records.open(tmp_path)
+
+
+def test_a_word_in_a_name_tells_splits_apart(tmp_path):
+  shard(tmp_path / "metadata-train.parquet", 1)
+  shard(tmp_path / "metadata-validation.parquet", 2)
+  assert numbers(tmp_path, "train") == [1] and numbers(tmp_path, "val") == [2]
+
+
 def test_what_is_not_there_or_no_data_is_named(tmp_path):
   with pytest.raises(FileNotFoundError, match="no such file or folder: .*gone"):
     records.open(tmp_path / "gone")

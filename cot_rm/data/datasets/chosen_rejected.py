@@ -15,6 +15,7 @@ from cot_rm.records import Record
 from cot_rm.schema import Media
 
 QUESTIONS = ("prompt", "question", "query", "instruction", "caption", "problem", "text")
+CANDIDATES = (("chosen", "rejected"), ("response", "rejected_response"))  # ms-swift, earlier
 KEPT = (
   "chosen_score",
   "rejected_score",
@@ -28,16 +29,21 @@ KEPT = (
 
 def matches(record: Record) -> bool:
   """Whether a record has the layout's fields."""
-  texts = all(name in record and not chats.is_chat(record[name]) for name in ("chosen", "rejected"))
+  texts = any(
+    better in record and worse in record and not chats.is_chat(record[better])
+    for better, worse in CANDIDATES
+  )
+  chat = any(chats.is_chat(record.get(name)) for name in ("prompt", "conversations", "messages"))
   question = any(isinstance(record.get(name), str) for name in QUESTIONS)
-  return texts and question and not {"ds_name", "origin_split"} & record.keys()
+  return texts and question and not chat and not {"ds_name", "origin_split"} & record.keys()
 
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pair of a record."""
-  chosen, rejected = row.get("chosen"), row.get("rejected")
+  names = next((two for two in CANDIDATES if row.get(two[1]) is not None), CANDIDATES[0])
+  chosen, rejected = (row.get(name) for name in names)
   if chosen is None or rejected is None:
-    row.fail(f"field {'chosen' if chosen is None else 'rejected'!r} is missing")
+    row.fail(f"field {names[chosen is not None]!r} is missing")
   if _is_medium(chosen) and _is_medium(rejected):
     yield _generation(row, chosen, rejected)
     return

@@ -27,15 +27,22 @@ _WORDINGS = tuple(
     # UnifiedReward-Think for Qwen3-VL
     r"following question: 「(?P<q>.*?)」.*?\n\s*- Answer 1: (?P<a>.*?)\n\s*- Answer 2: (?P<b>.*?)"
     r"\n\s*\n\s*2\. You must",
+    r"The question is: 「(?P<q>.*?)」\. .*?\n\s*Answer 1: 「(?P<a>.*?)」"
+    r"\n\s*Answer 2: 「(?P<b>.*?)」\n\s*\n\s*2\. You must",
     r"The caption for the generated (?:images|videos) is: 「(?P<q>.*?)」",
     # UnifiedReward, LLaVA-Critic: fields in brackets, to the end of the prompt
     r"Question: \[(?P<q>.*)\]\s*\n(?:The first response|Response 1|Answer 1): \[(?P<a>.*)\]\s*\n"
     r"(?:The second response|Response 2|Answer 2): \[(?P<b>.*)\]\s*(?:ASSISTANT:\s*)?\Z",
-    r"Question: (?P<q>.*?)\n(?:Answer|Response) 1: (?P<a>.*?)\n(?:Answer|Response) 2: (?P<b>.*?)"
+    r"Question: (?P<q>.*?)\n(?:Answer 1|Response 1|The first response): (?P<a>.*?)"
+    r"\n(?:Answer 2|Response 2|The second response): (?P<b>.*?)"
     r"(?:\nPlease evaluate both answers based on .*)?\Z",
     r"(?:Text )?Caption: \[(?P<q>.*)\]\s*\Z",
   )
 )
+_PAIRWISE = re.compile(
+  r"\b(?:two|both|these) (?:\w+ )?(?:images|videos)\b|\b(?:image|video) [12]\b", re.IGNORECASE
+)
+_CAPTION = re.compile(r"Caption: \[")
 _POINTWISE = re.compile(
   r"Final Score|\bscore (?:it|this)|how much do you rate|\bResponse: \[|Score \(1-5\)|"
   r"rate (?:the|this) (?:response|image|video)|\[?Model'?s? Response\]?:",
@@ -101,9 +108,11 @@ def question(row: Row, prompt: str, kind: str, known: str = "") -> Question | Le
   for wording in _WORDINGS:
     if match := wording.search(text):
       found = match.groupdict()
+      if "a" not in found and not _PAIRWISE.search(text):
+        break
       responses = (found["a"], found["b"]) if "a" in found else ()
       return Question(_task(text, kind, not responses), found["q"], responses, "")
-  if _POINTWISE.search(text):
+  if _POINTWISE.search(text) or _CAPTION.search(text):
     return LeftOut("pointwise: one candidate is scored")
   row.fail(f"a prompt that no grammar renders: {text[:_SHOWN]!r}...{text[-_SHOWN:]!r}")
 

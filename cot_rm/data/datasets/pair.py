@@ -66,17 +66,20 @@ def to_example(pair: Pair, id: str, source: str, seed: int, where: str) -> Examp
   Raises BadRecord if the question or an answer is blank, or an answer is no text.
   """
   first, second = pair.candidates
+  names = (
+    ("the chosen answer", "the rejected answer") if pair.shuffled else ("answer 1", "answer 2")
+  )
+  texts = {"the question": pair.question}
+  if not pair.task.endswith("generation"):
+    texts |= dict(zip(names, pair.candidates, strict=True))
+  for name, text in texts.items():
+    if not isinstance(text, str) or not text.strip():
+      raise BadRecord(f"{where}: {name} must be text that is not blank, not {text!r:.80}")
   gold, reasoning = pair.gold, pair.reasoning
   if pair.shuffled and second_first(id, seed):
     first, second = second, first
     gold = {1: 2, 2: 1, None: None}[gold]
   generation = pair.task.endswith("generation")
-  texts = {"the question": pair.question}
-  if not generation:
-    texts |= {"answer 1": first, "answer 2": second}
-  for name, text in texts.items():
-    if not isinstance(text, str) or not text.strip():
-      raise BadRecord(f"{where}: {name} is empty")
   try:
     return Example(
       id=id,

@@ -15,13 +15,14 @@ from cot_rm.records import Record
 
 def matches(record: Record) -> bool:
   """Whether a record has the layout's fields."""
-  turns = chats.is_chat(record.get("chosen")) and chats.is_chat(record.get("rejected"))
-  return turns and not {"conversations", "messages"} & record.keys()
+  if not {"chosen", "rejected"} <= record.keys() or {"conversations", "messages"} & record.keys():
+    return False
+  return any(chats.is_chat(record.get(name)) for name in ("prompt", "chosen", "rejected"))
 
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pair of a record."""
-  both = [chats.turns(row, row.get(name), name) for name in ("chosen", "rejected")]
+  both = [_answer(row, name) for name in ("chosen", "rejected")]
   if row.get("prompt") is None:
     same = itertools.takewhile(lambda two: two[0] == two[1], zip(*both, strict=False))
     prompt = [turn for turn, _ in same]
@@ -37,3 +38,10 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   answers = [chats.text_of(chat, "assistant") for chat in both]
   media = chats.media_of(prompt) or judged.fields(row)
   yield from chosen_rejected.answers(row, chats.question_of(prompt), *answers, media)
+
+
+def _answer(row: Row, name: str) -> list[chats.Turn]:
+  value = row.get(name)
+  if isinstance(value, str) and not value.lstrip().startswith("["):
+    return [chats.Turn("assistant", value, ())]
+  return chats.turns(row, value, name)

@@ -39,6 +39,12 @@ def test_the_question_has_several_names(folder, question):
   assert one.question == QUESTION and preferred(one) == CHOSEN
 
 
+def test_the_format_of_earlier_ms_swift(folder):
+  record = {"query": QUESTION, "response": CHOSEN, "rejected_response": REJECTED}
+  (one,) = folder.open([record])
+  assert (one.question, preferred(one)) == (QUESTION, CHOSEN) and len(set(one.responses)) == 2
+
+
 def test_several_pictures_are_shown_in_order(folder):
   folder.media("a.jpg", "b.jpg")
   record = {"images": ["b.jpg", "a.jpg"], "prompt": f"<image>and <image>: {QUESTION}", **ANSWERS}

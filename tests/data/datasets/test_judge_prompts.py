@@ -65,6 +65,11 @@ OTHERS = {
     "The provided answers are:\n        - Answer 1: one\n        - Answer 2: two\n\n"
     "        2. You must evaluate the two answers across these core dimensions:"
   ),
+  "UnifiedReward-Think for Qwen3-VL, about pictures": (
+    "Evaluation procedure:\n        1. The question is: 「How many?」. The reference image is "
+    "provided. The two candidate answers are:\n        Answer 1: 「one」\nAnswer 2: 「two」\n\n"
+    "2. You must evaluate the two answers across these core dimensions:"
+  ),
   "LLaVA-Critic": (
     "Determine which is better. Your task is provided as follows:\nQuestion: [How many?]\n"
     "The first response: [one]\nThe second response: [two]\nASSISTANT:\n"
@@ -87,15 +92,22 @@ def test_prompts_of_other_wordings_are_taken_apart_at_their_labels(make_row, nam
   [
     ("two images ...\nText Caption: [a [red] box]\n", "image_generation"),
     ("of two videos ...\nText Caption: [a [red] box]", "video_generation"),
-    ("The caption for the generated videos is: 「a [red] box」. The frames", "video_generation"),
+    ("two videos. The caption for the generated videos is: 「a [red] box」. x", "video_generation"),
   ],
 )
 def test_captions_of_other_wordings(make_row, text, task):
   assert judge_prompts.question(make_row({}), text, "image") == (task, "a [red] box", (), "")
 
 
-def test_prompts_about_one_candidate_are_left_out(make_row):
-  text = "Rate it.\nQuestion: [How many?]\nResponse: [one]\nGive a 'Final Score:'"
+@pytest.mark.parametrize(
+  "text",
+  [
+    "Rate it.\nQuestion: [How many?]\nResponse: [one]\nGive a 'Final Score:'",
+    "a generated image ... two key criteria ... after 'Final Score:'.\nText Caption: [a box]",
+    "Score each word of the caption.\nText Caption: [a box]",
+  ],
+)
+def test_prompts_about_one_candidate_are_left_out(make_row, text):
   found = judge_prompts.question(make_row({}), text, "image")
   assert found == LeftOut("pointwise: one candidate is scored")
 

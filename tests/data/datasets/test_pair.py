@@ -40,9 +40,9 @@ def test_candidates_of_generation_tasks_are_the_media():
 @pytest.mark.parametrize(
   "question, candidates, message",
   [
-    (" ", ("a", "b"), "the question is empty"),
-    ("?", ("a", ""), "answer 2 is empty"),
-    ("?", (None, "b"), "answer 1 is empty"),
+    (" ", ("a", "b"), "the question must be text"),
+    ("?", ("a", ""), "answer 2 must be text that is not blank, not ''"),
+    ("?", (5, "b"), "answer 1 must be text that is not blank, not 5"),
   ],
 )
 def test_blank_texts_are_bad_records(question, candidates, message):

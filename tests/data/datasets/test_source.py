@@ -39,8 +39,8 @@ def test_bad_records_are_left_out_up_to_the_limit_and_named_above_it(folder):
     folder.open(records, max_bad=1)
   message = str(caught.value)
   assert "2 of 4 examples cannot be used" in message and "config.data.max_bad" in message
-  assert "train.json, record 1: answer 1 is empty" in message
-  assert "train.json, record 3: answer 2 is empty" in message
+  assert "train.json, record 1: the chosen answer must be text that is not blank, not 5" in message
+  assert "train.json, record 3: the rejected answer must be text that is not blank" in message
 
 
 def test_the_log_says_what_was_read_and_what_was_left_out(folder, caplog):

@@ -20,6 +20,12 @@ def test_an_explicit_prompt(folder, name):
   assert one.task == "image_understanding" and one.source == "trl"
 
 
+def test_the_answers_may_be_texts(folder):
+  record = {"prompt": [{"role": "user", "content": QUESTION}], "chosen": "1", "rejected": "2"}
+  (one,) = folder.open([record])
+  assert (one.question, preferred(one), one.source) == (QUESTION, "1", "trl")
+
+
 def test_an_implicit_prompt_is_what_both_begin_with(folder):
   folder.media("a.jpg")
   before = [{"role": "user", "content": "Look."}, SAY("I look.")]
