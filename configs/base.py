@@ -130,6 +130,9 @@ def get_config() -> ConfigDict:
     over_white=True,  # transparency over white; False: dropped, as transformers' load_image does
     scale_depth=True,  # 16 bits and more to 8 bits; False: clipped, as Pillow and transformers do
     max_file_pixels=178_956_970,  # largest picture file that is decoded; 0.7 GB when decoded
+    # A checkpoint of SFT or RL whose examples are others today: "stop" with the difference, or
+    # "continue" with the new ones from the same position.
+    changed="stop",
     ties="drop",  # pairs without a preferred candidate: "drop", or "keep" without gold
     pairs="all",  # of ranked candidates: "all" of unequal rank, or "best_worst"
   )

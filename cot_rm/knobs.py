@@ -23,6 +23,7 @@ SHARED: dict[str, tuple[str, ...]] = {
   "control": (),
   "cpu_devices": (),
   "data": ("import", "distill", "sft", "reject", "rl", "judge"),
+  "data.changed": (),
   "data.http": (),
   "data.http_bytes": (),
   "data.http_timeout": (),

@@ -11,16 +11,17 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
 from cot_rm import files, media
-from cot_rm.schema import BadMedia, Example, Media
+from cot_rm.schema import BadExample, BadMedia, Example, Media
 
 # Fields of an Example that a judge does not see: its name, and what is known about its answer.
 NOT_ASKED = ("id", "source", "gold", "reasoning", "attempts", "extra")
+SPREAD = 256  # examples of a data set that a description has, evenly spread
 
 
 @runtime_checkable
@@ -57,12 +58,57 @@ def source_hash(source: Sequence[Example]) -> str:
   """
   if isinstance(source, Identified):
     return source.identity()
-  return _digest([mark(source[index]) for index in range(len(source))])
+  return _digest([mark(source, index) for index in range(len(source))])
 
 
-def mark(example: Example) -> tuple[str, str]:
+def mark(source: Sequence[Example], index: int) -> tuple[str, str]:
   """(id, hash) of an example of a data set, cheap enough for all examples of it."""
-  return example.id, example_hash(example, files.QUICK)
+  try:
+    example = source[index]
+    return example.id, example_hash(example, files.QUICK)
+  except BadExample as error:  # whoever uses it says so, or leaves it out
+    return f"row {index + 1}", _digest(str(error))
+
+
+def describe(source: Sequence[Example]) -> dict[str, Any]:
+  """What a checkpoint remembers of its data set, for JSON: see `difference`."""
+  count = len(source)
+  step = max(count / SPREAD, 1)
+  indices = sorted({int(number * step) for number in range(min(count, SPREAD))})
+  if isinstance(source, Identified):
+    marks = {index: mark(source, index) for index in indices}
+    return _description(source.identity(), count, marks)
+  every = [mark(source, index) for index in range(count)]
+  return _description(_digest(every), count, {index: every[index] for index in indices})
+
+
+def difference(
+  known: Mapping[str, Any], found: Mapping[str, Any], source: Sequence[Example]
+) -> str | None:
+  """In what a data set differs from another that was described, in words; None: it is the same.
+
+  Of large data sets only some examples are remembered: the first that differs among these is named.
+
+  Args:
+    known: `describe` of the other.
+    found: `describe` of `source`.
+    source: the data set.
+  """
+  if found["hash"] == known["hash"]:
+    return None
+  words = []
+  if found["count"] != known["count"]:
+    words.append(f"{known['count']:,} examples before, {found['count']:,} now")
+  for index, (id, hash_of) in sorted((int(i), entry) for i, entry in known["examples"].items()):
+    if index >= found["count"]:
+      break
+    now = mark(source, index)
+    if now != (id, hash_of):
+      what = "has another content" if now[0] == id else f"is now {now[0]!r}"
+      exact = "the first" if len(known["examples"]) == known["count"] else "a"
+      words.append(f"{exact} difference: example {id!r} (number {index:,}) {what}")
+      break
+  return "; ".join(words) or "the same number of examples, with other content"
 
 
 def content_hash(source: object, rule: files.BlockRule = files.FULL) -> str:
@@ -84,6 +130,11 @@ def content_hash(source: object, rule: files.BlockRule = files.FULL) -> str:
   if hasattr(source, "__array__"):
     return _array(np.asarray(source))
   return _digest(repr(source))
+
+
+def _description(hash_of: str, count: int, marks: Mapping[int, tuple[str, str]]) -> dict[str, Any]:
+  examples = {str(index): [*entry] for index, entry in marks.items()}
+  return {"hash": hash_of, "count": count, "examples": examples}
 
 
 def _medium(medium: Media, rule: files.BlockRule) -> dict[str, object]:

@@ -11,12 +11,15 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 import cot_rm.judge  # by its full name: a stage of this package is called judge too
-from cot_rm import distributed, files, media, schema, sharding
+from cot_rm import distributed, files, media, registry, schema, sharding
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import identity, model_folder
 from cot_rm.data import answer_log, bad_examples, datasets, packing, pipeline
+from cot_rm.data import identity as data_identity
 from cot_rm.sampler import limits, sampling
 from cot_rm.toy_world import descriptions
+
+CHANGED = ("stop", "continue")  # when examples are others than those of a checkpoint
 
 
 class Section(Protocol):
@@ -86,6 +89,47 @@ def open_examples(
   )
 
 
+def check_continued(
+  config: Section,
+  folder: epath.Path,
+  extra: Mapping[str, Any],
+  examples: Mapping[str, Any],
+  source: Sequence[schema.Example],
+) -> None:
+  """Checks that a stage goes on with the examples that its checkpoint was trained on.
+
+  Args:
+    config: its knob data.changed says what to do with other ones.
+    folder: of the stage.
+    extra: of the checkpoint; its "examples" are the description of those that it was trained on.
+    examples: data_identity.describe of `source`.
+    source: the examples of today.
+
+  Raises:
+    ValueError: they are others, and the knob is "stop"; names the difference.
+  """
+  if config.data.changed not in CHANGED:
+    hint = registry.hint(config.data.changed, CHANGED)
+    raise ValueError(f"config.data.changed is {config.data.changed!r}; {hint}")
+  if "examples" not in extra:
+    logging.warning(
+      "%s: the checkpoint of an older version does not say which examples it was trained on; it "
+      "goes on with those of today",
+      folder,
+    )
+    return
+  found = data_identity.difference(extra["examples"], examples, source)
+  if not found:
+    return
+  if config.data.changed == "stop":
+    raise ValueError(
+      f"{folder} was begun with other examples ({found}), and its position in them says nothing "
+      f"about these. Put the data back, or remove {folder}, or set config.data.changed='continue' "
+      f"to train on with these examples from the same position"
+    )
+  logging.warning("%s goes on with other examples: %s", folder, found)
+
+
 def media_options(config: Section) -> media.Options:
   """How the stages of a config open media: the knobs of config.data that media.Options has."""
   knobs = config.data
@@ -108,10 +152,17 @@ def open_skips(config: Section, workdir: epath.Path, name: str) -> bad_examples.
 
 
 def training_position(
-  data: pipeline.ResumableIterator, skips: bad_examples.Skips
+  data: pipeline.ResumableIterator, skips: bad_examples.Skips, examples: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """The position in the data of every process, and what they left out, for a checkpoint."""
+  """The position in the data of every process, and what they left out, for a checkpoint.
+
+  Args:
+    data: the iterator of this process.
+    skips: what this process left out.
+    examples: data_identity.describe of the examples.
+  """
   return {
+    "examples": examples,
     "data": distributed.gather_json(data.get_state()),
     "skipped": distributed.gather_json(skips.get_state()),
   }

@@ -23,6 +23,7 @@ from cot_rm import (
   reward_judge,
   rewards,
   rollout,
+  schema,
   sharding,
   stages,
   train,
@@ -39,7 +40,7 @@ from cot_rm.algorithms import (
 from cot_rm.batch import Batch
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
-from cot_rm.data import bad_examples, packing, pipeline, selection
+from cot_rm.data import bad_examples, identity, packing, pipeline, selection
 from cot_rm.sampler import sampling
 from cot_rm.stages import common, preflight_rl
 from cot_rm.stages import preflight as checking
@@ -67,13 +68,15 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   )
   validate = common.make_validation(config, workdir)
   skips = common.open_skips(config, workdir, name)
-  data = _prompts(config, workdir, knobs, policy, skips)
+  source = _examples(config, workdir, knobs, skips)
+  data, examples = _prompts(config, knobs, policy, source, skips), identity.describe(source)
   learner, state = _init_learner(knobs, policy)
 
   checkpoints = train_state.TrainCheckpoints(folder / "checkpoints", keep=1)
   first, seconds, nonfinite = 0, 0.0, False
   if restored := checkpoints.restore_latest(state):
     first, state, extra = restored
+    common.check_continued(config, folder, extra, examples, source)
     common.restore_position(extra, data, skips)
     seconds, nonfinite = extra["seconds"], extra["fell"]
     logging.info("%s: continues from rollout %d", name, first)
@@ -135,7 +138,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
         writer.write(done, pairs.to_metrics("check", figures))
         logging.info("%s step %d: %s", name, done, pairs.summary_line(figures))
       if saves:
-        position = common.training_position(data, skips)
+        position = common.training_position(data, skips, examples)
         checkpoints.save(done, state, {**position, "seconds": seconds, "fell": nonfinite})
 
   common.save_trained(folder, policy, state.params, steps=done, seconds=seconds)
@@ -174,15 +177,14 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   return checks
 
 
-def _prompts(
+def _examples(
   config: common.Section,
   workdir: epath.Path,
   knobs: common.Section,
-  policy: judge.Judge,
   skips: bad_examples.Skips,
-) -> pipeline.ResumableIterator[list[list[rollout.EncodedPrompt]]]:
-  """Iterator of batches of encoded prompts, one list from rollout.encoded_prompts per example."""
-  source = selection.select(
+) -> Sequence[schema.Example]:
+  """The pairs to train on."""
+  return selection.select(
     common.open_examples(config, workdir, knobs.data, knobs.split),
     tasks=common.parse_tasks(knobs.tasks),
     min_attempts=knobs.min_attempts,
@@ -190,6 +192,16 @@ def _prompts(
     needs_gold=rewards.needs_gold(knobs.rewards),
     left_out=lambda index, error: skips.add(f"row {index + 1}", error),
   )
+
+
+def _prompts(
+  config: common.Section,
+  knobs: common.Section,
+  policy: judge.Judge,
+  source: Sequence[schema.Example],
+  skips: bad_examples.Skips,
+) -> pipeline.ResumableIterator[list[list[rollout.EncodedPrompt]]]:
+  """Iterator of batches of encoded prompts, one list from rollout.encoded_prompts per example."""
   both_orders = "swap" in knobs.rewards
   encode = functools.partial(policy.encode, grammar=config.grammar)
   return pipeline.prompt_batches(

@@ -18,7 +18,7 @@ from cot_rm import distributed, metrics, optim, prompts, schema, sharding, stage
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
-from cot_rm.data import packing, pipeline, selection
+from cot_rm.data import identity, packing, pipeline, selection
 from cot_rm.stages import common, preflight_data, preflight_examples
 from cot_rm.stages import preflight as checking
 
@@ -51,8 +51,10 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     accumulate=knobs.accumulate,
   )
   skips = common.open_skips(config, workdir, name)
+  source = _source(config, workdir, knobs, str(policy.opened.folder))
+  examples = identity.describe(source)
   data = pipeline.packed_batches(
-    _source(config, workdir, knobs, str(policy.opened.folder)),
+    source,
     _make_encode(policy, config.grammar),
     seed=config.seed,
     rows=knobs.rows,
@@ -68,6 +70,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   seconds = 0.0
   if restored := checkpoints.restore_latest(state):
     at, state, extra = restored
+    common.check_continued(config, folder, extra, examples, source)
     common.restore_position(extra, data, skips)
     seconds = extra["seconds"]
     logging.info("%s: continues from step %d", name, at)
@@ -84,7 +87,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
         state, out = step(state, distributed.shard_batch(batch, mesh, rules), lr)
       # The next batch is made while the devices compute.
       tokens, saves = (batch.segments > 0).sum(), i + 1 == steps or (i + 1) % knobs.save_every == 0
-      position = common.training_position(data, skips) if saves else {}
+      position = common.training_position(data, skips, examples) if saves else {}
       last = i + 1 == steps
       batch = None if last else next_batch()
       train.check_finite(out, i)

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+import json
 import os
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from cot_rm import files
 from cot_rm.data import array_record, datasets, identity, selection
-from cot_rm.schema import Example, Media
+from cot_rm.schema import BadRecord, Example, Media
 
 
 def png(shade=0, size=8):
@@ -156,8 +157,63 @@ def test_a_stored_data_set_is_identified_by_its_files_and_a_selection_by_its_ind
   assert train == identity.source_hash(split("two", "train"))
   assert identity.source_hash(split("one", "check")) != identity.source_hash(split("two", "check"))
   assert identity.source_hash(split("one", "train+check")) != train
+  assert isinstance(split("one", "train+check"), identity.Identified)
   subsets = [selection.Subset(split("one", "train"), taken) for taken in ((0, 1), (1, 0), (0,))]
   assert len({identity.source_hash(subset) for subset in subsets}) == 3
   stored = [split("one", "train")[index] for index in range(3)]
   hashes = {identity.question_hash(e) for e in stored}
   assert hashes == {identity.question_hash(e) for e in examples}
+
+
+def pairs(count, **changed):
+  """`count` examples; changed: {"e3": fields of the example e3}."""
+  return [example(id=f"e{i}", **changed.get(f"e{i}", {})) for i in range(count)]
+
+
+def compare(before, now):
+  return identity.difference(
+    json.loads(json.dumps(identity.describe(before))), identity.describe(now), now
+  )
+
+
+def test_the_same_data_set_has_no_difference():
+  assert compare(pairs(3), pairs(3)) is None
+  assert compare(pairs(1000), pairs(1000)) is None
+
+
+@pytest.mark.parametrize(
+  "now, words",
+  [
+    (pairs(5, e3={"gold": 2}), "the first difference: example 'e3' (number 3) has another content"),
+    (
+      [*pairs(2), *pairs(5)[3:]],
+      "5 examples before, 4 now; the first difference: example 'e2' (number 2) is now 'e3'",
+    ),
+    (pairs(9), "5 examples before, 9 now"),
+    ([], "5 examples before, 0 now"),
+  ],
+)
+def test_the_first_difference_of_a_data_set_is_named(now, words):
+  assert compare(pairs(5), now) == words
+
+
+def test_of_a_large_data_set_some_examples_are_remembered_and_any_change_is_found():
+  known = identity.describe(pairs(2000))
+  assert len(known["examples"]) == identity.SPREAD and known["count"] == 2000
+  words = compare(pairs(2000), pairs(2001)[1:])
+  assert words == "a difference: example 'e0' (number 0) is now 'e1'"
+  some = next(i for i in range(2000) if str(i) not in known["examples"])
+  assert compare(pairs(2000), pairs(2000, **{f"e{some}": {"gold": 2}})) == (
+    "the same number of examples, with other content"
+  )
+
+
+def test_a_record_that_cannot_be_read_is_a_part_of_its_data_set():
+  class Records(list):
+    def __getitem__(self, index):
+      if index == 1:
+        raise BadRecord("line 2: not JSON")
+      return super().__getitem__(index)
+
+  assert compare(Records(pairs(3)), Records(pairs(3))) is None
+  assert "'row 2' (number 1) is now 'e1'" in compare(Records(pairs(3)), pairs(3))

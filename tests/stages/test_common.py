@@ -7,7 +7,8 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from configs import base
-from cot_rm import knobs, stages
+from cot_rm import knobs, schema, stages
+from cot_rm.data import identity as data_identity
 from cot_rm.stages import common
 
 
@@ -118,6 +119,39 @@ def test_answers_without_any_conditions_are_moved_aside_unless_the_stage_had_non
   (answered / "asked.json").unlink()
   assert begun(answered, {"model": "a"}) == []
   assert (answered / "earlier" / "1" / "samples.jsonl").exists()
+
+
+@pytest.fixture
+def continued(tmp_path):
+  """`continued(known, changed)`: goes on with two pairs from a checkpoint that knows `known`."""
+
+  def check(known, changed="stop"):
+    config = base.get_config()
+    config.data.changed = changed
+    extra = {} if known is None else {"examples": known}
+    found = data_identity.describe(PAIRS)
+    common.check_continued(config, epath.Path(tmp_path / "sft"), extra, found, PAIRS)
+
+  return check
+
+
+PAIRS = [
+  schema.Example(name, "", "image_understanding", "?", responses=("a", "b"), gold=1)
+  for name in ("one", "two")
+]
+
+
+def test_a_checkpoint_goes_on_with_the_examples_that_it_was_trained_on(continued, caplog):
+  continued(data_identity.describe(PAIRS))
+  assert not caplog.records
+  with pytest.raises(ValueError, match="2 now.*position.*config.data.changed='continue'"):
+    continued(data_identity.describe(PAIRS[:1]))
+  continued(data_identity.describe(PAIRS[:1]), "continue")
+  assert "1 examples before, 2 now" in caplog.text
+  continued(None)
+  assert "of an older version does not say" in caplog.text
+  with pytest.raises(ValueError, match="config.data.changed is 'contine'; did you mean 'continue'"):
+    continued(None, "contine")
 
 
 @pytest.mark.parametrize("stage", ["sft", "rl", "reject", "judge"])

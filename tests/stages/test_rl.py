@@ -11,7 +11,7 @@ import pytest
 from etils import epath
 
 from cot_rm import judge, metrics, rewards
-from cot_rm.data import datasets
+from cot_rm.data import datasets, jsonl
 from cot_rm.stages import distill, reject, rl
 
 
@@ -62,6 +62,19 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_checkpoint_does_not_go_on_with_other_pairs(workdir, config, rewarded):
+  pairs = list(datasets.open(workdir / "world" / "data", config.rl.split))
+  config.rl.data = str(workdir / "own.jsonl")
+  jsonl.write(config.rl.data, pairs)
+  config.rl.rollouts, config.rl.optim.decay = 2, 0.0
+  rl.run(config, workdir, "rl")
+  jsonl.write(config.rl.data, pairs[:-1])
+  config.rl.rollouts = 4
+  with pytest.raises(ValueError, match="16 examples before, 15 now"):
+    rl.run(config, workdir, "rl")
+
+
 @pytest.mark.slow
 def test_a_stage_that_is_extended_ends_like_one_that_had_all_its_rollouts(
   workdir, tmp_path, config, rewarded, same

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cot_rm import metrics
-from cot_rm.data import packing
+from cot_rm.data import datasets, jsonl, packing
 from cot_rm.stages import sft
 
 
@@ -61,6 +61,25 @@ def test_a_loss_that_is_nan_raises_and_the_stage_continues_to_the_same_model(
   whole = metrics.read(trained / "sft" / "metrics.jsonl")
   assert curves["train/loss"] == whole["train/loss"]
   same(folder / "model", trained / "sft" / "model")
+
+
+def test_a_checkpoint_does_not_go_on_with_other_examples_unless_that_is_wanted(workdir, config):
+  shutil.rmtree(workdir / "sft")
+  references = list(datasets.open(workdir / "world" / "data", config.sft.split))
+  config.sft.data = str(workdir / "own.jsonl")
+  jsonl.write(config.sft.data, references)
+  config.sft.steps, config.sft.optim.decay = 2, 0.0
+  sft.run(config, workdir, "sft")
+  references[3] = dataclasses.replace(references[3], question="Which?")
+  jsonl.write(config.sft.data, references)
+  config.sft.steps = 3
+  other = f"difference: example '{references[3].id}' .number 3. has another content"
+  with pytest.raises(ValueError, match=other):
+    sft.run(config, workdir, "sft")
+  config.data.changed = "continue"
+  sft.run(config, workdir, "sft")
+  curves = metrics.read(workdir / "sft" / "metrics.jsonl")
+  assert curves["train/loss"][0] == [1, 2, 3]
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
-from cot_rm import registry
+from cot_rm import files, registry
+from cot_rm.data import identity
 from cot_rm.data.datasets import (
   chosen_rejected,
   conversations,
@@ -86,6 +87,10 @@ class Concatenated(Sequence[Example]):
   def __iter__(self) -> Iterator[Example]:
     for source in self.sources:
       yield from source
+
+  def identity(self) -> str:
+    """A hash of all sources in their order."""
+    return files.digest(*(identity.source_hash(source).encode() for source in self.sources))
 
 
 def open(  # pylint: disable=redefined-builtin
