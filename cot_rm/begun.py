@@ -11,7 +11,7 @@ from typing import Any
 
 from etils import epath
 
-from cot_rm import knobs
+from cot_rm import files, knobs
 from cot_rm.knobs import Path, Plan, Tree
 
 # Output of a stage that depends on its knobs, as patterns in its folder; of other stages all files.
@@ -24,6 +24,7 @@ OUTPUT = {
   "rl": ("checkpoints/[0-9]*", "model", "done.json"),
   "sft": ("checkpoints/[0-9]*", "model", "done.json"),
 }
+MANY = 1000  # files of a folder of which more than names and sizes is looked at
 KEEPS_ANSWERS = ("distill", "reject", "judge")
 
 # `(knobs of the optimizer, steps of the old and of the new run, steps that are done) -> whether the
@@ -140,6 +141,42 @@ class Begun:
         f"run of {change.new}; train on from {path}/model in another --workdir, or remove {path}"
       )
     return None
+
+
+def inputs(workdir: epath.Path, config: Tree, folder: str, stage: str) -> dict[str, str]:
+  """{knob: hash of the model or the data that it names} of what a stage reads.
+
+  A folder is known by the files in it, of large files by parts of them. What is not on this disk,
+  or is named by more than a path, is left out.
+  """
+  section = config.get(knobs.section_name(config, folder, stage), {})
+  out = {}
+  for knob in knobs.READ:
+    value = section.get(knob)
+    if not isinstance(value, str) or not value:
+      continue
+    for path in (workdir / value / "model" / "cot_rm.json", workdir / value, epath.Path(value)):
+      if path.exists():
+        out[knob] = _content(path)
+        break
+  return out
+
+
+def other_inputs(
+  made_from: Mapping[str, str], workdir: epath.Path, config: Tree, folder: str, stage: str
+) -> list[str]:
+  """The knobs that name something else than what a stage was made from, by its content."""
+  today = inputs(workdir, config, folder, stage)
+  return [knob for knob, was in made_from.items() if today.get(knob, was) != was]
+
+
+def _content(path: epath.Path) -> str:
+  if path.is_file():
+    return files.content_hash(path)
+  found = sorted(file for file in path.iterdir() if file.is_file())
+  if len(found) > MANY:
+    return files.digest(*(f"{file.name} {file.stat().length}".encode() for file in found))
+  return files.digest(*(f"{file.name} {files.content_hash(file)}".encode() for file in found))
 
 
 def plan_of(old: Tree, new: Tree, entries: Callable[[Any], Plan], moved: Mapping[str, str]) -> Plan:

@@ -59,6 +59,7 @@ ASKS_AGAIN = ("eval",)  # stages whose knobs may all change
 EXTENDED = {"sft": "steps", "rl": "rollouts"}  # knobs that extend a stage, also one that is done
 # Knobs whose values name folders of other stages, from which a stage is made.
 SOURCES = ("start", "data", "minutes_of", "speed_of", "source")
+READ = ("start", "data", "input", "source")  # knobs that name what a stage reads, also by a path
 SECTION_OF = {"import": "importing"}  # the others have the name of the stage
 
 

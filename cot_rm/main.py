@@ -14,7 +14,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from cot_rm import files, host, metrics, optim, stages, workdir
+from cot_rm import begun, files, host, metrics, optim, stages, workdir
 from cot_rm.stages import preflight
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -132,8 +132,9 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
   plan = workdir.entries(config.stages)
   modules = {name: stages.get(stage) for name, stage in plan.items()}  # a typo fails here
   first = jax.process_index() == 0
+  resolved = json.loads(config.to_json())
   if first:
-    workdir.record(folder, json.loads(config.to_json()), command, optim.same_rates)
+    workdir.record(folder, resolved, command, optim.same_rates)
   chip = jax.devices()[0].device_kind
   logging.info("%s: %s on %d %s", folder, ", ".join(plan), jax.device_count(), chip)
   found = preflight.run(config, folder, _pending(folder, plan))
@@ -147,14 +148,22 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
       logging.info(
         "%s was done before, in %s; to run it again, remove %s", name, took, folder / name
       )
+      for knob in begun.other_inputs(was.get("inputs", {}), folder, resolved, name, plan[name]):
+        logging.warning(
+          "%s was made from something else than what its knob %s names today; to make it anew, "
+          "remove %s",
+          *(name, knob, folder / name),
+        )
       continue
     logging.info("stage %d of %d: %s", i + 1, len(plan), name)
     if _from_first(name in unseen):
       preflight.refuse([preflight.of_stage(config, folder, name, plan[name])])
+    inputs = begun.inputs(folder, resolved, name, plan[name]) if first else {}
     with metrics.timer() as timer:
       figures = module.run(config, folder, name)
     if figures is not False and first:
       entry = {"stage": plan[name], "seconds": timer.seconds, "figures": figures or {}}
+      entry["inputs"] = inputs
       files.write_atomic(done, json.dumps(entry, indent=2) + "\n")
     logging.info("%s took %s%s", name, metrics.format_duration(timer.seconds), headline(figures))
   for page in ("summary.json", "report.html"):

@@ -185,3 +185,30 @@ def test_nothing_is_written_when_a_change_is_refused(folder):
   with pytest.raises(ValueError):
     go_on(folder, seed=1)
   assert (folder / "config.json").read_text() == before
+
+
+def test_a_stage_knows_by_content_what_it_was_made_from(folder, tmp_path):
+  own = tmp_path / "own.jsonl"
+  own.write_text("1")
+  settings = config(rl__data=str(own), rl__start="sft")
+  model = folder / "sft" / "model"
+  (model / "cot_rm.json").write_text("[1]")
+  made = begun.inputs(folder, settings, "rl", "rl")
+  assert made.keys() == {"start", "data"}
+  others = lambda settings: begun.other_inputs(made, folder, settings, "rl", "rl")
+  assert others(settings) == []
+  own.rename(tmp_path / "moved.jsonl")
+  assert others(config(rl__data=str(tmp_path / "moved.jsonl"), rl__start="sft")) == []
+  own.write_text("22")
+  (model / "cot_rm.json").write_text("[22]")
+  assert others(settings) == ["start", "data"]
+  own.unlink()
+  assert others(settings) == ["start"]  # nothing can be said about what is not there
+  assert others(config(rl__data="hub/id", rl__start=str(model))) == ["start"]
+
+
+def test_a_folder_is_known_by_its_files(folder):
+  settings = config(rl__data="world/data")
+  before = begun.inputs(folder, settings, "rl", "rl")["data"]
+  (folder / "world" / "data" / "y").write_text("y")
+  assert begun.inputs(folder, settings, "rl", "rl")["data"] != before

@@ -91,6 +91,20 @@ def test_a_complete_stage_is_skipped_and_its_figures_are_logged(tmp_path, calls,
   assert f"learn was done before, in 0 s: accuracy 0.500; to run it again, remove {folder}" in said
 
 
+def test_a_complete_stage_whose_source_has_changed_is_named(tmp_path, calls, monkeypatch):
+  warned = []
+  monkeypatch.setattr(logging, "warning", lambda text, *args: warned.append(text % args))
+  (tmp_path / "pairs.jsonl").write_text("1")
+  settings = config("learn", learn={"data": str(tmp_path / "pairs.jsonl")})
+  run(tmp_path / "run", settings)
+  run(tmp_path / "run", settings)
+  assert len(calls) == 1 and not warned
+  (tmp_path / "pairs.jsonl").write_text("22")
+  run(tmp_path / "run", settings)
+  assert len(calls) == 1 and len(warned) == 1
+  assert "learn was made from something else than what its knob data names today" in warned[0]
+
+
 def test_a_stage_runs_again_if_its_folder_was_removed(tmp_path, calls):
   run(tmp_path, config("learn", "score"))
   shutil.rmtree(tmp_path / "score")
