@@ -162,7 +162,8 @@ def get_config() -> ConfigDict:
   c.eval = _eval()
   c.judge = dict(  # verdicts on a file of pairs
     start="",
-    input="",  # JSONL file of pairs
+    input="",  # pairs: a JSONL file, data in a published layout, or a folder of examples
+    split="train",  # of a folder
     votes=1,  # judgements per order; more than one needs a temperature above 0
     both_orders=True,  # judge each pair again with its candidates swapped
     vote_stop=False,  # leave out votes that can no longer change a majority

@@ -70,6 +70,7 @@ ADDED_KNOBS: dict[str, Any] = {
   "model.base": "",
   "reject.sampling.repetition_penalty": 1.0,
   "rl.optim.decay_vectors": True,
+  "judge.split": "train",
   "rl.optim.frozen": [],
   "rl.optim.muon": 0.0,
   "rl.optim.weight_decay": 0.0,

@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
-CHUNK = 1 << 24
+CHUNK = 1 << 22
 LONGEST_LINE = 1 << 26  # a first line that is longer is taken for a file without lines
 
 # Names under which a single top-level object may have its list of records.
@@ -90,7 +90,7 @@ def _lines(file: BinaryIO, start: int) -> Spans:
   while chunk := file.read(CHUNK):
     text = np.frombuffer(chunk, np.uint8)
     found = np.flatnonzero(text == 10)
-    space_after = np.isin(np.append(text, 32)[found + 1], _SPACES)
+    space_after = np.isin(np.append(text, np.uint8(32))[found + 1], _SPACES)
     breaks.append(found + at)
     spaced.append((found + at + 1)[space_after])
     at += len(chunk)

@@ -1,4 +1,4 @@
-"""Judges the pairs of a JSONL file; an interrupted run continues where it stopped."""
+"""Judges the pairs of a file; an interrupted run continues where it stopped."""
 
 import collections
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from absl import logging
 from etils import epath
 
 from cot_rm import metrics, prompts, schema, stages
-from cot_rm.data import answer_log, identity, jsonl
+from cot_rm.data import answer_log, identity
 from cot_rm.sampler import sampling
 from cot_rm.stages import common, preflight_examples
 from cot_rm.stages import preflight as checking
@@ -23,7 +23,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   section, folder = common.section_name(config, name, "judge"), workdir / name
   knobs = config[section]
   _check_knobs(config, section)
-  examples = _open(knobs, section)
+  examples = _open(config, workdir, section)
   conditions = _conditions(config, knobs, common.resolve_path(workdir, knobs.start))
   common.begin_answers(folder, conditions, ["verdicts.jsonl"], legacy={})
   path = folder / "verdicts.jsonl"
@@ -109,7 +109,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
       checks,
       config,
       workdir,
-      _open(knobs, section),
+      _open(config, workdir, section),
       name=str(knobs.input),
       folder=folder,
       rules=[preflight_examples.fits(preflight_examples.check_buckets(checks, config))],
@@ -118,12 +118,12 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   return checks
 
 
-def _open(knobs: common.Section, section: str) -> list[schema.Example]:
-  """The pairs of the file."""
-  examples = list(jsonl.read(knobs.input))
-  if not examples:
-    raise ValueError(f"config.{section}.input: there are no pairs in {knobs.input}")
-  return examples
+def _open(config: common.Section, workdir: epath.Path, section: str) -> Sequence[schema.Example]:
+  """The pairs to judge."""
+  knobs = config[section]
+  if not knobs.input:
+    raise ValueError(f"config.{section}.input is empty; it names a file of pairs")
+  return common.open_examples(config, workdir, knobs.input, knobs.split)
 
 
 def _check_knobs(config: common.Section, section: str) -> None:

@@ -66,18 +66,22 @@ def recognised(part: records.Part, adapters: Mapping[str, pair.Adapter]) -> str:
 
   Raises ValueError, with the fields found and the known names, if it is none or not certain.
   """
-  first = list(itertools.islice(part.skim(), LOOKED_AT))
-  readable = [record for record in first if not isinstance(record, BadRecord)]
-  if not readable:
-    raise ValueError(f"no record of {part.path} can be read: {first[0]}")
   modules = {id(module): name for name, module in reversed(adapters.items())}
   votes: collections.Counter[str] = collections.Counter()
-  for record in readable:
+  found: dict[str, None] = {}  # fields; not the records: each may hold a video
+  wrong = []
+  for record in itertools.islice(part.skim(), LOOKED_AT):
+    if isinstance(record, BadRecord):
+      wrong.append(record)
+      continue
     votes.update(name for name in modules.values() if adapters[name].matches(record))
+    found |= dict.fromkeys(record)
+  if wrong and not found:
+    raise ValueError(f"no record of {part.path} can be read: {wrong[0]}")
   best = [name for name, count in votes.most_common() if count == max(votes.values())]
   if len(best) == 1:
     return best[0]
-  fields = ", ".join(dict.fromkeys(key for record in readable for key in record))
+  fields = ", ".join(found)
   known = ", ".join(adapters)
   said = f"may be {' or '.join(best)}" if best else "has no known layout"
   raise ValueError(
