@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import glob
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import AbstractContextManager
-from typing import Protocol, SupportsFloat, TypeVar
+from typing import NamedTuple, Protocol, SupportsFloat, TypeVar
 
 import numpy as np
 from absl import logging
@@ -20,10 +21,10 @@ from cot_rm.data import array_record, bad_examples, import_checks, import_seen
 from cot_rm.schema import BadRecord, Example
 
 DRAWN = "drawn"  # the split of validation examples until they are shuffled
+NO_PAIR = "no pair: "  # before the reason, in the counts
 SAMPLE = 32  # examples from whose sizes the size of the data set is estimated
 
 Given, Made = TypeVar("Given"), TypeVar("Made")
-Source = tuple[str, Sequence[Example]]  # its name, and its examples
 
 
 class Progress(Protocol):
@@ -34,6 +35,15 @@ class Progress(Protocol):
 
 
 Bar = AbstractContextManager[Progress]
+
+
+class Source(NamedTuple):
+  """Examples of one source."""
+
+  name: str
+  examples: Sequence[Example]
+  bad: Sequence[str] = ()  # what is wrong with each record that is none of the examples
+  no_pairs: Mapping[str, int] = {}  # {why a comparison is none of the examples: number}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +63,11 @@ class Plan:
   @property
   def total(self) -> int:
     """Examples of all sources."""
-    return sum(len(examples) for _, examples in self.sources)
+    return sum(len(source.examples) for source in self.sources)
 
   def examine(self, number: int) -> tuple[str, import_checks.Taken | import_checks.Left]:
     """(name of its source, the checked example) of the example with a number over all sources."""
-    for name, examples in self.sources:
+    for name, examples, *_ in self.sources:
       if number < len(examples):
         read = functools.partial(examples.__getitem__, number)
         place = f"{name}, record {number}"
@@ -122,9 +132,12 @@ class _Import:
     self.next: int = state["next"]  # number of the next example over all sources
     self._taken: int = state["taken"]
     self._counts = {
-      name: collections.Counter(state["counts"].get(name, {})) for name, _ in plan.sources
+      source.name: collections.Counter(state["counts"].get(source.name, {}))
+      for source in plan.sources
     }
     skips.set_state(state["skips"])
+    if not self.next:
+      self._count_records()
     validation = import_seen.Validation(plan.val, total=plan.total, seed=plan.seed)
     self._seen = import_seen.Seen(plan.folder / "seen.bin", self._taken, validation)
 
@@ -132,6 +145,15 @@ class _Import:
   def size(self) -> int:
     """Bytes of the examples taken so far."""
     return sum(counts["bytes"] for counts in self._counts.values())
+
+  def _count_records(self) -> None:
+    """Counts the records that are no examples at all."""
+    for source in self._plan.sources:
+      counts = self._counts[source.name]
+      counts.update({f"{NO_PAIR}{why}": number for why, number in source.no_pairs.items()})
+      counts.update({"read": len(source.bad), "record": len(source.bad)} if source.bad else {})
+      for fault in source.bad:
+        self._skips.add(fault.partition(": ")[0], BadRecord(fault))
 
   def take(self, name: str, checked: import_checks.Taken | import_checks.Left) -> None:
     """Stores or counts the next example, of the source `name`."""
@@ -218,8 +240,11 @@ def in_order(
 
 
 def stamp(path: str | os.PathLike) -> str:
-  """Changes when a file at the path, or in the folder, changes; no file is read."""
-  root = pathlib.Path(path)
-  found = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-  seen = [(str(p.relative_to(root)), p.stat().st_size, p.stat().st_mtime_ns) for p in found]
+  """Changes when a file at the path, in the folder, or of the pattern changes; none is read."""
+  text = os.fspath(path)
+  found = [text] if os.path.exists(text) else sorted(glob.glob(text, recursive=True))
+  every = [
+    p for root in map(pathlib.Path, found) for p in ([root] if root.is_file() else root.rglob("*"))
+  ]
+  seen = sorted((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in every if p.is_file())
   return files.digest(repr(seen).encode())

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from cot_rm import metrics, prompts, stages
 from cot_rm.checkpoints import huggingface
-from cot_rm.data import import_checks, importing
+from cot_rm.data import datasets, import_checks, importing
 from cot_rm.stages import common, preflight_data
 from cot_rm.stages import preflight as checking
 
@@ -79,14 +79,16 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
   given |= {knob: limits[knob] for knob in ("fps", "max_frames") if limits[knob] is not None}
   if knobs.start:
     model = huggingface.resolve(common.resolve_path(workdir, knobs.start), weights=False)
-    processor = preflight_data.open_processor(str(model), limits.to_dict())
+    processor = preflight_data.open_processor(
+      str(model), limits.to_dict(), common.media_options(config)
+    )
     given |= {"max_tokens": max(config.buckets.tokens), "max_patches": max(config.buckets.patches)}
   else:
     logging.info("%s: lengths are not checked, as %s.start names no model", name, where)
-  sources = [
-    (source, common.open_examples(config, workdir, source, knobs.split))
-    for source in _sources(knobs.source, where)
-  ]
+  sources = []
+  for source in _sources(knobs.source, where):
+    examples = common.open_examples(config, workdir, source, knobs.split)
+    sources.append(importing.Source(source, examples, *datasets.what_was_found(examples)))
   return importing.Plan(
     folder=workdir / name,
     sources=sources,
@@ -109,6 +111,7 @@ def table_columns(sources: dict[str, dict[str, int]]) -> dict[str, dict[str, Any
       "kept": counts["kept"],
       **({"of these renamed": counts["renamed"]} if counts.get("renamed") else {}),
       **{f"left out: {r}": counts[r] for r in import_checks.REASONS if counts.get(r)},
+      **{name: count for name, count in counts.items() if name.startswith(importing.NO_PAIR)},
       "MB": counts["bytes"] / 1e6,
     }
   if len(sources) > 1:
@@ -138,10 +141,11 @@ def _sources(text: str, where: str) -> list[str]:
 def _conditions(config: common.Section, workdir: epath.Path, name: str) -> dict[str, Any]:
   """Everything that the data set depends on, serializable as JSON."""
   knobs = common.section(config, name, "importing")
-  paths = [common.resolve_path(workdir, source) for source in knobs.source.split(",")]
+  paths = [common.resolve_path(workdir, s) for s in _sources(knobs.source, _flag(name))]
   return {
     "knobs": {knob: value for knob, value in knobs.to_dict().items() if knob != "threads"},
-    "files": [importing.stamp(path.split(":")[-1]) for path in paths],
+    "files": [importing.stamp(datasets.path_of(path)) for path in paths],
+    "pairs": [config.data.ties, config.data.pairs],
     "grammar": config.grammar,
     "seed": config.seed,
     "processor": config.processor.to_dict(),

@@ -43,7 +43,10 @@ def _plan(folder, *sources, **how):
     threads=2,
     shard_bytes=20_000,
   )
-  named = [(f"source {i}", source) for i, source in enumerate(sources)]
+  named = [
+    source if isinstance(source, importing.Source) else importing.Source(f"source {i}", source)
+    for i, source in enumerate(sources)
+  ]
   return importing.Plan(folder=pathlib.Path(folder), sources=named, **{**given, **how})
 
 
@@ -119,6 +122,22 @@ def test_other_examples_of_the_same_id_get_ids_of_their_own(tmp_path):
   assert [of["renamed"] for of in figures["sources"].values()] == [1, 4]
   found = [dataclasses.replace(e, id="1") for e in array_record.open(tmp_path / "data", "train")]
   assert found == same
+
+
+def test_records_that_are_no_pairs_are_counted_too(tmp_path):
+  source = importing.Source(
+    "chats", _examples(10), ["chats.json, record 3: no question"], {"a tie": 4}
+  )
+  with pytest.raises(bad_examples.TooManyBad, match="chats.json, record 3: no question"):
+    _run(_plan(tmp_path, source))
+  [counts] = _run(_plan(tmp_path, source), limit=1)["sources"].values()
+  assert (counts["read"], counts["kept"], counts["record"], counts["no pair: a tie"]) == (
+    11,
+    10,
+    1,
+    4,
+  )
+  assert "record 3" in (tmp_path / "skipped.jsonl").read_text()
 
 
 def test_one_bad_example_more_than_the_limit_ends_the_import(tmp_path):
@@ -244,3 +263,6 @@ def test_a_stamp_changes_with_any_file_of_a_folder(tmp_path):
   (tmp_path / "a/b.txt").write_text("xy")
   assert importing.stamp(tmp_path) != before
   assert importing.stamp(tmp_path / "a/b.txt") != before
+  of_pattern = importing.stamp(tmp_path / "a/*.txt")
+  (tmp_path / "a/c.txt").write_text("x")
+  assert importing.stamp(tmp_path / "a/*.txt") != of_pattern

@@ -3,10 +3,12 @@
 To add a layout: write a module that is a `pair.Adapter`, add its line to ADAPTERS.
 """
 
+import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from cot_rm import files, registry
 from cot_rm.data import identity
@@ -30,6 +32,7 @@ from cot_rm.data.datasets import (
 )
 from cot_rm.data.datasets.pair import Adapter
 from cot_rm.data.datasets.row import Options, Ranked, Ties
+from cot_rm.data.datasets.source import Published
 from cot_rm.schema import Example
 
 # Names that a user may write before a path. A module's first name is the one of the log.
@@ -66,6 +69,13 @@ ADAPTERS: dict[str, Adapter] = {
   "videofeedback": videofeedback,
   "reward_benchmarks": reward_benchmarks,
 }
+
+
+class Found(NamedTuple):
+  """What was left out when a source was opened."""
+
+  bad: Sequence[str]  # what is wrong with each bad record; begins with its place
+  left_out: Mapping[str, int]  # {why a comparison is no pair, such as a tie: number}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +149,23 @@ def open(  # pylint: disable=redefined-builtin
       *opening.published(path, split, ADAPTERS, seed=seed, options=options, max_bad=max_bad)
     ]
   return Concatenated(tuple(sources)) if len(sources) > 1 else sources[0]
+
+
+def path_of(spec: str) -> str:
+  """The path of "path" or "name:path"."""
+  return opening.parse(spec, ADAPTERS)[1]
+
+
+def what_was_found(examples: Sequence[Example]) -> Found:
+  """The records that opening a source of `open` left out; nothing of a folder of examples."""
+  parts = examples.sources if isinstance(examples, Concatenated) else (examples,)
+  bad: list[str] = []
+  left_out: collections.Counter[str] = collections.Counter()
+  for part in parts:
+    if isinstance(part, Published):
+      bad += part.counts.bad
+      left_out += part.counts.left_out
+  return Found(bad, dict(left_out))
 
 
 def first(source: Sequence[Example], count: int) -> list[Example]:
