@@ -112,6 +112,16 @@ def get_config() -> ConfigDict:
     # Positions of videos as transformers 4.49 to 4.51 ("hf4_49", the training of R1-Reward), 4.52
     # to 4.57 ("hf4") or 5 ("hf5") counts them.
     mrope="hf4",
+    video=dict(  # which frames of a video, and bounds of their size [media.VideoRules]
+      # "qwen_vl_utils" (0.0.12 to 0.0.14), "qwen_vl_utils_0.0.11", "qwen_vl_utils_0.0.8"
+      # "transformers" (its own processor of videos), "flat" (as pictures). None: as the
+      # checkpoint says, and "qwen_vl_utils" where it says nothing.
+      mode=optional(str),
+      min_pixels=optional(int),  # least area of a frame; None, here and below: as the mode says
+      max_pixels=optional(int),  # largest area of a frame
+      total_pixels=optional(int),  # of every second frame of a video together
+      min_frames=optional(int),  # frames that are read, if there are as many
+    ),
   )
   c.buckets = dict(  # allowed shapes: a row is padded to the smallest that holds it [Buckets]
     tokens=(512, 1024, 2048, 4096),  # of a row, prompt and answer

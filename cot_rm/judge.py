@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, get_args, overload
 
 import jax
@@ -309,6 +309,7 @@ def load(
   fps: float | None = None,
   max_frames: int | None = None,
   mrope: Literal["hf4_49", "hf4", "hf5"] | None = None,
+  video: Mapping[str, object] | None = None,
   options: media.Options = media.DEFAULT,
   buckets: packing.Buckets = BUCKETS,
   max_prompts: int = 8,
@@ -330,10 +331,10 @@ def load(
     dtype: of the parameters.
     compute_dtype: of the matrix products and the activations; None: as the parameters.
     min_pixels, max_pixels: area of an image or frame after resizing. None, here and for the next
-      three: as the folder says.
-    fps: frames of a video that are read per second.
-    max_frames: frames of a video that are read, at most.
+      four: as the folder says.
+    fps, max_frames: frames of a video that are read per second, and at most.
     mrope: positions of videos as transformers 4.49 ("hf4_49"), 4.52 ("hf4") or 5 ("hf5") has them.
+    video: fields of media.VideoRules: which frames of a video, and bounds of their size.
     options: how media are opened: whether URLs are fetched, EXIF, transparency, 16 bits.
     buckets: the shapes to which prompts are padded; the largest one bounds a prompt.
     max_prompts: prompts that are answered at the same time, at most; fewer need less memory.
@@ -346,15 +347,13 @@ def load(
 
   Raises:
     FileNotFoundError: no such folder, or a file of it is missing.
-    ValueError: an unknown dtype, or tensors or a tokenizer that do not fit config.json; all faults
-      are named.
+    ValueError: an unknown dtype, or tensors or a tokenizer that do not fit config.json: all named.
   """
   _check_dtypes(dtype=dtype, compute_dtype=compute_dtype or dtype)
   mesh = mesh or sharding.make_mesh({"data": 1}, jax.devices()[:1])
   rules = rules or {}
   opened = model_folder.open_model(path, base=base, mesh=mesh, rules=rules, dtype=dtype)
-  family, limits = models.get(opened.family), sampler or Limits()
-  compute = compute_dtype or dtype
+  family, limits, compute = models.get(opened.family), sampler or Limits(), compute_dtype or dtype
   sample_compute = "bfloat16" if limits.weights == "bfloat16" else compute
   return Judge(
     opened,
@@ -365,6 +364,7 @@ def load(
       fps=fps,
       max_frames=max_frames,
       mrope=mrope,
+      video=video,
       options=options,
     ),
     train=ModelSpec(_graphdef(opened, compute, remat), compute, mesh, rules),

@@ -68,6 +68,11 @@ ADDED_KNOBS: dict[str, Any] = {
   "eval.repetition_penalty": 1.0,
   "judge.repetition_penalty": 1.0,
   "model.base": "",
+  "processor.video.max_pixels": None,
+  "processor.video.min_frames": None,
+  "processor.video.min_pixels": None,
+  "processor.video.mode": "flat",
+  "processor.video.total_pixels": None,
   "reject.sampling.repetition_penalty": 1.0,
   "rl.optim.decay_vectors": True,
   "judge.split": "train",
@@ -259,7 +264,9 @@ def migrate(old: Tree, folders: Mapping[str, str]) -> Tree:
       value = ",".join(_in_renamed_folder(part, folders) for part in value.split(","))
     _put(out, today, {} if value == {} else value)  # a section of its own
   if any(knob.startswith("data.") for knob in ADDED_KNOBS):
-    out.setdefault("data", {})  # a section that older versions did not have
+    out.setdefault("data", {})  # sections that older versions did not have
+  if "processor" in out:
+    out["processor"].setdefault("video", {})
   kinds = {name: _kind(out, name) for name in out}
   for knob, value in ADDED_KNOBS.items():
     first, *inner = knob.split(".")

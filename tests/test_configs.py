@@ -242,7 +242,7 @@ def test_no_function_of_a_section_takes_any_keyword():
 # Arguments that have a default and no knob: a stage passes them, or they are for library users.
 NO_KNOB = {
   "cot_rm.judge.load": {
-    *("min_pixels", "max_pixels", "fps", "max_frames", "mrope"),  # the section processor
+    *("min_pixels", "max_pixels", "fps", "max_frames", "mrope", "video"),  # of processor
     "options",  # knobs of the section data
     *("buckets", "max_prompts", "sampler", "mesh", "rules", "sample_mesh", "sample_rules"),
   },
@@ -267,6 +267,7 @@ LIBRARY = {
 # Knobs whose function has another default, and why.
 TWO_DEFAULTS = {
   "processor.mrope": "None: as the model folder has saved it, for readers of folders",
+  "processor.video": "None: as the model folder has saved it, for readers of folders",
 }
 
 

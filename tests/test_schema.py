@@ -117,3 +117,13 @@ def test_the_constants_are_those_of_the_types():
     "video_understanding",
     "video_generation",
   )
+
+
+def test_settings_of_a_medium_are_checked_by_name():
+  Media("video", "clip.mp4", settings={"nframes": 8, "video_start": 0})
+  with pytest.raises(ValueError, match="unknown setting 'nframe' of videos; did you mean"):
+    Media("video", "clip.mp4", settings={"nframe": 8})
+  with pytest.raises(ValueError, match="unknown setting 'nframes' of images"):
+    Media("image", "a.png", settings={"nframes": 8})
+  with pytest.raises(ValueError, match="max_pixels is 0; it must be a number above 0"):
+    Media("image", "a.png", settings={"max_pixels": 0})

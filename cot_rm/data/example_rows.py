@@ -35,6 +35,7 @@ FEATURES = tfds.features.FeaturesDict(
     "media_kind": tfds.features.Sequence(tfds.features.Text()),
     "media_form": tfds.features.Sequence(tfds.features.Text()),  # picture, frames or file
     "media_fps": tfds.features.Sequence(np.float64),  # NaN: unknown
+    "media_settings": tfds.features.Sequence(tfds.features.Text(doc="JSON")),  # "": none
     "media_pictures": tfds.features.Sequence(np.int64),  # number of `pictures` of each medium
     "pictures": tfds.features.Sequence(_BYTES),  # encoded, of all media in order
   }
@@ -57,6 +58,9 @@ def to_row(example: Example, *, options: media.Options = media.DEFAULT) -> Row:
     "media_kind": [medium.kind for medium in example.media],
     "media_form": [form for form, _ in stored],
     "media_fps": [math.nan if medium.fps is None else medium.fps for medium in example.media],
+    "media_settings": [
+      json.dumps(dict(medium.settings)) if medium.settings else "" for medium in example.media
+    ],
     "media_pictures": [len(pictures) for _, pictures in stored],
     "pictures": [picture for _, pictures in stored for picture in pictures],
   }
@@ -145,15 +149,17 @@ def _stored(medium: Media, name: str, options: media.Options) -> tuple[str, Sequ
 
 def _media(row: Row) -> Iterator[Media]:
   kinds = [_text(kind) for kind in row["media_kind"]]
-  # Older rows have no forms: their videos are frames.
+  # Older rows have neither forms nor settings: their videos are frames.
   forms = row.get("media_form", ["picture" if kind == "image" else "frames" for kind in kinds])
-  columns = kinds, forms, row["media_fps"], row["media_pictures"]
+  settings = row.get("media_settings", [""] * len(kinds))
+  columns = kinds, forms, row["media_fps"], settings, row["media_pictures"]
   at = 0
-  for kind, form, fps, count in zip(*columns, strict=True):
+  for kind, form, fps, given, count in zip(*columns, strict=True):
     pictures = tuple(bytes(picture) for picture in row["pictures"][at : at + count])
     at += count
     source = pictures if _text(form) == "frames" else pictures[0]
-    yield Media(kind, source, None if math.isnan(fps) else float(fps))
+    own = json.loads(_text(given)) if len(given) else None
+    yield Media(kind, source, None if math.isnan(fps) else float(fps), own)
 
 
 def _text(value: bytes | str) -> str:

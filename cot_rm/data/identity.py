@@ -140,6 +140,8 @@ def _description(hash_of: str, count: int, marks: Mapping[int, tuple[str, str]])
 def _medium(medium: Media, rule: files.BlockRule) -> dict[str, object]:
   out: dict[str, object] = {}
   for field in dataclasses.fields(medium):
+    if field.name == "settings" and not medium.settings:
+      continue  # as the hashes of versions without settings
     if field.name != "source":
       value = getattr(medium, field.name)
       out[field.name] = float(value) if isinstance(value, int) else value

@@ -46,6 +46,7 @@ class Rules:
   quality: int = 95  # of pictures that are encoded anew: JPEG, 1 to 100; 0: PNG
   fps: float = 2.0  # of sampled frames
   max_frames: int = 768  # sampled frames of a video
+  video: media.VideoRules = media.VideoRules()  # which frames are sampled
   max_tokens: int = 0  # of prompt and reference, by the processor
   max_patches: int = 0  # of the prompt's pictures, by the processor
   options: media.Options = media.DEFAULT  # how media are opened
@@ -172,20 +173,29 @@ def _stored(medium: Media, rules: Rules, name: str) -> Media:
   if given is not None:  # frames, which are stored as they are
     frames = [_picture(given[i], rules, f"{name}: frame {i}") for i in range(len(given))]
     return dataclasses.replace(medium, source=tuple(frames))
-  video = media.video(medium.source, fps=medium.fps, name=name, options=rules.options)
-  numbers, fps = _sampled(video, rules)
+  video = media.video(medium.source, name=name, options=rules.options)
+  numbers, fps = _sampled(video, medium, rules, name)
   if rules.videos == "frames":
     frames = [_encoded(_shrunk(frame, rules), rules) for frame in video.read(numbers)]
-    return dataclasses.replace(medium, source=tuple(frames), fps=fps)
+    sizes = {
+      key: value for key, value in (medium.settings or {}).items() if key not in media.CHOICES
+    }
+    return dataclasses.replace(medium, source=tuple(frames), fps=fps, settings=sizes or None)
   if rules.check == "decode":
     for _ in video.read(numbers):
       pass
   return medium  # `serialize` reads the file
 
 
-def _sampled(video: media.Video, rules: Rules) -> tuple[list[int], float]:
-  return media.sample_frames(
-    video.count, video.fps, fps=rules.fps, max_frames=rules.max_frames, multiple=TEMPORAL
+def _sampled(video: media.Video, medium: Media, rules: Rules, name: str) -> tuple[list[int], float]:
+  return media.sampled_frames(
+    video,
+    {**(medium.settings or {}), **({} if medium.fps is None else {"fps": medium.fps})},
+    rules=rules.video,
+    fps=rules.fps,
+    max_frames=rules.max_frames,
+    multiple=TEMPORAL,
+    name=name,
   )
 
 

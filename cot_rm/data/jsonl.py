@@ -8,7 +8,8 @@ One record per line; all fields but `id`, `task`, `question` and the media are o
 
 A picture is {"kind": "image", "path" or "url" or "base64": ...}, a video {"kind": "video", "path"
 or "url" or "frames": ..., "fps": ...}, a frame {"path" or "url" or "base64": ...}. Each may be
-abbreviated to a string: a path, a URL (file, data, http) or base64. Hugging Face's {"bytes": null,
+abbreviated to a string: a path, a URL (file, data, http) or base64. Pictures and videos may have
+the settings of schema.MEDIA_SETTINGS ("max_pixels", "nframes", ...). Hugging Face's {"bytes": null,
 "path": ...} and OpenAI's {"type": "image_url", "image_url": {"url": ...}} are read too. "images":
 [...] is short for media that are all pictures. Paths are relative to the file. Files must exist;
 whether URLs on the network are fetched is decided when they are opened, see media.Options.
@@ -180,21 +181,37 @@ def _medium(field: Field, kind: str, folder: pathlib.Path) -> Media:
   """The Media of one entry of "media"; `kind` is its kind if the entry does not give one."""
   field = _expanded(field)
   kind = _kind(field, kind)
+  settings = _settings(field, kind)
   if kind == "image":
-    field.check_keys(("kind", "type", *_PICTURE_KEYS))
-    return Media("image", _picture(field, folder))
-  field.check_keys(("kind", "type", *_VIDEO_KEYS, "fps"))
-  source, fps = field.exactly_one(*_VIDEO_KEYS), _fps(field.get("fps"))
+    field.check_keys(("kind", "type", *_PICTURE_KEYS, *schema.MEDIA_SETTINGS[kind]))
+    return Media("image", _picture(field, folder), settings=settings)
+  field.check_keys(("kind", "type", *_VIDEO_KEYS, "fps", *schema.MEDIA_SETTINGS[kind]))
+  return Media("video", _video(field, folder), _fps(field.get("fps")), settings)
+
+
+def _settings(field: Field, kind: schema.Kind) -> dict[str, float] | None:
+  """The settings of a medium; None: it has none."""
+  found = {name: field.get(name) for name in schema.MEDIA_SETTINGS[kind]}
+  out = {name: item.value for name, item in found.items() if item.value not in (MISSING, None)}
+  for name, value in out.items():
+    if fault := schema.media_setting_fault(kind, name, value):
+      found[name].fail(fault)
+  return out or None
+
+
+def _video(field: Field, folder: pathlib.Path) -> schema.VideoSource:
+  """The source of a video: a path, a URL, its bytes decoded from base64, or its frames."""
+  source = field.exactly_one(*_VIDEO_KEYS)
   if isinstance(source.value, dict) and source.path.endswith("video_url"):
     source = source.get("url")
   if source.path.endswith(".base64"):
-    return Media("video", media.decode_base64(source.text(), name=source.place), fps)
+    return media.decode_base64(source.text(), name=source.place)
   if not source.path.endswith(".frames"):
-    return Media("video", _path(source, folder), fps)
+    return _path(source, folder)
   frames = source.items()
   if not frames:
     source.fail("must have at least one frame")
-  return Media("video", tuple(_frame(frame, folder) for frame in frames), fps)
+  return tuple(_frame(frame, folder) for frame in frames)
 
 
 def _kind(field: Field, kind: str) -> str:
@@ -263,20 +280,21 @@ def _path(field: Field, folder: pathlib.Path) -> str:
 
 
 def _medium_record(medium: Media, folder: str | os.PathLike | None, name: str) -> Record:
-  fps = {} if medium.fps is None else {"fps": medium.fps}
+  further = {} if medium.fps is None else {"fps": medium.fps}
+  further |= medium.settings or {}
   if medium.kind == "image":
-    return {"kind": "image", **_picture_record(medium.source, folder, name)}
+    return {"kind": "image", **_picture_record(medium.source, folder, name), **further}
   if media.is_url(medium.source):
-    return {"kind": "video", "path": medium.source, **fps}
+    return {"kind": "video", "path": medium.source, **further}
   if media.is_path(medium.source):
-    return {"kind": "video", "path": _written_path(medium.source, folder, name), **fps}
+    return {"kind": "video", "path": _written_path(medium.source, folder, name), **further}
   if (file := media.video_bytes(medium.source, name=name)) is not None:
-    return {"kind": "video", "base64": base64.b64encode(file).decode(), **fps}
+    return {"kind": "video", "base64": base64.b64encode(file).decode(), **further}
   frames = media.frame_sources(medium.source, name=name)
   return {
     "kind": "video",
     "frames": [_picture_record(frame, folder, name) for frame in frames],
-    **fps,
+    **further,
   }
 
 

@@ -1,6 +1,6 @@
 """Opens pictures and videos from every kind of source; errors name the sample."""
 
-from cot_rm.media.frames import sample_frames
+from cot_rm.media.frames import CHOICES, VideoRules, sample_frames, sampled_frames
 from cot_rm.media.options import DEFAULT, Options
 from cot_rm.media.parts import Part, Turn, turns
 from cot_rm.media.pictures import ORIENTATION, encoded_picture, picture, picture_size, thumbnail_url
@@ -25,6 +25,7 @@ from cot_rm.media.videos import (
 )
 
 __all__ = [
+  "CHOICES",
   "DEFAULT",
   "ORIENTATION",
   "Options",
@@ -32,6 +33,7 @@ __all__ = [
   "Part",
   "Turn",
   "Video",
+  "VideoRules",
   "decode_base64",
   "decode_data_url",
   "encoded_frames",
@@ -46,6 +48,7 @@ __all__ = [
   "picture_of_base64",
   "picture_size",
   "sample_frames",
+  "sampled_frames",
   "thumbnail_url",
   "turns",
   "unwrapped",

@@ -23,7 +23,8 @@ PICTURE_SUFFIXES = (
   *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2", ".ppm", ".pgm", ".tga"),
 )
 NUMPY = b"\x93NUMPY"  # an .npy file begins with it
-RECORD_KEYS = ("bytes", "path", "url", "video")  # a record has its source under the first
+# A record has its source under the first that has a value.
+RECORD_KEYS = ("bytes", "base64", "data", "path", "url", "video")
 
 Frames = Sequence[ImageSource] | np.ndarray
 Located = pathlib.Path | bytes
@@ -49,7 +50,7 @@ def video(
     source: a video file or animated picture (path, URL, bytes or a record with "bytes" or
       "path"), an .npy file, a folder of pictures in natural order of their names, a
       sequence of pictures of any form, or u8[F, H, W, 3].
-    fps: frames per second of the given frames; None: as the file says, or unknown.
+    fps: frames per second of given frames; None: unknown. A video file has a rate of its own.
     name: the sample's name in errors.
     options: how media are opened.
 
@@ -69,7 +70,7 @@ def video(
   else:
     file = video_files.open_file(located, label=label, name=name)
     count, own_fps, size, read = file.count, file.fps, file.size, file.read
-  return Video(count, fps or own_fps, True, read, lambda numbers: {size})
+  return Video(count, own_fps, True, read, lambda numbers: {size})
 
 
 def video_bytes(source: VideoSource, *, name: str, options: Options = DEFAULT) -> bytes | None:
@@ -146,9 +147,12 @@ class _File:
 def _form(source: Any, name: str, options: Options) -> Frames | _File:
   """The frames, or the file that has them."""
   if isinstance(source, Mapping):
-    found = next((source[key] for key in RECORD_KEYS if source.get(key) is not None), None)
-    if found is None or isinstance(found, Mapping):
+    key = next((key for key in RECORD_KEYS if source.get(key) is not None), None)
+    if key is None or isinstance(source[key], Mapping):
       raise BadMedia(f"{name}: a record of a video has none of {', '.join(RECORD_KEYS)}")
+    found = source[key]
+    if key in ("base64", "data") and isinstance(found, str) and not sources.scheme(found):
+      found = sources.decode_base64(found, name=name)
     return _form(found, name, options)
   if isinstance(source, np.ndarray):
     return _checked_frames(source, name)
@@ -160,6 +164,8 @@ def _form(source: Any, name: str, options: Options) -> Frames | _File:
     return _form_of_file(_File(f"{len(source):,} bytes", bytes(source)), name)
   if sources.scheme(source) == "data":
     return _form_of_file(_File("a data URL", sources.decode_data_url(source, name=name)), name)
+  if isinstance(source, str) and (found := sources.picture_of_base64(source)) is not None:
+    return _form_of_file(_File("base64", found), name)
   if sources.is_url(source):
     content = fetching.fetch(source, name=name, options=options)
     return _form_of_file(_File(repr(source[:200]), content), name)

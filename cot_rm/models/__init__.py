@@ -141,6 +141,7 @@ class ProcessorClass(Protocol):
     fps: float | None = None,
     max_frames: int | None = None,
     mrope: str | None = None,
+    video: Mapping[str, object] | None = None,
     options: media.Options = media.DEFAULT,
   ) -> Processor:
     """The processor of a checkpoint folder; None: the folder's setting."""

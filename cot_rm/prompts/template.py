@@ -106,9 +106,12 @@ def _splits(text: str, separators: list[str]) -> Iterator[list[str]]:
 def messages(example: Example, prompt: str) -> list[Message]:
   """One user turn: the example's media in order, then `prompt`."""
   parts: list[Message] = [
-    {"type": "image", "image": media.source}
-    if media.kind == "image"
-    else {"type": "video", "video": media.source, "fps": media.fps}
+    {
+      "type": media.kind,
+      media.kind: media.source,
+      **({"fps": media.fps} if media.kind == "video" else {}),
+      **(media.settings or {}),
+    }
     for media in example.media
   ]
   return [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}]

@@ -13,7 +13,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from cot_rm import metrics, prompts, stages
+from cot_rm import media, metrics, prompts, stages
 from cot_rm.checkpoints import huggingface
 from cot_rm.data import datasets, import_checks, importing
 from cot_rm.stages import common, preflight_data
@@ -77,6 +77,8 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
   knobs, processor, where = config[section], None, _flag(section)
   given, limits = {knob: knobs[knob] for knob in RULES}, config.processor
   given |= {knob: limits[knob] for knob in ("fps", "max_frames") if limits[knob] is not None}
+  video = {knob: value for knob, value in limits.video.items() if value is not None}
+  given["video"] = media.VideoRules(**video)
   if knobs.start:
     model = huggingface.resolve(common.resolve_path(workdir, knobs.start), weights=False)
     processor = preflight_data.open_processor(

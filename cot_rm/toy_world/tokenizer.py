@@ -59,6 +59,7 @@ PREPROCESSOR = {
   "temporal_patch_size": 2,
   "image_mean": [0.48145466, 0.4578275, 0.40821073],
   "image_std": [0.26862954, 0.26130258, 0.27577711],
+  "video": {"mode": "flat"},  # the built-in world's videos are smaller than Qwen's bounds
 }
 
 

@@ -35,7 +35,7 @@ def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
     attempts=0,
     media=(
       schema.Media("video", (_png("red"),)),
-      schema.Media("video", (_png("red"), _png("blue")), 0.5),
+      schema.Media("video", (_png("red"), _png("blue")), 0.5, {"nframes": 2, "max_pixels": 784.5}),
     ),
   )
   text = schema.Example(
@@ -53,7 +53,12 @@ def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
 
 
 def test_every_field_of_an_example_and_of_its_media_is_stored():
-  columns = {"media_kind": "kind", "media_fps": "fps", "pictures": "source"}
+  columns = {
+    "media_kind": "kind",
+    "media_fps": "fps",
+    "media_settings": "settings",
+    "pictures": "source",
+  }
   stored = {columns.get(name, name) for name in example_rows.FEATURES}
   fields = [*dataclasses.fields(schema.Example), *dataclasses.fields(schema.Media)]
   assert {field.name for field in fields} - {"media"} <= stored

@@ -465,3 +465,32 @@ def test_a_mutated_record_is_an_example_or_a_bad_one(folder):
       assert "line 1" in str(error) or str(error).startswith("x"), error
       bad += 1
   assert 300 < bad < 600
+
+
+def test_settings_of_a_medium_are_read_and_written(folder):
+  media = [
+    {"kind": "video", "path": "clip", "fps": 4, "nframes": 8, "video_start": 0, "max_pixels": 784},
+    {"kind": "image", "path": "a.png", "resized_height": 56, "resized_width": 84},
+    {"kind": "image", "path": "a.png", "min_pixels": None},
+  ]
+  (example,) = read(folder, good(media=media))
+  assert [medium.settings for medium in example.media] == [
+    {"nframes": 8, "video_start": 0, "max_pixels": 784},
+    {"resized_height": 56, "resized_width": 84},
+    None,
+  ]
+  record = jsonl.to_record(example, folder)
+  assert record["media"] == [*media[:2], {"kind": "image", "path": "a.png"}]
+
+
+@pytest.mark.parametrize(
+  "medium, words",
+  [
+    ({"kind": "image", "path": "a.png", "nframes": 4}, "unknown key 'nframes'"),
+    ({"kind": "image", "path": "a.png", "max_pixels": "9"}, "max_pixels is '9'"),
+    ({"kind": "video", "path": "clip", "nframes": -1}, "nframes is -1"),
+  ],
+)
+def test_a_wrong_setting_names_the_line_and_the_field(folder, medium, words):
+  with pytest.raises(schema.BadRecord, match=f"line 1, field 'media.0..*{words}"):
+    read(folder, good(media=[medium]))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cot_rm import media
+from cot_rm import media, schema
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,55 @@ def test_frames_are_thinned_by_qwens_rule(count, rate, fps, most, numbers, got_f
 def test_too_few_frames_to_fill_a_patch_is_an_error():
   with pytest.raises(ValueError, match="max_frames is 1 .*, less than the 2 frames"):
     media.sample_frames(5, 2, fps=2, max_frames=1, multiple=2)
+
+
+def a_file(count, fps=10.0):
+  return media.Video(count, fps, True, list, lambda numbers: {(56, 56)})
+
+
+def chosen(video, mode="qwen_vl_utils", **fields):
+  rules = media.VideoRules(mode)
+  return media.sampled_frames(
+    video, fields, rules=rules, fps=2.0, max_frames=768, multiple=2, name="example 'a'"
+  )
+
+
+def test_a_file_is_sampled_at_the_rate_of_its_part():
+  assert chosen(a_file(100)) == (chosen(a_file(100), nframes=20)[0], 2.0)
+  assert len(chosen(a_file(100), fps=1)[0]) == 10
+  assert chosen(a_file(100), video_start=5.0, nframes=2) == ([50, 99], 0.4)
+
+
+def test_given_frames_are_all_shown_and_what_has_no_effect_is_said(caplog):
+  given = media.Video(5, 8.0, False, list, lambda numbers: {(56, 56)})
+  with caplog.at_level("WARNING"):
+    assert chosen(given, nframes=2) == ([0, 1, 2, 3, 4], 8.0)
+  assert "nframes has no effect" in caplog.text
+  assert chosen(media.Video(1, None, False, list, None)) == ([0], 2.0)  # of unknown rate
+
+
+@pytest.mark.parametrize(
+  "fields, words",
+  [
+    ({"nframes": 1}, "100 frames 0 are to be shown .nframes 1.: 2 to 100"),
+    ({"nframes": 201}, "200 are to be shown"),
+    ({"video_start": 9.99}, "leave no two frames of a video of 10 seconds"),
+    ({"fps": 2, "nframes": 4}, "both fps and nframes"),
+  ],
+)
+def test_frames_that_are_not_there_name_the_sample_and_the_number(fields, words):
+  with pytest.raises(schema.BadMedia, match=f"^example 'a': .*{words}"):
+    chosen(a_file(100), **fields)
+
+
+@pytest.mark.parametrize(
+  "field, words",
+  [
+    (dict(mode="qwen"), "mode is 'qwen'; .*known: qwen_vl_utils"),
+    (dict(min_frames=0), "min_frames is 0"),
+    (dict(min_pixels=9, max_pixels=8), "min_pixels 9 > max_pixels 8"),
+  ],
+)
+def test_rules_out_of_range_name_the_knob(field, words):
+  with pytest.raises(ValueError, match=f"config.processor.video.*{words}"):
+    media.VideoRules(**field)

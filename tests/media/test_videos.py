@@ -36,7 +36,7 @@ def test_a_video_file_says_its_rate(tmp_path):
   got = [*video.read([0, 8])]
   assert got[0].size == (48, 32)
   assert abs(got[1].getpixel((20, 20))[0] - 80) < 8
-  assert media.video(tmp_path / "clip.mp4", fps=1, name=NAME).fps == 1
+  assert media.video(tmp_path / "clip.mp4", fps=1, name=NAME).fps == 5  # of the file
 
 
 def test_a_damaged_video_file_names_the_sample(tmp_path):
@@ -100,12 +100,13 @@ def test_a_video_file_may_be_given_in_every_way(tmp_path):
   for source in (
     *(path, f"file://{path}", data, bytearray(data), url),
     *({"bytes": data, "path": None}, {"bytes": None, "path": path}),
+    *(url.partition(",")[2], {"base64": url.partition(",")[2]}),
   ):
     video = media.video(source, name=NAME)
     assert (video.count, video.fps, video.is_file, video.sizes([0])) == (9, 5, True, {(48, 32)})
     assert media.video_bytes(source, name=NAME) == data
     assert media.frame_sources(source, name=NAME) is None
-  with pytest.raises(schema.BadMedia, match="record of a video has none of bytes, path"):
+  with pytest.raises(schema.BadMedia, match="record of a video has none of bytes, base64"):
     media.video({"bytes": None}, name=NAME)
 
 

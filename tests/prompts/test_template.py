@@ -94,3 +94,16 @@ def test_a_prompt_of_another_template_is_taken_apart_in_no_way(prompt):
 
 def test_ways_are_limited():
   assert len(template.invert("{q}a{a}a{b}", ("q", "a", "b"), "a" * 1000)) == 100
+
+
+def test_settings_of_media_are_settings_of_their_parts():
+  shown = (
+    schema.Media("video", "a.mp4", 4.0, {"nframes": 8}),
+    schema.Media("image", "b.png", settings={"max_pixels": 784}),
+  )
+  pair = schema.Example("a", "s", "video_understanding", "q", shown, ("one", "two"))
+  [turn] = template.messages(pair, "text")
+  assert turn["content"][:2] == [
+    {"type": "video", "video": "a.mp4", "fps": 4.0, "nframes": 8},
+    {"type": "image", "image": "b.png", "max_pixels": 784},
+  ]

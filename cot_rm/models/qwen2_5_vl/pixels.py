@@ -13,12 +13,20 @@ MAX_ASPECT = 200
 
 
 def smart_resize(
-  height: int, width: int, *, factor: int, min_pixels: int, max_pixels: int
+  height: int,
+  width: int,
+  *,
+  factor: int,
+  min_pixels: float,
+  max_pixels: float,
+  whole_first: bool = False,
 ) -> tuple[int, int]:
   """(height, width) after resizing: multiples of `factor`, with the area within the bounds.
 
-  Source: transformers' `smart_resize`. Raises ValueError if one side is over MAX_ASPECT times the
-  other.
+  A side is never less than `factor`; with `whole_first` the area is compared with the bounds after
+  this, as in qwen-vl-utils, else before. Source: transformers' `smart_resize`.
+
+  Raises ValueError if one side is over MAX_ASPECT times the other.
   """
   if max(height, width) > MAX_ASPECT * min(height, width):
     raise ValueError(
@@ -26,6 +34,8 @@ def smart_resize(
       "as it is wide; crop it first"
     )
   rows, columns = round(height / factor) * factor, round(width / factor) * factor
+  if whole_first:
+    rows, columns = max(rows, factor), max(columns, factor)
   if rows * columns > max_pixels:
     scale = math.sqrt(height * width / max_pixels)
     rows = math.floor(height / scale / factor) * factor
@@ -49,14 +59,15 @@ def resize(pictures: Iterable[Image.Image], size: tuple[int, int], resample: int
 
   resample: Pillow's number of the filter.
   """
-  height, width = size
-  resized = (  # one at a time: the frames of a long video are large before resizing
-    picture
-    if picture.size == (width, height)
-    else picture.resize((width, height), Image.Resampling(resample))
-    for picture in pictures
-  )
-  return np.stack([np.asarray(picture) for picture in resized])
+  # One at a time: the frames of a long video are large before resizing.
+  return np.stack([np.asarray(resized(picture, size, resample)) for picture in pictures])
+
+
+def resized(picture: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
+  """The picture resized to (height, width); itself where it has that size."""
+  if picture.size == size[::-1]:
+    return picture
+  return picture.resize(size[::-1], Image.Resampling(resample))
 
 
 def patches(frames: np.ndarray, *, patch: int, merge: int, temporal: int) -> np.ndarray:

@@ -5,7 +5,7 @@ T tokens, P patches, M merged patches, C values per patch.
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +74,7 @@ class Processor:
     fps: float | None = None,
     max_frames: int | None = None,
     mrope: mrope_lib.Mode | None = None,
+    video: Mapping[str, object] | None = None,
     options: media.Options = media.DEFAULT,
   ) -> "Processor":
     """The processor of a checkpoint folder (Hugging Face's layout). Nothing is downloaded.
@@ -88,6 +89,8 @@ class Processor:
       fps: sampled frames per second of video.
       max_frames: sampled frames of a video.
       mrope: see mrope.positions; "hf4" where the folder has none.
+      video: fields of media.VideoRules: which frames of a video, and bounds of their size. Fields
+        that are missing or None are the folder's; mode "qwen_vl_utils" where it has none.
       options: how media are opened.
 
     Raises FileNotFoundError if a file is missing, ValueError if files disagree.
@@ -97,7 +100,12 @@ class Processor:
       raise FileNotFoundError(f"no such checkpoint folder: {str(folder)!r}")
     config = config_lib.from_hf(settings_lib.load_json(folder, "config.json"))
     given = dict(
-      min_pixels=min_pixels, max_pixels=max_pixels, fps=fps, max_frames=max_frames, mrope=mrope
+      min_pixels=min_pixels,
+      max_pixels=max_pixels,
+      fps=fps,
+      max_frames=max_frames,
+      mrope=mrope,
+      video=video,
     )
     settings = settings_lib.read(
       folder, config.vision, {name: value for name, value in given.items() if value is not None}
@@ -143,8 +151,8 @@ class Processor:
     Args:
       messages: [{"role", "content"}]; content is a string or parts: texts, pictures and videos in
         the forms of Qwen's, transformers' and OpenAI's clients, see media.parts. An image or
-        video part may have min_pixels and max_pixels; a video part may have `fps`, the rate of its
-        frames.
+        video part may have the settings of schema.MEDIA_SETTINGS; a video part may have `fps`, see
+        schema.Media.
       id: names the sample in errors.
 
     Raises ValueError for an unknown part, an unreadable picture, or a control token in a text.

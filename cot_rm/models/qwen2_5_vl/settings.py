@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cot_rm import files
+from cot_rm import files, media
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
 from cot_rm.models.qwen2_5_vl.config import Config, VisionConfig
 
@@ -40,6 +40,7 @@ class Settings:
   fps: float = 2.0  # sampled frames per second of video
   max_frames: int = 768  # sampled frames of a video
   mrope: mrope_lib.Mode = "hf4"  # see mrope.positions
+  video: media.VideoRules = media.VideoRules()  # which frames of videos, and bounds of their size
   image_mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
   image_std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
   rescale_factor: float = 1 / 255
@@ -77,7 +78,7 @@ def read(folder: pathlib.Path, vision: VisionConfig, given: Mapping[str, object]
   Args:
     folder: holds preprocessor_config.json or processor_config.json.
     vision: sizes that the file must agree with.
-    given: values of fields that override the file's.
+    given: values of fields that override the file's; of `video` a mapping.
 
   Raises FileNotFoundError if neither file exists, ValueError if the file contradicts `vision`.
   """
@@ -121,7 +122,30 @@ def read(folder: pathlib.Path, vision: VisionConfig, given: Mapping[str, object]
     for key, value in found.items()
     if value is not None
   }
-  return Settings(**found | given)
+  video = _video_rules(folder, values, given.get("video") or {})
+  return Settings(**found | {**given, "video": video})
+
+
+def _video_rules(
+  folder: pathlib.Path, values: Mapping[str, object], given: Mapping[str, object]
+) -> media.VideoRules:
+  """The rules of videos of a checkpoint folder, with the fields of `given` that are not None."""
+  # Folders that older versions of this project wrote have "mrope", but no rules of videos.
+  found = values.get("video") or ({"mode": "flat"} if "mrope" in values else {})
+  found = {**found, **{name: value for name, value in given.items() if value is not None}}
+  try:
+    rules = media.VideoRules(**found)
+  except TypeError as error:
+    raise ValueError(f"{str(folder)!r}: the rules of videos: {error}") from error
+  if rules.mode == "transformers" and (folder / "video_preprocessor_config.json").exists():
+    theirs = load_json(folder, "video_preprocessor_config.json")
+    size = theirs.get("size") or {}
+    bounds = {
+      "min_pixels": rules.min_pixels or theirs.get("min_pixels") or size.get("shortest_edge"),
+      "max_pixels": rules.max_pixels or theirs.get("max_pixels") or size.get("longest_edge"),
+    }
+    rules = dataclasses.replace(rules, **bounds)
+  return rules
 
 
 def write(

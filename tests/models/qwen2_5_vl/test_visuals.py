@@ -1,15 +1,23 @@
-"""Pictures and videos by their headers: lengths without pixels."""
+"""Pictures and videos by their headers: lengths without pixels, sizes as other people's code."""
 
+import dataclasses
 import io
+import json
+import pathlib
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from cot_rm import media
 from cot_rm.batch import Size
-from cot_rm.models.qwen2_5_vl import pixels
+from cot_rm.models.qwen2_5_vl import config as config_lib
+from cot_rm.models.qwen2_5_vl import pixels, visuals
+from cot_rm.models.qwen2_5_vl import processor as processor_lib
+from cot_rm.models.qwen2_5_vl import settings as settings_lib
+from cot_rm.schema import BadExample, BadMedia
 from tests.media import media_files
 
 
@@ -91,3 +99,123 @@ def test_errors_of_measuring_are_those_of_encoding(processor):
     assert str(measuring.value).split("<_io")[0] == str(encoding.value).split("<_io")[0]
     assert type(measuring.value) is type(encoding.value)
     assert str(measuring.value).startswith("example 'vl-17': ")
+
+
+VISION = config_lib.VisionConfig()
+RELEASED = settings_lib.Settings(min_pixels=4 * 28 * 28, max_pixels=16384 * 28 * 28)
+GOLDEN = {
+  mode: json.loads(
+    (pathlib.Path(__file__).parents[2] / "golden" / f"video_frames_{mode}.json").read_text()
+  )
+  for mode in media.frames.MODES
+  if mode != "flat"
+}
+
+
+def planned(part, mode="qwen_vl_utils", **rules):
+  settings = dataclasses.replace(RELEASED, video=media.VideoRules(mode, **rules))
+  return visuals.visual(part, VISION, settings, media.DEFAULT, "example 'a'")
+
+
+def of_file(monkeypatch, count, rate, height, width):
+  """Every video is a file of `count` frames; reading gives the numbers of those chosen."""
+  opened = media.Video(count, rate, True, list, lambda numbers: {(width, height)})
+  monkeypatch.setattr(media, "video", lambda *args, **kwargs: opened)
+
+
+@pytest.mark.parametrize("mode", GOLDEN)
+def test_frames_and_sizes_of_video_files_are_other_peoples(mode, monkeypatch):
+  assert len(GOLDEN[mode]["files"]) > 25
+  for case in GOLDEN[mode]["files"]:
+    of_file(monkeypatch, *case["video"])
+    part = video("clip.mp4", **case["fields"])
+    if case["indices"] is None:
+      with pytest.raises(BadMedia, match="^example 'a': .*\\d"):
+        planned(part, mode)
+      continue
+    got = planned(part, mode)
+    assert got.read() == case["indices"], case
+    assert list(got.sizes[-1]) == case["size"], case
+    count, rate = case["video"][:2]
+    if not {"video_start", "video_end"} & {*case["fields"]}:
+      assert got.seconds == pytest.approx(2 / (len(case["indices"]) / count * rate))
+
+
+@pytest.mark.parametrize("mode", [mode for mode in GOLDEN if mode != "transformers"])
+def test_sizes_of_given_frames_are_those_of_qwen_vl_utils(mode):
+  for case in GOLDEN[mode]["lists"]:
+    count, height, width = case["video"]
+    frames = [Image.new("RGB", (width, height))] * count
+    got = planned(video(frames, **case["fields"]), mode)
+    assert list(got.sizes[-1]) == case["size"], case
+    assert got.grid[0] * 2 == case["frames"]  # the last is shown twice where there is no pair
+
+
+@pytest.mark.parametrize("mode", [mode for mode in GOLDEN if mode != "transformers"])
+def test_pixels_of_given_frames_are_those_of_qwen_vl_utils(mode):
+  case = GOLDEN[mode]["pixels"]
+  y, x = np.mgrid[:70, :100]
+  frames = [np.stack([x * 3 + 9 * i, y * 5, x * y // 7 + i], -1) % 256 for i in range(3)]
+  item = planned(video([frame.astype(np.uint8) for frame in frames], **case["fields"]), mode)
+  resized = item.read()
+  for size in item.sizes:
+    resized = [pixels.resized(frame, size, 3) for frame in resized]
+  got = np.stack([np.asarray(frame).transpose(2, 0, 1)[:, ::7, ::7] for frame in resized])
+  np.testing.assert_allclose(got.astype(int), np.array(case["values"])[:3], atol=1)
+  want = pixels.patches(np.stack([*map(np.asarray, resized)]), patch=14, merge=2, temporal=2)
+  np.testing.assert_array_equal(visuals.patches(item, VISION, RELEASED), want)
+
+
+def test_a_small_video_has_the_tokens_of_qwens_bounds(monkeypatch):
+  of_file(monkeypatch, 48, 24.0, 96, 128)  # two seconds: four frames
+  assert planned(video("small.mp4")).tokens == 280
+  assert planned(video("small.mp4"), "flat").tokens == 2 * 3 * 5  # as pictures
+  assert planned(video("small.mp4"), min_pixels=784, max_pixels=20 * 784).tokens == 2 * 12 + 6
+
+
+def test_a_flat_video_is_sampled_from_its_frames(monkeypatch):
+  frames = [Image.new("RGB", (56, 56))] * 40
+  assert planned(video(frames, fps=8), "flat").grid == (5, 2, 2)
+  assert planned(video(frames, fps=8, nframes=6), "flat").grid[0] == 3
+  assert planned(video(frames, fps=8)).grid[0] == 20
+  assert (
+    planned(video(frames, sample_fps=8)).seconds == planned(video(frames, fps=8)).seconds == 0.25
+  )
+
+
+def test_a_picture_may_ask_for_its_size():
+  assert planned(image(picture(500, 500), resized_height=100, resized_width=60)).sizes == (
+    (112, 56),
+  )
+
+
+@pytest.mark.parametrize(
+  "fields, words",
+  [
+    ({"nframes": "8"}, "nframes is '8'"),
+    ({"max_pixels": -5}, "max_pixels is -5"),
+    ({"min_frames": True}, "min_frames is True"),
+    ({"video_start": float("nan")}, "video_start is nan"),
+    ({"fps": 0}, "0 frames per second"),
+    ({"fps": [1]}, r"\[1\] frames per second"),
+    ({"resized_height": 56}, "give both"),
+    ({"fps": 2, "nframes": 4}, "both fps and nframes"),
+    ({"min_pixels": 900 * 784, "max_pixels": 4 * 784}, "check min_pixels"),
+  ],
+)
+def test_a_wrong_setting_of_a_part_names_the_sample(fields, words, monkeypatch):
+  of_file(monkeypatch, 40, 10.0, 56, 56)
+  with pytest.raises(BadExample, match=f"^example 'a': .*{words}"):
+    planned(video("clip.mp4", **fields))
+
+
+def test_keys_of_other_clients_change_nothing():
+  assert planned(image(picture(), detail="high", cache_control={})).tokens == 9
+
+
+def test_the_rules_of_videos_are_kept_with_the_processor(folder, tmp_path):
+  rules = dict(mode="qwen_vl_utils_0.0.8", total_pixels=784 * 100)
+  processor = processor_lib.Processor.load(folder, video=rules)
+  processor.save(tmp_path / "new")
+  got = processor_lib.Processor.load(tmp_path / "new", video=dict(mode=None, min_frames=2))
+  assert got.settings.video == media.VideoRules(**rules, min_frames=2)
