@@ -6,12 +6,15 @@ in the config, maps each name to mesh axes. One model has two: train_rules and s
 
 import contextlib
 import contextvars
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import jax
+from absl import logging
 from flax import nnx
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -43,17 +46,58 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
       f"mesh {sizes} needs {math.prod(sizes.values())} devices, but there are {len(devices)}; "
       f"change its shape (config.mesh.shape)"
     )
-  return jax.make_mesh(
-    tuple(sizes.values()),
-    tuple(sizes),
-    devices=devices,
-    axis_types=(jax.sharding.AxisType.Auto,) * len(sizes),
-  )
+  shape, axis_types = tuple(sizes.values()), (jax.sharding.AxisType.Auto,) * len(sizes)
+  try:
+    return jax.make_mesh(shape, tuple(sizes), devices=devices, axis_types=axis_types)
+  except NotImplementedError:
+    # No product of the torus's axes has these sizes (16 x 4 of 8 x 8 chips): an axis is split.
+    split = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return Mesh(split, tuple(sizes), axis_types=axis_types)
 
 
 def spec(axes: Sequence[str | None], rules: Rules) -> P:
   """PartitionSpec of logical axes under a rule table; an axis without a rule is replicated."""
   return P(*(rules.get(axis) for axis in axes))
+
+
+def even_spec(axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh, rules: Rules) -> P:
+  """`spec` of an array of this shape; a dimension that cannot be sharded evenly is left whole."""
+  shards = (_num_shards(mesh, rules, axis) for axis in axes)
+  return P(
+    *(
+      None if length % count else rules.get(axis)
+      for axis, length, count in zip(axes, shape, shards, strict=False)
+    )
+  )
+
+
+def parameter_sharding(variable: nnx.Variable, mesh: Mesh, rules: Rules) -> NamedSharding:
+  """Sharding of a parameter by its logical axes, see `even_spec`; dimensions left whole are logged.
+
+  A dimension is logged once.
+  """
+  axes = axes_of(variable)
+  for axis, length in zip(axes, variable.shape, strict=False):
+    if length % (count := _num_shards(mesh, rules, axis)):
+      _log_whole(axis, length, count)
+  return NamedSharding(mesh, even_spec(axes, variable.shape, mesh, rules))
+
+
+def _num_shards(mesh: Mesh, rules: Rules, axis: str | None) -> int:
+  """Number of shards of a logical axis."""
+  return math.prod(mesh.shape[name] for name in _mesh_axes(rules, axis))
+
+
+@functools.lru_cache
+def _log_whole(axis: str, length: int, shards: int) -> None:
+  """Cached, so that it is logged once."""
+  logging.info(
+    "sharding: a dimension %r of %d is no multiple of %d: arrays with it are whole on each device "
+    "of these mesh axes (config.mesh)",
+    axis,
+    length,
+    shards,
+  )
 
 
 def axes_of(variable: nnx.Variable) -> tuple[str | None, ...]:
@@ -66,7 +110,7 @@ def shardings_of(tree: Tree, mesh: Mesh, rules: Rules) -> Tree:
 
   def sharding_of(x: nnx.Variable | jax.Array) -> nnx.Variable | NamedSharding:
     if isinstance(x, nnx.Variable):
-      return x.replace(NamedSharding(mesh, spec(axes_of(x), rules)))
+      return x.replace(parameter_sharding(x, mesh, rules))
     return NamedSharding(mesh, P())
 
   return jax.tree.map(sharding_of, tree, is_leaf=lambda x: isinstance(x, nnx.Variable))
@@ -90,7 +134,7 @@ def ambient() -> tuple[Mesh, Rules] | None:
 
 def num_batch_shards(mesh: Mesh, rules: Rules) -> int:
   """Number of shards of the logical axis "batch"."""
-  return math.prod(mesh.shape[name] for name in _mesh_axes(rules, "batch"))
+  return _num_shards(mesh, rules, "batch")
 
 
 def _mesh_axes(rules: Rules, axis: str | None) -> tuple[str, ...]:
@@ -100,11 +144,12 @@ def _mesh_axes(rules: Rules, axis: str | None) -> tuple[str, ...]:
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-  """Pins activation `x` to its logical axes; a no-op outside `use`."""
+  """Pins activation `x` to its logical axes; a no-op outside `use`. See `even_spec`."""
   if (scope := _scope.get()) is None:
     return x
   mesh, rules = scope
-  return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(axes, rules)))
+  layout = NamedSharding(mesh, even_spec(axes, x.shape, mesh, rules))
+  return jax.lax.with_sharding_constraint(x, layout)
 
 
 def constrain_if_even(x: jax.Array, *axes: str | None) -> jax.Array:
@@ -112,9 +157,7 @@ def constrain_if_even(x: jax.Array, *axes: str | None) -> jax.Array:
 
   A dimension is uneven if its length is not a multiple of its number of shards.
   """
-  axes = (None,) * (x.ndim - len(axes)) + axes
-  even = (a if even_mesh_axes(a, n) else None for a, n in zip(axes, x.shape, strict=True))
-  return constrain(x, *even)
+  return constrain(x, *(None,) * (x.ndim - len(axes)), *axes)
 
 
 def constrain_rows(tree: Tree) -> Tree:

@@ -1,6 +1,7 @@
 """Completions, log-probabilities, and the weights and devices of a policy."""
 
 import base64
+import dataclasses
 import io
 import json
 import shutil
@@ -8,13 +9,18 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import cot_rm
+from configs import base
 from cot_rm import sharding
+from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
+from cot_rm.models import logprobs, qwen2_5_vl
 from cot_rm.sampler.limits import Limits
 from cot_rm.schema import Completion
+from cot_rm.toy_world import tokenizer
 
 BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144), answers=())
 
@@ -253,3 +259,49 @@ def test_the_sampling_that_a_checkpoint_recommends_is_said_and_can_be_taken(
   again = judge.complete(ask, max_tokens=6, repetition_penalty=1.05)[0][0]
   np.testing.assert_array_equal(own.tokens, again.tokens)
   assert len(plain.tokens) == 6
+
+
+ODD = dict(
+  vocab_size=151, hidden_size=40, num_heads=2, num_kv_heads=1, head_dim=20, mrope_section=(4, 3, 3)
+)
+
+
+@pytest.fixture(scope="module")
+def odd_folder(tiny_folder, tmp_path_factory):
+  """A model of which no axis but the batch's is a multiple of the devices."""
+  folder = tmp_path_factory.mktemp("odd")
+  tiny = qwen2_5_vl.PRESETS["tiny"]
+  vision = dataclasses.replace(
+    tiny.vision, hidden_size=60, intermediate_size=171, num_heads=3, out_hidden_size=40
+  )
+  config = dataclasses.replace(tiny, vision=vision, intermediate_size=107, **ODD)
+  params = nnx.state(qwen2_5_vl.Model(config, rngs=nnx.Rngs(0)))
+  texts = ["Caption: a red star, user assistant system"] * 3
+  tokenizer.train(texts, tmp := tmp_path_factory.mktemp("tokenizer"), vocab_size=150)
+  model_folder.save_model(folder, params, family="qwen2_5_vl", config=config, processor_files=tmp)
+  return folder
+
+
+@pytest.mark.parametrize("shape", [dict(fsdp=1, tensor=8), dict(fsdp=4, tensor=2)], ids=str)
+def test_sizes_that_do_not_divide_by_the_devices_give_equal_numbers(odd_folder, shape):
+  rules = base.get_config().mesh.train_rules.to_dict()
+  ask = [chat("Caption: a red star", picture("red"))] * 8
+  text, numbers = "a red star", []
+  for mesh in (None, sharding.make_mesh(dict(data=1, **shape))):
+    on = dict(mesh=mesh, rules=rules if mesh else None)
+    judge = cot_rm.load(odd_folder, buckets=BUCKETS, max_prompts=8, **on)
+    if mesh:
+      weight = judge.params["visual"]["blocks"]["mlp"]["up_proj"]["weight"].get_value()
+      assert weight.shape[1] == 171 and weight.sharding.shard_shape(weight.shape)[1] == 171
+    done = judge.complete(ask, temperature=1.0, max_tokens=5)[0][0]
+    prompt = judge.processor(ask[0], id="a")
+    item = packing.Item(prompt, np.asarray(judge.processor.encode(text), np.int32))
+    batch = packing.pack([[item]] * 8, BUCKETS, rows=8)
+
+    def loss(params, batch, judge=judge):
+      return logprobs.batch_logps(nnx.merge(judge.graphdef, params), batch, masked=True).sum()
+
+    with sharding.use(judge.mesh, judge.rules):
+      grads = jax.jit(jax.grad(loss))(judge.params, batch)
+    numbers.append((judge.logps(ask[0], text), done.tokens, done.logps, jax.device_get(grads)))
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-4), *numbers)

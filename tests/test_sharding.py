@@ -84,3 +84,26 @@ def test_the_platform_is_the_meshs():
   assert sharding.platform() == "cpu"
   with sharding.use(mesh(), RULES):
     assert sharding.platform() == "cpu"
+
+
+def test_a_parameter_that_cannot_be_sharded_evenly_is_whole_and_said_once(caplog):
+  tree = {
+    "a": nnx.Param(jnp.zeros((8, 1667)), axes=("embed", "mlp")),
+    "b": nnx.Param(jnp.zeros((1667,)), axes=("mlp",)),
+    "c": nnx.Param(jnp.zeros((6, 4)), axes=("embed", "mlp")),
+  }
+  with caplog.at_level("INFO"):
+    found = sharding.shardings_of(tree, mesh(), RULES)
+  assert found["a"].get_value().spec == P("fsdp", None) and found["b"].get_value().spec == P(None)
+  assert found["c"].get_value().spec == P(None, "tensor")
+  said = [line for line in caplog.messages if "'mlp' of 1667 is no multiple of 2" in line]
+  assert len(said) == 1
+
+
+def test_mesh_axes_that_are_no_product_of_the_torus_s_axes_split_one():
+  """16 x 4 on 8 x 8 chips, by the layout that the compiler for TPUs knows."""
+  chips = pytest.importorskip("bench.tpu.chips")
+  pytest.importorskip("libtpu")
+  made = sharding.make_mesh({"data": 1, "fsdp": 16, "tensor": 4}, chips.devices("v6e:8x8"))
+  assert dict(made.shape) == {"data": 1, "fsdp": 16, "tensor": 4}
+  assert len({device.id for device in made.devices.flat}) == 64

@@ -113,7 +113,7 @@ def sharding_of(
   """Sharding of a parameter under a mesh and its rules; the first device without a mesh."""
   if mesh is None:
     return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  return jax.sharding.NamedSharding(mesh, sharding.spec(sharding.axes_of(variable), rules))
+  return sharding.parameter_sharding(variable, mesh, rules)
 
 
 def load(

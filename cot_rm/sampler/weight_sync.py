@@ -78,13 +78,12 @@ def layout(params: nnx.State, mesh: Mesh, rules: sharding.Rules) -> nnx.State:
     axes = sharding.axes_of(variable)
     value = variable.get_raw_value()
 
-    def sharded(*axes):
-      return NamedSharding(mesh, sharding.spec(axes, rules))
+    def sharded(x, *axes):
+      return NamedSharding(mesh, sharding.even_spec(axes, x.shape, mesh, rules))
 
     if isinstance(value, jax.Array):
-      return variable.replace(sharded(*axes))
-    return variable.replace(
-      dataclasses.replace(value, qvalue=sharded(*axes), scale=sharded(*axes[:-1], None))
-    )
+      return variable.replace(sharded(value, *axes))
+    qvalue, scale = sharded(value.qvalue, *axes), sharded(value.scale, *axes[:-1], None)
+    return variable.replace(dataclasses.replace(value, qvalue=qvalue, scale=scale))
 
   return jax.tree.map(shardings, params, is_leaf=lambda x: isinstance(x, nnx.Variable))
