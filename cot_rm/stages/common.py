@@ -19,6 +19,13 @@ from cot_rm.data import identity as data_identity
 from cot_rm.sampler import limits, sampling
 from cot_rm.toy_world import descriptions
 
+LOOKED_UP = ("model", "base", "files")  # conditions of answers that are None if not to be had
+# Conditions that older versions did not write down, and what held in them.
+UNWRITTEN = {
+  "base": "",
+  "pictures": {"turn_exif": True, "over_white": True, "scale_depth": True},
+  "repetition_penalty": 1.0,
+}
 CHANGED = ("stop", "continue")  # when examples are others than those of a checkpoint
 
 
@@ -222,8 +229,8 @@ def begin_answers(
   """Makes a stage's folder of answers; answers sampled under other conditions are moved aside.
 
   They go to folder/earlier/<number> with the conditions that they were sampled under: nothing that
-  was paid for is deleted. A condition that is None, or that an older version did not write down,
-  changes nothing.
+  was paid for is deleted. A model that cannot be looked at (LOOKED_UP), and a condition that an
+  older version did not write down (but for UNWRITTEN), change nothing.
 
   Args:
     folder: its file asked.json holds the conditions under which its answers were sampled.
@@ -265,10 +272,11 @@ def _changed_conditions(
   old: Mapping[str, Any] | None, new: Mapping[str, Any], legacy: Mapping[str, Any]
 ) -> list[str]:
   """The conditions that differ, in words: ["model: 1a2b -> 3c4d"]."""
-  out = []
+  out, old = [], old or {}
   for name, value in new.items():
-    was = (old or {}).get(name)
-    if was is None or value is None or _agree(was, value):
+    was = old.get(name, UNWRITTEN.get(name, value))
+    unknown = name in LOOKED_UP and None in (was, value)
+    if unknown or _agree(was, value):
       continue
     if was == legacy.get(name):
       logging.warning("%s: known by %r alone until now; taken for the %s of today", name, was, name)
@@ -278,9 +286,11 @@ def _changed_conditions(
 
 
 def _agree(old: Any, new: Any) -> bool:
-  """Whether two conditions are equal, but for knobs that only one version has."""
+  """Whether two conditions are equal, but for knobs that only one version has; see UNWRITTEN."""
   if isinstance(old, dict) and isinstance(new, dict):
-    return all(_agree(old[name], new[name]) for name in old.keys() & new.keys())
+    return all(
+      _agree(old.get(name, UNWRITTEN.get(name, value)), value) for name, value in new.items()
+    )
   if isinstance(old, list) and isinstance(new, list):
     return len(old) == len(new) and all(map(_agree, old, new))
   return old == new

@@ -98,13 +98,35 @@ def test_answers_to_other_conditions_are_moved_aside_and_answers_to_the_same_sta
   [
     {"model": None},  # offline: the hub cannot be asked
     {"files": "written down since"},
-    {"sampling": [1, {"temperature": 1.0, "penalty": 1.0}]},
+    {"sampling": [1, {"temperature": 1.0, "min_p": 0.0}]},
   ],
 )
 def test_a_condition_that_is_unknown_or_new_changes_nothing(answered, conditions):
   old = json.loads((answered / "asked.json").read_text())
   assert begun(answered, old | conditions) == PARTS
   assert json.loads((answered / "asked.json").read_text())["model"] == "a"
+
+
+@pytest.mark.parametrize(
+  "conditions, parts",
+  [
+    ({"repetition_penalty": 1.0, "base": "", "weights": ""}, True),
+    ({"repetition_penalty": 1.05}, False),
+    ({"repetition_penalty": None}, False),  # as generation_config.json says
+    ({"weights": "int8"}, True),
+    ({"sampling": [1, {"temperature": 1.0, "repetition_penalty": 1.05}]}, False),
+    ({"sampling": [1, {"temperature": 1.0, "repetition_penalty": 1.0}]}, True),
+  ],
+)
+def test_what_older_answers_were_sampled_with_is_known(answered, conditions, parts):
+  old = json.loads((answered / "asked.json").read_text())
+  assert begun(answered, old | conditions) == (PARTS if parts else [])
+
+
+def test_a_knob_that_becomes_none_is_another_condition(answered):
+  old = json.loads((answered / "asked.json").read_text())
+  assert begun(answered, old | {"repetition_penalty": 1.0}) == PARTS
+  assert begun(answered, old | {"repetition_penalty": None}) == []
 
 
 def test_a_model_that_an_older_version_knew_by_its_path_is_accepted_once(answered, caplog):
