@@ -19,6 +19,7 @@ from cot_rm.knobs import Path, Plan, Tree
 OUTPUT = {
   "distill": ("data", "done.json"),
   "eval": (),
+  "import": ("data", "done.json"),  # until then it begins again
   "judge": ("done.json",),
   "reject": ("data", "done.json"),
   "rl": ("checkpoints/[0-9]*", "model", "done.json"),

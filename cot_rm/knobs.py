@@ -37,7 +37,7 @@ SHARED: dict[str, tuple[str, ...]] = {
   "processor": ("import", "sft", "reject", "rl", "judge"),
   "sampler": (),  # memory and the order of work
   "sampler.weights": ("reject", "rl", "judge"),
-  "seed": ("world", "distill", "sft", "reject", "rl", "judge"),
+  "seed": ("import", "world", "distill", "sft", "reject", "rl", "judge"),
   "stages": (),
 }
 # Of these tuples only the largest number decides: rows of SFT are packed up to it, and examples

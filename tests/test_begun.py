@@ -50,6 +50,20 @@ def remove(folder, *names):
     (folder / name).rmtree()
 
 
+def test_an_import_takes_other_knobs_until_its_data_set_is_there(tmp_path):
+  out = epath.Path(tmp_path / "run")
+  stages = "import,sft"
+  workdir.record(out, config(stages), MAIN)
+  (out / "import/.data.unfinished").mkdir(parents=True)
+  (out / "import/seen.bin").write_text("x")
+  workdir.record(out, config(stages, importing__val=4, seed=1), MAIN)
+  (out / "import/data").mkdir()
+  workdir.record(out, config(stages, importing__val=4, importing__shard_mb=9, seed=1), MAIN)
+  for knobs in (dict(importing__val=5), dict(seed=2)):
+    with pytest.raises(ValueError, match="import"):
+      workdir.record(out, config(stages, **(dict(importing__val=4, seed=1) | knobs)), MAIN)
+
+
 @pytest.mark.parametrize(
   "knobs",
   [

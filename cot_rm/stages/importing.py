@@ -145,7 +145,7 @@ def _conditions(config: common.Section, workdir: epath.Path, name: str) -> dict[
   knobs = common.section(config, name, "importing")
   paths = [common.resolve_path(workdir, s) for s in _sources(knobs.source, _flag(name))]
   return {
-    "knobs": {knob: value for knob, value in knobs.to_dict().items() if knob != "threads"},
+    "knobs": {k: v for k, v in knobs.to_dict().items() if k not in ("shard_mb", "threads")},
     "files": [importing.stamp(datasets.path_of(path)) for path in paths],
     "pairs": [config.data.ties, config.data.pairs],
     "grammar": config.grammar,
