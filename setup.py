@@ -23,6 +23,7 @@ setuptools.setup(
   },
   install_requires=[
     "absl-py",
+    "array_record",
     "etils[epath]",
     "flax",
     "grain",

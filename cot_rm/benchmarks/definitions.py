@@ -17,10 +17,11 @@ WORDS = {
   "contradictions_decided": "share of answers for which that is known (of parsed verdicts)",
   "accuracy_plus": "share of questions of which every pair is right (of questions)",
   "accuracy_pictures": "mean of the accuracies of the families without video (of families)",
-  "accuracy_macro": "mean of the groups' accuracies (of groups)",
+  "accuracy_macro": "mean of the groups' accuracies before rounding (of groups)",
   "families": "share of right verdicts, an unparsable one is wrong (of pairs)",
   "families_plus": "share of questions of which every pair is right (of questions)",
-  "vote": "chance that the majority of k samples is right, over all subsets of k (of pairs)",
+  "vote": "chance that the majority of k samples is right, over all subsets of k; samples outside "
+  "the grammar abstain, a tie counts half (of pairs)",
   "vote_plus": "share of questions of which every pair is voted right (of questions)",
   "any": "chance that one of k samples is right, over all subsets of k (of pairs)",
   "blank_accuracy": "accuracy where every picture is blank (of pairs)",
