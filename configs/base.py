@@ -122,6 +122,9 @@ def get_config() -> ConfigDict:
       total_pixels=optional(int),  # of every second frame of a video together
       min_frames=optional(int),  # frames that are read, if there are as many
     ),
+    # Control tokens such as <|im_end|> inside a question or candidate: "refuse" the example, or
+    # read them as plain "text".
+    control_tokens="refuse",
   )
   c.buckets = dict(  # allowed shapes: a row is padded to the smallest that holds it [Buckets]
     tokens=(512, 1024, 2048, 4096),  # of a row, prompt and answer

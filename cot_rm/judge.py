@@ -311,6 +311,7 @@ def load(
   mrope: Literal["hf4_49", "hf4", "hf5"] | None = None,
   video: Mapping[str, object] | None = None,
   options: media.Options = media.DEFAULT,
+  control_tokens: Literal["refuse", "text"] = "refuse",
   buckets: packing.Buckets = BUCKETS,
   max_prompts: int = 8,
   sampler: Limits | None = None,
@@ -328,21 +329,19 @@ def load(
     path: a Hugging Face folder, a hub id, a model folder that a stage wrote, or a folder with a
       LoRA adapter as PEFT writes it, which is merged into its base.
     base: of an adapter, a Hugging Face folder or a hub id; "": as its adapter_config.json says.
-    dtype: of the parameters.
-    compute_dtype: of the matrix products and the activations; None: as the parameters.
+    dtype, compute_dtype: of the parameters, and of products and activations; None: the same.
     min_pixels, max_pixels: area of an image or frame after resizing. None, here and for the next
       four: as the folder says.
     fps, max_frames: frames of a video that are read per second, and at most.
     mrope: positions of videos as transformers 4.49 ("hf4_49"), 4.52 ("hf4") or 5 ("hf5") has them.
     video: fields of media.VideoRules: which frames of a video, and bounds of their size.
     options: how media are opened: whether URLs are fetched, EXIF, transparency, 16 bits.
+    control_tokens: "refuse" texts with control tokens (<|im_end|>), or read these as plain "text".
     buckets: the shapes to which prompts are padded; the largest one bounds a prompt.
     max_prompts: prompts that are answered at the same time, at most; fewer need less memory.
     sampler: limits of the sampler: chunks, KV-cache memory, format of its weights; None: defaults.
-    mesh: devices of the parameters; None: the first device.
-    rules: sharding, {logical axis: mesh axes}; None: nothing is sharded.
-    sample_mesh: devices of the sampler's arrays; None: those of `mesh`.
-    sample_rules: sharding of the sampler's arrays; None: that of `rules`.
+    mesh, rules: of the parameters: devices, {logical axis: mesh axes}; None: the first device.
+    sample_mesh, sample_rules: of the sampler's arrays; None: as `mesh` and `rules`.
     remat: a train step recomputes activations in its backward pass instead of storing them.
 
   Raises:
@@ -366,6 +365,7 @@ def load(
       mrope=mrope,
       video=video,
       options=options,
+      control_tokens=control_tokens,
     ),
     train=ModelSpec(_graphdef(opened, compute, remat), compute, mesh, rules),
     sample=ModelSpec(

@@ -68,6 +68,7 @@ ADDED_KNOBS: dict[str, Any] = {
   "eval.repetition_penalty": 1.0,
   "judge.repetition_penalty": 1.0,
   "model.base": "",
+  "processor.control_tokens": "refuse",
   "processor.video.max_pixels": None,
   "processor.video.min_frames": None,
   "processor.video.min_pixels": None,

@@ -89,7 +89,7 @@ def test_a_tokenizer_that_is_too_large_for_the_model_is_an_error(released):
     phrases=toy_world.phrases(world),
   )
   assert ids["vocab_size"] > sizes["vocab_size"]
-  message = f"knows {ids['vocab_size']} tokens, the model {sizes['vocab_size']}"
+  message = f"last token has the id {ids['vocab_size'] - 1}, the model {sizes['vocab_size']} rows"
   with pytest.raises(ValueError, match=message):
     cot_rm.load(released)
 

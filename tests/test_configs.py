@@ -242,7 +242,8 @@ def test_no_function_of_a_section_takes_any_keyword():
 # Arguments that have a default and no knob: a stage passes them, or they are for library users.
 NO_KNOB = {
   "cot_rm.judge.load": {
-    *("min_pixels", "max_pixels", "fps", "max_frames", "mrope", "video"),  # of processor
+    *("min_pixels", "max_pixels", "fps", "max_frames", "mrope", "video"),
+    "control_tokens",  # of processor, as these
     "options",  # knobs of the section data
     *("buckets", "max_prompts", "sampler", "mesh", "rules", "sample_mesh", "sample_rules"),
   },

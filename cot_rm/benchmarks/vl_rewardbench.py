@@ -115,8 +115,10 @@ def _example(row: int, record: published.Record, folder: pathlib.Path, where: st
       published.text_field(record, "rejected", where),
     )
   else:
-    # The tag of the picture's position is for other chat templates; ours puts the picture first.
-    question = published.text_field(record, "query", where).replace("<image>\n", "")
+    # The mark of the picture's position is for other chat templates; ours puts the picture first.
+    question = published.text_field(record, "query", where)
+    for mark in ("<image>\n", "\n<image>", "<image>"):
+      question = question.replace(mark, "")
     given, ranking = record.get("response"), record.get("human_ranking")
     if ranking not in ([0, 1], [1, 0]) or not isinstance(given, list) or len(given) != 2:
       raise BadRecord(

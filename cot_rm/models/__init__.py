@@ -143,6 +143,7 @@ class ProcessorClass(Protocol):
     mrope: str | None = None,
     video: Mapping[str, object] | None = None,
     options: media.Options = media.DEFAULT,
+    control_tokens: str = "refuse",
   ) -> Processor:
     """The processor of a checkpoint folder; None: the folder's setting."""
     ...

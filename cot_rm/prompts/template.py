@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cot_rm.schema import BadExample, Example, Message, Task
+from cot_rm.schema import BadExample, Example, Message, Task, check_text
 
 _TEXTS = pathlib.Path(__file__).parent / "texts"
+_MARK = re.compile(r"<(?:image|video)>")
+_CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 _MOST = 100  # ways in which a prompt is taken apart, at most
 
 
@@ -36,11 +38,22 @@ def fill(template: str, values: dict[str, str]) -> str:
 
 
 def check(example: Example) -> None:
-  """Raises BadExample, naming the example, where its candidates are missing or empty.
+  """Raises BadExample, naming the example, where it cannot be rendered for a model.
 
-  Example itself refuses candidates that do not fit the task.
+  Its candidates are missing or empty (Example itself refuses those that do not fit the task), a
+  text has half an emoji in it, or the question still has a mark <image> or <video>. Published data
+  have such marks where a picture stands; the programs that they were made for replace each by the
+  picture. Here the media of an example come first, and a mark that is left would go to the model
+  as text. A question about the words themselves has them in code (`<image>`), and a candidate may
+  hold them: its text is what a model wrote.
   """
   where = f"example {example.id!r}"
+  check_text(example.question, f"{where}: the question")
+  if found := _MARK.search(_CODE.sub("", example.question)):
+    raise BadExample(
+      f"{where}: the question has the mark {found[0]!r}, which stands for a picture or video; take "
+      "it out and put the media into `media`, or write it as code: `<image>`"
+    )
   if example.generation:
     if not example.media:
       kind = example.task.split("_")[0]
@@ -49,6 +62,7 @@ def check(example: Example) -> None:
   if not example.responses:
     raise BadExample(f"{where}: {example.task} needs two responses; got none")
   for number, response in enumerate(example.responses, 1):
+    check_text(response, f"{where}: response {number}")
     if not response.strip():
       raise BadExample(f"{where}: response {number} is empty")
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from cot_rm import schema
+from cot_rm import prompts, schema
 from cot_rm.prompts import template
 
 # sha256 of the published texts, taken when they were copied.
@@ -107,3 +107,45 @@ def test_settings_of_media_are_settings_of_their_parts():
     {"type": "video", "video": "a.mp4", "fps": 4.0, "nframes": 8},
     {"type": "image", "image": "b.png", "max_pixels": 784},
   ]
+
+
+def _asked(question, *responses):
+  return schema.Example("m", "s", "image_understanding", question, (), responses or ("a", "b"))
+
+
+@pytest.mark.parametrize("grammar", prompts.PROMPTS)
+@pytest.mark.parametrize(
+  "question", ["<image>\nHow many?", "How many?\n<image>", "a <video> b", "`code` and <image>"]
+)
+def test_a_mark_that_stands_for_a_picture_is_refused_by_name(grammar, question):
+  with pytest.raises(schema.BadExample, match="'m': the question has the mark '<(image|video)>'"):
+    prompts.get(grammar).render(_asked(question))
+
+
+@pytest.mark.parametrize(
+  "question",
+  [
+    "What does `<image>` mean?",
+    "Mend this:\n```xml\n<svg>\n<image>\n</svg>\n```",
+    'What is <image href="a.png"/>?',
+    "Is <images> a tag? <IMAGE>?",
+  ],
+)
+def test_code_and_other_tags_are_no_marks(question):
+  template.check(_asked(question))
+
+
+def test_a_candidate_may_hold_a_mark():
+  template.check(_asked("Which?", "<image>", "<video> is it"))
+
+
+@pytest.mark.parametrize(
+  "example, message",
+  [
+    (_asked("How \ud83d?"), "the question: the text has the lone surrogate .* at character 4"),
+    (_asked("Which?", "a", "b\udc00"), "response 2: the text has the lone surrogate"),
+  ],
+)
+def test_half_an_emoji_is_refused_by_name(example, message):
+  with pytest.raises(schema.BadExample, match=f"example 'm': {message}"):
+    template.check(example)

@@ -3,6 +3,7 @@
 T tokens, P patches, M merged patches, C values per patch.
 """
 
+import itertools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from cot_rm import media
 from cot_rm.batch import Encoded, Size
 from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
-from cot_rm.models.qwen2_5_vl import pixels, token_kinds, visuals, windows
+from cot_rm.models.qwen2_5_vl import pixels, text_encoder, token_kinds, visuals, windows
 from cot_rm.models.qwen2_5_vl import settings as settings_lib
 from cot_rm.schema import BadExample, Chat
 
@@ -47,10 +48,12 @@ class Processor:
     settings: settings_lib.Settings,
     tokenizer: "PreTrainedTokenizerBase",
     options: media.Options = media.DEFAULT,
+    control_tokens: text_encoder.ControlTokens = "refuse",
   ):
     """Processor of loaded parts; `load` reads them from a checkpoint folder."""
     self.folder, self.config, self.settings, self.options = folder, config, settings, options
     self._tokenizer = tokenizer
+    self._text_encoder = text_encoder.TextEncoder(tokenizer, str(folder), control_tokens)
     self.collapsed_videos = 0
     self.vocab_size = len(tokenizer)
     self.end_of_turn = tokenizer.convert_tokens_to_ids(settings_lib.END_OF_TURN)
@@ -58,7 +61,6 @@ class Processor:
     self.banned_ids = token_kinds.banned_ids(tokenizer, config, self.stop_ids)
     self.answer_prefix = token_kinds.answer_prefix(tokenizer)
     self.generation = settings_lib.generation(folder)
-    self._control = token_kinds.pattern(token_kinds.control_tokens(tokenizer))
     self._hidden_ids = token_kinds.hidden_ids(tokenizer)
     self._pixel_values = pixels.table(
       rescale=settings.rescale_factor, mean=settings.image_mean, std=settings.image_std
@@ -76,6 +78,7 @@ class Processor:
     mrope: mrope_lib.Mode | None = None,
     video: Mapping[str, object] | None = None,
     options: media.Options = media.DEFAULT,
+    control_tokens: text_encoder.ControlTokens = "refuse",
   ) -> "Processor":
     """The processor of a checkpoint folder (Hugging Face's layout). Nothing is downloaded.
 
@@ -92,6 +95,8 @@ class Processor:
       video: fields of media.VideoRules: which frames of a video, and bounds of their size. Fields
         that are missing or None are the folder's; mode "qwen_vl_utils" where it has none.
       options: how media are opened.
+      control_tokens: texts with control tokens are refused ("refuse"), or read them as plain text
+        ("text").
 
     Raises FileNotFoundError if a file is missing, ValueError if files disagree.
     """
@@ -110,7 +115,8 @@ class Processor:
     settings = settings_lib.read(
       folder, config.vision, {name: value for name, value in given.items() if value is not None}
     )
-    return cls(folder, config, settings, settings_lib.load_tokenizer(folder, config), options)
+    tokenizer = settings_lib.load_tokenizer(folder, config)
+    return cls(folder, config, settings, tokenizer, options, control_tokens)
 
   def save(self, folder: str | os.PathLike) -> None:
     """Writes the files that make an equal processor by `load`; keeps an existing config.json."""
@@ -119,11 +125,10 @@ class Processor:
   def encode(self, text: str, *, name: str = "text") -> list[int]:
     """Token ids of plain text, without special tokens.
 
-    Raises ValueError if the text holds a control token or a character that the vocabulary lacks;
-    `name` names the sample in the error.
+    Raises BadExample if the text holds a control token that is refused, or a character that the
+    vocabulary lacks; `name` names the sample in the error.
     """
-    self._refuse_control(text, name)
-    return self._ids(text, name)
+    return self._text_encoder.ids(self._text_encoder.marked([text], name)[0], name)
 
   def encode_answer(self, text: str, *, name: str = "text") -> list[int]:
     """Token ids of an answer, without the prefix that the chat template has put into the prompt.
@@ -176,7 +181,7 @@ class Processor:
     config = self.config
     turns, parts = self._turns(messages, name)
     text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    short_T = np.asarray(self._ids(text, name), np.int32)
+    short_T = np.asarray(self._text_encoder.ids(text, name), np.int32)
     items = [
       visuals.visual(part, config.vision, self.settings, self.options, name) for part in parts
     ]
@@ -189,25 +194,6 @@ class Processor:
       )
     return short_T, items
 
-  def _ids(self, text: str, name: str) -> list[int]:
-    """Token ids of a text. Raises ValueError for a character that the vocabulary lacks."""
-    ids = self._tokenizer.encode(text, add_special_tokens=False)
-    unknown = self._tokenizer.unk_token_id
-    if unknown is not None and unknown in ids:
-      strange = sorted(
-        {c for c in text if self._tokenizer.encode(c, add_special_tokens=False) == [unknown]}
-      )
-      raise BadExample(f"{name}: the vocabulary in {str(self.folder)!r} lacks {strange}")
-    return ids
-
-  def _refuse_control(self, text: str, name: str) -> None:
-    """Raises ValueError if the text holds a control token."""
-    if found := self._control.search(text):
-      raise BadExample(
-        f"{name}: the text holds the control token {found[0]!r}, which would be "
-        "read as structure; take it out"
-      )
-
   def _turns(self, messages: Chat, name: str) -> tuple[list[dict[str, object]], list[media.Part]]:
     """(messages without the sources of their media, the media parts)."""
     turns, media_parts = [], []
@@ -215,20 +201,17 @@ class Processor:
       if role not in ROLES:
         raise BadExample(f"{name}: a message has the role {role!r}; known: {', '.join(ROLES)}")
       if isinstance(content, str):
-        self._refuse_control(content, name)
-        turns.append({"role": role, "content": content})
+        turns.append({"role": role, "content": self._text_encoder.marked([content], name)[0]})
         continue
-      bare, run = [], ""
-      for part in content:
-        if part["type"] == "text":
-          run += part["text"]  # checked joined: a template sets parts side by side
-          bare.append(part)
+      bare: list[dict[str, object]] = []
+      for kind, run in itertools.groupby(content, key=lambda part: part["type"]):
+        if kind == "text":  # marked together: a template sets them side by side
+          of_run = self._text_encoder.marked([part["text"] for part in run], name)
+          bare += [{"type": "text", "text": text} for text in of_run]
         else:
-          self._refuse_control(run, name)
-          run = ""
-          bare.append({"type": part["type"]})
-          media_parts.append(part)
-      self._refuse_control(run, name)
+          parts = [*run]
+          bare += [{"type": kind} for _ in parts]
+          media_parts += parts
       turns.append({"role": role, "content": bare})
     return turns, media_parts
 
