@@ -24,6 +24,7 @@ WORDS = {
   "the grammar abstain, a tie counts half (of pairs)",
   "vote_plus": "share of questions of which every pair is voted right (of questions)",
   "any": "chance that one of k samples is right, over all subsets of k (of pairs)",
+  "not_judged": "pairs that could not be judged, and are in no other figure (of pairs)",
   "blank_accuracy": "accuracy where every picture is blank (of pairs)",
   "blank_accuracy_parsed": "accuracy_parsed where every picture is blank (of parsed verdicts)",
 }

@@ -14,7 +14,7 @@ from cot_rm.chat import budget as budgets
 from cot_rm.chat import cache as caches
 from cot_rm.chat import pictures as picture_encoding
 from cot_rm.chat import replies
-from cot_rm.schema import Chat
+from cot_rm.schema import BadExample, Chat
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
@@ -116,7 +116,7 @@ class Client:
 
   def ask(
     self,
-    chats: Iterable[Chat],
+    chats: Iterable[Chat | BadExample],
     sampling: Sampling,
     *,
     names: Sequence[str] | None = None,
@@ -127,7 +127,7 @@ class Client:
 
   def start(
     self,
-    chats: Iterable[Chat],
+    chats: Iterable[Chat | BadExample],
     sampling: Sampling,
     *,
     names: Sequence[str] | None = None,
@@ -137,7 +137,8 @@ class Client:
 
     Args:
       chats: as prompts.render makes them. The iterable is read in the client's thread, as calls
-        become free, so that no more pictures are in memory than calls are in flight.
+        become free, so that no more pictures are in memory than calls are in flight. A BadExample
+        stands for a chat that could not be made: its Reply is "bad".
       sampling: settings of all calls.
       names: name of each chat in error messages, e.g. "example 'vl-17'"; None: "chat 0", ...
       progress: called in the client's thread with (index of the chat, Reply) when a Reply is there.
@@ -145,7 +146,6 @@ class Client:
     Raises (by the Future, after all calls in flight have been answered and cached):
       BudgetExhausted: the next call would exceed the budget.
       Stopped: no further call makes sense; see replies.from_error and cache.Cache.
-      ValueError: a picture cannot be read; names its chat.
     """
     return asyncio.run_coroutine_threadsafe(self._all(chats, sampling, names, progress), self._loop)
 
@@ -190,9 +190,14 @@ class Client:
 
   async def _one(self, chat: Chat, sampling: Sampling, name: str) -> replies.Reply:
     """The Reply to one chat: from the cache, from an equal call in flight, or from a new call."""
-    messages = await asyncio.to_thread(
-      picture_encoding.openai_messages, chat, self._pictures, name=name
-    )
+    try:
+      if isinstance(chat, BadExample):
+        raise chat
+      messages = await asyncio.to_thread(
+        picture_encoding.openai_messages, chat, self._pictures, name=name
+      )
+    except BadExample as error:
+      return replies.Reply(None, f"bad: {error}")
     key = caches.key(self.model, messages, dataclasses.asdict(sampling))
     if cached := self._cache.get(key):
       return cached

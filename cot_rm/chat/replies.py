@@ -9,7 +9,8 @@ import openai
 # The service answered and was paid, but not with a usable text: cached, never asked again.
 FinalError = Literal["refused", "empty", "cut"]
 # The call failed: it may succeed another time, and is not cached.
-FailedCall = Literal["malformed", "rejected", "busy", "server", "timeout", "connection"]
+# The chat cannot be asked: a picture in it cannot be read. "bad" is not paid and not cached.
+FailedCall = Literal["bad", "malformed", "rejected", "busy", "server", "timeout", "connection"]
 FINAL_ERRORS: tuple[str, ...] = get_args(FinalError)
 KINDS: tuple[str, ...] = (*FINAL_ERRORS, *get_args(FailedCall))
 
@@ -31,8 +32,9 @@ class Reply:
   """Result of one call: a text, or an error that begins with its kind, "refused: ...".
 
   Kinds where the service answered without a usable text: refused, empty (no choice, or no text in
-  it), cut (by max_tokens). Kinds of failed calls: malformed (the body is no chat completion),
-  rejected (HTTP 4xx), busy (429), server (5xx), timeout, connection.
+  it), cut (by max_tokens). Kinds of failed calls: bad (the chat itself: no call was made),
+  malformed (the body is no chat completion), rejected (HTTP 4xx), busy (429), server (5xx),
+  timeout, connection.
   """
 
   text: str | None

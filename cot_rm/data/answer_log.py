@@ -18,7 +18,7 @@ from absl import logging
 
 from cot_rm import files
 from cot_rm.data import identity
-from cot_rm.schema import Completion, Example, Judged, Verdict
+from cot_rm.schema import BadExample, Completion, Example, Judged, Verdict
 
 Record = dict[str, object]
 
@@ -31,7 +31,8 @@ class Progress(Protocol):
 
 
 Mark = Callable[[Example], str]  # a hash of what a record depends on
-Ask = Callable[[Sequence[Example], Callable[[int], None]], Sequence[Judged]]
+# (examples, progress) -> per example its judgement, or why it cannot be judged.
+Ask = Callable[[Sequence[Example], Callable[[int], None]], Sequence[Judged | BadExample]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +114,7 @@ def complete(
   step: int,
   bar: Callable[[int, int], AbstractContextManager[Progress]],
   mark: Mark = identity.question_hash,
+  left_out: Callable[[str, str], object] | None = None,
 ) -> tuple[list[LoggedJudgement | None], list[LoggedJudgement | None]]:
   """n answers to each example in each of its orders: logged answers, and the missing ones asked.
 
@@ -126,13 +128,17 @@ def complete(
     step: examples per call of `ask`; its answers are written before the next call.
     bar: `(total, done) -> context manager` of a progress bar; entered only to ask.
     mark: see `read`.
+    left_out: called with (id, reason) of each example that cannot be judged, once its records are
+      written; None: the error is raised.
 
   Returns:
-    (as given, swapped): per example a LoggedJudgement, None if that order is not in `orders`.
+    (as given, swapped): per example a LoggedJudgement, None if that order is not in `orders`. An
+    example that cannot be judged in one of its orders has None in both.
   """
   records = {(r["row"], r["order"], r["sample"]): r for r in read(path, examples, mark=mark)}
   wanted = [(row, order) for row, of_row in enumerate(orders) for order in of_row]
   missing = [key for key in wanted if any((*key, i) not in records for i in range(n))]
+  _tell(records.values(), left_out)
 
   def in_order(row: int, order: int) -> Example:
     return examples[row].swapped() if order else examples[row]
@@ -143,16 +149,20 @@ def complete(
         keys = missing[at : at + step]
         judgements = ask([in_order(*key) for key in keys], shown.advance)
         new = {
-          (*key, i): _to_record(judgement, *key, i, mark(examples[key[0]]))
+          (*key, i): _to_record(judgement, examples[key[0]], *key, i, mark(examples[key[0]]))
           for key, judgement in zip(keys, judgements, strict=True)
           for i in range(n)
           if (*key, i) not in records
         }
         append(path, new.values())
         records |= new
+        _tell(new.values(), left_out)
+  failed = {row for (row, _, _), record in records.items() if "error" in record}
   given: list[LoggedJudgement | None] = [None] * len(examples)
   swapped: list[LoggedJudgement | None] = [None] * len(examples)
   for row, order in wanted:
+    if row in failed:
+      continue
     judgement = _from_records(in_order(row, order), [records[row, order, i] for i in range(n)])
     (swapped if order else given)[row] = judgement
   return given, swapped
@@ -225,14 +235,24 @@ def _parse(path: pathlib.Path) -> list[Record]:
   return records
 
 
-def _to_record(judgement: Judged, row: int, order: int, sample: int, mark: str) -> Record:
+def _tell(records: Iterable[Record], left_out: Callable[[str, str], object] | None) -> None:
+  """Calls `left_out` for each record of an error; without it the first one is raised."""
+  for record in records:
+    if "error" in record:
+      if left_out is None:
+        raise BadExample(record["error"])
+      left_out(record["id"], record["error"])
+
+
+def _to_record(
+  judgement: Judged | BadExample, example: Example, row: int, order: int, sample: int, mark: str
+) -> Record:
+  of = {"row": row, "order": order, "sample": sample, "id": example.id, "hash": mark}
+  if isinstance(judgement, BadExample):
+    return {**of, "error": str(judgement)}
   completion, verdict = judgement.completions[sample], judgement.verdicts[sample]
   return {
-    "row": row,
-    "order": order,
-    "sample": sample,
-    "id": judgement.example.id,
-    "hash": mark,
+    **of,
     "text": completion.text,
     "answer": verdict.answer,
     "probability": verdict.probability,

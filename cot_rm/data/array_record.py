@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from array_record.python import array_record_data_source, array_record_module
 
 from cot_rm import files, media
 from cot_rm.data import example_rows
-from cot_rm.schema import BadRecord, Example
+from cot_rm.schema import BadExample, BadRecord, Example
 
 SHARD_BYTES = 256 << 20  # of the examples between two commits, about
 NAME = "examples"  # of the TFDS data set
@@ -233,11 +233,14 @@ def write(
   splits: Mapping[str, Iterable[Example]],
   *,
   options: media.Options = media.DEFAULT,
+  left_out: Callable[[str, BadExample], object] | None = None,
 ) -> dict[str, int]:
   """Writes splits of Examples, in order, to a new folder; returns the examples of each split.
 
   The folder appears only when every split is complete; an interrupted run leaves a hidden folder
   beside it, which is never read. At most one example is in memory. Media are opened by `options`.
+  `left_out` is called with (id, error) of an example whose media cannot be stored; it is not
+  written. Without it the error is raised.
 
   Raises FileExistsError if the folder exists, BadExample naming an example whose media cannot be
   stored or whose id occurs twice in a split.
@@ -247,7 +250,14 @@ def write(
     with Writer(folder) as writer:
       for split, examples in splits.items():
         for example in _unrepeated(examples, split):
-          writer.add(split, serialize(example, options=options))
+          try:
+            stored = serialize(example, options=options)
+          except BadExample as error:
+            if left_out is None:
+              raise
+            left_out(example.id, error)
+            continue
+          writer.add(split, stored)
           if writer.full:
             writer.commit()
       writer.finish()

@@ -9,6 +9,7 @@ import numpy as np
 
 from cot_rm.schema import BadExample, BadRecord, Example
 
+LeftOut = Callable[[int, str, BadExample], object]  # (index, id, error) of a bad example
 OUTCOMES = ("verdict", "unparsable", "refused", "empty", "cut")  # of an answered call
 
 
@@ -48,14 +49,19 @@ class Pair:
     return self.verdicts[-1:] == [self.gold]
 
   @property
+  def bad(self) -> bool:
+    """Whether the pair could not be asked: it is left out."""
+    return bool(self.replies) and self.replies[-1].kind == "bad"
+
+  @property
   def unanswered(self) -> bool:
     """Whether the last call had no answer, which says nothing about the pair."""
-    return bool(self.replies) and not self.replies[-1].final
+    return bool(self.replies) and not self.replies[-1].final and not self.bad
 
   @property
   def failed(self) -> bool:
     """Whether the teacher answered, and no verdict was correct."""
-    return bool(self.verdicts) and not self.correct and not self.unanswered
+    return bool(self.verdicts) and not self.correct and not self.unanswered and not self.bad
 
 
 def sample_pairs(
@@ -64,7 +70,7 @@ def sample_pairs(
   count: int,
   tasks: Collection[str],
   seed: int,
-  left_out: Callable[[int, str, BadExample], object] | None = None,
+  left_out: LeftOut | None = None,
 ) -> list[Pair]:
   """Draws pairs at random; candidates are swapped until golds are half 1 and half 2.
 

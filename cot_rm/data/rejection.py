@@ -11,18 +11,26 @@ import numpy as np
 
 from cot_rm.data import distillation, identity
 from cot_rm.data.answer_log import Record
-from cot_rm.schema import Example, Judged
+from cot_rm.schema import BadExample, Example, Judged
 
 
 class PairPool(Sequence[Example]):
   """Labelled pairs in the order in which the policy judges them; a sequence of Examples."""
 
   def __init__(
-    self, source: Sequence[Example], *, count: int = 0, tasks: Collection[str] = (), seed: int = 0
+    self,
+    source: Sequence[Example],
+    *,
+    count: int = 0,
+    tasks: Collection[str] = (),
+    seed: int = 0,
+    left_out: distillation.LeftOut | None = None,
   ):
     """Draws the pairs as distillation.sample_pairs does: golds are half 1 and half 2."""
     self._source = source
-    self._pairs = distillation.sample_pairs(source, count=count, tasks=tasks, seed=seed)
+    self._pairs = distillation.sample_pairs(
+      source, count=count, tasks=tasks, seed=seed, left_out=left_out
+    )
 
   def __len__(self) -> int:
     return len(self._pairs)
@@ -69,12 +77,21 @@ def to_records(
   ]
 
 
-def accept(
-  pool: PairPool, samples: Sequence[Record], *, max_per_pair: int
-) -> dict[int, list[Record]]:
-  """{row: its correct samples, at most `max_per_pair`}; an empty list means a hard pair."""
-  out = {row: [] for row in range(len(pool))}
+def error_records(pool: PairPool, row: int, error: BadExample, *, samples: int) -> list[Record]:
+  """A record per sample of a pair that cannot be judged, for answer_log."""
+  example = pool[row]
+  same = {"row": row, "id": example.id, "hash": mark(example), "error": str(error)}
+  return [{**same, "sample": i} for i in range(samples)]
+
+
+def accept(samples: Sequence[Record], *, max_per_pair: int) -> dict[int, list[Record]]:
+  """{row: its correct samples, at most `max_per_pair`}; an empty list means a hard pair.
+
+  A pair that could not be judged has no samples and is no key.
+  """
+  out: dict[int, list[Record]] = {}
   for record in samples:
+    out.setdefault(record["row"], [])
     if record["right"] and len(out[record["row"]]) < max_per_pair:
       out[record["row"]].append(record)
   return out

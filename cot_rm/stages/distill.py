@@ -14,7 +14,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from cot_rm import chat, files, media, metrics, prompts, schema, stages
-from cot_rm.data import array_record, distillation
+from cot_rm.data import array_record, bad_examples, distillation
 from cot_rm.stages import common, preflight_examples
 from cot_rm.stages import preflight as checking
 from cot_rm.toy_world import teacher as toy_teacher
@@ -40,15 +40,25 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     folder.mkdir(parents=True, exist_ok=True)
     source = common.open_examples(config, workdir, knobs.data, knobs.split)
     tasks = common.parse_tasks(knobs.tasks)
-    pairs = distillation.sample_pairs(source, count=knobs.count, tasks=tasks, seed=config.seed)
+    skips = common.open_skips(config, workdir, name)
+    pairs = distillation.sample_pairs(
+      source,
+      count=knobs.count,
+      tasks=tasks,
+      seed=config.seed,
+      left_out=lambda _, id, error: skips.add(id, error),
+    )
     options = common.media_options(config)
     with _open_client(knobs, folder, f"config.{section}", options) as client:
-      _Distillation(config, section, name, source, pairs, client).run()
-      figures = dict(distillation.statistics(pairs, max_attempts=knobs.attempts))
+      _Distillation(config, section, name, source, pairs, client=client, skips=skips).run()
+      asked = [pair for pair in pairs if not pair.bad]
+      figures = dict(distillation.statistics(asked, max_attempts=knobs.attempts))
+      figures |= skips.figures() or {}
       usage = chat.Usage(figures["calls"], figures["prompt_tokens"], figures["completion_tokens"])
       figures["dollars"], model = client.budget.cost(usage), client.model
     files.write_atomic(folder / "figures.json", json.dumps(figures, indent=2))
-    _write_splits(folder / "data", source, pairs, knobs.attempts, model, options)
+    splits = _splits(source, asked, knobs.attempts, model)
+    array_record.write(folder / "data", splits, options=options, left_out=skips.add)
   multihost_utils.sync_global_devices(name)  # process 0 alone asks the teacher
   if jax.process_index() > 0:
     return None
@@ -84,14 +94,14 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   return checks
 
 
-def _write_splits(
-  folder: epath.Path,
+def _splits(
   source: Sequence[schema.Example],
   pairs: Sequence[distillation.Pair],
   max_attempts: int,
   model: str,
-  options: media.Options,
-) -> None:
+) -> dict[str, Iterator[schema.Example]]:
+  """{split: its examples}, without empty splits, which TFDS cannot write."""
+
   def examples(pairs):
     for pair in pairs:
       yield distillation.distilled_example(source, pair, max_attempts=max_attempts, model=model)
@@ -100,12 +110,7 @@ def _write_splits(
     "kept": [pair for pair in pairs if pair.correct],
     "failed": [pair for pair in pairs if pair.failed],
   }
-  # TFDS cannot write an empty split.
-  array_record.write(
-    folder,
-    {split: examples(members) for split, members in splits.items() if members},
-    options=options,
-  )
+  return {split: examples(members) for split, members in splits.items() if members}
 
 
 @contextlib.contextmanager
@@ -141,11 +146,13 @@ class _Distillation:
     name: str,
     source: Sequence[schema.Example],
     pairs: Sequence[distillation.Pair],
+    *,
     client: chat.Client,
+    skips: bad_examples.Skips,
   ):
     self._knobs, self._where, self._name = config[section], f"config.{section}", name
     self._grammar_name, self._grammar = config.grammar, prompts.get(config.grammar)
-    self._source, self._pairs, self._client = source, pairs, client
+    self._source, self._pairs, self._client, self._skips = source, pairs, client, skips
     self._begun = self._correct = 0  # pairs with a reply, pairs with a correct verdict
 
   def run(self) -> None:
@@ -153,7 +160,7 @@ class _Distillation:
     knobs, pairs = self._knobs, self._pairs
     with metrics.bar(self._name, total=len(pairs)) as self._bar:
       for attempt in range(1, knobs.attempts + 1):
-        due = [pair for pair in pairs if not pair.correct and not pair.unanswered]
+        due = [pair for pair in pairs if not (pair.correct or pair.unanswered or pair.bad)]
         self._ask(due[:PROBE], attempt)
         if attempt == 1 and len(due) > PROBE:
           self._check_teacher(any(v for pair in pairs for v in pair.verdicts))
@@ -170,21 +177,29 @@ class _Distillation:
 
   def _ask(self, pairs: Sequence[distillation.Pair], attempt: int) -> None:
     self._client.ask(
-      (self._grammar.render(distillation.shown_example(self._source, pair)) for pair in pairs),
+      map(self._chat, pairs),
       chat.Sampling(attempt=attempt, **self._knobs.sampling),
       names=[f"example {pair.id!r}" for pair in pairs],
       progress=lambda index, reply: self._take(pairs[index], reply),
     )
 
+  def _chat(self, pair: distillation.Pair) -> schema.Chat | schema.BadExample:
+    try:
+      return self._grammar.render(distillation.shown_example(self._source, pair))
+    except schema.BadExample as error:
+      return error
+
   def _take(self, pair: distillation.Pair, reply: chat.Reply) -> None:
     """Adds a reply to its pair; runs in the client's thread."""
     pair.replies.append(reply)
+    if pair.bad:
+      self._skips.add(pair.id, str(reply.error).removeprefix("bad: "))
     if reply.final:
       text, task = reply.text, pair.task
       pair.verdicts.append(self._grammar.parse(text, task).answer if text else None)
     self._begun += len(pair.replies) == 1
     self._correct += pair.correct
-    done = pair.correct or pair.unanswered or len(pair.verdicts) == self._knobs.attempts
+    done = pair.correct or pair.unanswered or pair.bad or len(pair.verdicts) == self._knobs.attempts
     agreement = self._correct / self._begun
     self._bar.advance(int(done), agreement=agreement, dollars=self._client.dollars)
 

@@ -1,11 +1,12 @@
 """Scores models on held-out pairs or a public benchmark, and writes the summary and the report."""
 
 import functools
+import itertools
 import json
 import pathlib
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from absl import logging
@@ -14,7 +15,7 @@ from etils import epath
 from cot_rm import benchmarks, files, media, metrics, prompts, registry, report, schema, stages
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.benchmarks import definitions, pairs, rules, voting
-from cot_rm.data import answer_log, datasets, sample_records
+from cot_rm.data import answer_log, bad_examples, sample_records
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
@@ -26,6 +27,15 @@ BATCHES = 8  # calls of the sampler between two writes: at most these are lost b
 ANSWERS = ("judgements", "votes", "blank")
 
 Judged = Sequence[answer_log.LoggedJudgement | None]  # per example; None: not asked in this order
+
+
+class Answered(NamedTuple):
+  """The examples that can be judged, with the answers to them."""
+
+  examples: list[schema.Example]
+  orders: list[Sequence[int]]  # in which each is asked
+  given: Judged
+  swapped: Judged
 
 
 def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
@@ -45,10 +55,11 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   benchmark = benchmarks.get(knobs.benchmark)
   registry.lookup(benchmark.MODES, knobs.mode, f"config.{section}.mode")
   models = _models(config, workdir, section)
-  examples, summary = _examples(config, knobs, workdir, benchmark), {}
+  skips, summary = common.open_skips(config, workdir, name), {}
+  examples = _usable(_examples(config, knobs, workdir, benchmark), skips)
   for model in models:
     label = model.strip("/").replace("/", "--")
-    evaluation = _Evaluation(config, knobs, workdir, model, folder / label)
+    evaluation = _Evaluation(config, knobs, workdir, model, folder / label, skips=skips)
     summary[label] = evaluation.figures(benchmark, examples)
     training = workdir / model / "training.json"
     if training.exists():
@@ -147,11 +158,28 @@ def _named_models(config: common.Section, workdir: epath.Path, section: str) -> 
   return out
 
 
+def _usable(source: Sequence[schema.Example], skips: bad_examples.Skips) -> list[schema.Example]:
+  """The pairs that can be read and have a gold answer; the others are left out."""
+  out = []
+  for i in range(len(source)):
+    try:
+      example = source[i]
+    except schema.BadExample as error:
+      skips.add(f"row {i + 1}", error)
+      continue
+    if example.gold is None:
+      skips.add(example.id, f"example {example.id!r} has no gold answer to score against")
+    else:
+      out.append(example)
+  if not out:
+    raise ValueError(f"none of {len(source):,} pairs can be scored; see {skips.path}")
+  return out
+
+
 def _examples(config, knobs, workdir, benchmark) -> Sequence[schema.Example]:
   if benchmark is pairs:
-    return datasets.first(
-      common.open_examples(config, workdir, knobs.data, knobs.split), knobs.pairs
-    )
+    source = common.open_examples(config, workdir, knobs.data, knobs.split)
+    return preflight_examples.first_ones(source, knobs.pairs)
   return benchmark.examples(common.resolve_path(workdir, knobs.data))
 
 
@@ -163,10 +191,11 @@ class _Evaluation:
     workdir: the run's folder.
     model: as the knob `models` names it.
     folder: of its answers.
+    skips: counts pairs that cannot be judged.
   """
 
-  def __init__(self, config, knobs, workdir, model, folder):
-    self._config, self._knobs, self._folder = config, knobs, folder
+  def __init__(self, config, knobs, workdir, model, folder, *, skips):
+    self._config, self._knobs, self._folder, self._skips = config, knobs, folder, skips
     self._grammar = prompts.get(config.grammar)
     path = common.resolve_path(workdir, model)
     answers = [f"{file}.jsonl" for file in ANSWERS]
@@ -188,9 +217,10 @@ class _Evaluation:
     """Computes the figures of the model, and writes the samples for the report."""
     knobs, rule = self._knobs, benchmark.MODES[self._knobs.mode]
     options = common.media_options(self._config)
-    orders = rule.orders(examples)
     greedy = _sampling(knobs, 0.0)
-    given, swapped = self._answers("judgements", examples, orders, n=1, how=greedy)
+    usable, orders, given, swapped = self._answers(
+      "judgements", examples, rule.orders(examples), n=1, how=greedy
+    )
     figures = benchmark.score(
       given,
       swapped,
@@ -198,18 +228,22 @@ class _Evaluation:
       fidelity=descriptions.fidelity,
       contradicts=functools.partial(consistency.contradicts, grammar=self._grammar),
     )
+    if failed := len(examples) - len(usable):
+      figures["not_judged"] = failed
+      figures["definitions"] |= definitions.describe({"not_judged": failed}, rule.description)
     if knobs.votes:
       count = slice(knobs.vote_pairs or None)
       warm = _sampling(knobs, knobs.vote_temperature)
-      voted = self._answers("votes", examples[count], orders[count], n=knobs.votes, how=warm)
+      voted = self._answers("votes", usable[count], orders[count], n=knobs.votes, how=warm)[2:]
       at = [k for k in knobs.vote_at if k <= knobs.votes]
       figures["voting"] = voting.score(*voted, rule, at=at)
       figures["voting"]["temperature"] = knobs.vote_temperature
       figures["definitions"] |= figures["voting"].pop("definitions")
     if knobs.blank_pairs:
       # With blank pictures a judge that uses the pictures is no better than chance.
-      blanked = [world.blank(e, options=options) for e in examples[: knobs.blank_pairs]]
-      blind = pairs.score(*self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy))
+      blanked = self._blanked(usable[: knobs.blank_pairs], options)
+      answered = self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy)
+      blind = pairs.score(*answered[2:])
       for figure in ("accuracy", "accuracy_parsed"):
         figures[f"blank_{figure}"] = blind[figure]
         n = {f"blank_{figure}": blind["definitions"][figure]["n"]}
@@ -228,16 +262,16 @@ class _Evaluation:
     *,
     n: int,
     how: sampling.Sampling,
-  ) -> tuple[Judged, Judged]:
+  ) -> Answered:
     """n answers to each example in its orders, from <file>.jsonl or else from the model."""
     config, title = self._config, f"{self._folder.name} {file}"
 
     def ask(batch, progress):
-      return self._judge().judge(
+      return self._judge().judge_usable(
         batch, grammar=config.grammar, n=n, sampling=how, seed=config.seed, progress=progress
       )
 
-    return answer_log.complete(
+    given, swapped = answer_log.complete(
       self._folder / f"{file}.jsonl",
       examples,
       orders,
@@ -245,7 +279,25 @@ class _Evaluation:
       n=n,
       step=BATCHES * self._knobs.max_prompts,
       bar=lambda total, done: metrics.bar(title, total, done=done),
+      left_out=self._skips.add,
     )
+    both = zip(given, swapped, strict=True)
+    judged = [one is not None or other is not None for one, other in both]
+    if not any(judged):
+      raise ValueError(f"{title}: no pair can be judged; see {self._skips.path}")
+    return Answered(*([*itertools.compress(x, judged)] for x in (examples, orders, given, swapped)))
+
+  def _blanked(
+    self, examples: Sequence[schema.Example], options: media.Options
+  ) -> list[schema.Example]:
+    """The examples with blank pictures; those whose pictures have vanished are left out."""
+    out = []
+    for example in examples:
+      try:
+        out.append(world.blank(example, options=options))
+      except schema.BadExample as error:
+        self._skips.add(example.id, error)
+    return out
 
 
 def _conditions(config, knobs, path: str) -> dict[str, Any]:

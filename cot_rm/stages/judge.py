@@ -1,14 +1,14 @@
 """Judges the pairs of a file; an interrupted run continues where it stopped."""
 
 import collections
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from absl import logging
 from etils import epath
 
 from cot_rm import metrics, prompts, schema, stages
-from cot_rm.data import answer_log, identity
+from cot_rm.data import answer_log, bad_examples, identity
 from cot_rm.sampler import sampling
 from cot_rm.stages import common, preflight_examples
 from cot_rm.stages import preflight as checking
@@ -17,8 +17,9 @@ from cot_rm.stages import preflight as checking
 def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
   """Writes workdir/<name>/verdicts.jsonl: one line per example, in order, with its row.
 
-  The line of an example that cannot be judged (an unreadable picture, too long) has its error. A
-  record that cannot be read, or a knob out of range, stops the run before any example is judged.
+  The line of an example that cannot be judged (an unreadable picture, too long) has its error;
+  config.data.max_bad is the most of them. A knob out of range stops the run before any example is
+  judged.
   """
   section, folder = common.section_name(config, name, "judge"), workdir / name
   knobs = config[section]
@@ -26,13 +27,15 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   examples = _open(config, workdir, section)
   conditions = _conditions(config, knobs, common.resolve_path(workdir, knobs.start))
   common.begin_answers(folder, conditions, ["verdicts.jsonl"], legacy={})
-  path = folder / "verdicts.jsonl"
-  judged = {record["row"] for record in answer_log.read(path, examples)}
+  path, skips = folder / "verdicts.jsonl", common.open_skips(config, workdir, name)
+  kept = answer_log.read(path, examples)
+  judged = {record["row"] for record in kept}
+  _count(kept, skips)
   missing = [row for row in range(len(examples)) if row not in judged]
   if judged:
     logging.info("%s: %d of %d rows are already judged", name, len(judged), len(examples))
   if missing:
-    _judge(config, workdir, name, examples, missing)
+    _judge(config, workdir, name, examples, missing, skips)
   records = [
     record | {"gold": examples[record["row"]].gold} if "gold" in record else record
     for record in answer_log.read(path, examples)
@@ -58,6 +61,7 @@ def _judge(
   name: str,
   examples: Sequence[schema.Example],
   missing: Sequence[int],
+  skips: bad_examples.Skips,
 ) -> None:
   """Judges the examples in the rows `missing`, and appends their records batch by batch."""
   knobs = common.section(config, name, "judge")
@@ -82,13 +86,12 @@ def _judge(
     for first in range(0, len(missing), knobs.max_prompts):
       rows = missing[first : first + knobs.max_prompts]
       batch = [examples[row] for row in rows]
-      answer_log.append(
-        workdir / name / "verdicts.jsonl",
-        [
-          {"row": row, "hash": identity.question_hash(example), **record}
-          for row, example, record in zip(rows, batch, _records(batch, ask), strict=True)
-        ],
-      )
+      records = [
+        {"row": row, "hash": identity.question_hash(example), **record}
+        for row, example, record in zip(rows, batch, _records(batch, ask), strict=True)
+      ]
+      answer_log.append(workdir / name / "verdicts.jsonl", records)
+      _count(records, skips)
       bar.advance(len(batch))
   report = "  ".join(f"{key} {value:.3g}" for key, value in judge.report().items())
   logging.info("%s: %s", name, report)
@@ -144,6 +147,13 @@ def _check_knobs(config: common.Section, section: str) -> None:
     )
 
 
+def _count(records: Iterable[answer_log.Record], skips: bad_examples.Skips) -> None:
+  """Counts the records of examples that cannot be judged, by their rows: ids may repeat."""
+  for record in records:
+    if "error" in record:
+      skips.add(f"row {record['row'] + 1}: {record['id']}", record["error"])
+
+
 def _records(
   batch: Sequence[schema.Example],
   ask: Callable[[Sequence[schema.Example]], list[schema.PairVerdict]],
@@ -151,9 +161,8 @@ def _records(
   """A record per example, of its verdict or of its error."""
   try:
     return [_record(e, v) for e, v in zip(batch, ask(batch), strict=True)]
-  except (ValueError, OSError) as error:
+  except schema.BadExample as error:
     if len(batch) == 1:
-      logging.warning("not judged: %s", error)
       return [{"id": batch[0].id, "error": str(error)}]
     # One bad example must not cost the others of its batch their verdicts.
     return [record for e in batch for record in _records([e], ask)]

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 from cot_rm import metrics, prompts, registry, sharding, stages
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.chat import Budget, Endpoint
-from cot_rm.checkpoints import huggingface
+from cot_rm.checkpoints import huggingface, lora
 from cot_rm.sampler import sampling
 from cot_rm.stages import common
 
@@ -157,11 +157,11 @@ def find_model(
   if not value:
     raise ValueError(f"{knob} is empty; set it to an earlier stage's folder, a path, or a hub id")
   if (workdir / value / "model").exists():
-    return _model_folder(workdir / value / "model")
+    return _model_folder(workdir / value / "model", config)
   before = planned(config, checks.name)
   if value not in before:
     with _naming(knob, value):
-      return _model_folder(common.resolve_path(workdir, value))
+      return _model_folder(common.resolve_path(workdir, value), config)
   stage = before[value]
   if stage not in ("world", "port", "sft", "rl"):
     raise ValueError(f"{knob} is {value!r}: the stage {stage!r} makes no model")
@@ -187,8 +187,12 @@ def _naming(knob: str, value: str) -> Iterator[None]:
     raise ValueError(f"{knob} is {value!r}: {error}") from error
 
 
-def _model_folder(path: epath.PathLike) -> str:
+def _model_folder(path: epath.PathLike, config: common.Section) -> str:
+  """The folder of a model's config and processor; of an adapter the folder of its base."""
   folder = huggingface.resolve(path, weights=False)
+  if lora.is_adapter(folder):
+    base = config.model.base or lora.open_adapter(folder).base
+    folder = huggingface.resolve(base, weights=False)
   huggingface.read_config(folder)
   return str(folder)
 

@@ -5,6 +5,7 @@ hard examples together are the pool.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,8 +14,10 @@ from etils import epath
 from jax.experimental import multihost_utils
 
 from cot_rm import files, metrics, prompts, rewards, stages
-from cot_rm.data import answer_log, array_record, rejection
+from cot_rm import judge as judging
+from cot_rm.data import answer_log, array_record, bad_examples, rejection
 from cot_rm.sampler import sampling
+from cot_rm.schema import BadExample
 from cot_rm.stages import common, preflight_examples
 from cot_rm.stages import preflight as checking
 
@@ -31,19 +34,23 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   """
   folder, knobs = workdir / name, common.section(config, name, "reject")
   rewards.weighted_names(dict.fromkeys(knobs.accept, 1.0))  # a misspelt name is an error here
+  skips = common.open_skips(config, workdir, name)
   pool = rejection.PairPool(
     common.open_examples(config, workdir, knobs.data, knobs.split),
     count=knobs.count,
     tasks=common.parse_tasks(knobs.tasks),
     seed=config.seed,
+    left_out=lambda _, id, error: skips.add(id, error),
   )
   model = common.resolve_path(workdir, knobs.start)
   conditions = _conditions(config, knobs, model)
   common.begin_answers(folder, conditions, ("samples.jsonl", "data"), legacy={"model": model})
   path = folder / "samples.jsonl"
-  samples = _answers(config, workdir, name, pool, path)
-  accepted = rejection.accept(pool, samples, max_per_pair=knobs.keep)
-  figures = rejection.statistics(pool, accepted, samples)
+  samples = _answers(config, workdir, name, pool, path, skips)
+  if not samples:
+    raise ValueError(f"{name}: none of {len(pool):,} pairs can be judged; see {skips.path}")
+  accepted = rejection.accept(samples, max_per_pair=knobs.keep)
+  figures = rejection.statistics(pool, accepted, samples) | (skips.figures() or {})
   if jax.process_index() == 0 and not (folder / "data").exists():
     provenance = {
       "model": model,
@@ -55,6 +62,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
       folder / "data",
       rejection.splits(pool, accepted, samples, provenance),
       options=common.media_options(config),
+      left_out=skips.add,
     )
   multihost_utils.sync_global_devices(name)
   metrics.table(f"{name}: pairs with a correct sample are kept", figures.pop("families"))
@@ -101,11 +109,18 @@ def _answers(
   name: str,
   pool: rejection.PairPool,
   path: epath.Path,
+  skips: bad_examples.Skips,
 ) -> list[answer_log.Record]:
-  """The samples of all pairs, by row; missing ones are appended to the file, batch by batch."""
+  """The samples of all pairs, by row; missing ones are appended to the file, batch by batch.
+
+  A pair that cannot be judged has records of its error in the file, and no samples.
+  """
   knobs = common.section(config, name, "reject")
   found = {(r["row"], r["sample"]): r for r in answer_log.read(path, pool, mark=rejection.mark)}
   numbers = range(knobs.samples)
+  for record in found.values():
+    if "error" in record:
+      skips.add(record["id"], record["error"])
   missing = [row for row in range(len(pool)) if any((row, i) not in found for i in numbers)]
   if missing:
     grammar, how = prompts.get(config.grammar), sampling.Sampling(**knobs.sampling)
@@ -116,7 +131,7 @@ def _answers(
     with metrics.bar(name, total=len(pool), done=len(pool) - len(missing)) as bar:
       for first in range(0, len(missing), step):
         rows = missing[first : first + step]
-        judged = judge.judge(
+        answers = judge.judge_usable(
           [pool[row] for row in rows],
           grammar=config.grammar,
           n=knobs.samples,
@@ -124,15 +139,39 @@ def _answers(
           seed=config.seed,
           progress=bar.advance,
         )
-        _, _, parts = rewards.score(judged, grammar, dict.fromkeys(knobs.accept, 1.0))
-        # A sample whose reward cannot be computed (NaN) is not correct.
-        correct_QG = np.all([part == 1 for part in parts.values()], axis=0)
-        records = rejection.to_records(judged, correct_QG, rows=rows)
+        records = _records(pool, rows, answers, grammar, knobs)
         new = {key: r for r in records if (key := (r["row"], r["sample"])) not in found}
         answer_log.append(path, new.values())
         found |= new
+        for row, answer in zip(rows, answers, strict=True):
+          if isinstance(answer, BadExample):
+            skips.add(pool[row].id, answer)
     if jax.process_index() == 0 and (data := path.parent / "data").exists():  # of other samples
       aside = epath.Path(answer_log.earlier_folder(path.parent))
       aside.mkdir(parents=True)
       data.rename(aside / "data")
-  return [found[row, i] for row in range(len(pool)) for i in numbers]
+  every = (found[row, i] for row in range(len(pool)) for i in numbers)
+  return [record for record in every if "error" not in record]
+
+
+def _records(
+  pool: rejection.PairPool,
+  rows: Sequence[int],
+  answers: Sequence[judging.Judgement | BadExample],
+  grammar: prompts.Grammar,
+  knobs: common.Section,
+) -> list[answer_log.Record]:
+  """The records of a batch: of its samples, and of pairs that cannot be judged."""
+  records, usable, judged = [], [], []
+  for row, answer in zip(rows, answers, strict=True):
+    if isinstance(answer, BadExample):
+      records += rejection.error_records(pool, row, answer, samples=knobs.samples)
+    else:
+      usable.append(row)
+      judged.append(answer)
+  if judged:
+    _, _, parts = rewards.score(judged, grammar, dict.fromkeys(knobs.accept, 1.0))
+    # A sample whose reward cannot be computed (NaN) is not correct.
+    correct_QG = np.all([part == 1 for part in parts.values()], axis=0)
+    records += rejection.to_records(judged, correct_QG, rows=usable)
+  return records

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from cot_rm import chat
+from cot_rm.schema import BadExample
 from tests import endpoints
 
 ONCE = chat.Sampling(temperature=0.0, max_tokens=9, seed=None)
@@ -323,17 +324,15 @@ def test_a_full_disk_stops_all_calls_and_loses_no_answer(client):
   assert [reply.cached for reply in again] == [True, False, False]
 
 
-def test_a_bad_picture_stops_with_the_name_of_its_chat(client, tmp_path):
+def test_a_bad_picture_is_the_error_of_its_chat_alone(client, tmp_path):
   part = {"type": "image", "image": str(tmp_path / "no.png")}
   with endpoints.serve(echo) as service:
     one = client(service)
-    with pytest.raises(ValueError, match="example 'e2': picture .* does not exist"):
-      one.ask(
-        [user("a"), [{"role": "user", "content": [part]}]],
-        ONCE,
-        names=["example 'e1'", "example 'e2'"],
-      )
-    assert one.ask([user("a")], ONCE)[0].cached
+    chats = [user("a"), [{"role": "user", "content": [part]}], BadExample("no chat")]
+    first, bad, none = one.ask(chats, ONCE, names=["example 'e1'", "example 'e2'", "example 'e3'"])
+    assert first.final and (bad.kind, none.kind) == ("bad", "bad")
+    assert "bad: example 'e2': picture " in bad.error and none.error == "bad: no chat"
+    assert not bad.final and one.usage.calls == 1
 
 
 def test_an_error_while_chats_are_read_is_raised(client):

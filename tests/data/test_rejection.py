@@ -41,7 +41,7 @@ SAMPLES = [
 
 
 def make_splits(samples, *, max_per_pair, of=POOL):
-  accepted = rejection.accept(of, samples, max_per_pair=max_per_pair)
+  accepted = rejection.accept(samples, max_per_pair=max_per_pair)
   return {
     name: list(examples)
     for name, examples in rejection.splits(of, accepted, samples, {"seed": 3}).items()
@@ -85,7 +85,7 @@ def test_each_example_records_its_provenance():
 
 
 def test_an_unparsable_sample_is_wrong_and_counted_separately():
-  accepted = rejection.accept(POOL, SAMPLES, max_per_pair=1)
+  accepted = rejection.accept(SAMPLES, max_per_pair=1)
   found = rejection.statistics(POOL, accepted, SAMPLES)
   families = found.pop("families")
   assert found == {

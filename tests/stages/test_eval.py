@@ -41,7 +41,7 @@ def sure(monkeypatch):
       for i, e in enumerate(examples)
     ]
 
-  monkeypatch.setattr(judge, "load", lambda *_, **__: types.SimpleNamespace(judge=answered))
+  monkeypatch.setattr(judge, "load", lambda *_, **__: types.SimpleNamespace(judge_usable=answered))
   return calls
 
 

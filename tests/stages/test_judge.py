@@ -8,7 +8,7 @@ import pytest
 
 from cot_rm import judge as judging
 from cot_rm.data import jsonl
-from cot_rm.schema import Media, PairVerdict, Votes
+from cot_rm.schema import BadMedia, Media, PairVerdict, Votes
 from cot_rm.stages import judge
 from cot_rm.toy_world import world as toy_world
 
@@ -20,7 +20,7 @@ def given(workdir, config):
   examples = list(toy_world.examples(world, "heldout", count=6))
   spoilt = tuple(Media("image", b"no picture") for _ in examples[2].media)
   examples[2] = dataclasses.replace(examples[2], media=spoilt)
-  config.judge.input = str(workdir / "pairs.jsonl")
+  config.judge.input, config.data.max_bad = str(workdir / "pairs.jsonl"), 1
   jsonl.write(config.judge.input, examples)
   return examples
 
@@ -37,7 +37,7 @@ def sure(self, examples, **_):
   """Stands for a judge that knows: compare() of one that always takes candidate 1."""
   for example in examples:
     if any(media.source == b"no picture" for media in example.media):
-      raise ValueError(f"example {example.id!r}: no readable picture")
+      raise BadMedia(f"example {example.id!r}: no readable picture")
   one = PairVerdict(1, 0.9, Votes(2, 0, 0), consistent=True, reasoning="so it is")
   return [one] * len(examples)
 
@@ -145,6 +145,7 @@ def test_a_bad_record_names_file_line_and_field_before_any_work(workdir, config,
   bad = {"id": "b", "task": "image_generation", "question": "a star", "media": [picture]}
   with open(config.judge.input, "w") as file:
     file.write(json.dumps(good) + "\n" + json.dumps(bad) + "\n")
+  config.data.max_bad = 0
   with pytest.raises(ValueError, match="pairs.jsonl, line 2, field 'media': .*two media; got 1"):
     judge.run(config, workdir, "judge")
   assert not (workdir / "judge").exists()

@@ -6,8 +6,10 @@ import json
 import pytest
 
 from cot_rm import metrics
-from cot_rm.data import bad_examples
-from cot_rm.stages import preflight, rl, sft
+from cot_rm.data import array_record, bad_examples, datasets
+from cot_rm.schema import BadMedia
+from cot_rm.stages import distill, judge, preflight, reject, rl, sft
+from cot_rm.stages import eval as eval_stage
 from tests.stages.pairs import as_jsonl, damaged, pairs
 
 
@@ -82,3 +84,112 @@ def test_rl_leaves_a_damaged_picture_out_and_says_so(config, workdir, spoil, rew
   assert rl.run(config, workdir, "rl") == {"left_out": 1}
   assert listed(workdir, "rl") == ["p-3"]
   assert metrics.read(workdir / "rl" / "metrics.jsonl")["data/skipped"][1][-1] == 1
+
+
+def ids(folder, *splits):
+  return sorted(e.id for split in splits for e in datasets.open(folder, split))
+
+
+def test_reject_leaves_a_damaged_picture_out_of_both_splits_and_does_not_stumble_again(
+  config, workdir, spoil, rewarded
+):
+  spoil("reject")
+  figures = reject.run(config, workdir, "reject")
+  assert figures["left_out"] == 1 and figures["pairs"] == 7
+  assert ids(workdir / "reject" / "data", "kept", "hard") == [f"p-{i}" for i in range(8) if i != 3]
+  assert listed(workdir, "reject") == ["p-3"]
+  before = (workdir / "reject" / "samples.jsonl").read_text()
+  assert reject.run(config, workdir, "reject")["left_out"] == 1
+  assert (workdir / "reject" / "samples.jsonl").read_text() == before
+
+
+def test_reject_goes_on_from_the_bad_example_that_ended_it_once_the_knob_allows_it(
+  config, workdir, spoil, rewarded
+):
+  spoil("reject")
+  config.data.max_bad = 0
+  for _ in range(2):
+    with pytest.raises(bad_examples.TooManyBad, match="config.data.max_bad=1"):
+      reject.run(config, workdir, "reject")
+  config.data.max_bad = 1
+  assert reject.run(config, workdir, "reject")["pairs"] == 7
+
+
+def test_distill_leaves_a_damaged_picture_out(config, workdir, spoil):
+  spoil("distill")
+  config.distill.teacher.update(error=0.0, unparsable=0.0, per_object=0.0, relation=0.0)
+  figures = distill.run(config, workdir, "distill")
+  assert figures["left_out"] == 1 and figures["pairs"] == 7
+  assert listed(workdir, "distill") == ["p-3"]
+  assert "p-3" not in ids(workdir / "distill" / "data", "kept")
+
+
+def test_eval_counts_a_pair_that_cannot_be_judged_apart(config, workdir, spoil):
+  spoil("eval")
+  config.eval.models, config.eval.pairs = "sft", 8
+  eval_stage.run(config, workdir, "eval")
+  figures = json.loads((workdir / "summary.json").read_text())["stages"]["sft"]
+  assert figures["n"] == 7 and figures["not_judged"] == 1
+  assert figures["definitions"]["not_judged"]["n"] == 1
+  assert figures["definitions"]["accuracy"]["n"] == 7
+  assert listed(workdir, "eval") == ["p-3"]
+  eval_stage.run(config, workdir, "eval")  # and nothing is asked again
+  again = json.loads((workdir / "summary.json").read_text())["stages"]["sft"]
+  assert again == figures
+
+
+def test_eval_leaves_out_pairs_without_gold(config, workdir, spoil):
+  given = pairs(4)
+  given[2] = dataclasses.replace(given[2], gold=None)
+  config.eval.data = as_jsonl(workdir / "gold.jsonl", given)
+  config.data.max_bad, config.eval.models = 1, "sft"
+  eval_stage.run(config, workdir, "eval")
+  assert json.loads((workdir / "summary.json").read_text())["stages"]["sft"]["n"] == 3
+  assert listed(workdir, "eval") == ["p-2"]
+
+
+def test_judge_writes_the_error_and_goes_on_up_to_the_limit(config, workdir, spoil):
+  given = pairs(8)
+  given[3] = damaged(given[3])
+  config.judge.input = as_jsonl(workdir / "judge.jsonl", given)
+  config.data.max_bad = 0
+  for _ in range(2):
+    with pytest.raises(bad_examples.TooManyBad, match="config.data.max_bad=1"):
+      judge.run(config, workdir, "judge")
+  config.data.max_bad = 1
+  judge.run(config, workdir, "judge")
+  lines = (workdir / "judge" / "verdicts.jsonl").read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  assert [record["row"] for record in records] == [*range(8)]
+  assert ["error" in record for record in records] == [i == 3 for i in range(8)]
+
+
+def test_a_mended_picture_is_judged_after_all(config, workdir):
+  given = pairs(3)
+  bad = damaged(given[1])
+  config.judge.input = as_jsonl(workdir / "judge.jsonl", [given[0], bad, given[2]])
+  config.data.max_bad = 1
+  judge.run(config, workdir, "judge")
+  as_jsonl(workdir / "judge.jsonl", given)
+  config.data.max_bad = 0
+  judge.run(config, workdir, "judge")
+  lines = (workdir / "judge" / "verdicts.jsonl").read_text().splitlines()
+  assert [*map(json.loads, lines)][1].get("error") is None and len(lines) == 3
+
+
+def test_a_picture_that_vanishes_before_it_is_stored_is_left_out(
+  config, workdir, spoil, monkeypatch
+):
+  spoil("distill")
+  config.data.max_bad = 2
+  config.distill.teacher.update(error=0.0, unparsable=0.0, per_object=0.0, relation=0.0)
+  real = array_record.serialize
+
+  def vanishes(example, **kwargs):
+    if example.id == "p-5":
+      raise BadMedia("example 'p-5': picture 'a.png' does not exist")
+    return real(example, **kwargs)
+
+  monkeypatch.setattr(array_record, "serialize", vanishes)
+  distill.run(config, workdir, "distill")
+  assert listed(workdir, "distill") == ["p-3", "p-5"]
