@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from etils import epath
 
 from cot_rm import schema
-from cot_rm.data import bad_examples, distillation, packing, selection
+from cot_rm.data import bad_examples, datasets, distillation, packing, selection
 from cot_rm.stages import common, preflight, preflight_data
 from cot_rm.stages.preflight_data import Row
 
@@ -60,7 +60,9 @@ def check(
   if unique:
     faults |= {i: fault for i, fault in repeated.items() if i not in faults}
   usable = [row for i, row in taken.items() if i not in faults]
-  _say(checks, config.data.max_bad, name, len(taken), faults, usable)
+  unread = datasets.what_was_found(source).bad
+  faults |= {-1 - i: ("record", reason) for i, reason in enumerate(unread)}
+  _say(checks, config.data.max_bad, name, len(taken) + len(unread), faults, usable)
   if ambiguous := [row.id for row in usable if row.ambiguous]:
     shown = ", ".join(ambiguous[: bad_examples.SHOWN])
     checks.found[f"{name}: prompts of two readings"] = (

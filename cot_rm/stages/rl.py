@@ -184,8 +184,10 @@ def _examples(
   skips: bad_examples.Skips,
 ) -> Sequence[schema.Example]:
   """The pairs to train on."""
+  opened = common.open_examples(config, workdir, knobs.data, knobs.split)
+  common.count_bad_records(opened, skips)
   return selection.select(
-    common.open_examples(config, workdir, knobs.data, knobs.split),
+    opened,
     tasks=common.parse_tasks(knobs.tasks),
     min_attempts=knobs.min_attempts,
     order=knobs.order,

@@ -53,6 +53,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   skips = common.open_skips(config, workdir, name)
   source = _source(config, workdir, knobs, str(policy.opened.folder))
   examples = identity.describe(source)
+  common.count_bad_records(source, skips)
   data = pipeline.packed_batches(
     source,
     _make_encode(policy, config.grammar),

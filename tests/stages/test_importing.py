@@ -43,6 +43,22 @@ def test_a_source_becomes_a_data_set_that_stages_open(pairs, tmp_path):
   assert all(e.media == given[e.id].media and e.gold == given[e.id].gold for e in read)
 
 
+def test_published_pairs_are_imported_and_bad_records_listed(tmp_path):
+  pair = {"prompt": "How many?", "chosen": "one", "rejected": "two"}
+  lines = [json.dumps({**pair, "id": str(i)}) for i in range(4)] + ['{"prompt": ', '{"prompt": 5}']
+  (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+  config = _config(tmp_path / "pairs.jsonl", val=0)
+  with pytest.raises(ValueError, match="2 of 6 examples cannot be used"):
+    _run(config, tmp_path / "run")
+  config.data.max_bad = 2
+  assert _run(config, tmp_path / "run")["train"] == 4
+  skipped = [json.loads(line) for line in (tmp_path / "run/import/skipped.jsonl").open()]
+  assert [one["id"][-6:] for one in skipped] == ["line 5", "line 6"]
+  assert (
+    "line 5: not JSON" in skipped[0]["reason"] and "'chosen' is missing" in skipped[1]["reason"]
+  )
+
+
 def test_it_runs_from_the_command_line_by_its_own_name(pairs, tmp_path, monkeypatch):
   argv = [
     "main",

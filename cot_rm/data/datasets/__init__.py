@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cot_rm import files, registry
-from cot_rm.data import identity
+from cot_rm.data import identity, selection
 from cot_rm.data.datasets import (
   chosen_rejected,
   conversations,
@@ -158,6 +158,8 @@ def path_of(spec: str) -> str:
 
 def what_was_found(examples: Sequence[Example]) -> Found:
   """The records that opening a source of `open` left out; nothing of a folder of examples."""
+  while isinstance(examples, selection.Subset):
+    examples = examples.source
   parts = examples.sources if isinstance(examples, Concatenated) else (examples,)
   bad: list[str] = []
   left_out: collections.Counter[str] = collections.Counter()

@@ -33,7 +33,11 @@ def published(
     if not len(part):
       continue
     of_part = name or recognised(part, adapters)
-    sources.append(source.Published(part, adapters[of_part], of_part, seed=seed, options=options))
+    sources.append(
+      source.Published(
+        part, adapters[of_part], of_part, seed=seed, options=options, max_bad=max_bad
+      )
+    )
   source.number_repeats(sources)
   source.log(path, sources)
   bad = [reason for one in sources for reason in one.counts.bad]

@@ -13,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from cot_rm.data import bad_examples
 from cot_rm.data.datasets import media_files, pair
 from cot_rm.data.datasets.row import Options, Row, file_stem
 from cot_rm.records import Part, Record
 from cot_rm.schema import BadExample, BadRecord, Example
 
+ENOUGH = 10_000  # bad records beyond the limit, after which no more are read
 SHOWN = 20  # data sets or reasons in a log message
 
 
@@ -51,6 +53,9 @@ class Published(Sequence[Example]):
     name: of the adapter.
     seed: draws which candidate is shown first, where the data do not say it.
     options: see `row.Options`.
+    max_bad: records that may be wrong; when far more are, reading stops.
+
+  Raises TooManyBad if it has stopped.
   """
 
   def __init__(
@@ -61,8 +66,10 @@ class Published(Sequence[Example]):
     *,
     seed: int,
     options: Options,
+    max_bad: int = 0,
   ):
     self._part, self._adapter, self.name = part, adapter, name
+    self._most_bad = max_bad + ENOUGH
     self._seed, self._options = seed, options
     self._files = media_files.MediaFiles(part.path, part.folders)
     self.keeps_ids = getattr(adapter, "KEEPS_IDS", False)
@@ -131,17 +138,21 @@ class Published(Sequence[Example]):
   def _comparisons(self, row: Row | BadRecord) -> list[Example]:
     """The examples of a row without their media; counts those that are left out."""
     if isinstance(row, BadRecord):
-      self.counts.bad.append(str(row))
-      return []
+      return self._bad(row)
     try:
       every = list(self._adapter.pairs(row))
       found = [one for one in every if not isinstance(one, pair.LeftOut)]
       out = [self._example(row, found, i, 0) for i in range(len(found))]
     except BadExample as error:
-      self.counts.bad.append(str(error))
-      return []
+      return self._bad(error)
     self.counts.left_out.update(o.reason for o in every if isinstance(o, pair.LeftOut))
     return out
+
+  def _bad(self, error: BadExample) -> list[Example]:
+    self.counts.bad.append(str(error))
+    if len(self.counts.bad) > self._most_bad:
+      raise bad_examples.too_many(self.counts.bad, self._most_bad - ENOUGH)
+    return []
 
   def _skimmed(self) -> Iterator[tuple[int, Row | BadRecord]]:
     for number, record in enumerate(self._part.skim()):

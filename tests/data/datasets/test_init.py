@@ -2,7 +2,7 @@
 
 import pytest
 
-from cot_rm.data import array_record, datasets, pipeline
+from cot_rm.data import array_record, bad_examples, datasets, pipeline, selection
 from cot_rm.toy_world import world
 
 
@@ -46,6 +46,27 @@ def test_unknown_options_are_named(tmp_path, knob):
   (name,) = knob
   with pytest.raises(ValueError, match=rf"unknown {name} .* \(config.data.{name}\); did you mean"):
     datasets.open(tmp_path, "train", **knob)
+
+
+def test_bad_records_of_a_source_are_told(tmp_path):
+  pair = '{"prompt": "?", "chosen": "a", "rejected": "b"}'
+  for name in "ab":
+    (tmp_path / f"{name}.jsonl").write_text(f"{pair}\n{{nope\n{pair}\n")
+  source = datasets.open(tmp_path, "train", max_bad=2)
+  assert len(source) == 4
+  subset = selection.Subset(source, (0,))
+  for one in (source, subset):
+    first, second = datasets.what_was_found(one).bad
+    assert "a.jsonl, line 2: not JSON" in first and "b.jsonl, line 2: not JSON" in second
+  assert datasets.what_was_found(list(source)).bad == []
+
+
+def test_reading_stops_when_far_too_many_records_are_bad(tmp_path, monkeypatch):
+  monkeypatch.setattr(datasets.source, "ENOUGH", 3)
+  lines = ['{"prompt": "?", "chosen": "a", "rejected": "b"}'] + ["nope"] * 10
+  (tmp_path / "a.jsonl").write_text("\n".join(lines))
+  with pytest.raises(bad_examples.TooManyBad, match="5 examples cannot be used"):
+    datasets.open(tmp_path / "a.jsonl", "train", max_bad=1)
 
 
 def test_a_missing_path_is_named(tmp_path):
