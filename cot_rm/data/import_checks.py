@@ -99,6 +99,7 @@ def examine(
     example = read()
     id = example.id
     array_record.check_storable(dataclasses.replace(example, media=()))
+    grammar.render(example)
     reason = "gold"
     if rules.needs_gold and example.gold is None:
       raise BadRecord(f"example {id!r} has no gold answer; give one, or set needs_gold to False")

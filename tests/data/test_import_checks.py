@@ -84,6 +84,7 @@ def test_an_example_is_stored_as_the_store_itself_would():
     ("reference", _example(reasoning="I prefer the first."), "outside the grammar"),
     ("record", _example(question="half \ud83d"), "UTF-8"),
     ("record", _example(extra={"a": {1}}), "not JSON"),
+    ("record", _example(responses=("a", " ")), "response 2 is empty"),
   ],
 )
 def test_what_is_wrong_with_an_example_is_named_and_has_a_reason(reason, example, words):
