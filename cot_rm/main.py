@@ -111,7 +111,11 @@ def dry_run(config: ml_collections.ConfigDict, folder: epath.Path) -> bool:
   plan = workdir.entries(config.stages)
   found = preflight.run(config, folder, _pending(folder, plan))
   preflight.show(found)
-  faults = preflight.faults_of(found)
+  faults = [*preflight.faults_of(found)]
+  try:
+    workdir.check(folder, json.loads(config.to_json()), optim.same_rates)
+  except ValueError as error:
+    faults.append(str(error))
   sys.stderr.write("".join(f"{fault}\n" for fault in faults))
   return not faults
 
@@ -163,7 +167,7 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
       figures = module.run(config, folder, name)
     if figures is not False and first:
       entry = {"stage": plan[name], "seconds": timer.seconds, "figures": figures or {}}
-      entry["inputs"] = inputs
+      entry |= {"inputs": inputs} if inputs else {}
       files.write_atomic(done, json.dumps(entry, indent=2) + "\n")
     logging.info("%s took %s%s", name, metrics.format_duration(timer.seconds), headline(figures))
   for page in ("summary.json", "report.html"):

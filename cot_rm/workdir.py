@@ -163,24 +163,10 @@ def record(
   """
   path, runs = workdir / "config.json", []
   if path.exists():
-    old = json.loads(path.read_text())
-    runs = old["runs"]
-    renamed = renamed_folders(old["config"], config)
-    before = migrate(old["config"], renamed)
-    plan = begun.plan_of(before, config, entries, renamed)
-    stages = begun.Begun(workdir, plan, {now: was for was, now in renamed.items()})
-    changes = changed(before, config)
-    faults = [stages.fault(change, before, config, same_rates) for change in changes]
-    if any(faults):
-      raise ValueError(
-        f"{workdir} was begun with another config:\n  "
-        + "\n  ".join(fault for fault in faults if fault)
-        + "\nremove what is named, or use another --workdir"
-      )
-    extended = stages.to_extend(changes, before, config)
+    renamed, extended = check(workdir, config, same_rates)
+    runs = json.loads(path.read_text())["runs"]
     move_folders(workdir, renamed)
-    for folder in extended:
-      steps = stages.steps_done(folder)
+    for folder, steps in extended.items():
       logging.info("%s was done with %d steps, and goes on from there", workdir / folder, steps)
       (workdir / folder / "done.json").rename(workdir / folder / f"done.{steps}.json")
   runs.append(
@@ -195,6 +181,38 @@ def record(
     }
   )
   files.write_atomic(path, json.dumps({"config": config, "runs": runs}, indent=2) + "\n")
+
+
+def check(
+  workdir: epath.Path, config: Tree, same_rates: begun.SameRates | None = None
+) -> tuple[dict[str, str], dict[str, int]]:
+  """Checks that a begun workdir may go on with a config; writes nothing.
+
+  Returns:
+    (`renamed_folders` of the workdir, {folder of a stage that is done and now has more steps: the
+    steps that it has}).
+
+  Raises:
+    ValueError: see `record`.
+  """
+  path = workdir / "config.json"
+  if not path.exists():
+    return {}, {}
+  old = json.loads(path.read_text())["config"]
+  renamed = renamed_folders(old, config)
+  before = migrate(old, renamed)
+  plan = begun.plan_of(before, config, entries, renamed)
+  stages = begun.Begun(workdir, plan, {now: was for was, now in renamed.items()})
+  changes = changed(before, config)
+  faults = [stages.fault(change, before, config, same_rates) for change in changes]
+  if any(faults):
+    raise ValueError(
+      f"{workdir} was begun with another config:\n  "
+      + "\n  ".join(fault for fault in faults if fault)
+      + "\nremove what is named, or use another --workdir"
+    )
+  extended = stages.to_extend(changes, before, config)
+  return renamed, {folder: stages.steps_done(folder) for folder in extended}
 
 
 def changed(old: Tree, new: Tree) -> list[begun.Change]:

@@ -159,6 +159,15 @@ def test_another_config_in_a_begun_workdir_names_the_knobs(tmp_path, calls):
   assert len(calls) == 1
 
 
+def test_a_dry_run_names_refused_knobs_and_writes_nothing(tmp_path, calls, capsys):
+  run(tmp_path, config("learn"))
+  before = (tmp_path / "config.json").read_text()
+  assert main.dry_run(config("learn", seed=1), epath.Path(tmp_path)) is False
+  assert "config.seed: 0 -> 1 would change what is in learn" in capsys.readouterr().err
+  assert main.dry_run(config("learn"), epath.Path(tmp_path)) is True
+  assert (tmp_path / "config.json").read_text() == before
+
+
 def test_a_workdir_without_a_begun_stage_accepts_another_config(tmp_path, calls):
   path = tmp_path / "config.json"
   path.write_text(json.dumps({"config": {"stages": ["learn"], "seed": 7}, "runs": []}))

@@ -38,10 +38,7 @@ def question_hash(example: Example, rule: files.BlockRule = files.FULL) -> str:
   An answer depends on these alone. The gold answer decides what an answer is worth: figures are
   computed anew from kept answers with the gold answers of today.
   """
-  asked: dict[str, object] = {}
-  for field in dataclasses.fields(example):
-    if field.name not in (*NOT_ASKED, "media"):
-      asked[field.name] = getattr(example, field.name)
+  asked = _given(example, (*NOT_ASKED, "media"))
   return _digest([asked, [_medium(medium, rule) for medium in example.media]])
 
 
@@ -138,14 +135,28 @@ def _description(hash_of: str, count: int, marks: Mapping[int, tuple[str, str]])
 
 
 def _medium(medium: Media, rule: files.BlockRule) -> dict[str, object]:
-  out: dict[str, object] = {}
-  for field in dataclasses.fields(medium):
-    if field.name == "settings" and not medium.settings:
-      continue  # as the hashes of versions without settings
-    if field.name != "source":
-      value = getattr(medium, field.name)
-      out[field.name] = float(value) if isinstance(value, int) else value
-  return {**out, "content": content_hash(medium.source, rule)}
+  return {**_given(medium, ("source",)), "content": content_hash(medium.source, rule)}
+
+
+def _given(instance: Example | Media, without: Sequence[str]) -> dict[str, object]:
+  """The fields of a dataclass that are not at their defaults, so that a hash outlives new fields.
+
+  Args:
+    instance: an instance of the dataclass.
+    without: names of fields that are left out.
+  """
+  return {
+    field.name: _plain(getattr(instance, field.name))
+    for field in dataclasses.fields(instance)
+    if field.name not in without and getattr(instance, field.name) != field.default
+  }
+
+
+def _plain(value: object) -> object:
+  """A value in which equal numbers and equal mappings are written alike."""
+  if isinstance(value, Mapping):
+    return {str(key): _plain(item) for key, item in value.items() if item is not None}
+  return float(value) if isinstance(value, int) else value
 
 
 def _data(source: str) -> bytes | None:

@@ -62,6 +62,15 @@ def test_names_and_notes_change_no_hash(changes):
     assert hash_of(example(**changes)) == hash_of(example())
 
 
+def test_a_field_at_its_default_is_in_no_hash():
+  """Hashes that are on disk hold when a version adds a field."""
+  assert identity.question_hash(Example("a", "s", "image_understanding", "q")) == files.digest(
+    b'[{"question": "q", "task": "image_understanding"}, []]'
+  )
+  given = [Media("video", [png()], fps) for fps in (2, 2.0)]
+  assert len({identity.question_hash(example(media=(one,))) for one in given}) == 1
+
+
 def test_a_lone_surrogate_in_a_text_has_a_hash():
   assert identity.question_hash(example(question="\ud83d")) != identity.question_hash(example())
 
