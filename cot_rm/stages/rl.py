@@ -178,10 +178,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
 
 
 def _examples(
-  config: common.Section,
-  workdir: epath.Path,
-  knobs: common.Section,
-  skips: bad_examples.Skips,
+  config: common.Section, workdir: epath.Path, knobs: common.Section, skips: bad_examples.Skips
 ) -> Sequence[schema.Example]:
   """The pairs to train on."""
   opened = common.open_examples(config, workdir, knobs.data, knobs.split)
