@@ -13,8 +13,9 @@ from cot_rm.chat import pictures as chat_pictures
 from cot_rm.data import array_record, jsonl, sample_records
 from cot_rm.models.qwen2_5_vl.processor import Processor
 from cot_rm.prompts import brief
-from cot_rm.schema import Completion, Example, Media, Verdict
+from cot_rm.schema import BadMedia, Completion, Example, Media, Verdict
 from cot_rm.toy_world import world
+from tests.media import picture_zoo
 from tests.media.media_files import colours, encoded
 
 PIXELS = colours(56, 84)
@@ -138,3 +139,41 @@ def test_a_picture_in_any_form_is_the_same_in_every_place(form, path, processor,
 def test_a_grey_array_is_a_grey_picture(shape, kind):
   got = media.picture(GREY.reshape(shape).astype(kind), name="x")
   np.testing.assert_array_equal(np.asarray(got), GREY[..., None].repeat(3, axis=2))
+
+
+@pytest.mark.parametrize(
+  "part",
+  [
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{TEXT}"}},
+    {"type": "image_url", "image_url": f"data:image/png;base64,{TEXT}"},
+    {"type": "input_image", "image_url": f"data:image/png;base64,{TEXT}", "detail": "low"},
+    {"type": "image", "base64": LINES},
+    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": TEXT}},
+    {"image": DATA},
+  ],
+)
+def test_a_part_of_any_dialect_is_the_same_for_a_policy_and_for_a_service(part, processor):
+  text = {"type": "text", "text": "which?"}
+  given = [{"role": "user", "content": [part, text]}]
+  plain = [{"role": "user", "content": [{"type": "image", "image": PIXELS}, text]}]
+  encoded_, wanted = processor(given, id="e"), processor(plain, id="e")
+  np.testing.assert_array_equal(encoded_.patches, wanted.patches)
+  assert encoded_.tokens.tolist() == wanted.tokens.tolist()
+  settings = chat.Pictures()
+  assert chat_pictures.openai_messages(given, settings, name="e") == (
+    chat_pictures.openai_messages(plain, settings, name="e")
+  )
+
+
+def test_a_damaged_picture_is_bad_media_for_the_processor(processor):
+  rng, files, refused = np.random.default_rng(0), picture_zoo.all_files(), 0
+  for name in [*files] * 2:
+    part = {"type": "image", "image": picture_zoo.mutated(rng, files, name)}
+    messages = [{"role": "user", "content": [part]}]
+    try:
+      tokens = len(processor(messages, id="e").tokens)
+      assert processor.measure(messages, id="e").tokens == tokens
+    except BadMedia as error:
+      assert str(error).startswith("example 'e'")
+      refused += 1
+  assert refused > 50

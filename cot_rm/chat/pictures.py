@@ -84,7 +84,7 @@ def _evenly_spread(count: int, limit: int) -> list[int]:
 def _image_part(source: ImageSource, settings: Pictures, name: str) -> media.Part:
   image = media.picture(source, name=name, options=settings.options)
   comment = image.info.get("comment", image.info.get("Comment", b""))
-  comment = comment.encode() if isinstance(comment, str) else comment
+  comment = comment.encode(errors="replace") if isinstance(comment, str) else comment
   if image.width * image.height > settings.max_pixels:
     scale = math.sqrt(settings.max_pixels / (image.width * image.height))
     size = (max(int(image.width * scale), 1), max(int(image.height * scale), 1))

@@ -61,7 +61,9 @@ def picture(source: ImageSource, *, name: str, options: Options = DEFAULT) -> Im
       if image.size != stated:  # in HEIC and ICO files
         raise ValueError(f"its header states {stated}, its pixels are {image.size}")
       out = _rgb(_upright(image, options), f"{name}: {label}", options)
-    out.info = {key: image.info[key] for key in COMMENTS if key in image.info}
+    out.info = {
+      key: image.info[key] for key in COMMENTS if isinstance(image.info.get(key), str | bytes)
+    }
     return out
 
 

@@ -16,7 +16,7 @@ MODES = (
   *("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"),
   *("I", "I;16", "I;16B", "F"),
 )
-DEEP = ("I", "I;16", "I;16B", "I;16L", "F")  # modes whose pixels are scaled
+LENGTHS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\x40\0", b"\0\0\0\1")
 
 
 def pixels(channels=4, seed=0):
@@ -175,3 +175,35 @@ def heic(array):
   out = io.BytesIO()
   pillow_heif.from_bytes("RGB", array.shape[1::-1], array.tobytes()).save(out)
   return out.getvalue()
+
+
+def all_files():
+  """{name: bytes} of all formats that can be made here."""
+  deep = {name: data for name, (data, _) in deep_files().items()}
+  try:
+    return {**files(), **deep, "rgb.heic": heic(pixels(3))}
+  except ImportError:  # an extra
+    return {**files(), **deep}
+
+
+def mutated(rng, files, name):
+  """A damaged copy of a file."""
+  data = bytearray(files[name])
+  at = rng.integers(len(data))
+  kind = rng.integers(6)
+  if kind == 0:
+    for at in rng.integers(len(data), size=rng.integers(1, 9)):
+      data[at] ^= 1 << rng.integers(8)
+  elif kind == 1:
+    del data[at:]
+  elif kind == 2:  # goes on as another file
+    other = [*files.values()][rng.integers(len(files))]
+    data[at:] = other[rng.integers(len(other)) :]
+  elif kind == 3:  # sizes and lengths in the header
+    at = rng.integers(min(len(data), 120))
+    data[at : at + 4] = LENGTHS[rng.integers(len(LENGTHS))]
+  elif kind == 4:
+    data[at : at + rng.integers(1, 40)] = rng.bytes(rng.integers(1, 40))
+  else:
+    data[at : at + 200] = bytes(len(data[at : at + 200]))
+  return bytes(data)

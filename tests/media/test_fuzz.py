@@ -12,39 +12,8 @@ from cot_rm.schema import BadMedia
 from tests.media import picture_zoo
 from tests.media.media_files import NAME
 
-FILES = {
-  **picture_zoo.files(),
-  **{name: data for name, (data, _) in picture_zoo.deep_files().items()},
-}
-try:
-  FILES["rgb.heic"] = picture_zoo.heic(picture_zoo.pixels(3))
-except ImportError:  # an extra
-  pass
+FILES = picture_zoo.all_files()
 NAMES = tuple(FILES)
-LENGTHS = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\0\0\x40\0", b"\0\0\0\1")
-
-
-def mutated(rng, name):
-  """A damaged copy of a file."""
-  data = bytearray(FILES[name])
-  at = rng.integers(len(data))
-  kind = rng.integers(6)
-  if kind == 0:
-    for at in rng.integers(len(data), size=rng.integers(1, 9)):
-      data[at] ^= 1 << rng.integers(8)
-  elif kind == 1:
-    del data[at:]
-  elif kind == 2:  # goes on as another file
-    other = FILES[NAMES[rng.integers(len(NAMES))]]
-    data[at:] = other[rng.integers(len(other)) :]
-  elif kind == 3:  # sizes and lengths in the header
-    at = rng.integers(min(len(data), 120))
-    data[at : at + 4] = LENGTHS[rng.integers(len(LENGTHS))]
-  elif kind == 4:
-    data[at : at + rng.integers(1, 40)] = rng.bytes(rng.integers(1, 40))
-  else:
-    data[at : at + 200] = bytes(len(data[at : at + 200]))
-  return bytes(data)
 
 
 def outcome(read):
@@ -62,7 +31,7 @@ def run(seed, count, folder):
     warnings.simplefilter("default")
     for number in range(count):
       name = NAMES[number % len(NAMES)]
-      data = mutated(rng, name)
+      data = picture_zoo.mutated(rng, FILES, name)
       source = data
       if number % 3 == 0:  # by a path, under the name of another format
         source = folder / NAMES[rng.integers(len(NAMES))]

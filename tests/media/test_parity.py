@@ -118,3 +118,5 @@ def test_a_comment_is_kept_also_under_transparency():
   assert media.picture(image, name=NAME).info == {"comment": "seen"}
   assert media.picture(FILES["comment.jpg"], name=NAME).info == {"comment": b"hello"}
   assert media.picture(encoded(image), name=NAME).info == {}
+  image.info["comment"] = 7
+  assert media.picture(image, name=NAME).info == {}
