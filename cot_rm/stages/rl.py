@@ -411,8 +411,7 @@ def _over_minibatches(found: Sequence[Mapping[str, Any]]) -> Metrics:
   out = {}
   for key in found[0] if found else ():
     values = [float(metrics[key]) for metrics in found]
-    if key.startswith("agree/"):
-      out[key] = values[0]
-    else:  # numpy keeps a NaN among the values, which Python's max may lose
-      out[key] = float(np.max(values) if key.endswith("_max") else np.mean(values))
+    # numpy keeps a NaN among the values, which Python's max may lose.
+    together = float(np.max(values) if key.endswith("_max") else np.mean(values))
+    out[key] = values[0] if key.startswith("agree/") else together
   return out
