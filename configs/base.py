@@ -105,8 +105,8 @@ def get_config() -> ConfigDict:
     remat=False,  # recompute activations in the backward pass instead of storing them
   )
   c.processor = dict(  # images and videos; None: as the checkpoint says [Processor.load]
-    min_pixels=optional(int),  # smallest area of an image or frame after resizing
-    max_pixels=optional(int),  # largest area of an image or frame after resizing
+    min_pixels=optional(int),  # smallest area of an image after resizing
+    max_pixels=optional(int),  # largest area of an image after resizing
     fps=optional(float),  # frames of a video that are read per second
     max_frames=optional(int),  # frames of a video that are read, at most
     # Positions of videos as transformers 4.49 to 4.51 ("hf4_49", the training of R1-Reward), 4.52
@@ -356,7 +356,7 @@ def _rl() -> dict[str, Any]:
       budget=dict(BUDGET),  # [chat.Budget]
     ),
     rollouts=500,
-    max_pixels=optional(int),  # of an image in this stage; None: processor.max_pixels
+    max_pixels=optional(int),  # of an image or frame in this stage; None: as processor says
     prompts=16,  # of a rollout; with the reward "swap" half are the other half, swapped
     max_prompts=0,  # prompts that are answered at the same time, at most; 0: all of a rollout
     group=8,  # samples per prompt

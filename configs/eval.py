@@ -37,7 +37,9 @@ def get_config(benchmark: str = "pairs") -> ConfigDict:
   c.eval.benchmark = benchmark
   if benchmark != "pairs":
     c.eval.max_prompts, c.eval.max_tokens = 4, 4096
-    c.processor.max_pixels = 1003520 // 2  # as in R1-Reward's evaluation
+    # As in R1-Reward's evaluation; frames that are given, 32 of a video, have this bound, too.
+    c.processor.max_pixels = 1003520 // 2
+    c.processor.video.mode = "qwen_vl_utils_0.0.8"
     c.buckets.tokens = (1024, 2048, 4096, 8192, 16384)  # 32 frames take up to 10,240
     c.buckets.patches = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
   return c

@@ -65,6 +65,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
   c.sampler.weights = "bfloat16"
   c.model.remat = True
   c.processor.min_pixels, c.processor.max_pixels = 4 * 28 * 28, 640 * 28 * 28
+  c.processor.video.mode = "qwen_vl_utils_0.0.8"  # frames that are given have these bounds, too
   c.buckets.tokens = (1024, 2048, 4096, 20480 + 1024)
   c.buckets.patches = (640, 1280, 2560)
   c.buckets.answers = (256, 512, 1024)

@@ -47,7 +47,7 @@ def get_config(preset: str = "unified_reward") -> ConfigDict:
   c.model.dtype, c.model.compute_dtype = "float32", "bfloat16"
   c.sampler.weights = "bfloat16"
   c.model.remat = True
-  c.processor.max_pixels = 384**2
+  c.processor.max_pixels = c.processor.video.max_pixels = 384**2
   c.rl.algorithm = algorithm
   # As published, samples without an advantage stay in the batch.
   c.rl.zero_variance = "keep"

@@ -60,6 +60,7 @@ def get_config(preset: str = "paper") -> ConfigDict:
   c.sampler.weights = "bfloat16"
   c.model.remat = True
   c.processor.min_pixels, c.processor.max_pixels = 4 * 28 * 28, 512 * 512
+  c.processor.video.max_pixels = 512 * 512
   c.buckets.tokens = (2048, 4096, 8192, 13000)
   c.buckets.patches = (2048, 4096, 8192, 16384)
   c.buckets.answers = (512, 1024, 2048)

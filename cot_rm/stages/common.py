@@ -317,6 +317,21 @@ def parse_tasks(text: str) -> list[str]:
   return names
 
 
+def processor_knobs(config: Section, max_pixels: int | None = None) -> dict[str, Any]:
+  """The section processor, for a stage with a bound of its own.
+
+  Args:
+    config: the whole config.
+    max_pixels: largest area of a picture, and of a frame of a video, after resizing; None: those of
+      the section.
+  """
+  knobs = config.processor.to_dict()
+  if max_pixels is not None:
+    of_frames = knobs["video"]["max_pixels"] or max_pixels
+    knobs["max_pixels"], knobs["video"]["max_pixels"] = max_pixels, min(of_frames, max_pixels)
+  return knobs
+
+
 def load_judge(
   config: Section,
   workdir: epath.Path,
@@ -332,11 +347,8 @@ def load_judge(
     start: see `resolve_path`.
     max_prompts: prompts that are answered at the same time, at most.
     rules: name of the section of config.mesh with the sharding rules of the parameters.
-    max_pixels: largest area of a picture after resizing; None: config.processor.max_pixels.
+    max_pixels: see `processor_knobs`.
   """
-  processor = config.processor.to_dict()
-  if max_pixels is not None:
-    processor["max_pixels"] = max_pixels
   return cot_rm.judge.load(
     resolve_path(workdir, start),
     mesh=sharding.make_mesh(config.mesh.shape.to_dict()),
@@ -346,7 +358,7 @@ def load_judge(
     buckets=packing.Buckets(**config.buckets),
     max_prompts=max_prompts,
     sampler=limits.Limits(**config.sampler),
-    **processor,
+    **processor_knobs(config, max_pixels),
     options=media_options(config),
     **config.model,
   )

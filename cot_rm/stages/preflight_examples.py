@@ -78,10 +78,7 @@ def measure_of(
   config: common.Section, folder: str | None, *, swapped: bool, max_pixels: int | None = None
 ) -> preflight_data.Measure:
   """How the examples of a stage are measured; see `check`."""
-  knobs = config.processor.to_dict()
-  if max_pixels is not None:
-    knobs["max_pixels"] = max_pixels
-  options = common.media_options(config)
+  knobs, options = common.processor_knobs(config, max_pixels), common.media_options(config)
   return preflight_data.Measure(config.grammar, folder, knobs, swapped, options)
 
 

@@ -59,12 +59,9 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   folder, knobs = workdir / name, config[section]
   preflight_rl.check_knobs(config, section)
   how = _rollout_config(config, knobs)
+  most = min(knobs.max_prompts or knobs.prompts, knobs.prompts)
   policy = common.load_judge(
-    config,
-    workdir,
-    knobs.start,
-    max_prompts=min(knobs.max_prompts or knobs.prompts, knobs.prompts),
-    max_pixels=knobs.max_pixels,
+    config, workdir, knobs.start, max_prompts=most, max_pixels=knobs.max_pixels
   )
   validate = common.make_validation(config, workdir)
   skips = common.open_skips(config, workdir, name)

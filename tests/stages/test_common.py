@@ -54,7 +54,8 @@ def test_a_stage_may_have_a_max_pixels_of_its_own(tmp_path, monkeypatch, of_the_
   config = base.get_config()
   config.processor.max_pixels = 500
   knobs = common.load_judge(config, tmp_path, "model", max_prompts=1, max_pixels=of_the_stage)
-  processor = config.processor.to_dict() | {"max_pixels": due}
+  processor = config.processor.to_dict()
+  processor["max_pixels"], processor["video"]["max_pixels"] = due, of_the_stage
   assert {name: knobs[name] for name in processor} == processor
 
 
@@ -187,3 +188,13 @@ def test_a_stage_runs_in_a_folder_without_a_section_of_its_own(workdir, config, 
   (workdir / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
   with pytest.raises(RuntimeError, match="its model is loaded"):
     stages.get(stage).run(config, workdir, f"{stage}2")
+
+
+def test_the_bound_of_a_stage_holds_for_pictures_and_frames():
+  config = base.get_config()
+  config.processor.max_pixels = 900
+  assert common.processor_knobs(config) == config.processor.to_dict()
+  knobs = common.processor_knobs(config, 400)
+  assert (knobs["max_pixels"], knobs["video"]["max_pixels"]) == (400, 400)
+  config.processor.video.max_pixels = 300
+  assert common.processor_knobs(config, 400)["video"]["max_pixels"] == 300
