@@ -28,6 +28,7 @@ SIZE = 1250
 FILES = (  # patterns, the first that matches any file is read
   "data/test-*.parquet",  # the hub's: id, query, response, human_ranking, image (its bytes)
   "data/data.jsonl",  # the code repository's: the same, and image_path
+  "data.json",  # UnifiedReward's: the first as a JSON array, image being its path
   "data.jsonl",  # as the first, or as R1-Reward's: id, prompt, chosen, rejected, image (its path)
 )
 REASONING = ("mathverse", "mmmu")

@@ -34,7 +34,9 @@ class ArrowFile(Part):
 
   def read(self, index: int) -> object:
     try:
-      return self._table.slice(index, 1).to_pylist()[0]
+      row = self._table.slice(index, 1)
+      row.validate(full=True)  # a damaged file may point outside of itself
+      return row.to_pylist()[0]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
       raise BadRecord(f"{self.where(index)}: cannot be read: {error}") from error
 
@@ -42,6 +44,7 @@ class ArrowFile(Part):
     for start in range(0, len(self), _SKIMMED):
       rows = self._table.slice(start, _SKIMMED)
       try:
+        rows.validate(full=True)
         columns = [_light(rows.column(name)) for name in self.fields]
       except (pa.ArrowException, UnicodeDecodeError):
         for index in range(start, start + rows.num_rows):  # row by row, to find the bad ones
@@ -58,10 +61,11 @@ def _memory_map(path: pathlib.Path) -> pa.Table:
   try:
     source = pa.memory_map(str(path))
     try:
-      return pa.ipc.open_stream(source).read_all()
+      table = pa.ipc.open_stream(source).read_all()
     except pa.ArrowInvalid:
-      return pa.ipc.open_file(source).read_all()
-  except (pa.ArrowException, OSError) as error:
+      table = pa.ipc.open_file(source).read_all()
+    return table.rename_columns(table.column_names)  # decodes the names, where the file is named
+  except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
     raise ValueError(f"{path}: no readable Arrow file: {error}") from error
 
 

@@ -16,6 +16,7 @@ from cot_rm.records.parts import UNREAD, Part, Record
 from cot_rm.schema import BadRecord
 
 CACHE_BYTES = 1 << 28  # of decoded row groups, over all files that were opened together
+SLOW = 1 << 26  # bytes of a row group above which reading in random order is said to be slow
 LARGEST = 1 << 29  # bytes of a row group; larger ones are decoded to disk
 HEAVY = 20_000  # mean bytes of a text that is taken for encoded media, by its column's name
 _MEDIA = ("image", "video", "jpg", "png", "picture", "frame")
@@ -30,12 +31,18 @@ class RowGroups:
       collections.OrderedDict()
     )
     self._lock = threading.Lock()
+    self._said_slow = False
 
   def __getstate__(self) -> int:
     return self._limit  # another process reads for itself
 
   def __setstate__(self, limit: int) -> None:
     self.__init__(limit)
+
+  def first_slow(self) -> bool:
+    """Whether this is called for the first time: slow files are said once."""
+    first, self._said_slow = not self._said_slow, True
+    return first
 
   def get(self, path: pathlib.Path, group: int) -> pa.Table:
     """The row group of a file."""
@@ -67,9 +74,17 @@ class ParquetFile(Part):
         meta = file.metadata
         sizes = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
         self.fields = file.schema_arrow.names
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
       raise ValueError(f"{path}: no readable parquet file: {error}") from error
     self._ends_G = np.cumsum(sizes, dtype=np.int64)
+    largest = max((meta.row_group(i).total_byte_size for i in range(len(sizes))), default=0)
+    if largest > SLOW and len(sizes) > 1 and self._row_groups.first_slow():
+      logging.info(
+        "%s: a row that is read decodes its row group, up to %d MB: shuffled reading is slow; the "
+        "stage import stores such data for it",
+        path,
+        largest >> 20,
+      )
 
   def __len__(self) -> int:
     return int(self._ends_G[-1]) if len(self._ends_G) else 0

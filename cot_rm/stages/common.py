@@ -158,11 +158,14 @@ def open_skips(config: Section, workdir: epath.Path, name: str) -> bad_examples.
   )
 
 
-def count_bad_records(source: Sequence[schema.Example], skips: bad_examples.Skips) -> None:
-  """Counts the records that were left out when `source` was opened, in the first process."""
+def count_bad_records(
+  source: Sequence[schema.Example], skips: bad_examples.Skips
+) -> Sequence[schema.Example]:
+  """The source; the records that were left out when it was opened are counted, in one process."""
   if jax.process_index() == 0:
     for reason in datasets.what_was_found(source).bad:
       skips.add(reason.partition(": ")[0], schema.BadRecord(reason))
+  return source
 
 
 def training_position(

@@ -179,9 +179,8 @@ def _examples(
 ) -> Sequence[schema.Example]:
   """The pairs to train on."""
   opened = common.open_examples(config, workdir, knobs.data, knobs.split)
-  common.count_bad_records(opened, skips)
   return selection.select(
-    opened,
+    common.count_bad_records(opened, skips),
     tasks=common.parse_tasks(knobs.tasks),
     min_attempts=knobs.min_attempts,
     order=knobs.order,

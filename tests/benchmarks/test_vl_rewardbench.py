@@ -182,6 +182,17 @@ def test_records_with_a_ranking_are_turned_to_the_better_one_first(tmp_path):
     vl_rewardbench.examples(tmp_path)
 
 
+def test_an_array_of_records_is_read_like_its_lines(tmp_path):
+  record = {"id": "RLAIF-V-1", "query": "<image>\nHow many?", "response": ["one", "two"]}
+  record |= {"human_ranking": [1, 0], "image": "images/0.png"}
+  (tmp_path / "images").mkdir()
+  (tmp_path / "images" / "0.png").write_bytes(b"")
+  (tmp_path / "data.json").write_text(json.dumps([record], indent=1))
+  (one,) = vl_rewardbench.examples(tmp_path)
+  assert (one.question, one.responses, one.extra["better"]) == ("How many?", ("two", "one"), 2)
+  assert one.media[0].source == str(tmp_path / "images" / "0.png")
+
+
 def test_the_hub_s_parquet_holds_its_pictures(tmp_path):
   (tmp_path / "data").mkdir()
   table = pyarrow.table(

@@ -5,6 +5,7 @@ import pickle
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from absl import logging
 
 from cot_rm.records import parquet_file
 from cot_rm.records.parts import UNREAD
@@ -68,6 +69,15 @@ def test_few_row_groups_are_kept(file, monkeypatch):
 def test_a_row_group_that_is_too_large_is_decoded_to_disk(file, monkeypatch):
   monkeypatch.setattr(parquet_file, "LARGEST", 10)
   assert list(file) == ROWS
+
+
+def test_large_row_groups_are_said_once(file, monkeypatch, caplog):
+  monkeypatch.setattr(parquet_file, "SLOW", 10)
+  logging.use_absl_handler()
+  with caplog.at_level("INFO"):
+    for _ in range(2):
+      parquet_file.ParquetFile(file.path, (), file._row_groups)
+  assert len([r for r in caplog.records if "shuffled reading is slow" in r.getMessage()]) == 1
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path):
