@@ -150,6 +150,12 @@ class Writer:
       "10": self.in_grammar(honest, self.with_number("10")),
       "01": self.in_grammar(honest, self.with_number("01")),
       "12": self.in_grammar(honest, self.with_number("12")),
+      "a full-width number": self.in_grammar(
+        honest, self.with_number("\uff11\uff12"[self.choice - 1])
+      ),
+      "an Arabic number": self.in_grammar(
+        honest, self.with_number("\u0661\u0662"[self.choice - 1])
+      ),
       "a candidate 3": self.in_grammar(honest, self.with_number("3")),
       "a sentence in the <answer>": self.tagged(honest, f"The answer is {mine}"),
       "tags in upper case": self.tagged(honest, mine).upper(),
@@ -157,7 +163,9 @@ class Writer:
     if mine.lower() != mine:
       out["the verdict in lower case"] = self.in_grammar(honest, mine.lower())
       out["the verdict in upper case"] = self.in_grammar(honest, mine.upper())
-    if self.grammar != "direct":
+    if self.grammar == "direct":
+      out["a verdict that is taken back"] = f"{self.judgement}\nNo, wait: that is wrong."
+    else:
       out["the verdict without tags"] = mine
       out["text after the judgement"] = f"{self.judgement} Or else {theirs}."
     cut = {
