@@ -169,9 +169,10 @@ def get_config() -> ConfigDict:
   c.sft = _sft()
   c.reject = _reject()
   c.rl = _rl()
-  # Of the log-probabilities of policy, sampler and reference: the ratio is that of the distribution
-  # sampled from, but for top-p and top-k, which the log-probabilities leave out. As TRL and verl.
-  c.rl.sampling.logps_temperature = follow(c.rl.sampling, "temperature")
+  # Of the log-probabilities of policy, sampler and reference. None: the temperature, so that the
+  # ratio is that of the distribution sampled from, but for top-p, top-k and a repetition penalty,
+  # which log-probabilities leave out; as TRL and verl.
+  c.rl.sampling.logps_temperature = optional(float)
   c.eval = _eval()
   c.judge = dict(  # verdicts on a file of pairs
     start="",

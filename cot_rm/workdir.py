@@ -239,6 +239,8 @@ def _without_effect(knobs: Mapping[Path, Any]) -> set[Path]:
       unused = parent[at + 1 :][:1] != [knobs.get((*parent[:at], "algorithm"))]
     elif name == "decay_vectors":
       unused = not knobs.get((*parent, "weight_decay"))
+    elif name == "logps_temperature":  # None is the temperature
+      unused = knobs[path] in (None, knobs.get((*parent, "temperature")))
     elif name == "resample_by":
       unused = knobs.get((*parent, "zero_variance")) != "resample"
     else:

@@ -267,6 +267,7 @@ LIBRARY = {
 }
 # Knobs whose function has another default, and why.
 TWO_DEFAULTS = {
+  "rl.sampling.logps_temperature": "None: the temperature; elsewhere logps are the model's, at 1",
   "processor.mrope": "None: as the model folder has saved it, for readers of folders",
   "processor.video": "None: as the model folder has saved it, for readers of folders",
 }

@@ -71,7 +71,8 @@ R1_REWARD = {  # arXiv:2505.02835v2, section 5, and scripts/train.sh
       "top_p": 1.0,
       "top_k": 0,
       "max_tokens": 1024,
-      "logps_temperature": 1.0,
+      "logps_temperature": None,
+      "repetition_penalty": 1.0,
     }
   ),
   "rl.save_every": BOTH(25),
@@ -130,8 +131,22 @@ UNIFIED_REWARD = {
   "rl.settings.grpo.aggregate": BOTH("sequence"),
   "rl.rewards": ({"format": 1.0, "accuracy": 1.0}, {"format": 1.0, "accuracy_published": 1.0}),
   "rl.sampling": (
-    {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_tokens": 2048, "logps_temperature": 1.0},
-    {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "max_tokens": 4096, "logps_temperature": 1.0},
+    {
+      "temperature": 1.0,
+      "top_p": 1.0,
+      "top_k": 0,
+      "max_tokens": 2048,
+      "logps_temperature": None,
+      "repetition_penalty": 1.0,
+    },
+    {
+      "temperature": 1.0,
+      "top_p": 0.95,
+      "top_k": 0,
+      "max_tokens": 4096,
+      "logps_temperature": None,
+      "repetition_penalty": 1.0,
+    },
   ),
   "eval.max_tokens": BOTH(4096),
 }

@@ -85,6 +85,7 @@ def test_a_knob_without_an_effect_may_change_and_an_older_run_keeps_its_rules():
     ({}, []),
     ({"optim.weight_decay": 0.1}, ["config.rl.optim.decay_vectors: true -> false"]),
     ({"algorithm": "rloo"}, ['config.rl.settings.rloo.aggregate: "sequence" -> "sum"']),
+    ({"sampling.temperature": 0.7}, ["config.rl.sampling.logps_temperature: 1.0 -> null"]),
     ({"zero_variance": "resample"}, ['config.rl.resample_by: "total" -> "accuracy"']),
   ):
     old, today = older("tiny"), tiny.get_config("smoke")

@@ -18,7 +18,8 @@ class Sampling:
   top_p: float = 1.0  # keep the likeliest tokens that together reach this probability; 1: all
   top_k: int = 0  # keep this many of the likeliest tokens; 0: all
   max_tokens: int  # an answer is cut here
-  logps_temperature: float = 1.0  # of the log-probabilities that are returned, not of the sampling
+  # Of the log-probabilities that are returned, not of the sampling; None: the temperature.
+  logps_temperature: float | None = 1.0
   # Divides the positive logits of tokens that are in the prompt or the answer, and multiplies the
   # negative ones (arXiv:1909.05858). 1: none; None: as the checkpoint's generation_config.json.
   repetition_penalty: float | None = 1.0
@@ -29,7 +30,7 @@ class Sampling:
       ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
       ("top_k", self.top_k >= 0, "0 (all) or more"),
       ("max_tokens", self.max_tokens > 0, "1 or more"),
-      ("logps_temperature", self.logps_temperature > 0, "above 0 (in RL it is the temperature)"),
+      ("logps_temperature", self.logps_at > 0, "above 0, or None with a temperature above 0"),
       (
         "repetition_penalty",
         self.repetition_penalty is None or self.repetition_penalty > 0,
@@ -40,6 +41,11 @@ class Sampling:
         raise ValueError(
           f"sampling: {name} {getattr(self, name)} is out of range; it must be {wanted}"
         )
+
+  @property
+  def logps_at(self) -> float:
+    """The temperature of the log-probabilities that are returned."""
+    return self.temperature if self.logps_temperature is None else self.logps_temperature
 
 
 class TokenIds(NamedTuple):
@@ -99,7 +105,7 @@ def sample_tokens(
     token_B, sampling_logp_B, _ = _draw(_reshaped(penalized_VB, sampling), keys_B)
     sum_B = jax.nn.logsumexp(logits_VB, axis=0)
   sum_B = jnp.logaddexp(sum_B, banned_sum_B)
-  T = sampling.logps_temperature
+  T = sampling.logps_at
   if T == 1:
     logp_B = _take(logits_VB, token_B) - sum_B
   else:

@@ -231,7 +231,7 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
     return aggregation.token_weights(batch, settings.aggregate, settings.max_tokens)
 
   shards = sharding.num_batch_shards(policy.mesh, policy.rules) * knobs.accumulate
-  how = dict(accumulate=knobs.accumulate, temperature=knobs.sampling.logps_temperature)
+  how = dict(accumulate=knobs.accumulate, temperature=sampling.Sampling(**knobs.sampling).logps_at)
   return _Learner(
     knobs=knobs,
     policy=policy,

@@ -1,5 +1,7 @@
 """Sampling of tokens from logits."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,6 +131,13 @@ def test_the_returned_log_probabilities_have_a_temperature_of_their_own(how):
   np.testing.assert_allclose(logps, expected[range(4000), tokens], rtol=1e-5, atol=1e-5)
   labels = scipy.special.log_softmax(logits_BV, axis=-1)[:, [5, 0]]
   np.testing.assert_allclose(label_logps, labels, rtol=1e-5, atol=1e-5)
+
+
+def test_without_a_temperature_of_their_own_log_probabilities_have_the_sampling_s():
+  how = sampling.Sampling(temperature=0.7, max_tokens=1, logps_temperature=None)
+  assert how.logps_at == 0.7 and dataclasses.replace(how, logps_temperature=1.0).logps_at == 1
+  with pytest.raises(ValueError, match="logps_temperature None is out of range"):
+    dataclasses.replace(how, temperature=0.0)
 
 
 def test_each_sequence_is_sampled_with_its_own_key():

@@ -178,7 +178,7 @@ def test_at_another_temperature_all_log_probabilities_are_those_that_were_sample
 
 def test_reinforcement_without_a_temperature_is_refused(workdir, config):
   config.rl.sampling.temperature = 0.0
-  with pytest.raises(ValueError, match="logps_temperature 0.0 is out of range; it must be above 0"):
+  with pytest.raises(ValueError, match="logps_temperature None is out of range; .*above 0"):
     rl.run(config, workdir, "rl")
 
 
