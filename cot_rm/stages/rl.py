@@ -227,9 +227,7 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
   ) -> tuple[jax.Array, interface.Metrics]:
     return algorithm.loss(logps_BT, batch, weights_BT, settings)
 
-  def token_weights(batch: Batch) -> jax.Array:
-    return aggregation.token_weights(batch, settings.aggregate, settings.max_tokens)
-
+  weights = lambda batch: aggregation.token_weights(batch, settings.aggregate, settings.max_tokens)
   shards = sharding.num_batch_shards(policy.mesh, policy.rules) * knobs.accumulate
   how = dict(accumulate=knobs.accumulate, temperature=sampling.Sampling(**knobs.sampling).logps_at)
   return _Learner(
@@ -240,7 +238,7 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
     correction=importance_correction.Config(**knobs.correction),
     batch_sizes=_batch_sizes(knobs.train_prompts // knobs.minibatches, shards),
     schedule=schedule,
-    step=train.make_step(policy.graphdef, loss, tx, shardings, token_weights=token_weights, **how),
+    step=train.make_step(policy.graphdef, loss, tx, shardings, token_weights=weights, **how),
     logps=train.make_logps(policy.graphdef, **how),
     reference=reference,
   ), state
