@@ -42,6 +42,11 @@ class ModelSpec:
   mesh: Mesh
   rules: sharding.Rules
 
+  @property
+  def is_cast_on_cpu(self) -> bool:
+    """See sharding.is_cast_on_cpu."""
+    return sharding.is_cast_on_cpu(self.compute_dtype, self.mesh.devices.flat[0])
+
 
 class Policy:
   """A model that samples completions and computes log-probabilities.
@@ -101,9 +106,10 @@ class Policy:
       max_prompts=max_prompts,
       position_bytes=kv_numbers * jax.numpy.dtype(sample.compute_dtype).itemsize,
       vocab_size=opened.config.vocab_size,
+      keep_casts=sample.is_cast_on_cpu,
       limits=limits,
     )
-    self._logps = logprobs.make_batch_logps(train.graphdef)
+    self._logps = logprobs.make_batch_logps(train.graphdef, keep_casts=train.is_cast_on_cpu)
     self._logged: set[Sampling] = set()  # of `_filled`
     if processor.answer_prefix:
       logging.info("the chat template begins each answer with %r", processor.answer_prefix)

@@ -218,6 +218,19 @@ def shard_map_here(f: Callable[..., Tree], in_specs: object, out_specs: object) 
   return jax.shard_map(f, mesh=scope[0], in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
+def is_cast_on_cpu(dtype: jax.typing.DTypeLike, device: jax.Device) -> bool:
+  """Whether matrix products of this dtype are computed in float32, as a CPU does with 16 bits.
+
+  Programs that read all layers then need KEEP_CASTS, and layers that stay stacked.
+  """
+  return device.platform == "cpu" and jax.numpy.dtype(dtype).itemsize == 2
+
+
+# Compiler options. Otherwise the compiler casts the weights of all layers to float32 before a loop
+# over layers or tokens, and a model needs three times the memory of its weights.
+KEEP_CASTS = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
+
+
 def platform() -> str:
   """ "cpu", "gpu" or "tpu": of the ambient mesh, real or only compiled for; else JAX's default."""
   device = jax.sharding.get_abstract_mesh().abstract_device

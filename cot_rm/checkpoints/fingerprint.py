@@ -4,14 +4,14 @@ T tokens, P patches, C values per patch.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cot_rm import models
+from cot_rm import models, sharding
 from cot_rm.batch import Batch, Pictures
 from cot_rm.models import logprobs, nonfinite
 
@@ -90,7 +90,10 @@ def compute(
     nnx.eval_shape(lambda: models.get(family).Model(config, rngs=nnx.Rngs(0), dtype=dtype))
   )
   with jax.default_matmul_precision("highest"):
-    logps_BT = np.asarray(_logps(graphdef, params, probe(config)))
+    device = next(iter(jax.tree.leaves(params)[0].devices()))
+    logps_BT = np.asarray(
+      _program(sharding.is_cast_on_cpu(dtype, device))(graphdef, params, probe(config))
+    )
     if not np.isfinite(logps_BT).all():
       where = nonfinite.describe(graphdef, params, probe(config))
       raise ValueError(
@@ -99,9 +102,15 @@ def compute(
   return logps_BT[0, 1:].tolist()
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _logps(graphdef: nnx.GraphDef, params: nnx.State, batch: Batch) -> jax.Array:
-  return logprobs.batch_logps(nnx.merge(graphdef, params), batch)
+@functools.lru_cache
+def _program(keep_casts: bool) -> Callable[[nnx.GraphDef, nnx.State, Batch], jax.Array]:
+  """`(graphdef, params, batch) -> f32[B, T]`, compiled, see sharding.is_cast_on_cpu."""
+  options = sharding.KEEP_CASTS if keep_casts else None
+
+  def logps(graphdef: nnx.GraphDef, params: nnx.State, batch: Batch) -> jax.Array:
+    return logprobs.batch_logps(nnx.merge(graphdef, params), batch)
+
+  return jax.jit(logps, static_argnums=0, compiler_options=options)
 
 
 def check(

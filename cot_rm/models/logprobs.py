@@ -51,12 +51,21 @@ def batch_logps(
 
 def make_batch_logps(
   graphdef: nnx.GraphDef,
+  *,
+  keep_casts: bool = False,
 ) -> Callable[[nnx.State, Batch], jax.Array]:
   """`(params, batch) -> f32[B, T]`, compiled: `batch_logps` of every token in one pass.
 
   See train.make_logps for a batch in several passes.
+
+  Args:
+    graphdef: of the model.
+    keep_casts: less memory, see sharding.is_cast_on_cpu.
   """
-  return jax.jit(lambda params, batch: batch_logps(nnx.merge(graphdef, params), batch))
+  return jax.jit(
+    lambda params, batch: batch_logps(nnx.merge(graphdef, params), batch),
+    compiler_options=sharding.KEEP_CASTS if keep_casts else None,
+  )
 
 
 def _after_prompts(

@@ -47,6 +47,7 @@ class Engine:
     max_prompts: int,
     position_bytes: int = 0,
     vocab_size: int = 0,
+    keep_casts: bool = False,
     limits: Limits | None = None,
   ) -> None:
     """
@@ -58,12 +59,15 @@ class Engine:
       max_prompts: prompts that a process answers at a time; it has decode slots for their samples.
       position_bytes: bytes of the keys and values of one position; needed with limits.kv_memory.
       vocab_size: of the model; needed with a repetition penalty.
+      keep_casts: less memory, see sharding.is_cast_on_cpu.
       limits: None: the defaults.
     """
     self.vocab_size = vocab_size
     self.buckets, self.pack, self.max_prompts = buckets, pack, max_prompts
     self.position_bytes, self.limits = position_bytes, limits or Limits()
-    self.programs = programs.make(graphdef, ids, prefill_chunk=self.limits.prefill_chunk)
+    self.programs = programs.make(
+      graphdef, ids, prefill_chunk=self.limits.prefill_chunk, keep_casts=keep_casts
+    )
     self._stats, self._compiled = Stats(), 0
     self._logged: set[tuple[Shape, Capacity]] = set()
     self._running = threading.Lock()

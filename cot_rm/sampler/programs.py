@@ -102,7 +102,12 @@ class Programs(NamedTuple):
 
 
 def make(
-  graphdef: nnx.GraphDef, ids: TokenIds, *, prefill_chunk: int = 0, stacked: bool | None = None
+  graphdef: nnx.GraphDef,
+  ids: TokenIds,
+  *,
+  prefill_chunk: int = 0,
+  stacked: bool | None = None,
+  keep_casts: bool = False,
 ) -> Programs:
   """The programs of a model.
 
@@ -111,15 +116,22 @@ def make(
     ids: stop, banned and label tokens.
     prefill_chunk: prompt positions that go through the model at a time, so that activations of long
       prompts need no more memory; 0: all.
-    stacked: keep layers stacked; None: on a TPU only, by sharding.platform() when traced.
+    stacked: keep layers stacked; None: with keep_casts, and on a TPU, by sharding.platform() when
+      traced.
+    keep_casts: less memory, see sharding.is_cast_on_cpu.
   """
+  stacked = True if stacked is None and keep_casts else stacked
+  options = sharding.KEEP_CASTS if keep_casts else None
   return Programs(
-    prefill=jax.jit(functools.partial(_prefill, graphdef, prefill_chunk, stacked)),
+    prefill=jax.jit(
+      functools.partial(_prefill, graphdef, prefill_chunk, stacked), compiler_options=options
+    ),
     insert=jax.jit(_insert, donate_argnums=0),
     decode_chunk=jax.jit(
       functools.partial(_decode_chunk, graphdef, ids),
       static_argnames=("sampling", "size"),
       donate_argnums=1,
+      compiler_options=options,
     ),
   )
 

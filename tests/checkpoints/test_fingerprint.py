@@ -99,3 +99,18 @@ def test_log_probabilities_that_are_not_finite_name_the_layer(params):
     weight[...] = weight[...].at[1].multiply(1e30)
   with pytest.raises(ValueError, match=r"some/folder: the log-prob.*output of layer 1 of the dec"):
     fingerprint.compute("qwen2_5_vl", oracle.CONFIG, bad, source="some/folder")
+
+
+def test_sixteen_bits_on_a_cpu_need_no_copy_of_all_layers_in_float32():
+  """By the compiler's own figure of the memory beside the arguments."""
+  config = dataclasses.replace(oracle.CONFIG, num_layers=24, intermediate_size=2048)
+  graphdef, params = nnx.split(
+    nnx.eval_shape(lambda: qwen2_5_vl.Model(config, rngs=nnx.Rngs(0), dtype="bfloat16"))
+  )
+  params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, "bfloat16"), params)
+  size = sum(2 * x.size for x in jax.tree.leaves(params))
+  needs = {}
+  for keep_casts in (False, True):
+    program = fingerprint._program(keep_casts).lower(graphdef, params, fingerprint.probe(config))
+    needs[keep_casts] = program.compile().memory_analysis().temp_size_in_bytes
+  assert needs[True] < size / 2 < 1.5 * size < needs[False]
