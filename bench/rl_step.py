@@ -139,7 +139,7 @@ def ours(folder: str, quick: bool) -> dict[str, float]:
   few[0, 0] = lengths.max()
   sample = lambda lengths: sampler.sample(engine, state.params, prompts, lengths)[0]
   batch = packed(sample(few))
-  logps = train.make_logps(graphdef, accumulate=len(prompts)).lower(reference, batch).compile()
+  logps = train.jit_logps(graphdef, accumulate=len(prompts)).lower(reference, batch).compile()
   batch = dataclasses.replace(batch, ref_logps=batch.old_logps)
   update = step.lower(state, batch, rate(1)).compile()
 

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from cot_rm import sharding
 from cot_rm.batch import Batch
-from cot_rm.models import logprobs
+from cot_rm.models import logprobs, nonfinite
 
 Tree = TypeVar("Tree")  # a pytree, returned with the same structure
 Metrics = Mapping[str, jax.Array]
@@ -139,6 +139,28 @@ def make_step(
 
 
 def make_logps(graphdef: nnx.GraphDef, *, accumulate: int = 1, temperature: float = 1.0) -> Logps:
+  """`jit_logps`, whose function raises FloatingPointError where its result is not finite.
+
+  The error names the first row, and the first weight or layer that is not finite.
+  """
+  jitted = jit_logps(graphdef, accumulate=accumulate, temperature=temperature)
+
+  def logps(params: nnx.State, batch: Batch) -> jax.Array:
+    logps_BT = jitted(params, batch)
+    fine_B = jnp.isfinite(logps_BT).all(axis=1)
+    if not fine_B.all():
+      where = nonfinite.describe(graphdef, params, batch)
+      raise FloatingPointError(
+        f"log-probabilities of row {int(fine_B.argmin())} of a batch are not finite: {where}"
+      )
+    return logps_BT
+
+  return logps
+
+
+def jit_logps(
+  graphdef: nnx.GraphDef, *, accumulate: int = 1, temperature: float = 1.0
+) -> jax.stages.Wrapped:
   """Compiled `(params, batch) -> f32[B, T]`: log-probabilities of the tokens in batch.mask.
 
   Args:

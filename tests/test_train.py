@@ -326,6 +326,15 @@ def test_log_probabilities_in_microbatches_are_those_of_the_whole_batch(accumula
   np.testing.assert_allclose(parts, whole, atol=2e-5)
 
 
+def test_log_probabilities_that_are_not_finite_name_row_and_weight():
+  batch = in_layout(asked(), "groups")
+  graphdef, params = nnx.split(qwen2_5_vl.Model(CONFIG, rngs=nnx.Rngs(0)))
+  weight = params["layers"]["mlp"]["up_proj"]["weight"]
+  weight[...] = weight[...].at[1, 0, 0].set(np.nan)
+  with pytest.raises(FloatingPointError, match="row 0 .* not finite: .*up_proj.weight, layer 1"):
+    train.make_logps(graphdef)(params, batch)
+
+
 def test_rows_that_do_not_divide_name_the_argument():
   with pytest.raises(ValueError, match="16 prompts .* 5 equal microbatches: .*accumulate"):
     train.split(in_layout(asked(), "groups"), 5)

@@ -199,7 +199,7 @@ def _checkpointer(
 ) -> ocp.Checkpointer:
   """Saves and restores few arrays at a time: by default Orbax copies all of them at once."""
   largest = max(math.prod(x.shape) * x.dtype.itemsize for x in arrays.values())
-  limit = max(2, math.ceil(largest / 1e9) + 1)
+  limit = max(1, math.ceil(largest / 1e9))
   return ocp.Checkpointer(
     ocp.StandardCheckpointHandler(save_concurrent_gb=limit, restore_concurrent_gb=limit)
   )
