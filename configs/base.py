@@ -88,7 +88,8 @@ def get_config() -> ConfigDict:
   # them, so that no two pairs have one prompt; published judges were trained without.
   c.grammar = "think"
   c.compile_cache = "~/.cache/cot_rm/xla"  # folder of compiled programs; "": none are kept
-  # Devices that jax makes of a CPU, each with its own shard of a batch; 0: as the environment says.
+  # Devices that jax makes of a CPU, each with its own shard of a batch; 0: as the environment says;
+  # -2: two where two cores are free, else one.
   # One device per core is faster: small operations gain nothing from a second core.
   c.cpu_devices = 0
 

@@ -31,7 +31,7 @@ def get_config(size: str = "full") -> ConfigDict:
   c.buckets.answers = (52,)
   c.processor.min_pixels, c.processor.max_pixels = 28 * 28, 112 * 112
   c.processor.video.mode = "flat"  # the world's videos are smaller than Qwen's bounds of frames
-  c.cpu_devices = 2
+  c.cpu_devices = -2
   c.sampler.decode_chunk, c.sampler.extra_prompts = 52, 0.0  # answers are alike in length
   c.mesh.shape = dict(data=-1, fsdp=1, tensor=1)
   c.world.shapes.update(side=84, objects=(1, 2))

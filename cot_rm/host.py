@@ -64,6 +64,37 @@ def keep_memory() -> bool:
   )
 
 
+def cpu_devices(wanted: int) -> tuple[int, str]:
+  """(number of devices that jax makes of the CPU, the reason in words).
+
+  Devices of one CPU wait for each other in every step: with fewer free cores than devices they are
+  many times slower than one device.
+
+  Args:
+    wanted: this number; a negative one: at most that many, one if as many cores are not free.
+  """
+  if wanted >= 0:
+    return wanted, "as config.cpu_devices says"
+  cores, load = usable_cores(), os.getloadavg()[0]
+  free = cores - load
+  said = f"{cores:g} cores, a load of {load:.1f}"
+  if free > -wanted - 0.5:
+    return -wanted, said
+  return 1, f"{said}: {-wanted} cores are not free (config.cpu_devices={-wanted} asks for them)"
+
+
+def usable_cores() -> float:
+  """Cores that this process may use: by its affinity, and by the quota of its container."""
+  affinity = getattr(os, "sched_getaffinity", None)  # not on every system
+  cores = float(len(affinity(0)) if affinity else os.cpu_count() or 1)
+  quota = pathlib.Path("/sys/fs/cgroup/cpu.max")
+  if quota.exists():
+    limit, period = quota.read_text().split()
+    if limit != "max":
+      cores = min(cores, int(limit) / int(period))
+  return cores
+
+
 def worth_logging(entry: logging.LogRecord) -> bool:
   """A filter for the log: all entries of this package, and only warnings of libraries.
 

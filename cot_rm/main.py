@@ -14,11 +14,14 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import config_flags
 
-from cot_rm import begun, files, host, metrics, optim, stages, workdir
+from cot_rm import begun, failures, files, host, metrics, optim, stages, workdir
 from cot_rm.stages import preflight
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The experiment, a file of configs/.", lock_config=True
+)
+_TRACEBACK = flags.DEFINE_bool(
+  "traceback", False, "Show the traceback of an error that its words explain, too."
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "The folder of this run; runs/<name of the config> when absent."
@@ -26,32 +29,67 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-  """Parses absl's flags; an unknown knob ends the program with one line, without a traceback."""
+  """Parses the flags; a wrong one ends the program with its words, without a traceback."""
   # A tuple is read as Python, to which "base:sft,rl" is no expression; a quoted text is one.
   argv = [re.sub(r"^(--?config\.stages=)([\w:,.-]+)$", r"\1'\2'", arg) for arg in argv]
   argv, nones = split_nones(argv)
   try:
-    rest = app.parse_flags_with_usage(argv)
-    set_nones(_CONFIG.value, nones)
+    rest = flags.FLAGS(argv)
+    if _CONFIG.value is not None:
+      _CONFIG.value.to_dict()  # raises where the file could not be read
+      set_nones(_CONFIG.value, nones)
     return rest
-  except ValueError as error:
-    if not nones or nones[-1] not in str(error):
+  except Exception as error:  # of any kind: a config file is a program
+    if "--traceback" in argv:
       raise
-    sys.stderr.write(f"{error}\n")
+    sys.stderr.write(f"{_flag_fault(error, argv)}\n")
     sys.exit(1)
-  except AttributeError as error:
-    # ml_collections: a KeyError's text, quoted twice, with its suggestion on a second line.
-    found = re.fullmatch(
-      r"[\"']*(\w+)[\"']*(?:\\n|\n)?(Did you mean .*?)?[\"']*", str(error).replace("\\'", "'")
-    )
-    if not found:
-      raise
-    knob, hint = found.groups()
-    flag = next(
-      (a for a in argv if re.search(rf"^--config\..*\b{knob}\b", a)), f"--config...{knob}"
-    )
-    sys.stderr.write(f"{flag}: the config has no {knob!r}. {hint or ''}\n".replace(" \n", "\n"))
-    sys.exit(1)
+
+
+def _flag_fault(error: Exception, argv: Sequence[str]) -> str:
+  """What is wrong with the command line or with the config file that it names."""
+  if isinstance(error, AttributeError) and (unknown := _unknown_knob(error, argv)):
+    return unknown
+  given = re.search(r"(?:^|\0)--?config(?:=|\0)([^\0]*)", "\0".join(argv))
+  file = given[1].partition(":")[0] if given else ""
+  if isinstance(error, flags.Error):
+    if not re.match(r"flag --config=", str(error)):
+      return failures.flag_words(str(error), _values())
+    error = error.__cause__ or error.__context__ or error
+  if file and not (isinstance(error, ValueError) and "--config." in str(error)):
+    return failures.config_words(error, file)
+  return str(error)
+
+
+def _values() -> dict[str, object]:
+  """{flag of a knob: its value}, as far as the config is there."""
+  out, config = {}, flags.FLAGS["config"].value
+
+  def add(section: Mapping[str, object], path: str) -> None:
+    for name, value in section.items():
+      if isinstance(value, ml_collections.ConfigDict):
+        add(value, f"{path}.{name}")
+      else:
+        out[f"{path}.{name}"] = value
+
+  if isinstance(config, ml_collections.ConfigDict):
+    add(config, "config")
+  return out
+
+
+def _unknown_knob(error: AttributeError, argv: Sequence[str]) -> str | None:
+  """The words for a knob that the config does not have; None for another error."""
+  # ml_collections: a KeyError's text, quoted twice, with its suggestion on a second line.
+  found = re.fullmatch(
+    r"[\"']*(\w+)[\"']*(?:\\n|\n)?(Did you mean .*?)?[\"']*", str(error).replace("\\'", "'")
+  )
+  if not found:
+    return None
+  knob, hint = found.groups()
+  flag = next((a for a in argv if re.search(rf"^--config\..*\b{knob}\b", a)), None)
+  if flag is None:  # the config file itself names it
+    return None
+  return f"{flag}: the config has no {knob!r}. {hint or ''}".rstrip()
 
 
 def split_nones(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -97,13 +135,25 @@ def main(argv: Sequence[str]) -> None:
   config = _CONFIG.value
   if config.compile_cache:
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(config.compile_cache))
-  if config.cpu_devices:
-    jax.config.update("jax_num_cpu_devices", config.cpu_devices)
+  devices, why = host.cpu_devices(config.cpu_devices)
+  if devices:
+    jax.config.update("jax_num_cpu_devices", devices)
+    logging.info("%d CPU devices: %s", devices, why)
   name = config_flags.get_config_filename(flags.FLAGS["config"])
   folder = epath.Path(_WORKDIR.value or workdir.default(name))
-  if config.dry_run:
-    sys.exit(0 if dry_run(config, folder) else 1)
-  run(config, folder, command=sys.argv)
+  try:
+    if config.dry_run:
+      sys.exit(0 if dry_run(config, folder) else 1)
+    run(config, folder, command=sys.argv)
+  except Exception as error:  # what is no user's making is raised again
+    text = failures.words(error)
+    if text is None or _TRACEBACK.value:
+      raise
+    failures.say(text, error, folder=folder)
+    sys.exit(1)
+  except KeyboardInterrupt:
+    sys.stderr.write("interrupted; the same command continues\n")
+    sys.exit(130)
 
 
 def dry_run(config: ml_collections.ConfigDict, folder: epath.Path) -> bool:

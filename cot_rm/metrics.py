@@ -1,5 +1,6 @@
 """Metrics on disk (JSON lines and TensorBoard), progress bars, tables, timers."""
 
+import collections
 import contextlib
 import dataclasses
 import json
@@ -21,6 +22,7 @@ from etils import epath
 
 from cot_rm import files
 
+SPEED_MARKS = 4  # log lines over which a bar's speed is measured
 LOG_EVERY = 10.0  # seconds between the log lines of a bar without a terminal
 
 Curves = dict[str, tuple[list[int], list[float]]]  # {name of a metric: (steps, values)}
@@ -128,7 +130,8 @@ class Bar:
   def __init__(self, description: str, total: int, *, console: rich.console.Console, done: int = 0):
     self._description, self._total, self._done = description, total, done
     self._values, self._started, self._logged = {}, time.monotonic(), time.monotonic()
-    self._first, self._progress = done, None
+    self._progress = None
+    self._marks = collections.deque([(self._started, done)], maxlen=SPEED_MARKS)
     if console.is_terminal and jax.process_index() == 0:
       self._progress = rich.progress.Progress(
         rich.progress.TextColumn("{task.description:<12}"),
@@ -161,7 +164,10 @@ class Bar:
   def _log(self) -> None:
     self._logged = time.monotonic()
     seconds = self._logged - self._started
-    rate = (self._done - self._first) / max(seconds, 1e-9)
+    # The speed of late, not of all: the first steps compile, and a machine may have become busy.
+    then, before = self._marks[0]
+    rate = (self._done - before) / max(self._logged - then, 1e-9)
+    self._marks.append((self._logged, self._done))
     remaining = ""
     if rate > 0 and self._done < self._total:
       remaining = f", {format_duration((self._total - self._done) / rate)} left"

@@ -78,3 +78,20 @@ def test_another_c_library_is_left_unchanged(monkeypatch):
 def test_of_libraries_only_warnings_are_logged(file, level, shown):
   entry = logging.LogRecord("absl", level, file, 1, "saved", (), None)
   assert host.worth_logging(entry) == shown
+
+
+@pytest.mark.parametrize(
+  "wanted, cores, load, devices",
+  [(0, 2, 9, 0), (3, 2, 9, 3), (-2, 8, 1.0, 2), (-2, 2, 0.2, 2), (-2, 2, 1.5, 1), (-2, 1, 0.0, 1)],
+)
+def test_a_machine_that_does_other_work_gets_one_device(monkeypatch, wanted, cores, load, devices):
+  monkeypatch.setattr(host, "usable_cores", lambda: float(cores))
+  monkeypatch.setattr(host.os, "getloadavg", lambda: (load, load, load))
+  found, why = host.cpu_devices(wanted)
+  assert found == devices and why
+  if wanted < 0 and devices == 1:
+    assert "config.cpu_devices=2 asks for them" in why
+
+
+def test_the_cores_are_those_that_the_process_may_use():
+  assert 0 < host.usable_cores() <= os.cpu_count()

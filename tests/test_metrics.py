@@ -146,3 +146,16 @@ def test_a_timer_is_set_even_if_the_block_fails(monkeypatch):
   with pytest.raises(KeyError), metrics.timer() as timer:
     raise KeyError
   assert timer.seconds == 2.5
+
+
+def test_the_time_left_follows_the_speed_of_late(monkeypatch):
+  now, lines = [0.0], []
+  monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
+  monkeypatch.setattr(metrics.logging, "info", lambda text, *args: lines.append(text % args))
+  bar = metrics.Bar("sft", 1000, console=rich.console.Console(file=io.StringIO()))
+  now[0] = 100.0  # the first step compiled
+  bar.advance(1)
+  for _ in range(60):
+    now[0] += 1.0
+    bar.advance(5)
+  assert "301/1000" in lines[-1] and "2 min 20 s left" in lines[-1]
