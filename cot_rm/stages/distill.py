@@ -42,7 +42,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     tasks = common.parse_tasks(knobs.tasks)
     skips = common.open_skips(config, workdir, name)
     pairs = distillation.sample_pairs(
-      source,
+      common.count_bad_records(source, skips),
       count=knobs.count,
       tasks=tasks,
       seed=config.seed,

@@ -28,6 +28,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   conditions = _conditions(config, knobs, common.resolve_path(workdir, knobs.start))
   common.begin_answers(folder, conditions, ["verdicts.jsonl"], legacy={})
   path, skips = folder / "verdicts.jsonl", common.open_skips(config, workdir, name)
+  common.count_bad_records(examples, skips)
   kept = answer_log.read(path, examples)
   judged = {record["row"] for record in kept}
   _count(kept, skips)

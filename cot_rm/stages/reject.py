@@ -35,8 +35,9 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   folder, knobs = workdir / name, common.section(config, name, "reject")
   rewards.weighted_names(dict.fromkeys(knobs.accept, 1.0))  # a misspelt name is an error here
   skips = common.open_skips(config, workdir, name)
+  source = common.open_examples(config, workdir, knobs.data, knobs.split)
   pool = rejection.PairPool(
-    common.open_examples(config, workdir, knobs.data, knobs.split),
+    common.count_bad_records(source, skips),
     count=knobs.count,
     tasks=common.parse_tasks(knobs.tasks),
     seed=config.seed,
