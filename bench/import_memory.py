@@ -91,7 +91,7 @@ def _parquet(folder: Path, count: int) -> str:
         "origin_split": "{}",
       }
     )
-    if len(rows) == 1000 or number + 1 == count:
+    if len(rows) == 100 or number + 1 == count:  # as the library datasets groups pictures
       table = pa.Table.from_pylist(rows)
       path = folder / "RLAIF-V-Dataset_000.parquet"
       writer = writer or parquet.ParquetWriter(path, table.schema)

@@ -17,7 +17,7 @@ from cot_rm.schema import BadRecord
 
 CACHE_BYTES = 1 << 28  # of decoded row groups, over all files that were opened together
 SLOW = 1 << 26  # bytes of a row group above which reading in random order is said to be slow
-LARGEST = 1 << 29  # bytes of a row group; larger ones are decoded to disk
+LARGEST = 1 << 27  # bytes of a row group; larger ones are decoded to disk
 HEAVY = 20_000  # mean bytes of a text that is taken for encoded media, by its column's name
 _MEDIA = ("image", "video", "jpg", "png", "picture", "frame")
 
@@ -49,11 +49,16 @@ class RowGroups:
     key = path, group
     with self._lock:
       if key not in self._tables:
+        self._evict(_group_bytes(path, group))  # first: both need not be in memory
         self._tables[key] = _read_group(path, group)
       self._tables.move_to_end(key)
-      while len(self._tables) > 1 and sum(t.nbytes for t in self._tables.values()) > self._limit:
-        self._tables.popitem(last=False)
       return self._tables[key]
+
+  def _evict(self, needed: int) -> None:
+    """Drops the tables that were not read for the longest time, until `needed` bytes fit."""
+    while self._tables and sum(t.nbytes for t in self._tables.values()) + needed > self._limit:
+      self._tables.popitem(last=False)
+    pa.default_memory_pool().release_unused()
 
 
 class ParquetFile(Part):
@@ -115,6 +120,11 @@ class ParquetFile(Part):
           yield self[index]
         except BadRecord as error:
           yield error
+
+
+def _group_bytes(path: pathlib.Path, group: int) -> int:
+  with pq.ParquetFile(path) as file:
+    return file.metadata.row_group(group).total_byte_size
 
 
 def _read_group(path: pathlib.Path, group: int) -> pa.Table:
