@@ -67,7 +67,7 @@ def _pool(path, folder):
     {"row": row, "id": str(row), "right": row % 2 == 0, "answer": 1, "text": "", "tokens": 1}
     for row in range(COUNT)
   ]
-  accepted = rejection.accept(pool, samples, max_per_pair=1)
+  accepted = rejection.accept(samples, max_per_pair=1)
   rejection.statistics(pool, accepted, samples)
   array_record.write(folder / "data", rejection.splits(pool, accepted, samples, {}))
 
