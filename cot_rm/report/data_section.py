@@ -11,6 +11,7 @@ COUNTS = (  # figures of a teacher's calls that are listed below the plot, and t
   ("kept", "pairs kept"),
   ("failed", "never correct"),
   ("unanswered", "without an answer"),
+  ("left_out", "left out as unusable"),
   ("refused", "refused"),
   ("empty", "empty"),
   ("cut", "truncated"),
@@ -82,6 +83,9 @@ def distillation(stage: str, figures: tables.Figures) -> Section:
 def rejection(stage: str, figures: tables.Figures) -> Section:
   """Pairs with and without a correct sample; figures as data.rejection.statistics makes them."""
   colours, names = (plots.color(2), plots.FAILED), ("kept", "hard")
+  left_out = (
+    f"; {figures['left_out']:,} pairs left out as unusable" if figures.get("left_out") else ""
+  )
   correct, unparsable = (tables.format_figure(figures[n]) for n in ("right", "unparsable"))
   return Section(
     f"{stage}: pairs kept by rejection sampling",
@@ -89,5 +93,5 @@ def rejection(stage: str, figures: tables.Figures) -> Section:
     plots.stacked_bars([("pairs", [figures[name] for name in names])], colours),
     None,
     f"{figures['reasonings']:,} of {figures['samples']:,} samples kept as reasoning to train on; "
-    f"{correct} of all samples are correct, {unparsable} have no readable verdict",
+    f"{correct} of all samples are correct, {unparsable} have no readable verdict{left_out}",
   )

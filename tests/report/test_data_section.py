@@ -47,3 +47,9 @@ def test_rejection_is_shown_by_the_pairs_it_kept():
   assert [name for _, name in found.legend] == ["with a correct sample: kept", "without: hard"]
   assert "30 of 40 samples kept" in found.caption
   assert "75.0 % of all samples are correct, 5.0 % have no readable verdict" in found.caption
+
+
+def test_pairs_that_were_left_out_are_said_and_none_is_not():
+  found = data_section.rejection("again", {**REJECTED, "left_out": 3})
+  assert found.caption.endswith("; 3 pairs left out as unusable")
+  assert "left out" not in data_section.rejection("again", REJECTED).caption
