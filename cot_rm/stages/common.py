@@ -74,6 +74,13 @@ def resolve_path(workdir: epath.Path, value: str) -> str:
   return value
 
 
+def resolve_data(workdir: epath.Path, value: str) -> str:
+  """`resolve_path` of data, which may have the name of their layout before the path."""
+  name, path = datasets.name_and_path(value)
+  resolved = resolve_path(workdir, path)
+  return f"{name}:{resolved}" if name else resolved
+
+
 def open_examples(
   config: Section, workdir: epath.Path, data: str, split: str
 ) -> Sequence[schema.Example]:
@@ -82,12 +89,12 @@ def open_examples(
   Args:
     config: the whole config.
     workdir: the run's folder.
-    data: an earlier stage's folder of examples, or what `datasets.open` takes; see `resolve_path`.
+    data: an earlier stage's folder of examples, or what `datasets.open` takes; see `resolve_data`.
     split: of a folder of examples, or several ("kept+failed").
   """
   knobs = config.data
   return datasets.open(
-    resolve_path(workdir, data),
+    resolve_data(workdir, data),
     split,
     seed=config.seed,
     ties=knobs.ties,

@@ -143,7 +143,7 @@ def _sources(text: str, where: str) -> list[str]:
 def _conditions(config: common.Section, workdir: epath.Path, name: str) -> dict[str, Any]:
   """Everything that the data set depends on, serializable as JSON."""
   knobs = common.section(config, name, "importing")
-  paths = [common.resolve_path(workdir, s) for s in _sources(knobs.source, _flag(name))]
+  paths = [common.resolve_data(workdir, s) for s in _sources(knobs.source, _flag(name))]
   return {
     "knobs": {k: v for k, v in knobs.to_dict().items() if k not in ("shard_mb", "threads")},
     "files": [importing.stamp(datasets.path_of(path)) for path in paths],

@@ -28,6 +28,13 @@ def test_a_path_is_resolved_in_the_workdir_first(tmp_path):
   assert common.resolve_path(tmp_path, "org/name") == "org/name"
 
 
+def test_a_path_behind_the_name_of_a_layout_is_resolved_too(tmp_path):
+  (tmp_path / "raw").mkdir()
+  assert common.resolve_data(tmp_path, "trl:raw") == f"trl:{tmp_path / 'raw'}"
+  assert common.resolve_data(tmp_path, "trl:gone") == "trl:gone"
+  assert common.resolve_data(tmp_path, "raw") == str(tmp_path / "raw")
+
+
 def test_the_name_of_a_stage_resolves_to_its_model(tmp_path):
   (tmp_path / "sft" / "model").mkdir(parents=True)
   assert common.resolve_path(tmp_path, "sft") == str(tmp_path / "sft" / "model")

@@ -13,8 +13,10 @@ from typing import NamedTuple
 from cot_rm import files, registry
 from cot_rm.data import identity, selection
 from cot_rm.data.datasets import (
+  battles,
   chosen_rejected,
   conversations,
+  evalmuse,
   genai_bench,
   hpd,
   imagereward,
@@ -22,6 +24,7 @@ from cot_rm.data.datasets import (
   ours,
   pickapic,
   prompted,
+  rapidata,
   reward_benchmarks,
   rlaif_v,
   trl,
@@ -49,6 +52,7 @@ ADAPTERS: dict[str, Adapter] = {
   "unifiedreward_sft": conversations,
   "llava": conversations,
   "llava_critic": conversations,
+  "povid": conversations,
   "llama_factory": conversations,
   "ms_swift": conversations,
   "prompted": prompted,
@@ -66,6 +70,10 @@ ADAPTERS: dict[str, Adapter] = {
   "videodpo": videodpo,
   "vlfeedback": vlfeedback,
   "imagereward": imagereward,
+  "evalmuse": evalmuse,
+  "rapidata": rapidata,
+  "battles": battles,
+  "wildvision": battles,
   "videofeedback": videofeedback,
   "reward_benchmarks": reward_benchmarks,
 }
@@ -151,9 +159,14 @@ def open(  # pylint: disable=redefined-builtin
   return Concatenated(tuple(sources)) if len(sources) > 1 else sources[0]
 
 
+def name_and_path(spec: str) -> tuple[str, str]:
+  """(name or "", path) of "path" or "name:path"."""
+  return opening.parse(spec, ADAPTERS)
+
+
 def path_of(spec: str) -> str:
   """The path of "path" or "name:path"."""
-  return opening.parse(spec, ADAPTERS)[1]
+  return name_and_path(spec)[1]
 
 
 def what_was_found(examples: Sequence[Example]) -> Found:

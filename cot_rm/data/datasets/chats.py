@@ -31,6 +31,7 @@ class Turn(NamedTuple):
 
 def turns(row: Row, value: object, field: str) -> list[Turn]:
   """The turns of a chat: a list of turns, one turn, or JSON of either. Raises BadRecord."""
+  value = row_fields.structured(value)
   if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
     try:
       value = json.loads(value, strict=False)
@@ -45,7 +46,8 @@ def turns(row: Row, value: object, field: str) -> list[Turn]:
 
 
 def is_chat(value: object) -> bool:
-  """Whether a value looks like a turn or a list of turns."""
+  """Whether a value looks like a turn or a list of turns, or is JSON of either."""
+  value = row_fields.structured(value)
   first = value[0] if isinstance(value, list) and value else value
   return isinstance(first, dict) and bool(
     ("role" in first and "content" in first) or ("from" in first and "value" in first)

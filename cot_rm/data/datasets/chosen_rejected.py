@@ -14,7 +14,7 @@ from cot_rm.data.datasets.row import Row
 from cot_rm.records import Record
 from cot_rm.schema import Media
 
-QUESTIONS = ("prompt", "question", "query", "instruction", "caption", "problem", "text")
+QUESTIONS = ("prompt", "question", "query", "instruction", "caption", "problem", "text", "input")
 CANDIDATES = (("chosen", "rejected"), ("response", "rejected_response"))  # ms-swift, earlier
 KEPT = (
   "chosen_score",
@@ -57,7 +57,8 @@ def answers(
   row: Row, question: str, chosen: object, rejected: object, media: list[Media], source: str = ""
 ) -> Iterator[Pair | LeftOut]:
   """The pair of two answers to a question about media."""
-  if isinstance(chosen, str) and chosen == rejected:
+  judge_prompts.check_media(row, question, media)
+  if isinstance(chosen, str) and isinstance(rejected, str) and chosen.strip() == rejected.strip():
     yield LeftOut("both candidates are the same")
     return
   video = any(one.kind == "video" for one in media)

@@ -3,7 +3,8 @@
 A judge's prompt with its answer: UnifiedReward's sets for SFT (arXiv:2503.05236, 2505.03318) and
 VideoDPO's for Qwen, LLaVA-Critic (arXiv:2410.02712), the formats of LLaVA, ms-swift and
 LLaMA-Factory for SFT. A rejected answer: LLaMA-Factory's format for preferences (`chosen`,
-`rejected`), ms-swift's (`rejected_response`, `rejected_messages`, `rejected_images`).
+`rejected`), ms-swift's (`rejected_response`, `rejected_messages`, `rejected_images`), POVID's
+(arXiv:2402.11411; `rejected_conversations`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,8 @@ from cot_rm.data.datasets.row import Row
 from cot_rm.records import Record
 from cot_rm.schema import Media
 
-REJECTED = ("rejected_response", "rejected_messages", "rejected_images", "rejected_videos")
+CHATS = ("rejected_messages", "rejected_conversations")
+REJECTED = ("rejected_response", *CHATS, "rejected_images", "rejected_videos")
 
 
 def matches(record: Record) -> bool:
@@ -75,8 +77,8 @@ def _rejected(row: Row, chat: Sequence[chats.Turn]) -> Iterator[Pair | LeftOut]:
     yield _generation(row, prompt, answer.text.strip(), question)
     return
   rejected = row.get("rejected_response")
-  if rejected is None and row.get("rejected_messages") is not None:
-    rejected = chats.turns(row, row.get("rejected_messages"), "rejected_messages")[-1].text
+  if rejected is None and (value := row.get(*CHATS)) is not None:
+    rejected = chats.turns(row, value, next(n for n in CHATS if row.get(n) is not None))[-1].text
   media = chats.media_of(prompt) or judged.fields(row)
   for text in rejected if isinstance(rejected, list) else [rejected]:
     if not isinstance(text, str):

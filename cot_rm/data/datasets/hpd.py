@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from cot_rm.data.datasets import compared
 from cot_rm.data.datasets.pair import LeftOut, Pair
-from cot_rm.data.datasets.row import Row
+from cot_rm.data.datasets.row import Row, structured
 from cot_rm.records import Record
 from cot_rm.schema import Choice
 
@@ -19,7 +19,7 @@ PATHS = ("image_path", "file_path", "image_paths", "images")
 def matches(record: Record) -> bool:
   """Whether a record has the layout's fields."""
   v2 = "prompt" in record and {"human_preference", "rank"} & record.keys()
-  lists = any(isinstance(record.get(name), list) for name in PATHS)
+  lists = any(isinstance(structured(record.get(name)), list) for name in PATHS)
   return bool(v2 and lists) or {"path1", "path2", "prompt"} <= record.keys()
 
 
@@ -36,8 +36,8 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   name = next((name for name in PATHS if row.get(name) is not None), PATHS[0])
   pictures = [row.image(path, name) for path in row.items(name)]
   field = "human_preference" if row.get("human_preference") is not None else "rank"
-  ranks = row.items(field)
-  if len(ranks) != len(pictures) or not all(_is_number(rank) for rank in ranks):
+  ranks = [row.as_number(rank, field) for rank in row.items(field)]
+  if len(ranks) != len(pictures) or any(rank is None for rank in ranks):
     row.fail(
       f"field {field!r} must have a number for each of {len(pictures)} pictures: {ranks!r:.80}"
     )
@@ -51,10 +51,6 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     return
 
   def preferred(i: int, j: int) -> Choice | LeftOut:
-    return compared.by_score(-ranks[i], -ranks[j])
+    return compared.by_score(ranks[j], ranks[i])
 
   yield from compared.ranked(row, "image_generation", question, pictures, preferred)
-
-
-def _is_number(value: object) -> bool:
-  return isinstance(value, int | float) and not isinstance(value, bool)

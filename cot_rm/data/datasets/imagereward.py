@@ -25,7 +25,7 @@ def group(row: Row) -> Hashable:
   """What the records that are compared with each other have in common."""
   if row.get("ranking") is not None:
     return row.where
-  return row.text("prompt_id")
+  return row.id("prompt_id") or row.text("prompt_id")
 
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
@@ -43,17 +43,13 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     ranks = [one.get("rank") for one in row.group]
   if len(ranks) != len(pictures):
     row.fail(f"{len(pictures)} pictures and {len(ranks)} ranks")
-  for rank in ranks:
-    if isinstance(rank, bool) or not isinstance(rank, int | float | None):
-      row.fail(f"field 'rank' must be a number, not {rank!r:.80}")
+  ranks = [row.as_number(rank, "rank") for rank in ranks]
   if len(pictures) < 2:
     yield LeftOut("one picture of its prompt")
     return
 
   def preferred(i: int, j: int) -> Choice | LeftOut:
-    if ranks[i] is None or ranks[j] is None:
-      return LeftOut("no label")
-    return compared.by_score(-ranks[i], -ranks[j])
+    return compared.by_score(ranks[j], ranks[i])
 
   yield from compared.ranked(
     row,

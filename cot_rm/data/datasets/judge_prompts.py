@@ -6,13 +6,13 @@ are kept of a prompt.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cot_rm import prompts
 from cot_rm.data.datasets.pair import LeftOut
 from cot_rm.data.datasets.row import Row
-from cot_rm.schema import Choice, Task
+from cot_rm.schema import Choice, Media, Task
 
 _MARKS = re.compile(r"(?:\s*<(?:image|video)>)+\s*")
 _SHOWN = 80  # characters of a text in errors
@@ -84,6 +84,12 @@ def marks(text: str) -> list[str]:
   return re.findall(r"<(image|video)>", text)
 
 
+def check_media(row: Row, text: str, media: Sequence[Media]) -> None:
+  """Raises BadRecord where a text has marks of media, and the record names no media."""
+  if not media and (found := marks(text)):
+    row.fail(f"the text has the mark <{found[0]}>, and the record names no picture and no video")
+
+
 def question(row: Row, prompt: str, kind: str, known: str = "") -> Question | LeftOut:
   """What a judge's prompt asks.
 
@@ -96,17 +102,18 @@ def question(row: Row, prompt: str, kind: str, known: str = "") -> Question | Le
 
   Raises BadRecord if the prompt can be taken apart in no way, or in several.
   """
-  text = _stripped(prompt)
+  text = _stripped(prompt.replace("\r\n", "\n"))
+  own = _stripped(prompt)  # line ends within the texts are theirs, unless the whole prompt has them
   for name, grammar in prompts.PROMPTS.items():
     for task in _tasks(kind):
-      ways = grammar.invert(text, task) or grammar.invert(text.strip(), task)
+      ways = next(filter(None, (grammar.invert(t, task) for t in _forms(own, text))), [])
       if name == "brief" and len(ways) != 1:
         continue  # too short to tell: other wordings begin with the same words
       if ways:
         way = _the_only(row, ways, known, name)
         return Question(task, way.question, way.responses, name)
   for wording in _WORDINGS:
-    if match := wording.search(text):
+    if match := wording.search(own) or wording.search(text):
       found = match.groupdict()
       if "a" not in found and not _PAIRWISE.search(text):
         break
@@ -136,6 +143,8 @@ def verdict(text: str, task: Task) -> Choice | LeftOut:
     return 1 if plain == "1" else 2
   if plain != text and "<" not in plain:  # <answer> alone
     return verdict(plain, task)
+  if any(_TIE.search(said) for said in re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL)[-1:]):
+    return LeftOut("tie")
   if "<" in text and ">" in text:
     return LeftOut("no verdict in the answer's tags")
   claims = list(_CLAIM.finditer(text))
@@ -158,9 +167,16 @@ def _has_marks(text: str) -> bool:
   return "<image>" in text or "<video>" in text
 
 
-def _stripped(prompt: str) -> str:
-  """The prompt without the marks before and after it, with line feeds alone."""
-  text = prompt.replace("\r\n", "\n")
+def _forms(own: str, text: str) -> Iterator[str]:
+  """The forms in which a prompt may be one of a grammar: as it is, with line feeds alone."""
+  for one in dict.fromkeys((own, text)):
+    yield one
+    if one.strip() != one:
+      yield one.strip()
+
+
+def _stripped(text: str) -> str:
+  """The prompt without the marks before and after it."""
   if not _has_marks(text):
     return text
   text = re.sub(r"\A(?:\s*<(?:image|video)>)+\s*", "", text)

@@ -1,10 +1,11 @@
 """Pairs from a judge's prompt, its media and its answer: what most sets for judges are made of."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from cot_rm.data.datasets import judge_prompts, media_files
 from cot_rm.data.datasets.pair import LeftOut, Pair
-from cot_rm.data.datasets.row import Row
+from cot_rm.data.datasets.row import Row, structured
 from cot_rm.schema import Choice, Media
 
 VIDEO_FIELDS = ("videos", "video", "video_path")
@@ -53,6 +54,7 @@ def pair(
       yield LeftOut("the answer's verdict is not the record's solution")
       return
     gold = found
+  judge_prompts.check_media(row, prompt, shown)
   question = judge_prompts.without_marks(asked.question)
   first, *rest = _candidates(row, asked, shown)
   yield Pair(
@@ -72,10 +74,9 @@ def fields(row: Row) -> list[Media]:
   """The media of a record's usual fields: videos, then images."""
   shown: list[Media] = []
   for names, one in ((VIDEO_FIELDS, row.video), (IMAGE_FIELDS, row.image)):
-    name = next((name for name in names if row.record.get(name) not in (None, [], "")), None)
-    if name is None:
+    name, value = next(((n, v) for n in names if (v := _given(row.record.get(n)))), ("", None))
+    if not name:
       continue
-    value = row.record[name]
     several = isinstance(value, list | tuple) and not (
       name in ("video", "video_path") and len(value) > 1  # the frames of one video
     )
@@ -85,6 +86,12 @@ def fields(row: Row) -> list[Media]:
       else:
         shown.append(one(element, name))
   return shown
+
+
+def _given(value: Any) -> Any:
+  """The value of a field of media without elements that are empty; a list may be text."""
+  value = structured(value)
+  return [one for one in value if one not in (None, "")] if isinstance(value, list) else value
 
 
 def _candidates(row: Row, asked: judge_prompts.Question, shown: Sequence[Media]) -> list:

@@ -64,7 +64,8 @@ class MediaFiles:
             return path
     raise BadMedia(
       f"{where}: no such file: {os.path.join(self.file.parent, name)[:300]}, nor in the folders "
-      f"{', '.join(SUBFOLDERS)} there and up to {ABOVE} folders above"
+      f"{', '.join(SUBFOLDERS)} there and up to {ABOVE} folders above; a YAML list of files gives "
+      f"another folder (image_folder)"
     )
 
   def _is_folder(self, folder: str) -> bool:

@@ -45,7 +45,8 @@ def published(
     raise bad_examples.too_many(bad, max_bad, of=len(found))
   if not any(map(len, sources)):
     said = f": of {len(found):,} records {source.left_out(sources)}" if sources else ""
-    raise ValueError(f"{path}: there are no examples in it{said}")
+    first = f"; the first: {bad[0]}" if bad else ""
+    raise ValueError(f"{path}: there are no examples in it{said}{first}")
   return sources
 
 
@@ -90,7 +91,8 @@ def recognised(part: records.Part, adapters: Mapping[str, pair.Adapter]) -> str:
   said = f"may be {' or '.join(best)}" if best else "has no known layout"
   raise ValueError(
     f"{part.path} {said}; its fields are {fields}; give the layout before the path, as in "
-    f"{best[0] if best else 'chosen_rejected'}:{part.path}; known: {known}"
+    f"{best[0] if best else 'chosen_rejected'}:{part.path}; known: {known}. Records of your own "
+    f"may have the fields prompt, images, chosen and rejected"
   )
 
 

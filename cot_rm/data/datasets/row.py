@@ -1,6 +1,10 @@
 """A record of a data set, with checked access to its fields and its media."""
 
+import ast
+import contextlib
 import dataclasses
+import functools
+import json
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -43,30 +47,38 @@ class Row:
     return next((self.record[n] for n in names if self.record.get(n) is not None), None)
 
   def text(self, *names: str) -> str:
-    """The text of the first of these fields that is there; raises BadRecord if it is blank."""
+    """The text of the first of these fields that has one; raises BadRecord if none has."""
+    for name in names:
+      value = self.record.get(name)
+      if isinstance(value, str) and value.strip():
+        return value
     value = self.get(*names)
-    if isinstance(value, str) and value.strip():
-      return value
     if value is None:
       self.fail(f"field {names[0]!r} is missing")
     self.fail(f"field {names[0]!r} must be text that is not blank, not {value!r:.80}")
 
   def number(self, *names: str) -> float | None:
     """The number of the first of these fields that is there, None if none is; text is converted."""
-    value = self.get(*names)
+    return self.as_number(self.get(*names), names[0])
+
+  def as_number(self, value: object, name: str) -> float | None:
+    """A value of field `name` as a number: text is converted; None if it is null, empty or NaN."""
     if value is None or value == "":
       return None
     try:
-      number = float(value)
+      number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
-      self.fail(f"field {names[0]!r} must be a number, not {value!r:.80}")
-    if math.isnan(number):
-      return None
-    return number
+      number = None
+    if number is None or isinstance(value, bool):
+      self.fail(f"field {name!r} must be a number, not {value!r:.80}")
+    return None if math.isnan(number) else number
 
   def items(self, name: str) -> list[Any]:
-    """The elements of a list; an object of lists is turned into a list of objects."""
-    value = listed(self.get(name))
+    """The elements of a list, or of one that is written as text (in a CSV file).
+
+    An object of lists is turned into a list of objects.
+    """
+    value = listed(structured(self.get(name)))
     if not isinstance(value, list):
       self.fail(f"field {name!r} must be a list, not {type(value).__name__}")
     return value
@@ -96,6 +108,21 @@ class Row:
     if not pictures:
       self.fail(f"field {field!r}: a video without frames")
     return Media("video", pictures)
+
+
+def structured(value: Any) -> Any:
+  """The list or object that a text holds, as JSON or as Python prints it; else the value itself."""
+  if not isinstance(value, str):
+    return value
+  text = value.strip()
+  if (text[:1], text[-1:]) in (("[", "]"), ("{", "}")):
+    for read in (_of_json, ast.literal_eval):
+      with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        return read(text)
+  return value
+
+
+_of_json = functools.partial(json.loads, strict=False)
 
 
 def listed(value: Any) -> Any:

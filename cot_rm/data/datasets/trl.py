@@ -27,7 +27,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     same = itertools.takewhile(lambda two: two[0] == two[1], zip(*both, strict=False))
     prompt = [turn for turn, _ in same]
     both = [chat[len(prompt) :] for chat in both]
-  elif isinstance(row.get("prompt"), str) and not row.get("prompt").lstrip().startswith("["):
+  elif isinstance(row.get("prompt"), str) and not chats.is_chat(row.get("prompt")):
     prompt = [chats.Turn("user", row.text("prompt"), ())]
   else:
     prompt = chats.turns(row, row.get("prompt"), "prompt")
@@ -42,6 +42,6 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
 
 def _answer(row: Row, name: str) -> list[chats.Turn]:
   value = row.get(name)
-  if isinstance(value, str) and not value.lstrip().startswith("["):
+  if isinstance(value, str) and not chats.is_chat(value):
     return [chats.Turn("assistant", value, ())]
   return chats.turns(row, value, name)

@@ -76,3 +76,34 @@ def test_videos_and_pictures_are_candidates_of_generation(folder):
 def test_an_input_belongs_to_the_instruction(make_row):
   row = make_row({"instruction": "Count.", "input": "Red boxes", **ANSWERS})
   assert next(chosen_rejected.pairs(row)).question == "Count.\nRed boxes"
+
+
+def test_a_mark_without_a_picture_is_a_bad_record(folder):
+  for images in ({"image": None}, {"images": [None]}, {}):
+    with pytest.raises(ValueError, match="has the mark <image>, and the record names no picture"):
+      folder.open([{"prompt": f"<image>{QUESTION}", **ANSWERS, **images}])
+
+
+def test_fields_of_media_that_are_empty_are_passed_over(folder):
+  folder.media("a.jpg")
+  for images in (None, [], "", [None], [""]):
+    (one,) = folder.open([{"images": images, "image": "a.jpg", "prompt": QUESTION, **ANSWERS}])
+    assert len(one.media) == 1
+
+
+@pytest.mark.parametrize("text", ["['a.jpg', 'b.jpg']", '["a.jpg", "b.jpg"]'])
+def test_a_list_of_pictures_may_be_text(folder, text):
+  folder.media("a.jpg", "b.jpg")
+  (one,) = folder.open([{"images": text, "prompt": QUESTION, **ANSWERS}])
+  assert [m.source[-5:] for m in one.media] == ["a.jpg", "b.jpg"]
+
+
+def test_a_question_may_be_in_the_second_field_or_the_field_input(folder):
+  for fields in ({"prompt": "", "question": QUESTION}, {"input": QUESTION}):
+    (one,) = folder.open([{**fields, **ANSWERS}])
+    assert one.question == QUESTION
+
+
+def test_answers_that_differ_by_white_space_alone_are_the_same(folder):
+  with pytest.raises(ValueError, match="both candidates are the same"):
+    folder.open([{"prompt": QUESTION, "chosen": "one", "rejected": " one\n"}])

@@ -172,3 +172,15 @@ def test_ms_swift_rejected_pictures(folder):
 def test_chats_that_are_no_comparison_are_bad_records(folder, record, message):
   with pytest.raises(bad_examples.TooManyBad, match=f"train.json, record 0.*{message}"):
     folder.open([record])
+
+
+def test_rejected_conversations(folder):
+  folder.media("images/a.jpg")
+  chat = lambda answer: [
+    {"from": "human", "value": f"<image>\n{QUESTION}"},
+    {"from": "gpt", "value": answer},
+  ]
+  record = {"id": "1", "image": "a.jpg", "conversations": chat(CHOSEN)}
+  (one,) = folder.open([{**record, "rejected_conversations": chat(REJECTED)}])
+  assert one.question == QUESTION and preferred(one) == CHOSEN
+  assert set(one.responses) == {CHOSEN, REJECTED}

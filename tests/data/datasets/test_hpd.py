@@ -61,3 +61,10 @@ def test_hpdv3_prefers_the_first_path(folder):
 def test_labels_that_do_not_fit_are_named(folder, fields, message):
   with pytest.raises(bad_examples.TooManyBad, match=message):
     folder.open([{"prompt": "a box", "image_path": ["a.jpg", "b.jpg"], **fields}])
+
+
+def test_lists_may_be_text(folder):
+  folder.media("0.jpg", "1.jpg")
+  record = {"prompt": "a box", "image_path": "['0.jpg', '1.jpg']", "human_preference": "[0, 1]"}
+  (one,) = folder.open([record])
+  assert one.gold == 2

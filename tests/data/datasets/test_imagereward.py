@@ -58,3 +58,14 @@ def test_faults_are_named_and_single_pictures_left_out(folder):
   assert len(source) == 1 and source.counts.left_out == {"one picture of its prompt": 1}
   with pytest.raises(bad_examples.TooManyBad, match="record 0: field 'rank' must be a number"):
     folder.open(records(["x", 2]), NAME)
+
+
+def test_numbers_may_be_text_and_ids_may_be_numbers(folder):
+  folder.media("0.jpg", "1.jpg")
+  for rank, id in ((str, 7), (int, "7")):
+    records = [
+      {"prompt_id": id, "prompt": "a box", "image_path": f"{i}.jpg", "rank": rank(2 - i)}
+      for i in range(2)
+    ]
+    (one,) = folder.open(records)
+    assert preferred(one).endswith("1.jpg") and one.id == "7-0-1"

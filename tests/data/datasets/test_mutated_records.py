@@ -37,7 +37,7 @@ RECORDS = {  # layout: valid records
   ],
   "trl": [
     {"images": ["a.jpg"], "prompt": [TURN], "chosen": [SAID], "rejected": [SAID]},
-    {"chosen": [TURN, SAID], "rejected": [TURN, {**SAID, "content": "b"}]},
+    {"chosen": [TURN, SAID], "rejected": [TURN, {**SAID, "content": "b"}], "images": ["a.jpg"]},
   ],
   "conversations": [
     {"messages": [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": THOUGHT}]}
@@ -56,6 +56,19 @@ RECORDS = {  # layout: valid records
     | {"images": [IMAGE], "extra_info": {"index": 1, "split": "train"}, "data_source": "r1"},
     {"problem": PROMPT, "solution": "1", "image": "a.jpg"},
     {"problem": "Text Caption: [x]", "solution": "Image 1 is better", "images": ["a.jpg", "b.jpg"]},
+  ],
+  "battles": [
+    {"question_id": "1", "image": IMAGE, "winner": "model_a", "conversation_a": [TURN, SAID]}
+    | {"conversation_b": [TURN, {**SAID, "content": "b"}]}
+  ],
+  "rapidata": [
+    {"prompt": "?", "image1": IMAGE, "image2": IMAGE, "votes_image1": 3, "votes_image2": 5},
+    {"prompt": "?", "video1": "a.mp4", "video2": "b.mp4", "weighted_results1_Preference": 0.7}
+    | {"weighted_results2_Preference": 0.3},
+  ],
+  "evalmuse": [
+    {"prompt_id": "1", "prompt": "?", "img_path": "a.jpg", "total_score": [1, 2]},
+    {"prompt_id": "1", "prompt": "?", "img_path": "b.jpg", "total_score": "[3, 2.5]"},
   ],
   "pickapic": [{"caption": "?", "jpg_0": b"a", "jpg_1": "b.jpg", "label_0": 1.0, "label_1": 0.0}],
   "hpd": [
@@ -136,10 +149,11 @@ def test_a_mutated_record_is_read_or_is_bad(tmp_path, layout):
     options = rows.Options(draw.choice(("drop", "keep")), draw.choice(("all", "best_worst")))
     looked_for = draw.choice((files, None))
     where, name = f"data.json, record {number}", f"data-{number}"
-    row = rows.Row(record, where, name, tmp_path / "data.json", looked_for, options, [record])
+    group = [record, *RECORDS[layout][1:]] if layout == "evalmuse" else [record]
+    row = rows.Row(record, where, name, tmp_path / "data.json", looked_for, options, group)
     adapter.matches(record)
     try:
-      if layout == "imagereward":
+      if hasattr(adapter, "group"):
         hash(adapter.group(row))
       for found in adapter.pairs(row):
         if isinstance(found, pair.Pair):

@@ -121,3 +121,28 @@ def test_a_separator_in_an_answer_is_told_by_the_question(folder):
   assert one.question == tricky.question and one.responses == (CHOSEN, REJECTED)
   with pytest.raises(bad_examples.TooManyBad, match="can be taken apart in 2 ways"):
     folder.open([{**record, "question": ""}])
+
+
+@pytest.mark.parametrize("grammar", ["r1_reward", "think"])
+def test_line_ends_within_the_texts_of_a_prompt_are_kept(folder, grammar):
+  folder.media("a.jpg")
+  asked = Example("", "", "image_understanding", "How\r\nmany?", (), ("one\r\n", "two\r\n\r\n3"))
+  prompt = prompts.get(grammar).render(asked)[0]["content"][0]["text"]
+  record = {"problem": prompt, "solution": "<answer>1</answer>", "image": "a.jpg"}
+  (one,) = folder.open([record])
+  assert (one.question, one.responses) == (asked.question, asked.responses)
+  assert prompts.get(grammar).render(one)[0]["content"][-1]["text"] == prompt
+  windows = prompt.replace("\r\n", "\n").replace("\n", "\r\n")
+  (one,) = folder.open([{**record, "problem": windows}])
+  assert one.question == "How\nmany?"
+
+
+def test_an_answer_that_calls_both_equal_is_a_tie(folder):
+  folder.media("a.jpg", "b.jpg")
+  record = {"problem": "<image><image>Text Caption: [x] Compare the two images.\nText Caption: [x]"}
+  record |= {"images": ["a.jpg", "b.jpg"]}
+  record |= {"solution": "<think>so</think>\n<answer>Both images are equally good</answer>"}
+  (one,) = folder.open([record], ties="keep")
+  assert one.gold is None
+  with pytest.raises(ValueError, match="1 left out: tie"):
+    folder.open([record])

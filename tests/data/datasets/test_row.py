@@ -39,3 +39,11 @@ def test_media_of_a_record(make_row):
 
 def test_the_stem_of_a_file_has_no_suffixes():
   assert rows.file_stem(pathlib.Path("a/b.json.gz")) == "b"
+
+
+def test_text_that_holds_a_list_or_an_object_is_read_as_json_or_as_python_prints_it():
+  for text in ('["a", 1]', "['a', 1]", " ['a', 1]\n"):
+    assert rows.structured(text) == ["a", 1]
+  assert rows.structured('{"a": null}') == rows.structured("{'a': None}") == {"a": None}
+  for value in ("[1] is it", "{x}", "[", "[" * 5000 + "]" * 5000, "a", None, 3, ["a"]):
+    assert rows.structured(value) is value

@@ -1,5 +1,7 @@
 """TRL's conversational preferences."""
 
+import json
+
 import pytest
 
 from cot_rm.data import bad_examples
@@ -53,3 +55,27 @@ def test_media_may_be_in_the_parts(folder):
 def test_chats_without_a_common_question_are_bad_records(folder):
   with pytest.raises(bad_examples.TooManyBad, match="record 0: there is no question"):
     folder.open([{"chosen": [SAY("1")], "rejected": [SAY("2")]}])
+
+
+def test_chats_may_be_text_that_holds_json(folder):
+  folder.media("a.jpg")
+  image, text = {"type": "image", "image": "a.jpg"}, {"type": "text", "text": QUESTION}
+  said = lambda answer: json.dumps([{"role": "assistant", "content": answer}])
+  prompt = json.dumps([{"role": "user", "content": [image, text]}])
+  record = {"prompt": prompt, "chosen": said(CHOSEN), "rejected": said(REJECTED)}
+  for one in (
+    *folder.open([record]),
+    *folder.open([{**record, "prompt": QUESTION, "images": "['a.jpg']"}]),
+  ):
+    assert one.question == QUESTION and preferred(one) == CHOSEN and len(one.media) == 1
+    assert set(one.responses) == {CHOSEN, REJECTED}
+
+
+def test_an_answer_that_begins_with_a_bracket_is_an_answer(folder):
+  record = {
+    "prompt": [{"role": "user", "content": QUESTION}],
+    "chosen": "[1] is it",
+    "rejected": "2",
+  }
+  (one,) = folder.open([record])
+  assert preferred(one) == "[1] is it"
