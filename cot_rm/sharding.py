@@ -106,10 +106,15 @@ def axes_of(variable: nnx.Variable) -> tuple[str | None, ...]:
 
 
 def shardings_of(tree: Tree, mesh: Mesh, rules: Rules) -> Tree:
-  """The tree with a NamedSharding for every array; arrays without logical axes are replicated."""
+  """The tree with a NamedSharding for every array; arrays without logical axes are replicated.
+
+  A variable without an array stays: an optimizer has such ones for what it does not train.
+  """
 
   def sharding_of(x: nnx.Variable | jax.Array) -> nnx.Variable | NamedSharding:
     if isinstance(x, nnx.Variable):
+      if not jax.tree.leaves(x):
+        return x
       return x.replace(parameter_sharding(x, mesh, rules))
     return NamedSharding(mesh, P())
 

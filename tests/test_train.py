@@ -250,6 +250,19 @@ def test_a_step_on_eight_devices_equals_one_on_one(one):
   assert spread.layout.spec == jax.sharding.PartitionSpec(None, "tensor", "fsdp")
 
 
+@pytest.mark.parametrize("knobs", [dict(frozen=("visual",)), dict(muon=1.0)])
+def test_the_state_of_an_optimizer_is_sharded_where_it_has_none_for_some_parameters(knobs):
+  optimizer, _ = defaults.optimizer(lr=1e-3, steps=1, warmup=0, **{"frozen": (), **knobs})
+  mesh = eight_devices()
+  state, shardings = train.init_state(
+    train.init_params(build, 0, mesh, RULES), optimizer, mesh, RULES
+  )
+  assert jax.tree.structure(state) == jax.tree.structure(shardings)
+  jax.tree.map(
+    lambda x, wanted: x.sharding == wanted or pytest.fail(f"{x.sharding}"), state, shardings
+  )
+
+
 def test_every_parameter_learns_pictures_too(one):
   objective, found = one
   for name, value in found.after[0].items():
