@@ -26,7 +26,7 @@ def small():
     knobs.rows, knobs.eval_every, knobs.save_every = ROWS, 4, 2
     knobs.optim.update(lr=1e-3, warmup=1, muon=0.0)
   c.sft.steps = 4
-  c.sft.optim.frozen = c.rl.optim.frozen = ("visual",)
+  c.rl.optim.frozen = ("visual",)
   c.rl.rollouts, c.rl.prompts, c.rl.train_prompts, c.rl.group = 4, ROWS, ROWS, 2
   c.rl.eval_every, c.rl.save_every, c.rl.samples_every = 4, 2, 4
   c.rl.settings.grpo.kl = 0.04
