@@ -140,7 +140,13 @@ class Media:
   def __post_init__(self) -> None:
     if self.kind not in KINDS:
       raise ValueError(f"Media: unknown kind {self.kind!r}; {registry.hint(self.kind, KINDS)}")
-    for name, value in (self.settings or {}).items():
+    if isinstance(self.fps, np.generic):  # of a table
+      object.__setattr__(self, "fps", self.fps.item())
+    settings = dict(self.settings or {})
+    if any(isinstance(value, np.generic) for value in settings.values()):
+      settings = {k: v.item() if isinstance(v, np.generic) else v for k, v in settings.items()}
+      object.__setattr__(self, "settings", settings)
+    for name, value in settings.items():
       if fault := media_setting_fault(self.kind, name, value):
         raise ValueError(f"Media: {fault}")
 

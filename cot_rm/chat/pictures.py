@@ -7,8 +7,8 @@ import math
 
 from PIL import Image
 
-from cot_rm import media
-from cot_rm.schema import BadMedia, Chat, ImageSource, Message
+from cot_rm import media, schema
+from cot_rm.schema import BadExample, BadMedia, Chat, ImageSource, Message
 
 LONGEST_COMMENT = 65_533  # bytes that a JPEG comment can hold
 LONGEST_SIDE = 65_500  # pixels along a side of a JPEG
@@ -71,7 +71,15 @@ def openai_messages(messages: Chat, settings: Pictures, *, name: str) -> list[Me
 
 def _frames(part: media.Part, settings: Pictures, name: str) -> list[Image.Image]:
   video = media.video(part["video"], fps=part.get("fps"), name=name, options=settings.options)
-  return [*video.read(_evenly_spread(video.count, settings.max_frames))]
+  first, last = 0, video.count - 1
+  if video.is_file and video.fps:  # as the judge is shown it, see media.sampled_frames
+    fields = {key: part[key] for key in ("video_start", "video_end") if part.get(key) is not None}
+    for key, value in fields.items():
+      if fault := schema.media_setting_fault("video", key, value):
+        raise BadExample(f"{name}: {fault}")
+    first, last = media.frame_range(video.count, video.fps, fields, name)
+  spread = _evenly_spread(last - first + 1, settings.max_frames)
+  return [*video.read([first + number for number in spread])]
 
 
 def _evenly_spread(count: int, limit: int) -> list[int]:

@@ -118,6 +118,8 @@ def content_hash(source: object, rule: files.BlockRule = files.FULL) -> str:
     return _path(source, rule)
   if isinstance(source, Image.Image):
     return _image(source)
+  if isinstance(source, media.Blank):
+    return _digest(["blank", content_hash(source.source, rule)])
   if isinstance(source, Mapping):
     return _digest([[str(key), content_hash(source[key], rule)] for key in sorted(source)])
   if isinstance(source, (list, tuple)):

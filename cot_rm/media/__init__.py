@@ -1,13 +1,21 @@
 """Opens pictures and videos from every kind of source; errors name the sample."""
 
-from cot_rm.media.frames import CHOICES, VideoRules, sample_frames, sampled_frames
+from cot_rm.media.frames import CHOICES, VideoRules, frame_range, sample_frames, sampled_frames
 from cot_rm.media.options import DEFAULT, Options
 from cot_rm.media.parts import Part, Turn, turns
-from cot_rm.media.pictures import ORIENTATION, encoded_picture, picture, picture_size, thumbnail_url
+from cot_rm.media.pictures import (
+  ORIENTATION,
+  background,
+  encoded_picture,
+  picture,
+  picture_size,
+  thumbnail_url,
+)
 from cot_rm.media.sources import (
   decode_base64,
   decode_data_url,
   exists,
+  fetched,
   is_path,
   is_url,
   local_path,
@@ -16,6 +24,7 @@ from cot_rm.media.sources import (
 )
 from cot_rm.media.videos import (
   PICTURE_SUFFIXES,
+  Blank,
   Video,
   encoded_frames,
   frame_files,
@@ -25,6 +34,7 @@ from cot_rm.media.videos import (
 )
 
 __all__ = [
+  "Blank",
   "CHOICES",
   "DEFAULT",
   "ORIENTATION",
@@ -34,12 +44,15 @@ __all__ = [
   "Turn",
   "Video",
   "VideoRules",
+  "background",
   "decode_base64",
   "decode_data_url",
   "encoded_frames",
   "encoded_picture",
   "exists",
+  "fetched",
   "frame_files",
+  "frame_range",
   "frame_sources",
   "is_path",
   "is_url",

@@ -58,6 +58,8 @@ def opened(located: sources.Located, label: str, name: str) -> Iterator[Image.Im
         else io.BytesIO(located)
       )
       prefix = stream.read(PREFIX)
+    if not prefix:
+      raise BadMedia(f"{name}: {label} is empty")
     image = _identified(stream, prefix, label, name)
     stack.callback(image.close)
     yield image

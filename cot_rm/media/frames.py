@@ -109,11 +109,15 @@ def sampled_frames(
         *(name, ", ".join(given)),
       )
     return list(range(video.count)), own_fps
-  start, end = _range(video.count, own_fps, fields, name)
+  start, end = frame_range(video.count, own_fps, fields, name)
   total = end - start + 1
   if video.is_file and None not in (fields.get("fps"), fields.get("nframes")):
     raise BadMedia(f"{name}: a video part has both fps and nframes; take one out")
   number, asked = _number(total, total / own_fps * rate, fields, rules, max_frames)
+  if total < FACTOR:
+    raise BadMedia(
+      f"{name}: a video of {total} frame; {FACTOR} are needed at least: give it as a picture"
+    )
   if not FACTOR <= number <= total:
     raise BadMedia(
       f"{name}: of a video of {total:,} frames {number} are to be shown ({asked}): {FACTOR} to "
@@ -128,7 +132,9 @@ def sampled_frames(
   return chosen, len(chosen) / total * own_fps
 
 
-def _range(count: int, own_fps: float, fields: Mapping[str, float], name: str) -> tuple[int, int]:
+def frame_range(
+  count: int, own_fps: float, fields: Mapping[str, float], name: str
+) -> tuple[int, int]:
   """The first and the last frame between a part's video_start and video_end, in seconds.
 
   Source: qwen_vl_utils.vision_process.calculate_video_frame_range.

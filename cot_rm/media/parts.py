@@ -21,7 +21,7 @@ TYPES: dict[str, Kind] = {
 # Where a part has its source: the first that has a value.
 KEYS: dict[Kind, tuple[str, ...]] = {
   "image": ("image", "image_url", "base64", "path", "url", "source", "bytes"),
-  "video": ("video", "video_url", "base64", "path", "url", "source"),
+  "video": ("video", "video_url", "base64", "path", "url", "source", "bytes"),
 }
 
 
@@ -41,7 +41,9 @@ def turns(messages: Chat, *, name: str) -> list[Turn]:
 
   Raises BadExample for a message or a part that is none, or a text that is not Unicode.
   """
-  out = []
+  out: list[Turn] = []
+  if not len(messages):
+    raise BadExample(f"{name}: a chat without a message")
   for message in messages:
     if not isinstance(message, Mapping):
       raise BadExample(
@@ -90,7 +92,7 @@ def normalised(part: object, *, name: str) -> Part:
 
 
 def _medium(part: Part, kind: Kind, given: str, name: str) -> Part:
-  keys = KEYS[kind]
+  keys = (*KEYS[kind], given)
   key = next((key for key in keys if part.get(key) is not None), None)
   if key is None:
     raise BadExample(f"{name}: a part of type {given!r} has no {kind}: none of {', '.join(keys)}")

@@ -120,6 +120,11 @@ def encoded_picture(source: ImageSource, *, name: str, options: Options = DEFAUL
   return data
 
 
+def background(image: Image.Image) -> Image.Image:
+  """An RGB picture of the same size in the colour of the first pixel."""
+  return Image.new("RGB", image.size, image.getpixel((0, 0)))
+
+
 def thumbnail_url(image: Image.Image, side: int) -> str:
   """A PNG data URL of a copy of the picture, each side shrunk to `side` pixels at most."""
   image = image.copy()

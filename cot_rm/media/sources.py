@@ -117,6 +117,22 @@ def locate(
   )
 
 
+def fetched(source: ImageSource, *, name: str, options: Options) -> tuple[ImageSource, str]:
+  """(a source that is read from the network once, the sample's name in errors about it).
+
+  Args:
+    source: a picture; where it is a URL on the network, or a record of one, its bytes are taken.
+    name: the sample's name; the URL is added to it where it was fetched.
+    options: whether URLs are fetched.
+
+  Raises BadMedia as `fetching.fetch`.
+  """
+  url = unwrapped(source, name=name) if isinstance(source, Mapping) else source
+  if not (isinstance(url, str) and is_url(url)):
+    return source, name
+  return fetching.fetch(url, name=name, options=options), f"{name}: {url[:200]!r}"
+
+
 def unwrapped(record: Mapping, *, name: str) -> ImageSource:
   """The source that a record of a picture holds under the first of KEYS that has a value.
 

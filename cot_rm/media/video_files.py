@@ -8,7 +8,9 @@ torchcodec). A frame of another size than the first is scaled to the first.
 import bisect
 import contextlib
 import dataclasses
+import fractions
 import io
+import itertools
 import math
 import pathlib
 import struct
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_FRAMES = 1_000_000  # nine hours at 30 a second; damaged headers claim more
 MAX_FRAME_PIXELS = 2**25  # a frame of 8K video
+LONGEST_STEP = 3600.0  # seconds from one frame to the next
+RATE_TOLERANCE = 0.1  # by which the times of frames may differ from the rate that a file states
 # In these containers a packet of these codecs is a frame, and has its time.
 EXACT_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 EXACT_CODECS = ("h264", "hevc", "av1", "libdav1d", "vp9", "mpeg4", "mjpeg", "prores", "ffv1")
@@ -147,19 +151,19 @@ def open_file(located: Located, *, label: str, name: str) -> VideoFile:
   Raises BadMedia if it is no video or no frame can be decoded, ImportError without PyAV.
   """
   with _opened(located, label, name) as (container, stream):
-    fps = _rate(stream, label, name)
     times, keys = _scan(container, stream)
-  count = len(times or ())
+    shown: Sequence[int | None] = times or ()
   with _opened(located, label, name) as (container, stream):
     frames = _frames(container, stream, name)
     first = next(frames, None)
     if first is None:
       raise BadMedia(f"{name}: {label} has no frame that can be decoded")
     if times is None or first.pts != times[0]:
-      times, keys, count = None, (), 1 + sum(1 for _ in frames)
+      times, keys, shown = None, (), [first.pts, *(frame.pts for frame in frames)]
+    fps = _rate(stream, shown, f"{name}: {label}")
   turn = _turn(first)
   size = first.width, first.height
-  return VideoFile(located, label, name, count, fps, size, turn, times, keys)
+  return VideoFile(located, label, name, len(shown), fps, size, turn, times, keys)
 
 
 def _scan(container: Any, stream: Any) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
@@ -219,18 +223,43 @@ def _check_size(width: int, height: int, name: str) -> None:
     )
 
 
-def _rate(stream: Any, label: str, name: str) -> float | None:
-  for kind, rate in (("average", stream.average_rate), ("guessed", stream.guessed_rate)):
-    if rate and rate > 0:
-      if kind == "guessed":
-        logging.warning(
-          "%s: %s has no average rate; taken to be %.6g frames a second, as its clock suggests",
-          name,
-          label,
-          rate,
-        )
-      return float(rate)
-  return None
+def _rate(stream: Any, times: Sequence[int | None], what: str) -> float | None:
+  """The average rate: the stated one, unless the times of the frames say clearly otherwise.
+
+  Files of browsers, screen recorders and live streams state none, or the rate of their clock, such
+  as 1,000 a second; ffmpeg then guesses it by the first frames.
+
+  Args:
+    times: of the frames, in units of the stream's clock; None: unknown.
+    what: names the file in warnings.
+  """
+  stated = stream.average_rate if stream.average_rate and stream.average_rate > 0 else None
+  if measured := _measured(times, stream.time_base):
+    # Shorter than a clip that states its rate: one frame more or less changes its average.
+    if stated and abs(measured / stated - 1) <= RATE_TOLERANCE + 1 / len(times):
+      return float(stated)
+    said = f"states {float(stated):.6g} frames a second" if stated else "has no average rate"
+    logging.warning("%s %s; taken to be %.6g, by the times of its frames", what, said, measured)
+    return measured
+  if stated is None and stream.guessed_rate and stream.guessed_rate > 0:
+    logging.warning(
+      "%s has no average rate; taken to be %.6g frames a second, as its clock suggests",
+      what,
+      stream.guessed_rate,
+    )
+    return float(stream.guessed_rate)
+  return float(stated) if stated else None
+
+
+def _measured(times: Sequence[int | None], unit: fractions.Fraction | None) -> float | None:
+  """Frames a second by their times; None where these are missing, do not ascend, or jump."""
+  known = [time for time in times if time is not None]
+  if unit is None or len(known) < max(len(times), 2):
+    return None
+  steps = [later - earlier for earlier, later in itertools.pairwise(known)]
+  if min(steps) <= 0 or max(steps) * unit > LONGEST_STEP:
+    return None  # of parts that were joined, or of a damaged file
+  return (len(known) - 1) / float((known[-1] - known[0]) * unit)
 
 
 def _turn(frame: "av.VideoFrame") -> Image.Transpose | None:

@@ -31,6 +31,13 @@ Located = pathlib.Path | bytes
 
 
 @dataclasses.dataclass(frozen=True)
+class Blank:
+  """A video of which only the backgrounds are shown: the same frames of a file, with no object."""
+
+  source: VideoSource
+
+
+@dataclasses.dataclass(frozen=True)
 class Video:
   """An opened video. Frames are decoded only when read."""
 
@@ -42,14 +49,14 @@ class Video:
 
 
 def video(
-  source: VideoSource, *, fps: float | None = None, name: str, options: Options = DEFAULT
+  source: VideoSource | Blank, *, fps: float | None = None, name: str, options: Options = DEFAULT
 ) -> Video:
   """Opens a video.
 
   Args:
     source: a video file or animated picture (path, URL, bytes or a record with "bytes" or
       "path"), an .npy file, a folder of pictures in natural order of their names, a
-      sequence of pictures of any form, or u8[F, H, W, 3].
+      sequence of pictures of any form, or u8[F, H, W, 3]; or a Blank of one of these.
     fps: frames per second of given frames; None: unknown. A video file has a rate of its own.
     name: the sample's name in errors.
     options: how media are opened.
@@ -58,6 +65,11 @@ def video(
   """
   if fps is not None and not fps > 0:
     raise BadMedia(f"{name}: a video of {fps} frames per second; fps must be above 0")
+  if isinstance(source, Blank):
+    seen = video(source.source, fps=fps, name=name, options=options)
+    return dataclasses.replace(
+      seen, read=lambda numbers: map(pictures.background, seen.read(numbers))
+    )
   form = _form(source, name, options)
   if not isinstance(form, _File):
     return _of_frames(form, fps, name, options)
@@ -176,11 +188,11 @@ def _form(source: Any, name: str, options: Options) -> Frames | _File:
     )
   path = sources.local_path(source, name=name)
   try:
-    if path.is_dir():
-      return frame_files(path, name=name)
-    exists = path.exists()
+    folder, exists = path.is_dir(), path.exists()
   except (OSError, ValueError) as error:  # such as a name that is too long
     raise BadMedia(f"{name}: video {str(path)[:200]!r} cannot be read: {error}") from error
+  if folder:
+    return frame_files(path, name=name)
   if not exists:
     raise BadMedia(f"{name}: video {str(path)!r} does not exist")
   return _form_of_file(_File(repr(str(path)), path), name)

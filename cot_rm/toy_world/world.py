@@ -167,7 +167,8 @@ def _shape(
 def blank(example: Example, *, options: media.Options = media.DEFAULT) -> Example:
   """The example with each picture and frame replaced by its background: the colour of its corner.
 
-  Sizes, numbers of frames and frame rates stay. Media of every form are opened, by `options`.
+  What the model is shown keeps its size, its frames and its times: of a video file the same frames
+  are chosen. Media of every form are opened, by `options`.
 
   Raises BadMedia if one cannot be read.
   """
@@ -175,7 +176,7 @@ def blank(example: Example, *, options: media.Options = media.DEFAULT) -> Exampl
 
   def background(image: Image.Image) -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", image.size, image.getpixel((0, 0))).save(out, "PNG", compress_level=1)
+    media.background(image).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
   def blanked(medium: schema.Media) -> schema.Media:
@@ -183,6 +184,8 @@ def blank(example: Example, *, options: media.Options = media.DEFAULT) -> Exampl
       image = media.picture(medium.source, name=name, options=options)
       return dataclasses.replace(medium, source=background(image))
     video = media.video(medium.source, fps=medium.fps, name=name, options=options)
+    if video.is_file:
+      return dataclasses.replace(medium, source=media.Blank(medium.source))
     frames = tuple(map(background, video.read(range(video.count))))
     return dataclasses.replace(medium, source=frames, fps=video.fps)
 

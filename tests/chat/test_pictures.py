@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from cot_rm import schema
+from cot_rm import media, schema
 from cot_rm.chat import pictures
 from cot_rm.prompts import brief
+from tests.media import media_files
 
 SENT = pictures.Pictures()
 
@@ -107,6 +108,25 @@ def test_a_video_is_its_frames_behind_a_line_that_counts_them():
   assert texts == ["Video 1, 3 frames:", "Video 2, 2 frames:", "Caption: a walk"]
   reds = [np.asarray(opened(part))[0, 0, 0] for part in message["content"][1:4]]
   np.testing.assert_allclose(reds, [0, 100, 200], atol=3)  # the first, the middle and the last
+
+
+def test_a_part_of_a_video_file_is_sent_as_the_judge_is_shown_it(tmp_path):
+  media_files.encode_video(tmp_path / "a.mp4", media_files.moving(40), rate=10)
+  settings = pictures.Pictures(max_frames=3)
+
+  def shown(**fields):
+    part = {"type": "video", "video": str(tmp_path / "a.mp4"), **fields}
+    head, *frames = sent(part, settings)
+    assert head["text"] == "Video 1, 3 frames:"
+    return [np.asarray(opened(frame)) for frame in frames]
+
+  whole = [*media.video(tmp_path / "a.mp4", name="x").read(range(40))]
+  for got, number in zip(shown(video_start=1.0, video_end=3.0), (10, 20, 30), strict=True):
+    assert np.abs(got.astype(int) - np.asarray(whole[number])).mean() < 3
+  np.testing.assert_array_equal(shown(), shown(video_start=0))
+  for fields in ({"video_start": "1"}, {"video_start": 3.0, "video_end": 2.0}):
+    with pytest.raises(schema.BadExample, match="^x: .*video_start"):
+      shown(**fields)
 
 
 def test_a_video_that_is_an_array_is_sent_too(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cot_rm import files
+from cot_rm import files, media
 from cot_rm.data import array_record, datasets, identity, selection
 from cot_rm.schema import BadRecord, Example, Media
 
@@ -89,6 +89,14 @@ def test_the_bytes_of_a_picture_have_one_hash_wherever_they_are(tmp_path):
     io.BytesIO(png()),
   ]
   assert len({identity.content_hash(form) for form in forms}) == 1
+
+
+def test_a_blank_video_is_told_from_its_own_and_has_one_hash_wherever_it_is(tmp_path):
+  (tmp_path / "a.mp4").write_bytes(b"a video")
+  blank = identity.content_hash(media.Blank(tmp_path / "a.mp4"))
+  assert blank == identity.content_hash(media.Blank(b"a video"))
+  assert blank != identity.content_hash(b"a video")
+  assert blank != identity.content_hash(media.Blank(b"another"))
 
 
 def test_pixels_in_memory_are_told_apart():

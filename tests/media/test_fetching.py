@@ -9,6 +9,10 @@ import pytest
 from PIL import Image
 
 from cot_rm import media
+from cot_rm.media import fetching
+from cot_rm.models.qwen2_5_vl import config as config_lib
+from cot_rm.models.qwen2_5_vl import settings as settings_lib
+from cot_rm.models.qwen2_5_vl import visuals
 from cot_rm.schema import BadMedia
 from tests.media.media_files import NAME, colours, encoded
 
@@ -17,7 +21,13 @@ DATA = encoded(Image.fromarray(PIXELS))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+  asked = []  # paths, in their order
+
   def do_GET(self):
+    self.asked.append(self.path)
+    if self.path.startswith("/busy") and self.asked.count(self.path) < 3:
+      self.send_error(503)
+      return
     if self.path == "/slow.png":
       time.sleep(1)
     if self.path == "/moved.png":
@@ -86,3 +96,36 @@ def test_a_strange_url_is_bad_media():
   for url in ("http://", "http://a b/c", "http://[::1/x", "https://\x00"):
     with pytest.raises(BadMedia, match=NAME):
       media.picture(url, name=NAME, options=media.Options(http=True, http_timeout=1))
+
+
+def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(server, monkeypatch):
+  monkeypatch.setattr(fetching, "PAUSES", (0.01, 0.01))
+  Handler.asked.clear()
+  options = media.Options(http=True)
+  assert media.encoded_picture(f"{server}/busy.png", name=NAME, options=options) == DATA
+  with pytest.raises(BadMedia, match="404"):
+    media.picture(f"{server}/missing.png", name=NAME, options=options)
+  with pytest.raises(BadMedia, match="cannot be fetched: the connection ended 9 bytes early"):
+    media.picture(f"{server}/cut.png", name=NAME, options=options)
+  assert Handler.asked == ["/busy.png"] * 3 + ["/missing.png"] + ["/cut.png"] * 3
+
+
+def test_a_url_is_written_as_browsers_write_it(server):
+  Handler.asked.clear()
+  for path in ("/a b.png", "/a%20b.png", "/blå.png?q=ü&x=1"):
+    media.picture(server + path, name=NAME, options=media.Options(http=True))
+  assert Handler.asked == ["/a%20b.png", "/a%20b.png", "/bl%C3%A5.png?q=%C3%BC&x=1"]
+
+
+def test_a_prompt_fetches_a_picture_once(server, monkeypatch):
+  monkeypatch.setattr(Handler, "asked", [])
+  settings = settings_lib.Settings(min_pixels=784, max_pixels=78_400)
+  options = media.Options(http=True)
+  for source in (f"{server}/a.png", {"url": f"{server}/a.png"}):
+    part = {"type": "image", "image": source}
+    shown = visuals.visual(part, config_lib.VisionConfig(), settings, options, NAME)
+    assert [np.asarray(frame).shape for frame in shown.read()] == [(20, 30, 3)]
+  assert Handler.asked == ["/a.png"] * 2
+  part = {"type": "image", "image": f"{server}/page"}
+  with pytest.raises(BadMedia, match=f"{NAME}: .*/page.*no picture format"):
+    visuals.visual(part, config_lib.VisionConfig(), settings, options, NAME)

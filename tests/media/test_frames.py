@@ -68,6 +68,11 @@ def test_frames_that_are_not_there_name_the_sample_and_the_number(fields, words)
     chosen(a_file(100), **fields)
 
 
+def test_a_file_of_one_frame_says_what_to_do():
+  with pytest.raises(schema.BadMedia, match="of 1 frame; 2 are needed .* give it as a picture"):
+    chosen(a_file(1))
+
+
 @pytest.mark.parametrize(
   "field, words",
   [

@@ -55,6 +55,8 @@ def test_a_picture_of_every_dialect_opens(part):
     {"type": "video", "path": "clip.mp4", "fps": 2},
     {"type": "video_url", "video_url": {"url": "clip.mp4"}, "fps": 2},
     {"video": "clip.mp4", "fps": 2},
+    {"type": "input_video", "input_video": "clip.mp4", "fps": 2},
+    {"type": "video", "bytes": "clip.mp4", "fps": 2},
   ],
 )
 def test_a_video_of_every_dialect_keeps_its_knobs(part):
@@ -74,6 +76,7 @@ def test_a_text_of_every_dialect_is_a_text(kind):
     (["hi"], "a message must be a dict"),
     ([{"content": "hi"}], "has the role None"),
     ([{"role": "user"}], "not NoneType"),
+    ([], "a chat without a message"),
     ([{"role": "user", "content": ["hi"]}], "a content part must be a dict, not str"),
     ([{"role": "user", "content": [{}]}], "unknown content part None"),
     ([{"role": "user", "content": [{"type": ["a"]}]}], r"unknown content part \['a'\]"),

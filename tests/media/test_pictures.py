@@ -61,7 +61,7 @@ def test_a_damaged_picture_names_the_sample(kind):
 @pytest.mark.parametrize(
   "source, words",
   [
-    (b"", "0 bytes is no readable picture"),
+    (b"", "0 bytes is empty"),
     ("no/such.png", "does not exist"),
     ("https://example.com/a.png", "download it first"),
     ("data:image/png;base64,@@@@", "is damaged"),

@@ -172,10 +172,46 @@ def test_a_file_without_an_average_rate_has_the_guessed_one(monkeypatch, caplog)
   class Stream:
     average_rate, guessed_rate = None, fractions.Fraction(30)
 
-  assert video_files._rate(Stream(), "clip", NAME) == 30
+    time_base = None
+
+  assert video_files._rate(Stream(), [None], f"{NAME}: clip") == 30
   assert "no average rate" in caplog.text and NAME in caplog.text
   Stream.guessed_rate = None
-  assert video_files._rate(Stream(), "clip", NAME) is None
+  assert video_files._rate(Stream(), [None], f"{NAME}: clip") is None
+
+
+@pytest.mark.parametrize(
+  "container, codec",
+  [
+    ("webm", "libvpx-vp9"),
+    ("matroska", "libx264"),
+    ("flv", "libx264"),
+    ("mpegts", "libx264"),
+    ("asf", "wmv2"),
+  ],
+)
+def test_the_rate_of_a_recording_is_that_of_its_frames(container, codec, caplog):
+  """A recorder writes a frame when the screen changes, by a clock of milliseconds."""
+  steps = np.random.default_rng(0).integers(30, 500, 29)
+  times = [0, *np.cumsum(steps).tolist()]
+  data = encode_video(
+    None, moving(30), container=container, codec=codec, rate=1000, times=times, framerate=0
+  )
+  file = opened(data)
+  assert file.count == 30
+  assert file.fps == pytest.approx(29_000 / times[-1], rel=0.01)
+  assert NAME in caplog.text and "by the times of its frames" in caplog.text
+
+
+def test_a_stated_rate_that_the_frames_keep_is_taken(caplog):
+  for container in ("mp4", "matroska", "avi", "mpegts"):
+    codec = dict(codec="mpeg4") if container == "avi" else {}
+    assert opened(encode_video(None, moving(30), container=container, rate=25, **codec)).fps == 25
+  data = encode_video(None, moving(30), container="mpegts", rate=25)
+  assert opened(data + data).fps == 25  # joined: the clock starts again
+  late = [*range(15), *range(200_000, 200_015)]  # and here it jumps
+  assert opened(encode_video(None, moving(30), container="matroska", rate=25, times=late)).fps == 25
+  assert not caplog.text
 
 
 def test_metadata_need_not_be_utf8():

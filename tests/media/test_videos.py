@@ -78,6 +78,12 @@ def test_an_empty_folder_and_a_damaged_npy_name_the_sample(tmp_path):
     media.video(tmp_path / "a.npy", name=NAME)
 
 
+def test_a_folder_without_frames_is_named_once(tmp_path):
+  with pytest.raises(schema.BadMedia) as caught:
+    media.video(tmp_path, name=NAME)
+  assert str(caught.value).startswith(f"{NAME}: folder ") and str(caught.value).count(NAME) == 1
+
+
 def test_a_bad_frame_says_which(tmp_path):
   video = media.video([Image.new("RGB", (4, 4)), b"bad"], name=NAME)
   with pytest.raises(ValueError, match=f"{NAME}: frame 1"):

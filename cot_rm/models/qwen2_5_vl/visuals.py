@@ -60,9 +60,10 @@ def visual(
   fields = _fields(part, kind, name)
   source, side = part[kind], vision.patch_size * vision.merge_size
   if kind == "image":
-    width, height = media.picture_size(source, name=name, options=options)
+    source, label = media.fetched(source, name=name, options=options)
+    width, height = media.picture_size(source, name=label, options=options)
     sizes, count, seconds = _picture_sizes((height, width), fields, settings, side, name), 1, None
-    read = lambda: [media.picture(source, name=name, options=options)]
+    read = lambda: [media.picture(source, name=label, options=options)]
   else:
     video = media.video(source, fps=fields.get("fps"), name=name, options=options)
     numbers, fps = media.sampled_frames(
@@ -107,6 +108,9 @@ def patches(item: Visual, vision: VisionConfig, settings: Settings) -> np.ndarra
 def _fields(part: media.Part, kind: Kind, name: str) -> dict[str, float]:
   """The settings of a part that have a value, checked; its other keys are not ours."""
   known = schema.MEDIA_SETTINGS[kind]
+  part = {
+    key: value.item() if isinstance(value, np.generic) else value for key, value in part.items()
+  }
   fields = {key: part[key] for key in known if part.get(key) is not None}
   for key, value in fields.items():
     if fault := schema.media_setting_fault(kind, key, value):

@@ -17,7 +17,8 @@ from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import pixels, visuals
 from cot_rm.models.qwen2_5_vl import processor as processor_lib
 from cot_rm.models.qwen2_5_vl import settings as settings_lib
-from cot_rm.schema import BadExample, BadMedia
+from cot_rm.schema import BadExample, BadMedia, Example, Media
+from cot_rm.toy_world import world as toy_world
 from tests.media import media_files
 
 
@@ -99,6 +100,49 @@ def test_errors_of_measuring_are_those_of_encoding(processor):
     assert str(measuring.value).split("<_io")[0] == str(encoding.value).split("<_io")[0]
     assert type(measuring.value) is type(encoding.value)
     assert str(measuring.value).startswith("example 'vl-17': ")
+
+
+@pytest.mark.parametrize("mode", media.frames.MODES)
+def test_a_blank_video_has_the_frames_and_sizes_of_its_own(processor, tmp_path, mode):
+  media_files.encode_video(tmp_path / "clip.mp4", media_files.moving(30))
+  settings = dataclasses.replace(processor.settings, video=media.VideoRules(mode))
+  judge = processor_lib.Processor(
+    processor.folder, processor.config, settings, processor._tokenizer
+  )
+  for fields in ({}, {"nframes": 4}, {"video_start": 1.0}, {"fps": 4.0}):
+    medium = Media(
+      "video",
+      tmp_path / "clip.mp4",
+      fields.get("fps"),
+      {key: value for key, value in fields.items() if key != "fps"},
+    )
+    asked = Example("a", "s", "video_understanding", "?", (medium,), ("a", "b"))
+    sizes, positions = [], []
+    for one in (asked, toy_world.blank(asked)):
+      [shown] = one.media
+      chat = user(video(shown.source, fps=shown.fps, **shown.settings))
+      encoded = judge(chat, id="t")
+      assert judge.measure(chat, id="t") == (len(encoded.tokens), len(encoded.patches))
+      sizes.append(encoded.patches.shape)
+      positions.append(encoded.positions)
+    assert sizes[0] == sizes[1]
+    np.testing.assert_array_equal(*positions)
+    assert len(np.unique(encoded.patches)) < 60  # plain frames of few shades
+
+
+def test_numbers_of_numpy_are_numbers(processor, tmp_path):
+  media_files.encode_video(tmp_path / "clip.mp4", media_files.moving(30))
+  for fields in ({"nframes": 6}, {"fps": 4.0}, {"max_pixels": 3136, "video_start": 1.5}):
+    given = {key: np.array(value).reshape(())[()] for key, value in fields.items()}
+    assert all(isinstance(value, np.generic) for value in given.values())
+    encoded = [
+      processor(user(video(tmp_path / "clip.mp4", **part)), id="t") for part in (fields, given)
+    ]
+    np.testing.assert_array_equal(encoded[0].patches, encoded[1].patches)
+    np.testing.assert_array_equal(encoded[0].positions, encoded[1].positions)
+  medium = Media("video", "clip.mp4", np.float32(2), {"nframes": np.int64(4)})
+  assert medium == Media("video", "clip.mp4", 2.0, {"nframes": 4})
+  assert type(medium.fps) is float and type(medium.settings["nframes"]) is int
 
 
 VISION = config_lib.VisionConfig()
