@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_data_source, array_record_module
 
-from cot_rm import files, media
+from cot_rm import files, media, records
 from cot_rm.data import example_rows
 from cot_rm.schema import BadExample, BadRecord, Example
 
@@ -276,7 +276,7 @@ def open(folder: str | os.PathLike, split: str) -> Split:  # pylint: disable=red
     raise FileNotFoundError(f"{folder} holds no data set: no dataset_info.json in it")
   builder = tfds.builder_from_directory(folder)
   if split not in builder.info.splits:
-    raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(builder.info.splits)}")
+    raise records.no_split(folder, split, builder.info.splits)
   return Split(str(folder), split, builder.as_data_source(split))
 
 

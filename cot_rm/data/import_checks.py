@@ -10,7 +10,7 @@ from PIL import Image
 from cot_rm import files, media, prompts, registry
 from cot_rm.batch import Size
 from cot_rm.data import array_record, identity
-from cot_rm.schema import BadExample, BadRecord, Chat, Example, ImageSource, Media
+from cot_rm.schema import BadExample, BadMedia, BadRecord, Chat, Example, ImageSource, Media
 
 Check = Literal["decode", "header"]
 Videos = Literal["file", "frames"]
@@ -109,6 +109,7 @@ def examine(
     example = dataclasses.replace(
       example, media=tuple(_stored(medium, rules, f"example {id!r}") for medium in example.media)
     )
+    _check_difference(example)
     reason = "length"
     if processor is not None:
       _check_lengths(example, rules, grammar, processor)
@@ -130,6 +131,12 @@ def group_of(example: Example) -> str:
   if example.generation or not example.media:
     return files.digest(example.question.encode())
   return files.digest(*(identity.content_hash(m.source).encode() for m in example.media))
+
+
+def _check_difference(example: Example) -> None:
+  """Raises BadMedia where the pictures or videos that are compared are the same."""
+  if example.generation and len({identity.content_hash(m.source) for m in example.media}) == 1:
+    raise BadMedia(f"example {example.id!r}: both candidates are the same {example.media[0].kind}")
 
 
 def _with_checked_reference(example: Example, rules: Rules, grammar: prompts.Grammar) -> Example:

@@ -7,7 +7,7 @@ No file is held as a whole. A record that cannot be read raises schema.BadRecord
 and no other record suffers.
 """
 
-from cot_rm.records.opening import find_files, open
+from cot_rm.records.opening import find_files, no_split, open
 from cot_rm.records.parts import Part, Record, Records
 
-__all__ = ["Part", "Record", "Records", "find_files", "open"]
+__all__ = ["Part", "Record", "Records", "find_files", "no_split", "open"]

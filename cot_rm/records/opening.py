@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -108,11 +108,19 @@ def splits_of(files: Sequence[pathlib.Path], folder: pathlib.Path) -> dict[str, 
   return splits
 
 
+def no_split(folder: pathlib.Path, split: str, known: Iterable[str]) -> ValueError:
+  """The error of a folder without a split."""
+  return ValueError(
+    f"{folder} has no split {split!r}; it has {', '.join(known)}; choose one by the knob `split` "
+    f"beside that of the path (of eval also `val_split`)"
+  )
+
+
 def _in_folder(folder: pathlib.Path, split: str) -> Found:
   if (folder / "dataset_dict.json").exists():  # of datasets.DatasetDict.save_to_disk
     names = json.loads((folder / "dataset_dict.json").read_text())["splits"]
     if split not in names:
-      raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(names)}")
+      raise no_split(folder, split, names)
     return Found(_saved(folder / split), tuple(names))
   if (folder / "state.json").exists():  # of datasets.Dataset.save_to_disk
     return Found(_saved(folder))
@@ -123,7 +131,7 @@ def _in_folder(folder: pathlib.Path, split: str) -> Found:
   if splits:
     name = _SPLITS.get(split, split)
     if name not in splits:
-      raise ValueError(f"{folder} has no split {split!r}; it has {', '.join(splits)}")
+      raise no_split(folder, split, splits)
     if unnamed := len(files) - sum(map(len, splits.values())):
       logging.info("%s: %d data files are not named after a split, and not read", folder, unnamed)
     files = splits[name]

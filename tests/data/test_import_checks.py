@@ -1,3 +1,4 @@
+import dataclasses
 import io
 
 import av
@@ -204,3 +205,16 @@ def test_pairs_about_one_picture_or_caption_are_one_group():
 def test_rules_refuse_what_they_do_not_know(knobs):
   with pytest.raises(ValueError, match=f"^{next(iter(knobs))} is "):
     import_checks.Rules(**knobs)
+
+
+def test_two_equal_pictures_are_no_pair():
+  example = dataclasses.replace(
+    _example(),
+    task="image_generation",
+    responses=(),
+    reasoning=None,
+    media=(_example().media[0],) * 2,
+  )
+  left = _examine(example)
+  assert isinstance(left, import_checks.Left) and left.reason == "media"
+  assert "both candidates are the same image" in str(left.error)

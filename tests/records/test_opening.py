@@ -115,3 +115,9 @@ def test_a_saved_data_set_with_a_mapping_is_named(tmp_path):
   (tmp_path / "set" / "state.json").write_text(json.dumps(state))
   with pytest.raises(ValueError, match="flatten_indices"):
     records.open(tmp_path / "set")
+
+
+def test_a_split_that_is_not_there_is_named_with_the_knob(tmp_path):
+  (tmp_path / "train.jsonl").write_text("{}\n")
+  with pytest.raises(ValueError, match="no split 'heldout'; it has train; choose .* knob `split`"):
+    records.open(tmp_path, "heldout")

@@ -30,9 +30,6 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   first, second = (chats.question_of(chat[len(asked) :]) for chat in both)
   if not any(turn.role == "user" for turn in asked):
     row.fail("the two conversations do not begin with the same question")
-  if first.strip() == second.strip():
-    yield LeftOut("both candidates are the same")
-    return
   question, media = chats.question_of(asked), chats.media_of(asked) or judged.fields(row)
   judge_prompts.check_media(row, question, media)
   yield from compared.labelled(

@@ -8,7 +8,7 @@ candidates of a generation task (open-image-preferences, UnifiedReward's VideoDP
 
 from collections.abc import Iterator
 
-from cot_rm.data.datasets import chats, judge_prompts, judged, media_files
+from cot_rm.data.datasets import chats, compared, judge_prompts, judged, media_files
 from cot_rm.data.datasets.pair import LeftOut, Pair
 from cot_rm.data.datasets.row import Row
 from cot_rm.records import Record
@@ -58,8 +58,8 @@ def answers(
 ) -> Iterator[Pair | LeftOut]:
   """The pair of two answers to a question about media."""
   judge_prompts.check_media(row, question, media)
-  if isinstance(chosen, str) and isinstance(rejected, str) and chosen.strip() == rejected.strip():
-    yield LeftOut("both candidates are the same")
+  if compared.same_text(chosen, rejected):
+    yield compared.SAME
     return
   video = any(one.kind == "video" for one in media)
   yield Pair(

@@ -9,6 +9,13 @@ from cot_rm.schema import Choice, Media, Task
 
 Preferred = Callable[[int, int], Choice | LeftOut]
 
+SAME = LeftOut("both candidates are the same")
+
+
+def same_text(first: object, second: object) -> bool:
+  """Whether two answers differ by white space at their ends at most."""
+  return isinstance(first, str) and isinstance(second, str) and first.strip() == second.strip()
+
 
 def labelled(
   row: Row,
@@ -24,6 +31,9 @@ def labelled(
   extra: dict[str, object] | None = None,
 ) -> Iterator[Pair | LeftOut]:
   """The pair of two candidates; one without a preferred candidate as `ties` says."""
+  if same_text(*candidates):
+    yield SAME
+    return
   if isinstance(gold, LeftOut) and not (gold.reason == "tie" and row.options.ties == "keep"):
     yield gold
     return

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cot_rm.data.datasets import judge_prompts, media_files
+from cot_rm.data.datasets import compared, judge_prompts, media_files
 from cot_rm.data.datasets.pair import LeftOut, Pair
 from cot_rm.data.datasets.row import Row, structured
 from cot_rm.schema import Choice, Media
@@ -41,6 +41,9 @@ def pair(
   asked = judge_prompts.question(row, prompt, kind, known)
   if isinstance(asked, LeftOut):
     yield asked
+    return
+  if asked.responses and compared.same_text(*asked.responses):
+    yield compared.SAME
     return
   verdicts = {text: judge_prompts.verdict(text, asked.task) for text in (answer, solution) if text}
   gold: Choice | None = None

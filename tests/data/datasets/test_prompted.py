@@ -146,3 +146,11 @@ def test_an_answer_that_calls_both_equal_is_a_tie(folder):
   assert one.gold is None
   with pytest.raises(ValueError, match="1 left out: tie"):
     folder.open([record])
+
+
+def test_a_prompt_with_two_equal_answers_is_no_pair(folder):
+  folder.media("a.jpg")
+  asked = Example("", "", "image_understanding", "How many?", (), ("one", "one "))
+  prompt = prompts.get("r1_reward").render(asked)[0]["content"][0]["text"]
+  with pytest.raises(ValueError, match="1 left out: both candidates are the same"):
+    folder.open([{"problem": prompt, "solution": "1", "image": "a.jpg"}])
