@@ -16,6 +16,7 @@ from cot_rm.schema import BadMedia
 REFUSED_FORMATS = ("EPS",)
 PREFIX = 16  # bytes by which Pillow's formats are told apart
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+MATROSKA = b"\x1aE\xdf\xa3"
 # Errors of the machine, not of a picture.
 MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
@@ -88,8 +89,16 @@ def _identified(stream: BinaryIO, prefix: bytes, label: str, name: str) -> Image
     return _heif(stream, label, name)
   if prefix.startswith(b"%!PS") or prefix.startswith(b"\xc5\xd0\xd3\xc6"):
     reasons.append("EPS files are not opened")
+  if _is_video(prefix):
+    reasons.append("it is a video: give it as one, such as Media('video', ...)")
   why = "; ".join(reasons)[:300] or f"no picture format begins with {prefix!r}"
   raise BadMedia(f"{name}: {label} is no readable picture: {why}")
+
+
+def _is_video(prefix: bytes) -> bool:
+  """Whether a file that no picture decoder takes begins as MP4, MOV, Matroska, WebM or AVI."""
+  avi = prefix.startswith(b"RIFF") and prefix[8:12] == b"AVI "
+  return avi or prefix.startswith(MATROSKA) or prefix[sources.FTYP] == b"ftyp"
 
 
 def _heif(stream: BinaryIO, label: str, name: str) -> Image.Image:

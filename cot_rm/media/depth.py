@@ -4,8 +4,11 @@ H height and W width in pixels, C channels.
 """
 
 import numpy as np
+from absl import logging
 
 from cot_rm.schema import BadMedia
+
+DARK = 32  # of 255: the largest value of a picture that is nearly black
 
 
 def to_8_bits(values_HWC: np.ndarray, *, name: str) -> np.ndarray:
@@ -43,4 +46,11 @@ def to_8_bits(values_HWC: np.ndarray, *, name: str) -> np.ndarray:
     )
   if floats and most <= 1:
     return np.round(values_HWC * np.float64(255)).astype(np.uint8)
+  brightest = int(most if most <= 255 else most // 256)
+  if brightest < DARK and (floats or most > 255):
+    logging.warning(
+      "%s: a picture of %s with values up to %g is shown nearly black: %d of 255 at most; if it "
+      "has another range, such as 12 bits or floats of a little over 1, scale it first",
+      *(name, values_HWC.dtype, most, brightest),
+    )
   return values_HWC.astype(np.uint8) if most <= 255 else (values_HWC // 256).astype(np.uint8)

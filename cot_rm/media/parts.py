@@ -92,7 +92,7 @@ def normalised(part: object, *, name: str) -> Part:
 
 
 def _medium(part: Part, kind: Kind, given: str, name: str) -> Part:
-  keys = (*KEYS[kind], given)
+  keys = [*dict.fromkeys((*KEYS[kind], given))]
   key = next((key for key in keys if part.get(key) is not None), None)
   if key is None:
     raise BadExample(f"{name}: a part of type {given!r} has no {kind}: none of {', '.join(keys)}")

@@ -11,7 +11,7 @@ from cot_rm import media
 from cot_rm.media import decoders
 from cot_rm.schema import BadMedia
 from tests.media import picture_zoo
-from tests.media.media_files import NAME, colours, encoded
+from tests.media.media_files import NAME, colours, encode_video, encoded, moving
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), MemoryError(), SyntaxError("x"), KeyError(1)])
@@ -31,6 +31,15 @@ def test_a_fault_of_the_machine_is_no_fault_of_the_picture():
 def test_a_picture_under_a_wrong_name_opens_by_its_bytes(tmp_path):
   (tmp_path / "a.png").write_bytes(encoded(Image.new("RGB", (4, 4), "red"), "JPEG"))
   assert media.picture(tmp_path / "a.png", name=NAME).size == (4, 4)
+
+
+@pytest.mark.parametrize(
+  "container, codec", [("mp4", "libx264"), ("matroska", "ffv1"), ("avi", "mpeg4")]
+)
+def test_a_video_in_place_of_a_picture_is_said(container, codec):
+  data = encode_video(None, moving(3), container=container, codec=codec)
+  with pytest.raises(BadMedia, match=f"{NAME}: .*it is a video: give it as one"):
+    media.picture(data, name=NAME)
 
 
 def test_heic_opens_with_its_extra():

@@ -45,3 +45,15 @@ def test_values_are_scaled_by_their_largest(values, kind, wanted):
 def test_values_of_an_unknown_range_are_refused_by_name(values, kind):
   with pytest.raises(BadMedia, match=NAME):
     depth.to_8_bits(np.array(values, kind), name=NAME)
+
+
+def test_a_picture_that_becomes_nearly_black_is_said(caplog):
+  depth.to_8_bits(np.array([0, 40_000], np.uint16), name=NAME)
+  depth.to_8_bits(np.array([0, 255], np.uint16), name=NAME)
+  assert not caplog.text
+  assert depth.to_8_bits(np.array([0, 4_095], np.uint16), name=NAME).tolist() == [0, 15]
+  assert f"{NAME}: a picture of uint16 with values up to 4095 is shown nearly black: 15 of 255" in (
+    caplog.text
+  )
+  assert depth.to_8_bits(np.array([0, 1.02], np.float32), name=NAME).tolist() == [0, 1]
+  assert "float32 with values up to 1.02 is shown nearly black" in caplog.text
