@@ -9,8 +9,9 @@ reads the section of its folder's name where the config has one (`c.sft2 = inher
 "sft2:sft"), and otherwise the section of the stage.
 
 Every knob can be set on the command line. A tuple or a table is written as Python:
---config.buckets.tokens="(512, 1024)" --config.rl.rewards='{"format": 0.5, "accuracy": 1.0}', and a
-knob that may be None is set to it by --config.processor.max_pixels=None.
+--config.buckets.tokens="(512, 1024)" --config.rl.rewards='{"format": 0.5, "accuracy": 1.0}', one
+key of a table, also a new one, by --config.rl.rewards.swap=0.5, and a knob that may be None is set
+to it by --config.processor.max_pixels=None.
 
 The knob `start` of a stage names the model from which it starts, `data` the examples that it reads:
 the folder of an earlier stage ("sft", "distill/data"), a path, or a hub id. `split` is the split of
@@ -37,6 +38,8 @@ BUDGET = dict(  # limits on all calls of a cache; 0: no limit
   prompt_price=0.0,  # dollars per million prompt tokens
   completion_price=0.0,  # dollars per million completion tokens
 )
+
+FREE_TABLES = ("rewards", "sizes")  # sections to which keys may be added
 
 
 def check_preset(preset: str, presets: Iterable[str], file: str) -> None:
@@ -73,7 +76,20 @@ def inherit(section: ConfigDict) -> ConfigDict:
       out[name] = inherit(value)
     else:
       out[name] = follow(section, name)
+  if section.is_locked:
+    _close(out)
   return out
+
+
+def _close(section: ConfigDict) -> None:
+  """Makes a knob that a section does not have an error, but in tables of free keys."""
+  section.lock()
+  for name, value in section.items():
+    if isinstance(value, ConfigDict):
+      if name in FREE_TABLES:
+        value.unlock()
+      else:
+        _close(value)
 
 
 def get_config() -> ConfigDict:
@@ -187,6 +203,9 @@ def get_config() -> ConfigDict:
     max_tokens=2048,  # of an answer
     max_prompts=8,  # pairs in a batch, and prompts that are answered at the same time, at most
   )
+  for value in c.values():
+    if isinstance(value, ConfigDict):
+      _close(value)
   return c
 
 

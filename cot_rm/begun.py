@@ -107,11 +107,7 @@ class Begun:
     return path if path.exists() else self._workdir / self._older.get(folder, folder)
 
   def _output(self, folder: str) -> list[str]:
-    """The paths to remove, so that the stage has not begun."""
-    stage, path = self._plan[folder], self._folder(folder)
-    if stage not in KEEPS_ANSWERS:
-      return [str(path)]
-    return [str(path / name) for name in OUTPUT[stage] if (path / name).exists()]
+    return to_remove(self._folder(folder), self._plan[folder])
 
   def _extends(self, folder: str, change: Change, new: Tree) -> bool:
     """Whether the change gives a stage that has begun another number of steps."""
@@ -144,6 +140,13 @@ class Begun:
     return None
 
 
+def to_remove(path: epath.Path, stage: str) -> list[str]:
+  """The paths to remove, so that a stage has not begun; what it has asked is kept."""
+  if stage not in KEEPS_ANSWERS:
+    return [str(path)]
+  return [str(path / name) for name in OUTPUT[stage] if (path / name).exists()]
+
+
 def inputs(workdir: epath.Path, config: Tree, folder: str, stage: str) -> dict[str, str]:
   """{knob: hash of the model or the data that it names} of what a stage reads.
 
@@ -174,6 +177,8 @@ def other_inputs(
 def _content(path: epath.Path) -> str:
   if path.is_file():
     return files.content_hash(path)
+  if (identity := path / files.IDENTITY).exists():  # its files differ when written again
+    return files.content_hash(identity)
   found = sorted(file for file in path.iterdir() if file.is_file())
   if len(found) > MANY:
     return files.digest(*(f"{file.name} {file.stat().length}".encode() for file in found))

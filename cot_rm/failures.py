@@ -39,12 +39,17 @@ def config_words(error: BaseException, file: str) -> str:
     return f"there is no config file {file!r}; those of this package are in configs/"
   if isinstance(error, AttributeError) and error.name == "get_config":
     return f"{file}: no experiment: it has no function get_config()"
-  while isinstance(error, ValueError) and str(error).startswith("Error whilst parsing"):
+  while str(error).startswith("Error whilst parsing"):
     if (inner := error.__cause__ or error.__context__) is None:
       break
     error = inner
+  if os.path.isdir(file):
+    return f"{file} is a folder and no config file"
   frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
   text = " ".join(str(error).replace("\\n", " ").split())
+  if unknown := re.search(r'Key "(\w+)" does not exist', text):
+    hint = re.search(r"Did you mean .*?\?", text)
+    text = f"this section has no {unknown[1]!r}. {hint[0] if hint else ''}".rstrip()
   if not frames:
     return f"{file}: {text or type(error).__name__}"
   kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -62,7 +67,7 @@ def flag_words(message: str, kinds: dict[str, object]) -> str:
     name, given = found.groups()
     if name in kinds:
       value = kinds[name]
-      return f"--{name}={given}: {given!r} is not {_kind_of(value)}; it is {value!r} now"
+      return f"--{name}={given}: {given!r} is not {kind_of(value)}; it is {value!r} now"
   if found := re.match(r"Unknown command line flag '(.*?)'(?:\. (.*))?", message, re.DOTALL):
     hint = (found[2] or "Knobs are set as --config.seed=1").replace(" ?", "?")
     return f"--{found[1]}: no such flag. {hint}".rstrip()
@@ -89,7 +94,8 @@ def _raised_here(error: BaseException) -> bool:
   return ours and linecache.getline(str(file), number or 0).lstrip().startswith("raise ")
 
 
-def _kind_of(value: object) -> str:
+def kind_of(value: object) -> str:
+  """The kind of a knob's value, in words."""
   if isinstance(value, bool):
     return "true or false"
   kinds = {

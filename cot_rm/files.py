@@ -20,6 +20,8 @@ class BlockRule(NamedTuple):
 
 FULL = BlockRule(limit=1 << 20, blocks=64, block=1 << 14)
 QUICK = BlockRule(limit=1 << 13, blocks=2, block=1 << 12)  # for many files: little is read
+# In the folder of a data set, left by its writer: {split: hash of its examples in their order}.
+IDENTITY = "identity.json"
 
 
 def write_atomic(path: epath.PathLike, data: str | bytes) -> None:

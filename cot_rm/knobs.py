@@ -142,4 +142,5 @@ def _largest(config: Tree, knob: Path) -> Any:
   value: Any = config
   for name in knob:
     value = value.get(name) if isinstance(value, dict) else None
-  return max(value) if value else None
+  numbers = isinstance(value, list) and all(isinstance(one, int | float) for one in value)
+  return max(value) if value and numbers else value  # what is no number is refused elsewhere

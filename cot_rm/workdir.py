@@ -126,11 +126,16 @@ def entries(stages: str | Iterable[str]) -> dict[str, str]:
     stages: entries "stage" or "folder:stage"; an entry may hold several with commas between.
 
   Raises:
-    ValueError: two entries have the same folder.
+    ValueError: two entries have the same folder, or one has no name of a folder.
   """
   plan = {}
   for entry in ",".join([stages] if isinstance(stages, str) else stages).split(","):
-    folder, _, stage = entry.strip().partition(":")
+    folder, colon, stage = entry.strip().partition(":")
+    if colon and not re.fullmatch(r"\w[\w.-]*", folder):
+      raise ValueError(
+        f"config.stages: {entry.strip()!r} is no entry: before the colon is the name of a folder "
+        f"inside the workdir, of letters, digits, '_', '-' and '.', as in 'sft2:sft'"
+      )
     if folder in plan:
       raise ValueError(
         f"config.stages: two stages would write into {folder!r}; "

@@ -105,6 +105,11 @@ def test_a_knob_that_changes_what_is_there_is_refused_with_the_folders_to_remove
   go_on(folder, **knobs)
 
 
+def test_shapes_that_are_no_numbers_are_left_to_the_check_of_the_stage(folder):
+  with pytest.raises(ValueError, match="config.buckets.tokens: .* would change what is in sft"):
+    workdir.record(folder, config(buckets__tokens=(128, "a")), MAIN)
+
+
 def test_a_stage_that_was_made_from_a_removed_one_is_named_too(folder):
   remove(folder, "sft")
   with pytest.raises(ValueError, match=r"rl \(made from sft\); remove \S+/rl$"):
@@ -226,3 +231,23 @@ def test_a_folder_is_known_by_its_files(folder):
   before = begun.inputs(folder, settings, "rl", "rl")["data"]
   (folder / "world" / "data" / "y").write_text("y")
   assert begun.inputs(folder, settings, "rl", "rl")["data"] != before
+
+
+def test_a_data_set_that_is_written_again_with_the_same_examples_is_the_same(folder):
+  made = config()
+  data = folder / "world" / "data"
+  (data / "identity.json").write_text('{"train": "12"}')
+  was = begun.inputs(folder, made, "sft", "sft")
+  (data / "x").write_text("the same records, stored otherwise")
+  assert begun.inputs(folder, made, "sft", "sft") == was
+  (data / "identity.json").write_text('{"train": "34"}')
+  assert begun.other_inputs(was, folder, made, "sft", "sft") == ["data"]
+
+
+def test_what_was_asked_is_not_among_what_is_to_be_removed(folder):
+  judged = folder / "judge"
+  judged.mkdir()
+  for name in ("done.json", "verdicts.jsonl"):
+    (judged / name).write_text("{}")
+  assert begun.to_remove(judged, "judge") == [str(judged / "done.json")]
+  assert begun.to_remove(folder / "sft", "sft") == [str(folder / "sft")]

@@ -298,7 +298,7 @@ def test_every_row_is_a_section_of_base():
 
 
 def test_a_misspelt_knob_in_a_config_file_is_found():
-  config = load("base")
+  config = load("base").unlock()
   config.sft.stepz = 3
   config.sft.optim.learning_rate = 1e-3
   config.sed = 1
@@ -331,12 +331,14 @@ def read_flags(name, preset, *knobs):
   config = f"--config={ROOT}/configs/{name}.py{''.join(f':{value}' for value in preset)}"
   argv = ["main", config, *knobs]
   rest, nones = main.split_nones(argv)
+  rest, keys = main.split_table_keys(rest)
   values = flags.FlagValues()
   holder = config_flags.DEFINE_config_file(
-    "config", None, "", flag_values=values, sys_argv=argv, lock_config=True
+    "config", None, "", flag_values=values, sys_argv=rest, lock_config=True
   )
   values(rest)
   main.set_nones(holder.value, nones)
+  main.set_table_keys(holder.value, keys)
   return holder.value
 
 
@@ -414,6 +416,26 @@ def test_none_is_no_value_of_a_number_that_must_be_given():
 def test_a_table_of_free_keys_is_set_as_a_whole():
   config = read_flags("rl", (), '--config.rl.rewards={"accuracy": 1.0, "swap": 0.5}')
   assert config.rl.rewards.to_dict() == {"accuracy": 1.0, "swap": 0.5}
+
+
+def test_one_key_of_a_table_is_set_or_added_alone():
+  keys = ["--config.rl.rewards.swap=0.5", "--config.rl.rewards.format=2", "--config.rl.group=4"]
+  config = read_flags("rl", (), *keys)
+  assert config.rl.rewards.to_dict() == {"accuracy": 1.0, "format": 2.0, "swap": 0.5}
+  assert config.rl.group == 4
+  config = read_flags("tiny", (), "--config.world.sizes.extra=7")
+  assert config.world.sizes.extra == 7 and config.world.sizes.heldout == 1300
+
+
+def test_sections_take_no_other_knobs_but_for_the_tables_of_free_keys():
+  config = load("base")
+  free = {path for path, section in sections(config) if not section.is_locked}
+  assert free - {""} == {"rl.rewards", "world.sizes"}
+  assert (
+    {path.rpartition(".")[2] for path in free - {""}}
+    == set(main.TABLES)
+    == set(importlib.import_module("configs.base").FREE_TABLES)
+  )
 
 
 def test_a_knob_that_is_none_is_followed_by_the_sections_that_inherit_it():

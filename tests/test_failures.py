@@ -64,6 +64,8 @@ def run(cwd, *flags, code="from cot_rm import main; main.start()"):
   )
 
 
+START = "from configs import base\ndef get_config():\n  c = base.get_config()\n"
+END = "  return c\n"
 CONFIGS = {
   "syntax.py": "from configs import base\ndef get_config():\n  return base.get_config(\n",
   "name.py": "def get_config():\n  return undefined_name\n",
@@ -71,11 +73,35 @@ CONFIGS = {
   "  c = base.get_config()\n  c.rl.groop.x = 1\n  return c\n",
   "imports.py": "from configs import bse\n\ndef get_config():\n  return 1\n",
   "empty.py": "x = 1\n",
+  "type.py": START + "  c.sft.steps = 'many'\n" + END,
+  "stepz.py": START + "  c.sft.stepz = 3\n" + END,
+  "table.py": START + "  c.rl.settings.grpo.update(klamp=1)\n" + END,
+  "copied.py": START + "  c.sft2 = base.inherit(c.sft)\n  c.sft2.optim.lrr = 1.0\n" + END,
+  "top.py": START + "  c.grammer = 'think'\n" + END,
+  "import.py": START + "  c['import'] = dict(val=0.1)\n" + END,
+  "nothing.py": START,
+  "dict.py": "def get_config():\n  return {'seed': 1}\n",
+  "preset.py": START + END,
 }
 GIVEN = ("--config.sft.start=none/such", "--config.sft.data=no.jsonl", "--config.eval.data=e")
 
 
 CASES = [
+  (("--config=type.py",), "type.py, line 4: TypeError: Could not override field 'steps'"),
+  (("--config=stepz.py",), "line 4: AttributeError: this section has no 'stepz'. Did you mean \"s"),
+  (("--config=table.py",), "table.py, line 4: KeyError: this section has no 'klamp'"),
+  (("--config=copied.py",), "copied.py, line 5: AttributeError: this section has no 'lrr'"),
+  (("--config=top.py",), "top.py: config.grammer: there is no such knob; did you mean 'grammar'?"),
+  (("--config=import.py",), "the section of the stage 'import' is config.importing"),
+  (("--config=nothing.py",), "its get_config() returned nothing and no ConfigDict"),
+  (("--config=dict.py",), "its get_config() returned a dict and no ConfigDict"),
+  (("--config=preset.py:smoke",), "preset.py: get_config() takes 0 positional arguments"),
+  (("--config=.",), ". is a folder and no config file"),
+  ((f"--config={TINY}", "--config.rl.rewardz.swap=1"), "the config has no 'rewardz'"),
+  ((f"--config={TINY}", "--config.rll.rewards.swap=1"), "has no 'rll'; did you mean 'rl'?"),
+  ((f"--config={TINY}", "--config.rl.rewards.swap=x"), "swap=x: 'x' is not a number"),
+  ((f"--config={TINY}", "--config.world.sizes.more=1.5"), "'1.5' is not a whole number"),
+  ((f"--config={TINY}", "--config.rl.rewards.swap=None"), "the config has no 'swap'"),
   (("--config=nope.py",), "there is no config file 'nope.py'"),
   (("--config=syntax.py",), "syntax.py, line 3: '(' was never closed"),
   (("--config=name.py",), "name.py, line 2: NameError: name 'undefined_name' is not defined"),
@@ -101,7 +127,10 @@ for number, flags in enumerate(json.loads(sys.argv[1])):
     out = os.open(f"said.{number}", os.O_WRONLY | os.O_CREAT)
     os.dup2(out, 1), os.dup2(out, 2)
     sys.argv[1:] = flags
-    main.start()
+    try:
+      main.start()
+    except SystemExit as ended:
+      os._exit(ended.code)
   print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 

@@ -18,6 +18,12 @@ def test_an_entry_of_stages_may_hold_several_with_commas():
   assert workdir.entries("sft, rl") == {"sft": "sft", "rl": "rl"}
 
 
+@pytest.mark.parametrize("entry", [":sft", "../x:sft", "a/b:sft", ".:sft"])
+def test_a_stage_writes_into_a_folder_of_the_workdir_and_nowhere_else(entry):
+  with pytest.raises(ValueError, match="the name of a folder inside the workdir"):
+    workdir.entries(("world", entry))
+
+
 def test_the_commit_says_whether_files_differ_from_it(tmp_path, monkeypatch):
   monkeypatch.setattr(workdir, "ROOT", tmp_path)
   assert workdir.commit() is None

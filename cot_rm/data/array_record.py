@@ -19,8 +19,6 @@ from cot_rm.schema import BadExample, BadRecord, Example
 SHARD_BYTES = 256 << 20  # of the examples between two commits, about
 NAME = "examples"  # of the TFDS data set
 
-IDENTITY = "identity.json"  # {split: hash of its examples in their order}
-
 check_storable = example_rows.check_storable
 
 
@@ -44,7 +42,7 @@ class Split(Sequence[Example]):
 
   def identity(self) -> str:
     """A hash of the split's examples, which its writer left, or of its files: none is read."""
-    written = pathlib.Path(self.folder) / IDENTITY
+    written = pathlib.Path(self.folder) / files.IDENTITY
     if written.exists() and (found := json.loads(written.read_text()).get(self.split)):
       return found
     shards = sorted(pathlib.Path(self.folder).glob(f"*-{self.split}.array_record*"))
@@ -186,7 +184,7 @@ class Writer:
       )
     )
     info.write_to_directory(self.draft)
-    files.write_atomic(self.draft / IDENTITY, json.dumps(self._identity))
+    files.write_atomic(self.draft / files.IDENTITY, json.dumps(self._identity))
     (self.draft / "progress.json").unlink()
     os.replace(self.draft, self._folder)
 

@@ -1,5 +1,7 @@
 """Checks of the stage rl before it runs: its pairs, and the sizes of a rollout."""
 
+import math
+
 import jax
 from etils import epath
 
@@ -65,6 +67,11 @@ def _check_sizes(checks: preflight.Checks, config: common.Section, section: str)
       preflight.check_divides(
         checks, f"{where}.train_prompts", knobs.train_prompts, parts, why, per=knobs.minibatches
       )
+  for reward, weight in knobs.rewards.items():
+    checks.require(
+      isinstance(weight, int | float) and math.isfinite(weight),
+      f"{where}.rewards.{reward} is {weight!r}; it is a weight, a number",
+    )
   if "swap" in knobs.rewards:
     preflight.check_divides(
       checks, f"{where}.prompts", knobs.prompts, 2 * jax.process_count(), "orders of a pair"

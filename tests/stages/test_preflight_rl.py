@@ -19,6 +19,13 @@ def test_an_odd_number_of_prompts_cannot_be_asked_in_both_orders(config, workdir
   assert "config.rl.prompts is 5" in fault and "set it to 4 or 6" in fault
 
 
+@pytest.mark.parametrize("weight", ["1.0", float("nan"), None])
+def test_the_weight_of_a_reward_is_a_number(config, workdir, weight):
+  config.rl.rewards = dict(accuracy=1.0, format=weight)
+  (fault,) = faults(config, workdir)
+  assert f"config.rl.rewards.format is {weight!r}" in fault
+
+
 def test_microbatches_divide_each_minibatch(config, workdir):
   config.rl.train_prompts, config.rl.minibatches, config.rl.accumulate = 6, 2, 2
   (fault,) = faults(config, workdir)
