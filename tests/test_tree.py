@@ -36,7 +36,7 @@ FLOORS = (  # bottom first: a unit imports only units on floors below it
 )
 FLOOR = {unit: i for i, floor in enumerate(FLOORS) for unit in floor}
 
-SHARED_BY_STAGES = ("cot_rm.stages.common", "cot_rm.stages.preflight")
+SHARED_BY_STAGES = tuple(f"cot_rm.stages.{name}" for name in ("common", "preflight", "validation"))
 ANYWHERE = {"PIL", "absl", "cot_rm", "etils", "flax", "jax", "ml_dtypes", "numpy"}
 DOORS = {  # any other dependency enters through the units named here, and no other
   "array_record": {"data"},

@@ -1,8 +1,7 @@
 """Functions that the stages share: config sections, paths, loading and saving models, answers."""
 
-import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -12,12 +11,10 @@ from jax.experimental import multihost_utils
 
 import cot_rm.judge  # by its full name: a stage of this package is called judge too
 from cot_rm import distributed, files, media, registry, schema, sharding
-from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import identity, model_folder
 from cot_rm.data import answer_log, bad_examples, datasets, packing, pipeline
 from cot_rm.data import identity as data_identity
-from cot_rm.sampler import limits, sampling
-from cot_rm.toy_world import descriptions
+from cot_rm.sampler import limits
 
 LOOKED_UP = ("model", "base", "files")  # conditions of answers that are None if not to be had
 # Conditions that older versions did not write down, and what held in them.
@@ -371,24 +368,6 @@ def load_judge(
     **processor_knobs(config, max_pixels),
     options=media_options(config),
     **config.model,
-  )
-
-
-def make_validation(
-  config: Section, workdir: epath.Path
-) -> Callable[[cot_rm.judge.Judge], dict[str, Any]]:
-  """`validate(judge) -> figures` on the validation pairs of config.eval; see pairs.score."""
-  knobs = config.eval
-  return functools.partial(
-    pairs.evaluate,
-    examples=datasets.first(
-      open_examples(config, workdir, knobs.data, knobs.val_split), knobs.val_pairs
-    ),
-    grammar=config.grammar,
-    sampling=sampling.Sampling(
-      temperature=0.0, max_tokens=knobs.max_tokens, repetition_penalty=knobs.repetition_penalty
-    ),
-    fidelity=descriptions.fidelity,
   )
 
 

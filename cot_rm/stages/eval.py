@@ -56,7 +56,8 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   registry.lookup(benchmark.MODES, knobs.mode, f"config.{section}.mode")
   models = _models(config, workdir, section)
   skips, summary = common.open_skips(config, workdir, name), {}
-  examples = _usable(_examples(config, knobs, workdir, benchmark), skips)
+  opened = _examples(config, knobs, workdir, benchmark)
+  examples = _usable(common.count_bad_records(opened, skips), skips)
   for model in models:
     label = model.strip("/").replace("/", "--")
     evaluation = _Evaluation(config, knobs, workdir, model, folder / label, skips=skips)

@@ -41,7 +41,7 @@ class Row(NamedTuple):
   attempts: int  # -1: unknown
   reference: int  # tokens of the reference judgement with its end of turn; 0: there is none
   verdict: int  # of the reference: 1, 2, or NO_VERDICT
-  why: str  # why the reference has no verdict
+  why: str  # why the reference has no verdict, or cannot be learnt from
   tokens: int  # of the prompt, the longer one of the orders; 0: not measured
   patches: int
   stored: int  # bytes of the media, about
@@ -220,8 +220,11 @@ class _Measurer:
       return {}
     verdict = self._grammar.parse(example.reasoning, example.task)
     name, length = f"example {example.id!r}: the reference", 1
-    if self._processor is not None:
-      length += len(self._processor.encode(example.reasoning, name=name))
+    try:
+      if self._processor is not None:
+        length += len(self._processor.encode(example.reasoning, name=name))
+    except BadExample as error:  # a fault for the stage that learns from it alone
+      return {"why": str(error)}
     return {
       "reference": length,
       "verdict": verdict.answer or NO_VERDICT,

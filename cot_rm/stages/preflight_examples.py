@@ -69,6 +69,8 @@ def check(
       f"{len(ambiguous):,} ({shown}): a text holds what separates the candidates; "
       f"config.grammar={config.grammar}:escaped marks it"
     )
+  if without_gold := sum(not row.gold for row in usable):
+    checks.found[f"{name}: without gold"] = f"{without_gold:,} of {len(usable):,}"
   if repeated and not unique:
     checks.found[f"{name}: repeated ids"] = f"{len(repeated):,}"
   return usable
@@ -122,7 +124,9 @@ def needs_gold(row: Row) -> str | None:
 
 def needs_reference(row: Row) -> str | None:
   """An example without a reference judgement is no use."""
-  return None if row.reference else f"example {row.id!r} has no reasoning to learn from"
+  if row.reference:
+    return None
+  return row.why or f"example {row.id!r} has no reasoning to learn from"
 
 
 def fits(buckets: packing.Buckets, *, with_reference: bool = False) -> Rule:

@@ -42,7 +42,7 @@ from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
 from cot_rm.data import bad_examples, identity, packing, pipeline, selection
 from cot_rm.sampler import sampling
-from cot_rm.stages import common, preflight_rl
+from cot_rm.stages import common, preflight_rl, validation
 from cot_rm.stages import preflight as checking
 
 Metrics = dict[str, Any]  # numbers, of the host or of a device
@@ -63,7 +63,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   policy = common.load_judge(
     config, workdir, knobs.start, max_prompts=most, max_pixels=knobs.max_pixels
   )
-  validate = common.make_validation(config, workdir)
+  validate = validation.make(config, workdir, name, policy)
   skips = common.open_skips(config, workdir, name)
   source = _examples(config, workdir, knobs, skips)
   data, examples = _prompts(config, knobs, policy, source, skips), identity.describe(source)

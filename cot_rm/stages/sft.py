@@ -19,7 +19,7 @@ from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
 from cot_rm.data import identity, packing, pipeline, selection
-from cot_rm.stages import common, preflight_data, preflight_examples
+from cot_rm.stages import common, preflight_data, preflight_examples, validation
 from cot_rm.stages import preflight as checking
 
 # References of another grammar, or whose verdict is not the gold answer.
@@ -37,7 +37,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     return False
   policy = common.load_judge(config, workdir, knobs.start, max_prompts=config.eval.max_prompts)
   mesh, rules, buckets = policy.mesh, policy.rules, policy.buckets
-  validate = common.make_validation(config, workdir)
+  validate = validation.make(config, workdir, name, policy)
 
   steps = knobs.steps or _steps_in_time_of(workdir, knobs.minutes_of, knobs.speed_of)
   tx, schedule = optim.make(steps=steps, **knobs.optim)

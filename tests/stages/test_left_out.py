@@ -138,6 +138,16 @@ def test_eval_counts_a_pair_that_cannot_be_judged_apart(config, workdir, spoil):
   assert again == figures
 
 
+def test_eval_lists_records_that_were_left_out_when_they_were_opened(config, workdir):
+  config.eval.data = as_jsonl(workdir / "pairs.jsonl", pairs(4))
+  with (workdir / "pairs.jsonl").open("a") as file:
+    file.write('{"id": "p-4", "question": ""}\n')
+  config.data.max_bad, config.eval.models = 1, "sft"
+  eval_stage.run(config, workdir, "eval")
+  assert json.loads((workdir / "summary.json").read_text())["stages"]["sft"]["n"] == 4
+  assert "pairs.jsonl, line 5" in listed(workdir, "eval")[0]
+
+
 def test_eval_leaves_out_pairs_without_gold(config, workdir, spoil):
   given = pairs(4)
   given[2] = dataclasses.replace(given[2], gold=None)

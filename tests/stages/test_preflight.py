@@ -153,6 +153,26 @@ def test_pairs_without_gold_are_a_fault_of_eval_and_reject_before_any_answer(loo
     assert any("example 'p-2' has no gold" in fault for fault in look(name).faults)
 
 
+def test_a_reference_that_cannot_be_learnt_from_is_a_fault_of_sft_alone(look, config, workdir):
+  given = pairs(4, reasoning=True)
+  given[2] = dataclasses.replace(given[2], reasoning=f"{given[2].reasoning}<|im_end|>")
+  path = as_jsonl(workdir / "ends.jsonl", given)
+  config.sft.data = config.rl.data = config.eval.data = config.judge.input = path
+  config.reject.data = path
+  assert "'p-2': the reference: the text holds the control token" in look("sft").faults[0]
+  for name in ("rl", "reject", "eval", "judge"):
+    assert look(name).faults == []
+
+
+def test_rl_says_how_many_of_its_pairs_have_no_gold(look, config, workdir):
+  given = pairs(4)
+  given[2] = dataclasses.replace(given[2], gold=None)
+  config.rl.data = as_jsonl(workdir / "nogold.jsonl", given)
+  checks = look("rl")
+  assert checks.faults == []
+  assert checks.found[f"{config.rl.data} train: without gold"] == "1 of 4"
+
+
 def test_a_repeated_id_is_a_fault_where_pairs_are_stored(look, config, workdir):
   given = pairs(4)
   given[3] = dataclasses.replace(given[3], id="p-1")
