@@ -141,6 +141,8 @@ def check_config(config: object) -> None:
   if not isinstance(config, ml_collections.ConfigDict):
     kind = "nothing" if config is None else f"a {type(config).__name__}"
     raise ValueError(f"its get_config() returned {kind} and no ConfigDict; see configs/base.py")
+  if not 0 <= config.get("seed", 0) < 2**32:
+    raise ValueError(f"config.seed is {config.seed}; it must be from 0 to {2**32 - 1}")
   for name, value in config.items():
     if isinstance(value, ml_collections.ConfigDict):
       if (section := knobs.SECTION_OF.get(name, name)) != name:

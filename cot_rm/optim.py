@@ -87,7 +87,19 @@ def make(
   Returns:
     (optax transformation at a learning rate of 1, schedule): multiply the updates of a step by the
     schedule's value at that step.
+
+  Raises:
+    ValueError: a negative learning rate, or a pattern that is no regular expression.
   """
+  if lr < 0:
+    raise ValueError(f"lr (optim.lr) is {lr}; it must be 0 or more")
+  for pattern in frozen:
+    try:
+      re.compile(pattern)
+    except re.error as error:
+      raise ValueError(
+        f"frozen (optim.frozen): {pattern!r} is no regular expression: {error}"
+      ) from error
   learning_rate = schedule(lr=lr, steps=steps, warmup=warmup, decay=decay, final=final)
   if muon:
     inner = optax.contrib.muon(

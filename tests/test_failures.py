@@ -97,6 +97,7 @@ CASES = [
   (("--config=dict.py",), "its get_config() returned a dict and no ConfigDict"),
   (("--config=preset.py:smoke",), "preset.py: get_config() takes 0 positional arguments"),
   (("--config=.",), ". is a folder and no config file"),
+  ((f"--config={TINY}", "--config.seed=-1"), "config.seed is -1; it must be from 0 to"),
   ((f"--config={TINY}", "--config.rl.rewardz.swap=1"), "the config has no 'rewardz'"),
   ((f"--config={TINY}", "--config.rll.rewards.swap=1"), "has no 'rll'; did you mean 'rl'?"),
   ((f"--config={TINY}", "--config.rl.rewards.swap=x"), "swap=x: 'x' is not a number"),

@@ -143,6 +143,12 @@ def test_a_pattern_that_matches_nothing_is_an_error():
     moved(frozen=("vision",))
 
 
+@pytest.mark.parametrize("knobs, words", [({"lr": -1.0}, "-1"), ({"frozen": ("(",)}, "'\\('")])
+def test_a_rate_below_0_and_a_pattern_that_is_none_are_errors(knobs, words):
+  with pytest.raises(ValueError, match=rf"optim\.{[*knobs][0]}.*{words}"):
+    defaults.optimizer(**({"lr": 1.0, "steps": 1, "warmup": 0} | knobs))
+
+
 def test_the_schedule_is_no_part_of_the_program():
   params = {"q_proj": {"weight": jnp.ones((4, 4))}, "norm": {"weight": jnp.ones(4)}}
 
