@@ -46,6 +46,7 @@ setuptools.setup(
     "sentencepiece",
     "tensorboardX",
     "tensorflow-datasets",
+    "tensorstore",
     "tokenizers",
     "transformers>=5.10.1",  # older ones trip over a folder named kernels
   ],

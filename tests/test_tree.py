@@ -51,6 +51,7 @@ DOORS = {  # any other dependency enters through the units named here, and no ot
   "openai": {"chat"},
   "optax": {"optim", "train"},
   "orbax": {"checkpoints"},
+  "tensorstore": {"checkpoints"},
   "pillow_heif": {"media"},
   "pyarrow": {"records"},
   "qwix": {"models"},

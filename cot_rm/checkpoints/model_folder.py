@@ -9,9 +9,7 @@ model/cot_rm.json        family, dtype, step, source, fingerprint; written last:
 
 import dataclasses
 import json
-import math
 import tempfile
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +22,6 @@ from cot_rm import files, models
 from cot_rm.checkpoints import fingerprint, huggingface, lora, orbax_io
 from cot_rm.sharding import Rules
 
-CHUNK_BYTES = 1 << 26  # of an array in its file: the unit that is compressed and decompressed
 INFO, PARAMS, CONFIG = "cot_rm.json", "params", "config.json"
 
 
@@ -137,10 +134,7 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / INFO).unlink(missing_ok=True)
     huggingface.copy_files(processor_files, folder)
-  save_args = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK_BYTES), flat)
-  with _checkpointer(flat) as checkpointer:
-    args = ocp.args.StandardSave(flat, save_args=save_args)
-    checkpointer.save(folder / PARAMS, args=args, force=True)
+  orbax_io.save(folder / PARAMS, flat)
   if jax.process_index() == 0:
     dtype = str(next(iter(flat.values())).dtype)
     values = models.get(family).to_hf(config, dtype=dtype)
@@ -172,18 +166,12 @@ def load_model(
     stored = _stored_shapes(checkpointer, folder / PARAMS)
   expected = {name: tuple(v.shape) for name, v in variables.items()}
   orbax_io.check_shapes(f"{folder}: params does not fit config.json", stored, expected)
-  abstract = {
-    name: jax.ShapeDtypeStruct(
-      v.shape, jnp.dtype(wanted_dtype), sharding=huggingface.sharding_of(v, mesh, rules)
-    )
-    for name, v in variables.items()
-  }
-  with _checkpointer(abstract) as checkpointer:
-    try:
-      arrays = checkpointer.restore(folder / PARAMS, args=ocp.args.StandardRestore(abstract))
-    except Exception as error:  # Orbax raises nothing narrower, and pages of its settings
-      why = str(error.__cause__ or error)[:200]
-      raise ValueError(f"{folder / PARAMS}: a file in it is damaged or missing: {why}") from error
+  places = {name: huggingface.sharding_of(v, mesh, rules) for name, v in variables.items()}
+  try:
+    arrays = orbax_io.read(folder / PARAMS, expected, jnp.dtype(wanted_dtype), places)
+  except ValueError as error:  # pages of its settings
+    why = str(error)[:200]
+    raise ValueError(f"{folder / PARAMS}: a file in it is damaged or missing: {why}") from error
   params = huggingface.to_state({name: v.replace(arrays[name]) for name, v in variables.items()})
   fingerprint.check(
     fingerprint.compute(family, config, params, source=str(folder)),
@@ -192,17 +180,6 @@ def load_model(
     str(folder),
   )
   return OpenedModel(folder, family, config, params, info)
-
-
-def _checkpointer(
-  arrays: Mapping[str, jax.Array | jax.ShapeDtypeStruct],
-) -> ocp.Checkpointer:
-  """Saves and restores few arrays at a time: by default Orbax copies all of them at once."""
-  largest = max(math.prod(x.shape) * x.dtype.itemsize for x in arrays.values())
-  limit = max(1, math.ceil(largest / 1e9))
-  return ocp.Checkpointer(
-    ocp.StandardCheckpointHandler(save_concurrent_gb=limit, restore_concurrent_gb=limit)
-  )
 
 
 def _stored_shapes(

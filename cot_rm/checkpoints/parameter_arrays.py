@@ -27,17 +27,31 @@ def read(
   pool: concurrent.futures.Executor,
 ) -> jax.Array:
   """The array of a parameter from its single tensor, or from its tensors stacked."""
+
+  def fill(out: np.ndarray, box: Box) -> None:
+    if stacked:
+      jobs = [
+        job
+        for layer, source in zip(out, sources[box[0]], strict=True)
+        for job in _jobs(layer, source, shape[1:], box[1:])
+      ]
+    else:
+      jobs = _jobs(out, sources[0], shape, box)
+    list(pool.map(lambda job: job(), jobs))
+
+  return assembled(shape, dtype, place, fill)
+
+
+def assembled(
+  shape: tuple[int, ...],
+  dtype: np.dtype,
+  place: jax.sharding.Sharding,
+  fill: Callable[[np.ndarray, Box], None],
+) -> jax.Array:
+  """The array whose values `fill(out, box)` writes: `out` is the box of it that is needed here."""
   box = _local_box(shape, place)
   buffer = empty([s.stop - s.start for s in box], dtype)
-  if stacked:
-    jobs = [
-      job
-      for out, source in zip(buffer, sources[box[0]], strict=True)
-      for job in _jobs(out, source, shape[1:], box[1:])
-    ]
-  else:
-    jobs = _jobs(buffer, sources[0], shape, box)
-  list(pool.map(lambda job: job(), jobs))
+  fill(buffer, box)
 
   def shard(index: Box) -> np.ndarray:
     return buffer[

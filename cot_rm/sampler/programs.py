@@ -38,6 +38,8 @@ from cot_rm.sampler.sampling import Sampling, TokenIds
 # On a CPU a product rounds a row alike whatever the number of rows, if that is a multiple of this.
 # For other numbers it may not, and a sample would depend on the other slots.
 ROW_MULTIPLE = 32
+# Words of the vocabulary that are multiplied at once where a product of 16 bits casts to float32.
+CAST_WORDS = 8192
 
 
 class KVCache(NamedTuple):
@@ -304,7 +306,7 @@ def _sample_tokens(head_VD, x_BD, keys_B, done_B, seen_VB, *, sampling: Sampling
   parts = math.gcd(4, B // ROW_MULTIPLE) if single_cpu and B % ROW_MULTIPLE == 0 else 1
 
   def sample(x_BD, keys_B, seen_VB):
-    logits_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD, preferred_element_type=jnp.float32)
+    logits_VB = _logits(head_VD, x_BD, in_parts=single_cpu and head_VD.dtype.itemsize == 2)
     # First sharded as the head is, then by slots only, so that a device samples for its own slots.
     for vocabulary_axis in ("vocab", None):
       logits_VB = sharding.constrain_if_even(logits_VB, vocabulary_axis, "batch")
@@ -328,3 +330,21 @@ def _sample_tokens(head_VD, x_BD, keys_B, done_B, seen_VB, *, sampling: Sampling
   sizes = [B * k // parts for k in range(1, parts + 1)]
   branch = (np.array(sizes[:-1]) < (~done_B).sum()).sum()  # the smallest size that holds them all
   return jax.lax.switch(branch, [functools.partial(sample_first, size) for size in sizes])
+
+
+def _logits(head_VD, x_BD, *, in_parts):
+  """f32[V, B]; in parts of the vocabulary the cast of the head never exists as a whole."""
+
+  def product(w_CD):
+    return jnp.einsum("CD,BD->CB", w_CD, x_BD, preferred_element_type=jnp.float32)
+
+  V, C = len(head_VD), CAST_WORDS
+  if not in_parts or V <= C:
+    return product(head_VD)
+
+  def write(i, logits_VB):
+    first = jnp.minimum(i * C, V - C)  # the last part overlaps the one before
+    part_CB = product(jax.lax.dynamic_slice_in_dim(head_VD, first, C))
+    return jax.lax.dynamic_update_slice_in_dim(logits_VB, part_CB, first, 0)
+
+  return jax.lax.fori_loop(0, -(-V // C), write, jnp.zeros((V, len(x_BD)), jnp.float32))

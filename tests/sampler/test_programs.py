@@ -191,3 +191,24 @@ def test_layers_in_a_stack_give_what_layers_in_a_list_give(parts, tpu, monkeypat
     np.testing.assert_allclose(one.logps_BC, other.logps_BC, atol=1e-5)
     np.testing.assert_allclose(one.label_logps_BCW, other.label_logps_BCW, atol=1e-5)
   assert len(np.unique(wanted[1].tokens_BC[2:])) > 4  # samples of their own
+
+
+def test_logits_in_parts_of_the_vocabulary_are_those_of_the_whole(monkeypatch):
+  monkeypatch.setattr(programs, "CAST_WORDS", 16)
+  keys = jax.random.split(jax.random.key(0))
+  head_VD = jax.random.normal(keys[0], (50, 24), jnp.bfloat16)
+  x_BD = jax.random.normal(keys[1], (3, 24), jnp.bfloat16)
+  whole_VB = jnp.einsum("VD,BD->VB", head_VD, x_BD, preferred_element_type=jnp.float32)
+  for in_parts in (True, False):
+    logits_VB = programs._logits(head_VD, x_BD, in_parts=in_parts)
+    np.testing.assert_allclose(logits_VB, whole_VB, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_a_head_of_16_bits_in_parts_is_never_cast_as_a_whole_on_a_cpu(in_parts):
+  head_VD, x_BD = (jax.ShapeDtypeStruct((n, 512), jnp.bfloat16) for n in (1 << 16, 1))
+  logits = jax.jit(
+    functools.partial(programs._logits, in_parts=in_parts), compiler_options=sharding.KEEP_CASTS
+  )
+  temporary = logits.lower(head_VD, x_BD).compile().memory_analysis().temp_size_in_bytes
+  assert (temporary < head_VD.size * 4 / 4) == in_parts
