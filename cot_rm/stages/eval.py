@@ -162,7 +162,6 @@ def _named_models(config: common.Section, workdir: epath.Path, section: str) -> 
 def _usable(source: Sequence[schema.Example], skips: bad_examples.Skips) -> list[schema.Example]:
   """The pairs that can be read and have a gold answer; the others are left out."""
   out = []
-  common.count_bad_records(source, skips)
   for i in range(len(source)):
     try:
       example = source[i]

@@ -203,14 +203,3 @@ def test_a_picture_that_vanishes_before_it_is_stored_is_left_out(
   monkeypatch.setattr(array_record, "serialize", vanishes)
   distill.run(config, workdir, "distill")
   assert listed(workdir, "distill") == ["p-3", "p-5"]
-
-
-def test_eval_lists_records_that_were_left_out_when_its_data_were_opened(config, workdir):
-  path = as_jsonl(workdir / "eval.jsonl", pairs(4))
-  with open(path, "a") as file:
-    file.write('{"half')
-  config.eval.data, config.eval.models, config.data.max_bad = path, "sft", 1
-  eval_stage.run(config, workdir, "eval")
-  assert json.loads((workdir / "summary.json").read_text())["stages"]["sft"]["n"] == 4
-  (line,) = listed(workdir, "eval")
-  assert line.endswith("eval.jsonl, line 5")
