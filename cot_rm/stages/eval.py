@@ -81,11 +81,14 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   checking.check_grammar(checks, config)
   checking.check_positive(checks, knobs, where, "max_prompts", "max_tokens")
   checking.check_mesh(checks, config, rules="sample_rules")
-  if knobs.votes:
-    how = {"temperature": knobs.vote_temperature, "max_tokens": knobs.max_tokens}
-    checking.check_sampling(
-      checks, where, how, n=knobs.votes, n_knob="votes", temperature="vote_temperature"
-    )
+  how = {
+    "temperature": knobs.vote_temperature,
+    "max_tokens": knobs.max_tokens,
+    "repetition_penalty": knobs.repetition_penalty,
+  }
+  checking.check_sampling(
+    checks, where, how, n=knobs.votes or 1, n_knob="votes", temperature="vote_temperature"
+  )
   benchmark, folders = pairs, []
   with checks.catching():
     benchmark = benchmarks.get(knobs.benchmark)

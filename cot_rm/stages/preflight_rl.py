@@ -10,6 +10,8 @@ from cot_rm.algorithms import ALGORITHMS
 from cot_rm.data import packing
 from cot_rm.stages import common, preflight, preflight_examples
 
+ORDERS = ("shuffled", "ascending")  # selection.Order
+
 
 def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.Checks:
   """Checks the model, the pairs and their lengths, the sizes of a rollout, room on disk."""
@@ -19,6 +21,7 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
     check_knobs(config, section)
   if knobs.judge.by == "service":
     preflight.check_service(checks, knobs.judge, f"{where}.judge")
+  preflight.check_choice(checks, f"{where}.order", knobs.order, ORDERS)
   _check_sizes(checks, config, section)
   with checks.catching():
     folder = preflight.find_model(checks, config, workdir, f"{where}.start", knobs.start)
@@ -78,6 +81,11 @@ def _check_sizes(checks: preflight.Checks, config: common.Section, section: str)
     )
   with checks.catching():
     algorithm = registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
+    checks.require(
+      knobs.group != 1 or knobs.algorithm not in ("grpo", "rloo"),
+      f"{where}.group is 1, and {knobs.algorithm} compares the samples of a prompt with each "
+      f"other; set it to 2 or more",
+    )
     settings = algorithm.Config(
       **knobs.settings[knobs.algorithm], max_tokens=knobs.sampling.max_tokens
     )
