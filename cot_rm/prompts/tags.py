@@ -5,6 +5,7 @@ import re
 from cot_rm.schema import Choice, Verdict
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+_TWICE = re.compile(r"\A\s*<think>(?=\s*<think>)")
 _FIRST = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
@@ -13,7 +14,11 @@ def verdict(text: str, wanted: str) -> Verdict:
 
   White space around and between the tags is no text. `wanted` is a pattern for the whole, stripped
   content of <answer>; its group 1 is the digit of the choice.
+
+  An opening tag that is doubled at the very start counts once: the chat template wrote the first
+  one, and the model its own.
   """
+  text = _TWICE.sub(lambda found: " " * len(found[0]), text)  # spans stay
   for tag in TAGS:
     if text.count(tag) != 1:
       return Verdict(None, error=f"{text.count(tag)} times {tag}; one is expected")

@@ -1,17 +1,21 @@
 """Model folders come back as written, on any mesh, or say why not."""
 
+import dataclasses
 import json
 import shutil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import torch
 from flax import nnx
 
 from cot_rm import sharding
 from cot_rm.checkpoints import model_folder
-from cot_rm.models import qwen2_5_vl
+from cot_rm.data import packing
+from cot_rm.models import logprobs, qwen2_5_vl
 from tests.checkpoints.layout import RULES, assert_equal
 from tests.models.qwen2_5_vl import oracle
 
@@ -155,3 +159,50 @@ def test_the_files_of_a_folder_keep_their_names_and_keys(saved):
   }
   info = json.loads((saved / "cot_rm.json").read_text())
   assert [*info] == ["family", "dtype", "step", "source", "fingerprint"]
+
+
+@pytest.mark.parametrize(
+  ("rows", "of_a_device"),
+  [
+    pytest.param(151_667, 151_667, id="the rows of its tokenizer, an odd number"),
+    pytest.param(152_064, 76_032, id="padded"),
+  ],
+)
+def test_tables_of_published_sizes_on_two_devices_give_transformers_logps(
+  tmp_path, rows, of_a_device
+):
+  config = dataclasses.replace(
+    oracle.CONFIG,
+    vocab_size=rows,
+    hidden_size=16,
+    num_heads=2,
+    head_dim=8,
+    mrope_section=(1, 1, 2),
+    vision=dataclasses.replace(oracle.CONFIG.vision, out_hidden_size=16),
+  )
+  model = oracle.make(config)
+  model.save_pretrained(tmp_path / "hf")
+  (tmp_path / "hf/tokenizer.json").write_text("{}")
+  on_mesh = dict(mesh=sharding.make_mesh({"fsdp": 1, "tensor": 2}, jax.devices()[:2]), rules=RULES)
+  opened = model_folder.open_model(tmp_path / "hf", **on_mesh)
+  model_folder.save_model(
+    tmp_path / "model",
+    opened.params,
+    family="qwen2_5_vl",
+    config=config,
+    processor_files=tmp_path / "hf",
+  )
+  opened = model_folder.open_model(tmp_path / "model", **on_mesh)
+  for name in ("embed_tokens", "lm_head"):
+    table = opened.params[name]["weight"].get_value()
+    assert {x.data.shape for x in table.addressable_shards} == {(of_a_device, 16)}
+  prompt = oracle.prompt(oracle.PROMPTS["one picture"], model=model)
+  tokens = prompt.inputs["input_ids"][0]
+  with torch.no_grad():
+    theirs = model(**prompt.inputs).logits.log_softmax(-1)[0, :-1].gather(1, tokens[1:, None])
+  buckets = packing.Buckets(tokens=(32,), patches=(64,), answers=())
+  batch = packing.prompts([prompt.encoded], buckets, rows=1)
+  graphdef = nnx.split(nnx.eval_shape(lambda: qwen2_5_vl.Model(config, rngs=nnx.Rngs(0))))[0]
+  with sharding.use(**on_mesh):
+    ours = np.asarray(logprobs.make_batch_logps(graphdef)(opened.params, batch))[0]
+  np.testing.assert_allclose(ours[1 : len(tokens)], theirs[:, 0], atol=3e-5)

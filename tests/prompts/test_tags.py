@@ -10,6 +10,8 @@ from cot_rm.prompts import tags
   [
     ("", "0 times <think>"),
     ("<think>a<think>b</think><answer>1</answer>", "2 times <think>"),
+    ("<think><think>\n<think>b</think><answer>1</answer>", "2 times <think>"),
+    ("so <think><think>b</think><answer>1</answer>", "2 times <think>"),
     ("<think>a</think><answer>1</answer><answer>1</answer>", "2 times <answer>"),
     ("<answer>1</answer><think>a</think>", "text outside"),
     ("<think>a</think> so <answer>1</answer>", "text outside"),
@@ -27,6 +29,14 @@ def test_the_span_points_at_the_digit_in_the_unstripped_text():
   verdict = tags.verdict(text, "([12])")
   assert text[slice(*verdict.span)] == "2" and verdict.span[0] == text.rindex("2")
   assert verdict.reasoning == "1 2"
+
+
+@pytest.mark.parametrize("between", ["", "\n", " \n\n"])
+def test_an_opening_tag_that_template_and_model_both_write_counts_once(between):
+  text = f"<think>{between}<think>\nwhy</think><answer>2</answer>"
+  verdict = tags.verdict(text, "([12])")
+  assert (verdict.answer, verdict.reasoning, verdict.error) == (2, "\nwhy", None)
+  assert text[slice(*verdict.span)] == "2"
 
 
 def test_reasoning_is_kept_where_only_the_verdict_is_bad():

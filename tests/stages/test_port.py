@@ -7,7 +7,9 @@ from etils import epath
 
 from configs import port as port_config
 from cot_rm.checkpoints import model_folder
-from cot_rm.stages import port
+from cot_rm.stages import common, port
+from tests.checkpoints import test_lora as adapters
+from tests.checkpoints.layout import assert_equal
 from tests.models.qwen2_5_vl import oracle
 
 
@@ -41,6 +43,17 @@ def test_a_checkpoint_converted_and_back_is_equal_bit_for_bit(source, tmp_path):
   for name, value in wanted.state_dict().items():
     assert torch.equal(model.state_dict()[name], value), name
   assert (back / "tokenizer.json").exists()
+
+
+def test_an_adapter_is_ported_merged_and_is_a_start_under_the_name_of_its_stage(source, tmp_path):
+  module = "model.language_model.layers.0.self_attn.q_proj"
+  tensors, products = adapters.factors(oracle.make(), [module])
+  adapter = adapters.write(tmp_path / "adapter", source, tensors)
+  run(tmp_path, source=str(adapter), dtype="float32")
+  ported = model_folder.open_model(common.resolve_path(epath.Path(tmp_path), "port"))
+  assert_equal(ported.params, model_folder.open_model(adapter).params)
+  merged = adapters.merged(source, products, adapters.ALPHA / adapters.R)
+  adapters.logits_agree(ported, merged)
 
 
 def test_a_bad_knob_is_an_error_that_names_it(source, tmp_path):
