@@ -29,10 +29,10 @@ class Figures(TypedDict):
   accuracy: float
   first_slot_accuracy: float
   parse_rate: float
-  accuracy_parsed: float
   mean_length: float
   cut: float
   order_consistency: NotRequired[float]
+  accuracy_parsed: NotRequired[float]
   verdict_slots: NotRequired[float]
   accuracy_plus: NotRequired[float]
   fidelity: NotRequired[float]
@@ -99,8 +99,8 @@ def tally(
     order_consistency: share of pairs whose two orders name the same candidate, of the pairs that
       were asked in both orders, if there are any.
     parse_rate: share of completions inside the grammar.
-    accuracy_parsed: share of right verdicts among the parsable completions.
-    verdict_slots: share of verdicts for candidate 1 among the parsable completions.
+    accuracy_parsed: share of right verdicts among the parsable completions, if there are any.
+    verdict_slots: share of verdicts for candidate 1 among these.
     mean_length: mean number of tokens of a completion.
     cut: share of completions that reached the limit of tokens.
     fidelity: mean of `fidelity` over the completions for which it is not None.
@@ -130,6 +130,7 @@ def tally(
     numbers["order_consistency"] = _Number(np.mean(values), len(values))
     bounds["order_consistency"] = intervals.share(values, [table.labels[row] for row in agree])
   if parsed := int(table.parsed.sum()):
+    numbers["accuracy_parsed"] = _Number(table.right[table.parsed].mean(), parsed)
     numbers["verdict_slots"] = _Number(table.answers.count(1) / parsed, parsed)
   if rule.question:
     joint = rules.joint_accuracy(table.right, asked.cells, [*map(rule.question, asked.examples)])
@@ -213,14 +214,12 @@ def _numbers(asked: rules.Asked, table: _Table) -> dict[str, _Number]:
   """The figures that are means over answers, each answer by itself."""
   right, first, parsed, n = table.right, table.first, table.parsed, len(asked.judged)
   completions = [j.completions[0] for j in asked.judged]
-  known = int(parsed.sum())
   return {
     "accuracy": _Number(right.mean(), len(asked.examples)),
     "first_slot_accuracy": _Number(
       right[first].mean() if first.any() else float("nan"), int(first.sum())
     ),
     "parse_rate": _Number(parsed.mean(), n),
-    "accuracy_parsed": _Number(right[parsed].mean() if known else 0.0, known),
     "mean_length": _Number(np.mean([len(c.tokens) for c in completions]), n),
     "cut": _Number(np.mean([c.finish == "length" for c in completions]), n),
   }

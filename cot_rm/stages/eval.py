@@ -248,7 +248,7 @@ class _Evaluation:
       blanked = self._blanked(usable[: knobs.blank_pairs], options)
       answered = self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy)
       blind = pairs.score(*answered[2:])
-      for figure in ("accuracy", "accuracy_parsed"):
+      for figure in sorted({"accuracy", "accuracy_parsed"} & blind.keys()):
         figures[f"blank_{figure}"] = blind[figure]
         n = {f"blank_{figure}": blind["definitions"][figure]["n"]}
         figures["definitions"] |= definitions.describe(n, rules.Rule().description)

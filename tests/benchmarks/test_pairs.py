@@ -57,6 +57,13 @@ def test_one_order_alone_is_scored_without_what_needs_both(given):
   assert pairs.MODES["first"].orders(given) == [(0,)] * 4
 
 
+def test_of_answers_without_a_verdict_nothing_is_said_about_verdicts(example, says):
+  found = pairs.score([says(example(1, "image_generation"), None)], [None], mode="first")
+  assert found["accuracy"] == found["parse_rate"] == 0
+  assert not found.keys() & {"accuracy_parsed", "verdict_slots"}
+  assert "accuracy_parsed" not in found["definitions"]
+
+
 def test_fidelity_is_the_mean_over_what_can_be_said(given, swapped):
   values = iter([1.0, None, 0.5, None, None, None, None, None])
   assert pairs.score(given, swapped, fidelity=lambda *_: next(values))["fidelity"] == 0.75

@@ -58,7 +58,6 @@ def test_every_figure_of_every_model_is_written_and_no_answer_is_asked_for_twice
     "first_slot_accuracy",
     "order_consistency",
     "parse_rate",
-    "accuracy_parsed",
     "fidelity",
     "cut",
     "blank_accuracy",
