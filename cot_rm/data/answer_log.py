@@ -37,9 +37,15 @@ Ask = Callable[[Sequence[Example], Callable[[int], None]], Sequence[Judged | Bad
 
 @dataclasses.dataclass(frozen=True)
 class LoggedJudgement:
-  """A judgement read from a log. Only the number of tokens is known: ids are -1, logps NaN."""
+  """A judgement read from a log. Only the number of tokens is known: ids are -1, logps NaN.
 
-  example: Example  # in the order in which it was judged
+  Media are not kept: figures are about texts, and the pictures of a data set may be larger than the
+  memory.
+  """
+
+  row: int  # of the example
+  order: int  # 0: as given, 1: with swapped candidates
+  example: Example  # in the order in which it was judged, without its media
   completions: tuple[Completion, ...]
   verdicts: tuple[Verdict, ...]
 
@@ -163,7 +169,8 @@ def complete(
   for row, order in wanted:
     if row in failed:
       continue
-    judgement = _from_records(in_order(row, order), [records[row, order, i] for i in range(n)])
+    seen = dataclasses.replace(in_order(row, order), media=())
+    judgement = _from_records(row, order, seen, [records[row, order, i] for i in range(n)])
     (swapped if order else given)[row] = judgement
   return given, swapped
 
@@ -262,7 +269,9 @@ def _to_record(
   }
 
 
-def _from_records(example: Example, records: Sequence[Record]) -> LoggedJudgement:
+def _from_records(
+  row: int, order: int, example: Example, records: Sequence[Record]
+) -> LoggedJudgement:
   def completion(record: Record) -> Completion:
     count = record["tokens"]
     unknown = np.full(count, -1, np.int32), np.full(count, np.nan)
@@ -273,4 +282,5 @@ def _from_records(example: Example, records: Sequence[Record]) -> LoggedJudgemen
       record["answer"], error=record["why_unparsable"], probability=record["probability"]
     )
 
-  return LoggedJudgement(example, tuple(map(completion, records)), tuple(map(verdict, records)))
+  answers = tuple(map(completion, records)), tuple(map(verdict, records))
+  return LoggedJudgement(row, order, example, *answers)

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
 from cot_rm import files, registry
@@ -27,6 +27,10 @@ class Subset(Sequence[Example]):
 
   def __iter__(self) -> Iterator[Example]:
     return (self.source[i] for i in self.indices)
+
+  def take(self, indices: Iterable[int]) -> "Subset":
+    """A part of these examples, by their places here."""
+    return Subset(self.source, tuple(self.indices[i] for i in indices))
 
   def identity(self) -> str:
     """A hash of the source and of the examples that are taken from it."""

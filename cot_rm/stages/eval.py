@@ -15,7 +15,7 @@ from etils import epath
 from cot_rm import benchmarks, files, media, metrics, prompts, registry, report, schema, stages
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.benchmarks import definitions, pairs, rules, voting
-from cot_rm.data import answer_log, bad_examples, sample_records
+from cot_rm.data import answer_log, bad_examples, sample_records, selection
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
@@ -32,7 +32,7 @@ Judged = Sequence[answer_log.LoggedJudgement | None]  # per example; None: not a
 class Answered(NamedTuple):
   """The examples that can be judged, with the answers to them."""
 
-  examples: list[schema.Example]
+  examples: selection.Subset
   orders: list[Sequence[int]]  # in which each is asked
   given: Judged
   swapped: Judged
@@ -162,8 +162,8 @@ def _named_models(config: common.Section, workdir: epath.Path, section: str) -> 
   return out
 
 
-def _usable(source: Sequence[schema.Example], skips: bad_examples.Skips) -> list[schema.Example]:
-  """The pairs that can be read and have a gold answer; the others are left out."""
+def _usable(source: Sequence[schema.Example], skips: bad_examples.Skips) -> selection.Subset:
+  """The pairs that can be read and have a gold answer, unopened; the others are left out."""
   out = []
   for i in range(len(source)):
     try:
@@ -174,10 +174,10 @@ def _usable(source: Sequence[schema.Example], skips: bad_examples.Skips) -> list
     if example.gold is None:
       skips.add(example.id, f"example {example.id!r} has no gold answer to score against")
     else:
-      out.append(example)
+      out.append(i)
   if not out:
     raise ValueError(f"none of {len(source):,} pairs can be scored; see {skips.path}")
-  return out
+  return selection.Subset(source, tuple(out))
 
 
 def _examples(config, knobs, workdir, benchmark) -> Sequence[schema.Example]:
@@ -215,9 +215,7 @@ class _Evaluation:
       )
     )
 
-  def figures(
-    self, benchmark: types.ModuleType, examples: Sequence[schema.Example]
-  ) -> dict[str, Any]:
+  def figures(self, benchmark: types.ModuleType, examples: selection.Subset) -> dict[str, Any]:
     """Computes the figures of the model, and writes the samples for the report."""
     knobs, rule = self._knobs, benchmark.MODES[self._knobs.mode]
     options = common.media_options(self._config)
@@ -236,16 +234,18 @@ class _Evaluation:
       figures["not_judged"] = failed
       figures["definitions"] |= definitions.describe({"not_judged": failed}, rule.description)
     if knobs.votes:
-      count = slice(knobs.vote_pairs or None)
+      count = range(len(usable))[: knobs.vote_pairs or None]
       warm = _sampling(knobs, knobs.vote_temperature)
-      voted = self._answers("votes", usable[count], orders[count], n=knobs.votes, how=warm)[2:]
+      voted = self._answers(
+        "votes", usable.take(count), orders[: len(count)], n=knobs.votes, how=warm
+      )[2:]
       at = [k for k in knobs.vote_at if k <= knobs.votes]
       figures["voting"] = voting.score(*voted, rule, at=at)
       figures["voting"]["temperature"] = knobs.vote_temperature
       figures["definitions"] |= figures["voting"].pop("definitions")
     if knobs.blank_pairs:
       # With blank pictures a judge that uses the pictures is no better than chance.
-      blanked = self._blanked(usable[: knobs.blank_pairs], options)
+      blanked = self._blanked(usable.take(range(len(usable))[: knobs.blank_pairs]), options)
       answered = self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy)
       blind = pairs.score(*answered[2:])
       for figure in sorted({"accuracy", "accuracy_parsed"} & blind.keys()):
@@ -253,7 +253,7 @@ class _Evaluation:
         n = {f"blank_{figure}": blind["definitions"][figure]["n"]}
         figures["definitions"] |= definitions.describe(n, rules.Rule().description)
     with metrics.Writer(self._folder) as writer:
-      chosen = _select_samples([*given, *swapped], knobs, self._grammar, options)
+      chosen = _select_samples([*given, *swapped], examples, knobs, self._grammar, options)
       writer.write_samples(0, chosen)
     logging.info("%s: %s", self._folder.name, pairs.summary_line(figures))
     return figures
@@ -261,7 +261,7 @@ class _Evaluation:
   def _answers(
     self,
     file: str,
-    examples: Sequence[schema.Example],
+    examples: selection.Subset,
     orders: Sequence[Sequence[int]],
     *,
     n: int,
@@ -289,11 +289,12 @@ class _Evaluation:
     judged = [one is not None or other is not None for one, other in both]
     if not any(judged):
       raise ValueError(f"{title}: no pair can be judged; see {self._skips.path}")
-    return Answered(*([*itertools.compress(x, judged)] for x in (examples, orders, given, swapped)))
+    found = examples.take(itertools.compress(range(len(examples)), judged))
+    return Answered(found, *([*itertools.compress(x, judged)] for x in (orders, given, swapped)))
 
   def _blanked(
     self, examples: Sequence[schema.Example], options: media.Options
-  ) -> list[schema.Example]:
+  ) -> selection.Subset:
     """The examples with blank pictures; those whose pictures have vanished are left out."""
     out = []
     for example in examples:
@@ -301,7 +302,7 @@ class _Evaluation:
         out.append(world.blank(example, options=options))
       except schema.BadExample as error:
         self._skips.add(example.id, error)
-    return out
+    return selection.Subset(out, tuple(range(len(out))))
 
 
 def _conditions(config, knobs, path: str) -> dict[str, Any]:
@@ -323,12 +324,13 @@ def _sampling(knobs: common.Section, temperature: float) -> sampling.Sampling:
 
 
 def _select_samples(
-  judgements: Judged, knobs, grammar, options: media.Options
+  judgements: Judged, examples: Sequence[schema.Example], knobs, grammar, options: media.Options
 ) -> list[dict[str, Any]]:
   """Records for the report: first judgements, most confident right and most confident wrong ones.
 
   Args:
     judgements: greedy ones, in both orders.
+    examples: to which the rows of the judgements belong.
     knobs: `samples`, `best` and `worst` are the numbers of the three kinds.
     grammar: a module of cot_rm.prompts.
     options: how media are opened.
@@ -348,11 +350,12 @@ def _select_samples(
 
   def record(j):
     completion, verdict = j.completions[0], j.verdicts[0]
+    shown = examples[j.row].swapped() if j.order else examples[j.row]
     rewards = {
-      "accuracy": accuracy.reward(completion, verdict, j.example, grammar),
-      "format": form.reward(completion, verdict, j.example, grammar),
+      "accuracy": accuracy.reward(completion, verdict, shown, grammar),
+      "format": form.reward(completion, verdict, shown, grammar),
     }
-    return sample_records.to_record(j.example, completion, verdict, rewards, options=options)
+    return sample_records.to_record(shown, completion, verdict, rewards, options=options)
 
   return [record(j) | {"kind": kind} for kind, j in chosen]
 

@@ -144,7 +144,7 @@ def test_answers_to_a_pair_that_has_changed_are_moved_aside_and_asked_anew(tmp_p
   changed[2] = dataclasses.replace(EXAMPLES[2], question="another")
   judge = Judge()
   given, _ = answer_log.complete(path, changed, BOTH, judge, n=2, step=3, bar=Bar())
-  assert judge.asked == [[("e2", 1), ("e2", 2)]] and given[2].example is changed[2]
+  assert judge.asked == [[("e2", 1), ("e2", 2)]] and given[2].example == changed[2]
   aside = lines(tmp_path / "earlier" / "1" / "a.jsonl")
   assert aside == [record for record in before if record["id"] == "e2"]
   assert "4 of 20 answers are about examples that the input no longer has" in caplog.text

@@ -1,14 +1,18 @@
 """A data set that is larger than the memory can be used: no step of any stage holds it whole."""
 
 import base64
+import contextlib
 import io
 import json
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cot_rm import schema
+from cot_rm.benchmarks import pairs
 from cot_rm.data import (
   answer_log,
   array_record,
@@ -83,6 +87,20 @@ def _preflight(path, folder):
   assert not [row.fault for row in rows if row.fault]
 
 
+def _evaluation(path, folder):
+  completion = schema.Completion("", np.zeros(1, np.int32), np.zeros(1), "stop")
+
+  def ask(examples, progress):
+    one = dict(completions=(completion,), verdicts=(schema.Verdict(1),))
+    return [types.SimpleNamespace(example=example, **one) for example in examples]
+
+  no_bar = contextlib.nullcontext(types.SimpleNamespace(advance=None))
+  given, swapped = answer_log.complete(
+    folder / "log.jsonl", _open(path), [(0, 1)] * COUNT, ask, n=1, step=4, bar=lambda *_: no_bar
+  )
+  assert pairs.score(given, swapped)["accuracy"] == 0.5
+
+
 STEPS = {
   "opening": lambda path, folder: _open(path),
   "reading": lambda path, folder: [e.id for e in _open(path)],
@@ -98,6 +116,7 @@ STEPS = {
   ),
   "rejection": _pool,
   "answers": _log,
+  "evaluation": _evaluation,
   "identity": lambda path, folder: identity.source_hash(_open(path)),
   "batches": _batches,
   "preflight": _preflight,
