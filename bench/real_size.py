@@ -213,7 +213,7 @@ def picture() -> np.ndarray:
 
 
 def judge(args: argparse.Namespace) -> None:
-  """Opens the model folder, judges a pair, and scores ANSWER."""
+  """Opens the model folder, judges a pair, and scores the answer."""
   import cot_rm
 
   times, began = {}, time.monotonic()
@@ -221,14 +221,14 @@ def judge(args: argparse.Namespace) -> None:
   times["load"] = time.monotonic() - began
   chat = chat_of(picture())
   began = time.monotonic()
-  logps = opened.logps(chat, ANSWER)
+  logps = opened.logps(chat, answer_of(args))
   times["score"] = time.monotonic() - began
   began = time.monotonic()
   pair = cot_rm.Example.answers(QUESTION, *RESPONSES, media=picture())
   verdict = opened.compare(pair, grammar="brief", both_orders=False, max_tokens=16)
   times["judge"] = time.monotonic() - began
   prompt = opened.processor(chat, id="chat")
-  tokens = [*prompt.tokens.tolist(), *opened.processor.encode(ANSWER)]
+  tokens = [*prompt.tokens.tolist(), *opened.processor.encode(answer_of(args))]
   _save(args, "judge", logps, tokens, times=times, answer=verdict.answer)
 
 
@@ -249,19 +249,28 @@ def torch_step(args: argparse.Namespace) -> None:
   """transformers' model in bfloat16."""
   import real_size_torch
 
-  _save(args, "torch", *real_size_torch.score(Path(args.folder) / "hf", "bfloat16", args_of()))
+  _save(
+    args, "torch", *real_size_torch.score(Path(args.folder) / "hf", "bfloat16", example_of(args))
+  )
 
 
 def exact_step(args: argparse.Namespace) -> None:
   """transformers' model in float32, a layer at a time."""
   import real_size_torch
 
-  _save(args, "exact", *real_size_torch.score(Path(args.folder) / "hf", "float32", args_of()))
+  _save(
+    args, "exact", *real_size_torch.score(Path(args.folder) / "hf", "float32", example_of(args))
+  )
 
 
-def args_of() -> tuple[np.ndarray, str, str]:
+def example_of(args: argparse.Namespace) -> tuple[np.ndarray, str, str]:
   """(picture, question, answer) that transformers scores."""
-  return picture(), QUESTION, ANSWER
+  return picture(), QUESTION, answer_of(args)
+
+
+def answer_of(args: argparse.Namespace) -> str:
+  """The answer that is scored; with --quick it is long, so that chance decides less."""
+  return " ".join([ANSWER] * (12 if args.quick else 1))
 
 
 STEPS = {"write": write, "judge": judge, "torch": torch_step, "exact": exact_step}
