@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from cot_rm import registry
+from cot_rm.media import float_ranges
 from cot_rm.media.videos import Video
 from cot_rm.schema import BadMedia
 
@@ -124,11 +125,10 @@ def sampled_frames(
       f"{total:,} can be"
     )
   if rules.mode == "transformers":
-    step = total / number
-    steps = (np.arange(math.ceil(total / step)) * step).astype(np.float32)
-    chosen = [start + int(at) for at in steps]
-  else:
-    chosen = _spread(start, end, number)
+    places = start + float_ranges.arange(total, total / number).astype(int)
+  else:  # ties go to the even frame, as torch.round does
+    places = float_ranges.linspace(start, end, number).round().astype(int)
+  chosen: list[int] = places.tolist()
   return chosen, len(chosen) / total * own_fps
 
 
@@ -177,17 +177,6 @@ def _number(
   else:
     number = math.floor(min(max(wanted, least), most, total) / FACTOR) * FACTOR
   return number, f"{wanted:.3g} by fps, at least {least:g}, at most {most:g}, in pairs"
-
-
-def _spread(start: int, end: int, number: int) -> list[int]:
-  """Frames from `start` to `end`, evenly spread, as torch.linspace and torch.round choose them.
-
-  The arithmetic is in float32 and from both ends, and ties go to the even frame.
-  """
-  first, last, steps = np.float32(start), np.float32(end), np.arange(number, dtype=np.float32)
-  step = (last - first) / np.float32(number - 1)
-  places = np.where(steps < number // 2, first + step * steps, last - step * steps[::-1])
-  return places.round().astype(int).tolist()
 
 
 def sample_frames(
