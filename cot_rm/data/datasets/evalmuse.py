@@ -1,7 +1,7 @@
 """Layout `evalmuse`: EvalMuse-40K (arXiv:2412.18150), pictures of a prompt scored by people.
 
-A record is one picture (img_path, prompt_id, total_score, a list of scores), and those of one
-prompt_id are compared by the means of their scores.
+A record is one picture (img_path, prompt_id, prompt, total_score, a list of scores), and those of
+one prompt are compared by the means of their scores.
 """
 
 from collections.abc import Hashable, Iterator
@@ -10,7 +10,7 @@ from cot_rm.data.datasets import compared
 from cot_rm.data.datasets.pair import LeftOut, Pair
 from cot_rm.data.datasets.row import Row, structured
 from cot_rm.records import Record
-from cot_rm.schema import Choice
+from cot_rm.schema import Choice, Media
 
 
 def matches(record: Record) -> bool:
@@ -20,7 +20,8 @@ def matches(record: Record) -> bool:
 
 def group(row: Row) -> Hashable:
   """What the records that are compared with each other have in common."""
-  return row.id("prompt_id") or row.text("prompt_id")
+  _scored_picture(row)  # a bad record is left out alone, not its whole group
+  return row.id("prompt_id") or row.text("prompt_id"), row.text("prompt")
 
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
@@ -28,7 +29,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   if len(row.group) < 2:
     yield LeftOut("one picture of its prompt")
     return
-  means = [_mean(row, record.get("total_score")) for record in row.group]
+  pictures, means = zip(*map(_scored_picture, row.group), strict=True)
 
   def preferred(i: int, j: int) -> Choice | LeftOut:
     return compared.by_score(means[i], means[j])
@@ -37,18 +38,18 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     row,
     "image_generation",
     row.text("prompt"),
-    [row.image(record.get("img_path"), "img_path") for record in row.group],
+    pictures,
     preferred,
     id=row.id("prompt_id"),
     extra=row.extra("type"),
   )
 
 
-def _mean(row: Row, value: object) -> float | None:
-  """The mean of the scores; None without any."""
-  value = structured(value)
+def _scored_picture(row: Row) -> tuple[Media, float | None]:
+  """The picture of a record and the mean of its scores; None: it has none."""
+  picture, value = row.image(row.get("img_path"), "img_path"), structured(row.get("total_score"))
   scores = [
     row.as_number(one, "total_score") for one in (value if isinstance(value, list) else [value])
   ]
   known = [score for score in scores if score is not None]
-  return sum(known) / len(known) if known else None
+  return picture, sum(known) / len(known) if known else None

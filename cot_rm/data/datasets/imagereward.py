@@ -1,7 +1,7 @@
 """Layout `imagereward`: ImageRewardDB (arXiv:2304.05977), pictures of a prompt ranked by people.
 
-A record is one picture (image_path, prompt_id, rank), and those of one prompt_id are compared; or
-it is a prompt with its pictures (`generations` and `ranking`). The smaller rank is the better.
+A record is one picture (image_path, prompt_id, prompt, rank), and those of one prompt are compared;
+or it is a prompt with its pictures (`generations` and `ranking`). The smaller rank is the better.
 """
 
 from collections.abc import Hashable, Iterator
@@ -10,7 +10,7 @@ from cot_rm.data.datasets import compared
 from cot_rm.data.datasets.pair import LeftOut, Pair
 from cot_rm.data.datasets.row import Row
 from cot_rm.records import Record
-from cot_rm.schema import Choice
+from cot_rm.schema import Choice, Media
 
 
 def matches(record: Record) -> bool:
@@ -25,25 +25,19 @@ def group(row: Row) -> Hashable:
   """What the records that are compared with each other have in common."""
   if row.get("ranking") is not None:
     return row.where
-  return row.id("prompt_id") or row.text("prompt_id")
+  _ranked_picture(row)  # a bad record is left out alone, not its whole group
+  return row.id("prompt_id") or row.text("prompt_id"), row.text("prompt")
 
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pairs of the pictures of a prompt."""
   if row.get("ranking") is not None:
     pictures = [row.image(path, "generations") for path in row.items("generations")]
-    ranks = row.items("ranking")
+    ranks = [row.as_number(rank, "ranking") for rank in row.items("ranking")]
   else:
-    pictures = [
-      row.image(
-        one.get("image") if one.get("image") is not None else one.get("image_path"), "image_path"
-      )
-      for one in row.group
-    ]
-    ranks = [one.get("rank") for one in row.group]
+    pictures, ranks = map(list, zip(*map(_ranked_picture, row.group), strict=True))
   if len(ranks) != len(pictures):
     row.fail(f"{len(pictures)} pictures and {len(ranks)} ranks")
-  ranks = [row.as_number(rank, "rank") for rank in ranks]
   if len(pictures) < 2:
     yield LeftOut("one picture of its prompt")
     return
@@ -60,3 +54,9 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     id=row.id("prompt_id", "id"),
     extra=row.extra("classification"),
   )
+
+
+def _ranked_picture(row: Row) -> tuple[Media, float | None]:
+  """The picture of a record and its rank; None: it has none."""
+  name = "image" if row.get("image") is not None else "image_path"
+  return row.image(row.get(name), name), row.number("rank")

@@ -1,5 +1,7 @@
 """A record of a data set, with checked access to its fields and its media."""
 
+from __future__ import annotations
+
 import ast
 import contextlib
 import dataclasses
@@ -28,7 +30,7 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """One record, or the records of a group in order (`group`), the first being `record`."""
+  """One record; for layouts that compare records, the first of a group of them."""
 
   record: Record
   where: str  # names the record in errors
@@ -36,7 +38,7 @@ class Row:
   path: pathlib.Path  # of the data file
   files: media_files.MediaFiles | None = None  # None: media are not looked for
   options: Options = Options()
-  group: Sequence[Record] = ()
+  group: Sequence[Row] = ()  # all records of the group in order, each with its own place
 
   def fail(self, message: str) -> NoReturn:
     """Raises BadRecord with the place of the record."""
@@ -89,8 +91,10 @@ class Row:
     return {name: self.record[name] for name in names if isinstance(self.record.get(name), plain)}
 
   def id(self, *names: str) -> str:
-    """The text of the first of these fields that is there and not blank; "" if none is."""
+    """The text or whole number of the first of these fields that is there; "" if none is."""
     value = self.get(*(names or ("id", "idx", "uid", "question_id", "sample_id", "hash")))
+    if isinstance(value, float) and value.is_integer():  # a column with gaps has no whole numbers
+      value = int(value)
     return str(value).strip() if isinstance(value, str | int) else ""
 
   def image(self, value: object, field: str) -> Media:
@@ -100,14 +104,6 @@ class Row:
   def video(self, value: object, field: str) -> Media:
     """The Media of a video: a file, a folder of frames, a list of frames, encoded bytes."""
     return Media("video", media_files.video(value, self.files, f"{self.where}, field {field!r}"))
-
-  def frames(self, values: Sequence[object], field: str) -> Media:
-    """The Media of a video that is given by its frames."""
-    where = f"{self.where}, field {field!r}"
-    pictures = tuple(media_files.picture(value, self.files, where) for value in values)
-    if not pictures:
-      self.fail(f"field {field!r}: a video without frames")
-    return Media("video", pictures)
 
 
 def structured(value: Any) -> Any:

@@ -7,6 +7,7 @@ import array
 import collections
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class Index(NamedTuple):
   """Which comparison of which record each example is."""
 
   groups_N: np.ndarray  # i64
-  numbers_N: np.ndarray  # i16, of the comparison within its group
+  numbers_N: np.ndarray  # i32, of the comparison within its group
   ids_N: np.ndarray  # u64, the hash of its id
 
 
@@ -45,7 +46,8 @@ class Counts:
 class Published(Sequence[Example]):
   """The examples of one data file as an adapter reads them: a sequence, and a source for grain.
 
-  Opening it reads each record once, without media, to count its comparisons.
+  Opening it reads each record without its media, to count its comparisons: once, or twice where
+  records are compared with each other.
 
   Args:
     part: the records.
@@ -86,44 +88,39 @@ class Published(Sequence[Example]):
     index %= len(self)
     group, number = int(self._index.groups_N[index]), int(self._index.numbers_N[index])
     numbers = self._groups[group] if self._groups is not None else [group]
-    row = self._row([self._part[i] for i in numbers], numbers[0], self._files)
+    row = _grouped([self._row(self._part[i], i, self._files) for i in numbers])
     found = [one for one in self._adapter.pairs(row) if not isinstance(one, pair.LeftOut)]
     if number >= len(found):
       raise BadRecord(f"{row.where}: has changed since it was opened")
-    return self._example(row, found, number, self._repeats.get(index, 0))
+    repeat = self._repeats.get(index, 0)
+    id = _ids(row, found)[number] + (f"#{repeat + 1}" if repeat else "")
+    return self._example(row, found[number], id)
 
   def __iter__(self) -> Iterator[Example]:
     return map(self.__getitem__, range(len(self)))
 
-  def _row(
-    self, records: Sequence[Record], number: int, files: media_files.MediaFiles | None
-  ) -> Row:
-    name = f"{file_stem(self._part.path)}-{number}"
+  def _row(self, record: Record, number: int, files: media_files.MediaFiles | None) -> Row:
     return Row(
-      record=records[0],
+      record=record,
       where=self._part.where(number),
-      name=name,
+      name=f"{file_stem(self._part.path)}-{number}",
       path=self._part.path,
       files=files,
       options=self._options,
-      group=records,
     )
 
-  def _example(
-    self, row: Row, found: Sequence[pair.Pair | Example], number: int, repeat: int
-  ) -> Example:
-    id = _id(row, found, number) + (f"#{repeat + 1}" if repeat else "")
-    one = found[number]
+  def _example(self, row: Row, one: pair.Pair | Example, id: str) -> Example:
     if isinstance(one, Example):
       return dataclasses.replace(one, id=id) if id != one.id else one
     return pair.to_example(one, id, self.name, self._seed, row.where)
 
   def _read_all(self) -> tuple[list[list[int]] | None, Index]:
-    groups_N, numbers_N, ids_N = array.array("q"), array.array("h"), array.array("Q")
+    groups_N, numbers_N, ids_N = array.array("q"), array.array("i"), array.array("Q")
     groups: list[list[int]] | None = None
-    rows: Iterator[tuple[int, Row | BadRecord]] = self._skimmed()
+    rows: Iterator[tuple[int, Row | BadExample]] = self._skimmed()
     if key := getattr(self._adapter, "group", None):
-      groups, rows = self._grouped(rows, key)
+      groups, bad = self._groups_of(rows, key)
+      rows = itertools.chain(bad, self._as_one(groups))
     for group, row in rows:
       for number, found in enumerate(self._comparisons(row)):
         self.counts.examples[found.source] += 1
@@ -131,18 +128,18 @@ class Published(Sequence[Example]):
         numbers_N.append(number)
         ids_N.append(_hash(found.id))
     index = Index(
-      np.array(groups_N, np.int64), np.array(numbers_N, np.int16), np.array(ids_N, np.uint64)
+      np.array(groups_N, np.int64), np.array(numbers_N, np.int32), np.array(ids_N, np.uint64)
     )
     return groups, index
 
-  def _comparisons(self, row: Row | BadRecord) -> list[Example]:
+  def _comparisons(self, row: Row | BadExample) -> list[Example]:
     """The examples of a row without their media; counts those that are left out."""
-    if isinstance(row, BadRecord):
+    if isinstance(row, BadExample):
       return self._bad(row)
     try:
       every = list(self._adapter.pairs(row))
       found = [one for one in every if not isinstance(one, pair.LeftOut)]
-      out = [self._example(row, found, i, 0) for i in range(len(found))]
+      out = [self._example(row, *two) for two in zip(found, _ids(row, found), strict=True)]
     except BadExample as error:
       return self._bad(error)
     self.counts.left_out.update(o.reason for o in every if isinstance(o, pair.LeftOut))
@@ -159,29 +156,36 @@ class Published(Sequence[Example]):
       if isinstance(record, BadRecord):
         yield number, record
       else:
-        yield number, self._row([record], number, None)
+        yield number, self._row(record, number, None)
       if number and number % 200_000 == 0:
         logging.info("%s: %s of %s records read", self._part.path, number, len(self._part))
 
-  def _grouped(
-    self, rows: Iterator[tuple[int, Row | BadRecord]], key: Callable[[Row], Hashable]
-  ) -> tuple[list[list[int]], Iterator[tuple[int, Row | BadRecord]]]:
+  def _groups_of(
+    self, rows: Iterator[tuple[int, Row | BadExample]], key: Callable[[Row], Hashable]
+  ) -> tuple[list[list[int]], list[tuple[int, BadExample]]]:
+    """(the numbers of the records of each group, the bad records)."""
     members: dict[Hashable, list[int]] = {}
     bad = []
     for number, row in rows:
-      if isinstance(row, BadRecord):
-        bad.append((number, row))
-        continue
       try:
+        if isinstance(row, BadExample):
+          raise row
         members.setdefault(key(row), []).append(number)
-      except BadRecord as error:
+      except BadExample as error:
         bad.append((number, error))
-    groups = list(members.values())
-    whole = (
-      (group, self._row([self._part[i] for i in numbers], numbers[0], None))
-      for group, numbers in enumerate(groups)
-    )
-    return groups, iter([*bad, *whole])
+    return list(members.values()), bad
+
+  def _as_one(self, groups: Sequence[Sequence[int]]) -> Iterator[tuple[int, Row]]:
+    """(number of the group, its rows as one) where a second look comes to its last record."""
+    of_record = {number: group for group, numbers in enumerate(groups) for number in numbers}
+    begun: dict[int, list[Row]] = {}
+    for number, row in self._skimmed():
+      if isinstance(row, BadRecord) or number not in of_record:
+        continue
+      group = of_record[number]
+      begun.setdefault(group, []).append(row)
+      if number == groups[group][-1]:
+        yield group, _grouped(begun.pop(group))
 
 
 def number_repeats(sources: Sequence[Published]) -> None:
@@ -205,17 +209,25 @@ def number_repeats(sources: Sequence[Published]) -> None:
     sources[number].counts.repeated += 1
 
 
+def _grouped(rows: Sequence[Row]) -> Row:
+  """The rows of a group as one."""
+  return dataclasses.replace(rows[0], group=rows)
+
+
 def _hash(id: str) -> int:
   data = id.encode("utf-8", "surrogatepass")
   return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def _id(row: Row, found: Sequence[pair.Pair | Example], number: int) -> str:
-  """The id of a comparison: its own, or that of the record, with a number where it has several."""
-  own = found[number].id
-  if own and sum(one.id == own for one in found) == 1:
-    return own
-  return f"{own or row.name}{f'-{number}' if len(found) > 1 else ''}"
+def _ids(row: Row, found: Sequence[pair.Pair | Example]) -> list[str]:
+  """The ids of comparisons: their own, or that of the record with a number where it has several."""
+  counts = collections.Counter(one.id for one in found)
+  return [
+    one.id
+    if one.id and counts[one.id] == 1
+    else f"{one.id or row.name}{f'-{number}' if len(found) > 1 else ''}"
+    for number, one in enumerate(found)
+  ]
 
 
 def left_out(sources: Sequence[Published]) -> str:

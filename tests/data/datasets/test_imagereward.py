@@ -2,8 +2,10 @@
 
 import pytest
 
-from cot_rm.data import bad_examples
-from tests.published_sets import preferred
+from cot_rm.data import bad_examples, datasets
+from cot_rm.records import parquet_file
+from cot_rm.schema import BadMedia
+from tests.published_sets import encoded, preferred
 
 
 def records(ranks, prompt="p1"):
@@ -60,9 +62,49 @@ def test_faults_are_named_and_single_pictures_left_out(folder):
     folder.open(records(["x", 2]), NAME)
 
 
+@pytest.mark.parametrize("wrong", [{"rank": "x"}, {"image_path": None}, {"prompt": " "}])
+def test_a_bad_record_is_named_and_the_others_of_its_prompt_are_compared(folder, wrong):
+  folder.media(*(f"images/train/train_1/{i}.webp" for i in range(3)))
+  given = records([1, 2, 3])
+  given[1] |= wrong
+  (one,) = folder.open(given, NAME, max_bad=1)
+  assert preferred(one).endswith("0.webp") and one.id == "p1-0-1"
+  (fault,) = datasets.what_was_found(folder.open(given, NAME, max_bad=1)).bad
+  assert f"record 1, field {[*wrong][0]!r}" in fault.replace(":", ",").replace(",,", ",")
+
+
+def test_a_missing_picture_is_named_by_its_own_record(folder):
+  folder.media("images/train/train_1/0.webp")
+  with pytest.raises(BadMedia, match="record 1, field 'image_path': no such file"):
+    folder.open(records([1, 2]), NAME)[0]
+
+
+def test_pictures_in_the_records_are_not_read_when_a_set_is_opened(folder, monkeypatch):
+  first, second = records([1, 2]), records([2, 1], "p2")
+  given = [{**r, "image": {"bytes": encoded(), "path": None}} for r in first + second]
+  path = folder.write([given[i] for i in (0, 2, 3, 1)], "train.parquet")
+  read = parquet_file.ParquetFile.read
+  monkeypatch.setattr(parquet_file.ParquetFile, "read", None)
+  source = datasets.open(path, "train")
+  monkeypatch.setattr(parquet_file.ParquetFile, "read", read)
+  assert [e.id for e in source] == ["p2-0-1", "p1-0-1"]
+  assert [preferred(e) for e in source] == [encoded()] * 2
+
+
+def test_records_of_one_number_with_other_prompts_are_not_compared(folder):
+  first, second = records([1]), records([2])
+  second[0]["prompt"] = "another box"
+  with pytest.raises(ValueError, match="2 left out: one picture of its prompt"):
+    folder.open(first + second, NAME)
+
+
+def test_a_prompt_of_hundreds_of_pictures(folder):
+  assert len(folder.open(records([*range(300)]), NAME)) == 300 * 299 // 2
+
+
 def test_numbers_may_be_text_and_ids_may_be_numbers(folder):
   folder.media("0.jpg", "1.jpg")
-  for rank, id in ((str, 7), (int, "7")):
+  for rank, id in ((str, 7), (int, "7"), (float, 7.0)):
     records = [
       {"prompt_id": id, "prompt": "a box", "image_path": f"{i}.jpg", "rank": rank(2 - i)}
       for i in range(2)

@@ -1,6 +1,7 @@
 """Records with any value in any place: a bad record or bad media, and no other error."""
 
 import copy
+import dataclasses
 import json
 import random
 
@@ -90,6 +91,7 @@ RECORDS = {  # layout: valid records
   ],
   "imagereward": [
     {"image_path": "a.jpg", "prompt_id": "p", "prompt": "?", "rank": 1},
+    {"image_path": "b.jpg", "prompt_id": "p", "prompt": "?", "rank": 2},
     {"prompt": "?", "generations": ["a.jpg", "b.jpg"], "ranking": [1, 2]},
   ],
   "reward_benchmarks": [
@@ -149,8 +151,9 @@ def test_a_mutated_record_is_read_or_is_bad(tmp_path, layout):
     options = rows.Options(draw.choice(("drop", "keep")), draw.choice(("all", "best_worst")))
     looked_for = draw.choice((files, None))
     where, name = f"data.json, record {number}", f"data-{number}"
-    group = [record, *RECORDS[layout][1:]] if layout == "evalmuse" else [record]
-    row = rows.Row(record, where, name, tmp_path / "data.json", looked_for, options, group)
+    row = rows.Row(record, where, name, tmp_path / "data.json", looked_for, options)
+    others = [dataclasses.replace(row, record=other) for other in RECORDS[layout][1:]]
+    row = dataclasses.replace(row, group=[row, *others])
     adapter.matches(record)
     try:
       if hasattr(adapter, "group"):

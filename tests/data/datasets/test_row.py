@@ -32,9 +32,9 @@ def test_media_of_a_record(make_row):
   row = make_row({})
   assert row.image({"bytes": b"x", "path": None}, "image") == Media("image", b"x")
   assert row.video("a.mp4", "video") == Media("video", "a.mp4")
-  assert row.frames(["0.jpg", b"1"], "images") == Media("video", ("0.jpg", b"1"))
-  with pytest.raises(BadRecord, match="a video without frames"):
-    row.frames([], "images")
+  assert row.video(["0.jpg", b"1"], "images") == Media("video", ("0.jpg", b"1"))
+  with pytest.raises(BadRecord, match="field 'images': must be a video's path or frames"):
+    row.video([], "images")
 
 
 def test_the_stem_of_a_file_has_no_suffixes():
