@@ -44,7 +44,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
 
 
 def _winner(row: Row) -> Choice | LeftOut:
-  winner = row.text("winner").strip().lower()
+  winner = row.label("winner")
   if winner in ("model_a", "model_b"):
     return 1 if winner == "model_a" else 2
   if "tie" not in winner and "bad" not in winner:

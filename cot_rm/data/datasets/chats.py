@@ -76,8 +76,10 @@ def question_of(chat: Sequence[Turn]) -> str:
 def _turn(row: Row, one: Any, field: str) -> Turn:
   if not isinstance(one, dict):
     row.fail(f"field {field!r} must be a turn, not {one!r:.80}")
-  role = one.get("role", one.get("from"))
-  content = one.get("content", one.get("value"))
+  role, content = (
+    next((one[name] for name in names if one.get(name) is not None), None)
+    for names in (("role", "from"), ("content", "value"))
+  )
   if str(role).lower() not in ROLES:
     row.fail(f"field {field!r}: unknown role {role!r:.80}")
   if isinstance(content, str):

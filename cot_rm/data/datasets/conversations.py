@@ -30,7 +30,8 @@ def matches(record: Record) -> bool:
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pair of a record."""
-  name = "conversations" if row.get("conversations") is not None else "messages"
+  names = [one for one in ("conversations", "messages") if one in row.record]
+  name = next((one for one in names if row.get(one) is not None), [*names, "conversations"][0])
   chat = chats.turns(row, row.get(name), name)
   if row.get("chosen") is not None or row.get("rejected") is not None:
     yield from _chosen(row, chat)

@@ -43,9 +43,10 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     row.fail(f"none of the fields {', '.join(left for left, _, _ in FIELDS)} is there")
   left, right, kind = fields
   make = row.image if kind == "image" else row.video
-  vote = row.get("vote_type")
-  if not isinstance(vote, str) or vote not in VOTES:
-    row.fail(f"field 'vote_type' must be one of {', '.join(VOTES)}, not {vote!r:.80}")
+  vote = row.label("vote_type")
+  if vote not in VOTES:
+    given = row.get("vote_type")
+    row.fail(f"field 'vote_type' must be one of {', '.join(VOTES)}, not {given!r:.80}")
   gold = VOTES[vote]
   if isinstance(gold, LeftOut) and row.options.ties == "keep":
     gold = LeftOut("tie")

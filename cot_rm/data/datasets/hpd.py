@@ -13,12 +13,13 @@ from cot_rm.data.datasets.row import Row, structured
 from cot_rm.records import Record
 from cot_rm.schema import Choice
 
+LABELS = ("human_preference", "rank")
 PATHS = ("image_path", "file_path", "image_paths", "images")
 
 
 def matches(record: Record) -> bool:
   """Whether a record has the layout's fields."""
-  v2 = "prompt" in record and {"human_preference", "rank"} & record.keys()
+  v2 = "prompt" in record and record.keys() & {*LABELS}
   lists = any(isinstance(structured(record.get(name)), list) for name in PATHS)
   return bool(v2 and lists) or {"path1", "path2", "prompt"} <= record.keys()
 
@@ -35,7 +36,9 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     return
   name = next((name for name in PATHS if row.get(name) is not None), PATHS[0])
   pictures = [row.image(path, name) for path in row.items(name)]
-  field = "human_preference" if row.get("human_preference") is not None else "rank"
+  field = next((one for one in LABELS if row.get(one) is not None), "")
+  if not field:
+    row.fail(f"it has no label: {' and '.join(map(repr, LABELS))} are missing")
   ranks = [row.as_number(rank, field) for rank in row.items(field)]
   if len(ranks) != len(pictures) or any(rank is None for rank in ranks):
     row.fail(

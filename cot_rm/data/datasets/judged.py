@@ -92,9 +92,13 @@ def fields(row: Row) -> list[Media]:
 
 
 def _given(value: Any) -> Any:
-  """The value of a field of media without elements that are empty; a list may be text."""
+  """The value of a field of media, which may be a list as text; None if it names no medium.
+
+  A list that names some is given whole: an element that is missing is an error.
+  """
   value = structured(value)
-  return [one for one in value if one not in (None, "")] if isinstance(value, list) else value
+  empty = isinstance(value, list) and all(one in (None, "") for one in value)
+  return None if empty else value
 
 
 def _candidates(row: Row, asked: judge_prompts.Question, shown: Sequence[Media]) -> list:

@@ -28,7 +28,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   elif first is None and second is not None:
     first = 1 - second
   gold = compared.by_score(first, second)
-  if row.record.get("has_label") is False:
+  if row.label("has_label") in ("false", "0"):
     gold = LeftOut("no label")
   yield from compared.labelled(
     row,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from cot_rm.data.datasets import chats, judged
 from cot_rm.data.datasets.pair import LeftOut, Pair
-from cot_rm.data.datasets.row import Row
+from cot_rm.data.datasets.row import Row, structured
 from cot_rm.records import Record
 from cot_rm.schema import Media
 
@@ -32,9 +32,9 @@ def matches(record: Record) -> bool:
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pair of a record."""
-  if row.get("message") is not None:
+  if row.get("problem") is None and "message" in row.record:
     yield from _r1_reward(row)
-  elif row.get("reward_model") is not None:
+  elif row.get("problem") is None and "reward_model" in row.record:
     yield from _verl(row)
   else:
     yield from judged.pair(row, row.text("problem"), solution=_solution(row, "solution", "answer"))
@@ -77,7 +77,7 @@ def _verl(row: Row) -> Iterator[Pair | LeftOut]:
 
 def _solution(row: Row, *names: str) -> str:
   """The verdict that a field has, alone or as the only element of a list; "" if it is missing."""
-  value = row.get(*names)
+  value = structured(row.get(*names))
   if isinstance(value, list):
     if len({str(one) for one in value}) != 1:
       row.fail(f"field {names[0]!r} must have one verdict, not {value!r:.80}")

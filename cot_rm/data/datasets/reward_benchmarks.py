@@ -25,29 +25,33 @@ def matches(record: Record) -> bool:
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pair of a record."""
-  if row.get("Better") is not None:
-    better = str(row.get("Better")).strip().lower()
+  if "Better" in row.record:
     golds: dict[str, Choice] = {"output1": 1, "output2": 2}
-    if better not in golds:
+    if row.label("Better") not in golds:
       row.fail(f"field 'Better' must be Output1 or Output2, not {row.get('Better')!r:.80}")
-    gold = golds[better]
+    gold = golds[row.label("Better")]
     answers = row.text("Output1"), row.text("Output2")
-    question, image = row.text("Text"), row.get("Image")
+    question, images = row.text("Text"), ("Image",)
     id, extra = row.id("ID"), row.extra("Category")
   else:
-    ranking, answers = row.items("human_ranking"), tuple(row.items("response"))
+    ranking = [row.as_number(rank, "human_ranking") for rank in row.items("human_ranking")]
+    answers = tuple(row.items("response"))
     if ranking not in ([0, 1], [1, 0]) or len(answers) != 2:
-      row.fail(f"needs two responses and a human_ranking of [0, 1] or [1, 0], not {ranking!r:.80}")
+      row.fail(
+        f"needs two responses and a human_ranking of [0, 1] or [1, 0]; found {len(answers)} and "
+        f"{row.get('human_ranking')!r:.80}"
+      )
     gold = 1 if ranking == [0, 1] else 2
-    question, image = row.text("query"), row.get("image", "image_path")
+    question, images = row.text("query"), ("image", "image_path")
     id, extra = row.id(), {}
+  image = next((name for name in images if row.get(name) is not None), images[0])
   yield from compared.labelled(
     row,
     "image_understanding",
     judge_prompts.without_marks(question),
     answers,
     gold,
-    media=(row.image(image, "image"),) if image is not None else (),
+    media=(row.image(row.get(image), image),),
     id=id,
     extra=extra,
   )

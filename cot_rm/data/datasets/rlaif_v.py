@@ -22,8 +22,7 @@ def matches(record: Record) -> bool:
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pair of a record."""
   record = row.record
-  if "chosen" not in record:
-    texts = record.get("text")
+  if record.get("chosen") is None and (texts := record.get("text")) is not None:
     if isinstance(texts, str):
       try:
         texts = json.loads(texts, strict=False)

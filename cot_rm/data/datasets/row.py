@@ -59,6 +59,11 @@ class Row:
       self.fail(f"field {names[0]!r} is missing")
     self.fail(f"field {names[0]!r} must be text that is not blank, not {value!r:.80}")
 
+  def label(self, name: str) -> str:
+    """The text of a field in small letters, without white space around it; "" if it is missing."""
+    value = self.get(name)
+    return "" if value is None else str(value).strip().lower()
+
   def number(self, *names: str) -> float | None:
     """The number of the first of these fields that is there, None if none is; text is converted."""
     return self.as_number(self.get(*names), names[0])

@@ -41,6 +41,7 @@ class Counts:
   left_out: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
   bad: list[str] = dataclasses.field(default_factory=list)  # what is wrong, with its place
   repeated: int = 0  # ids that came before
+  text_alone: int = 0  # examples about no picture and no video
 
 
 class Published(Sequence[Example]):
@@ -142,6 +143,7 @@ class Published(Sequence[Example]):
       out = [self._example(row, *two) for two in zip(found, _ids(row, found), strict=True)]
     except BadExample as error:
       return self._bad(error)
+    self.counts.text_alone += sum(not one.media for one in out)
     self.counts.left_out.update(o.reason for o in every if isinstance(o, pair.LeftOut))
     return out
 
@@ -260,6 +262,8 @@ def log(what: str, sources: Sequence[Published]) -> None:
     lines += [f"  {count:>9,}  left out: {reason}" for reason, count in left_out.most_common(SHOWN)]
     if bad:
       lines.append(f"  {bad:>9,}  left out: bad records")
+    if text_alone := sum(counts.text_alone for counts in of_name):
+      lines.append(f"  {text_alone:>9,}  about no picture and no video: text alone")
     if repeated := sum(counts.repeated for counts in of_name):
       lines.append(f"  {repeated:>9,}  with an id that came before: called id#2, id#3, ...")
     logging.info("%s", "\n".join(lines))

@@ -35,7 +35,6 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
 
 
 def _path(row: Row, name: str) -> object:
-  value = row.get(name)
-  if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-    return f"{'losevideos' if value % 2 else 'winvideos'}/{value // 2:06d}.mp4"
-  return value
+  if (number := row.id(name)).isdecimal() and len(number) < 10:
+    return f"{'losevideos' if int(number) % 2 else 'winvideos'}/{int(number) // 2:06d}.mp4"
+  return row.get(name)

@@ -26,7 +26,7 @@ def matches(record: Record) -> bool:
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pair of a record."""
-  label = str(row.get("Overall") or "").strip().lower()
+  label = row.label("Overall")
   if label not in LABELS:
     row.fail(f"field 'Overall' must be A, B or same, not {row.get('Overall')!r:.80}")
   yield from compared.labelled(

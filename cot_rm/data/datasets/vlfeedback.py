@@ -41,6 +41,8 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     return compared.by_score(*(sum(ratings[k][name] for name in common) for k in (i, j)))
 
   media = tuple(judged.fields(row))
+  if not media:
+    row.fail("field 'img_path' is missing")
   yield from compared.ranked(
     row,
     "image_understanding",

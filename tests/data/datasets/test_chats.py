@@ -17,6 +17,8 @@ CHAT = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
     json.dumps(CHAT),
     [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}],
     {"from": ["human", "gpt"], "value": ["?", "!"]},
+    [{**turn, "from": None, "value": None} for turn in CHAT],
+    [{"role": None, "content": None, "from": "user", "value": "?"}, CHAT[1]],
     [{"role": "user", "content": [{"type": "text", "text": "?"}]}, CHAT[1]],
   ],
 )

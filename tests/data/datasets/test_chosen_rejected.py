@@ -107,3 +107,9 @@ def test_a_question_may_be_in_the_second_field_or_the_field_input(folder):
 def test_answers_that_differ_by_white_space_alone_are_the_same(folder):
   with pytest.raises(ValueError, match="both candidates are the same"):
     folder.open([{"prompt": QUESTION, "chosen": "one", "rejected": " one\n"}])
+
+
+def test_a_picture_that_is_missing_among_others_is_a_bad_record(folder):
+  for images in (["a.jpg", None], ["", "a.jpg"]):
+    with pytest.raises(ValueError, match="record 0, field 'images': must be a picture's path"):
+      folder.open([{"images": images, "prompt": QUESTION, **ANSWERS}])

@@ -184,3 +184,9 @@ def test_rejected_conversations(folder):
   (one,) = folder.open([{**record, "rejected_conversations": chat(REJECTED)}])
   assert one.question == QUESTION and preferred(one) == CHOSEN
   assert set(one.responses) == {CHOSEN, REJECTED}
+
+
+def test_a_chat_that_is_null_is_named_by_its_field(folder):
+  for name in ("conversations", "messages"):
+    with pytest.raises(bad_examples.TooManyBad, match=f"record 0: field '{name}' must be a list"):
+      folder.open([{name: None, "image": "a.jpg"}], layout="llava")

@@ -43,6 +43,8 @@ def test_videos(folder, left, right):
   source = folder.open(records, "data.json")
   assert [preferred(e)[-5:] for e in source] == ["0.mp4", "1.mp4"]
   assert source[0].task == "video_generation"
+  spelt = [{**records[0], "vote_type": vote} for vote in ("LeftVote", " rightvote\n", "TIEVOTE")]
+  assert [e.gold for e in folder.open(spelt)] == [1, 2]
 
 
 def test_edited_pictures_are_left_out_and_unknown_votes_named(folder):

@@ -50,6 +50,7 @@ def test_hpdv3_prefers_the_first_path(folder):
 @pytest.mark.parametrize(
   "fields, message",
   [
+    ({"human_preference": None}, "'human_preference' and 'rank' are missing"),
     ({"human_preference": [1]}, "a number for each of 2 pictures"),
     ({"rank": [1, None]}, "a number for each of 2 pictures"),
     (

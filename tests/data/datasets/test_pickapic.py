@@ -32,3 +32,10 @@ def test_diffusion_dpo_has_paths_and_one_label(folder):
   source = folder.open([{**record, "label_0": 1}, {**record, "label_0": 0}, record])
   assert [(e.id, e.gold) for e in source] == [("x", 1), ("x#2", 2)]
   assert source.counts.left_out == {"no label": 1}
+
+
+def test_a_row_of_text_may_say_that_it_has_no_label(folder):
+  folder.media("a.jpg", "b.jpg")
+  row = {"caption": "?", "jpg_0": "a.jpg", "jpg_1": "b.jpg", "label_0": "1.0", "label_1": "0.0"}
+  source = folder.open([{**row, "has_label": said} for said in ("True", "False", "true", 0)])
+  assert [e.gold for e in source] == [1, 1] and source.counts.left_out == {"no label": 2}

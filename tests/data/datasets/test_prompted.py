@@ -55,7 +55,7 @@ def test_verl(folder):
   assert source[1].responses == (CHOSEN, REJECTED) and source[1].media[0].source == encoded()
 
 
-@pytest.mark.parametrize("answer", ["2", "<answer>2</answer>", "Answer 2 is better"])
+@pytest.mark.parametrize("answer", ["2", "<answer>2</answer>", "Answer 2 is better", '["2"]'])
 def test_easyr1(folder, answer):
   record = {"images": [IMAGE], "problem": f"<image>{PROMPT}", "answer": answer}
   (one,) = folder.open([record], "train.parquet")
@@ -154,3 +154,10 @@ def test_a_prompt_with_two_equal_answers_is_no_pair(folder):
   prompt = prompts.get("r1_reward").render(asked)[0]["content"][0]["text"]
   with pytest.raises(ValueError, match="1 left out: both candidates are the same"):
     folder.open([{"problem": prompt, "solution": "1", "image": "a.jpg"}])
+
+
+def test_a_chat_or_a_reward_that_is_null_is_named(folder):
+  verl = {"prompt": [{"role": "user", "content": PROMPT}], "reward_model": None, "images": [IMAGE]}
+  for record, name in ((r1(message=None), "message"), (verl, "reward_model")):
+    with pytest.raises(ValueError, match=f"row 0: field '{name}' must be"):
+      folder.open([record], "a.parquet", layout="prompted")

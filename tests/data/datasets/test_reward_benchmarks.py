@@ -36,3 +36,20 @@ def test_a_ranking_that_is_none_is_named(folder):
   record = {"query": "?", "response": ["a", "b"], "human_ranking": [0, 0], "image": "a.jpg"}
   with pytest.raises(bad_examples.TooManyBad, match="needs two responses and a human_ranking"):
     folder.open([record])
+
+
+def test_numbers_of_a_ranking_may_be_text(folder):
+  folder.media("a.jpg")
+  record = {"query": "?", "response": ["a", "b"], "image": "a.jpg"}
+  for ranking in (["1", "0"], [1.0, 0.0], "[1, 0]"):
+    (one,) = folder.open([{**record, "human_ranking": ranking}])
+    assert one.gold == 2
+
+
+def test_a_pair_without_its_picture_is_a_bad_record(folder):
+  first = {"query": "?", "response": ["a", "b"], "human_ranking": [0, 1]}
+  second = {"ID": "1", "Text": "?", "Output1": "a", "Output2": "b", "Better": "Output1"}
+  for record, name in ((first, "image"), (second, "Image")):
+    for missing in ({}, {name: None}, {name: ""}):
+      with pytest.raises(ValueError, match=f"record 0, field '{name}': must be a picture's path"):
+        folder.open([{**record, **missing}])

@@ -27,6 +27,7 @@ def test_rlaif_v(folder):
 
 def test_rlhf_v(folder):
   records = [{**ROW, "idx": i, "text": json.dumps(TEXTS)} for i in range(2)]
+  records[1] |= dict.fromkeys(TEXTS)  # beside RLAIF-V's in one file
   one, two = folder.open(records, "set.parquet")
   assert (one.question, preferred(one), one.id, two.id) == (QUESTION, CHOSEN, "0", "1")
 

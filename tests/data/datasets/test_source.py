@@ -70,3 +70,11 @@ def test_a_source_feeds_the_input_pipeline(folder):
   source = folder.open([{**PAIR, "id": str(i)} for i in range(9)], "a.parquet")
   (ids,) = pipeline.prompt_batches(source, lambda one: one.id, seed=0, batch=9, epochs=1)
   assert sorted(ids) == [str(i) for i in range(9)]
+
+
+def test_the_log_says_how_many_examples_are_text_alone(folder, caplog):
+  logging.use_absl_handler()
+  with caplog.at_level(standard_logging.INFO):
+    folder.open([PAIR, {**PAIR, "image": None}, {**PAIR, "image": ""}])
+  (said,) = [r.getMessage() for r in caplog.records if "read as" in r.getMessage()]
+  assert "2  about no picture and no video: text alone" in said

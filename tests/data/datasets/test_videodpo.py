@@ -12,8 +12,11 @@ def test_numbers_name_the_videos(folder):
   source = folder.open([pair, {**pair, "frame_caption": ["it moves"]}], "pair.json")
   assert [preferred(e)[-20:] for e in source] == ["winvideos/000000.mp4"] * 2
   assert source[1].question == "it moves" and source[0].task == "video_generation"
-  (other,) = folder.open([{**pair, "video1": 1, "video2": 2, "label": 1}], "pair.json")
-  assert preferred(other).endswith("winvideos/000001.mp4")
+  for number in (int, str, float):
+    numbers = {name: number(n) for name, n in (("video1", 1), ("video2", 2), ("label", 1))}
+    (other,) = folder.open([pair | numbers], "pair.json")
+    assert preferred(other).endswith("winvideos/000001.mp4")
+    assert {m.source[-21:] for m in other.media} >= {"losevideos/000000.mp4"}
 
 
 def test_an_unknown_label_is_named(folder):

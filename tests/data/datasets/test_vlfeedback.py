@@ -1,5 +1,7 @@
 """VLFeedback's ratings to pairs."""
 
+import pytest
+
 from tests.published_sets import preferred
 
 ASPECTS = ("Helpfulness", "Visual Faithfulness", "Ethical Considerations")
@@ -59,3 +61,9 @@ def test_an_object_of_lists_as_older_datasets_store_it(folder):
   folder.media("a.jpg")
   lists = {key: [one[key] for one in COMPLETIONS] for key in COMPLETIONS[0]}
   assert len(folder.open([record(lists)], "set.jsonl")) == 5
+
+
+def test_answers_without_their_picture_are_a_bad_record(folder):
+  for missing in (None, ""):
+    with pytest.raises(ValueError, match="line 1: field 'img_path' is missing"):
+      folder.open([{**record(COMPLETIONS), "img_path": missing}], "set.jsonl")
