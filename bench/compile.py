@@ -141,6 +141,7 @@ def lower_train_step(place: Placement, program: Literal["sft", "rl"]) -> jax.sta
     tx,
     sharding.shardings_of(state, place.mesh, place.rules),
     token_weights=functools.partial(aggregation.token_weights, aggregate="token"),
+    frozen=knobs.sft.optim.frozen,
   )
   return step.lower(place.with_layouts(state), batch, 1e-5)
 

@@ -121,6 +121,7 @@ def ours(folder: str, quick: bool) -> dict[str, float]:
     tx,
     shardings,
     token_weights=functools.partial(aggregation.token_weights, aggregate=settings.aggregate),
+    frozen=knobs.sft.optim.frozen,
     accumulate=len(prompts),
   )
   engine = sampler.engine(c, graphdef, prompts, **sampler.OURS["ours"])

@@ -1,7 +1,8 @@
 """The optimizer: learning-rate schedule, AdamW or Muon, gradient clipping, frozen parameters."""
 
+import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -93,13 +94,7 @@ def make(
   """
   if lr < 0:
     raise ValueError(f"lr (optim.lr) is {lr}; it must be 0 or more")
-  for pattern in frozen:
-    try:
-      re.compile(pattern)
-    except re.error as error:
-      raise ValueError(
-        f"frozen (optim.frozen): {pattern!r} is no regular expression: {error}"
-      ) from error
+  _check_patterns(frozen)
   learning_rate = schedule(lr=lr, steps=steps, warmup=warmup, decay=decay, final=final)
   if muon:
     inner = optax.contrib.muon(
@@ -117,32 +112,74 @@ def make(
   if frozen:
     chain = optax.partition(
       {"train": chain, "freeze": optax.set_to_zero()},
-      lambda params: partition_labels(params, frozen),
+      lambda params: _partition_labels(params, frozen),
     )
   return chain, learning_rate
 
 
-def partition_labels(params: nnx.State, frozen: Collection[str]) -> Any:
-  """The tree with "freeze" or "train" for every parameter.
+def frozen_names(names: Iterable[str], frozen: Collection[str]) -> set[str]:
+  """Those of the names of a model's parameters that are not trained, see `make`.
 
   Raises:
-    ValueError: a pattern of `frozen` matches no parameter.
+    ValueError: a pattern of `frozen` is no regular expression, or matches no parameter, or they
+      match all.
   """
-  used = set()
+  _check_patterns(frozen)
+  names = [*names]
+  if unused := [pattern for pattern in frozen if not any(re.match(pattern, x) for x in names)]:
+    groups = sorted({name[: dot.start()] for name in names for dot in re.finditer(r"\.|$", name)})
+    near = [x for pattern in unused for x in difflib.get_close_matches(pattern, groups, 2, 0.5)]
+    hint = f"did you mean {' or '.join(map(repr, dict.fromkeys(near)))}? " if near else ""
+    first = sorted({name.partition(".")[0] for name in names})
+    raise ValueError(
+      f"frozen (optim.frozen): no parameter's path begins with a match of "
+      f"{', '.join(map(repr, unused))}; {hint}the paths begin with {', '.join(first)}"
+    )
+  matched = {name for name in names if any(re.match(pattern, name) for pattern in frozen)}
+  if matched == {*names}:
+    raise ValueError(
+      f"frozen (optim.frozen): {', '.join(map(repr, frozen))} match all parameters: none is left "
+      "to train"
+    )
+  return matched
 
-  def label(path: jax.tree_util.KeyPath, variable: Any) -> Any:
-    name = _name(path)
-    hits = [pattern for pattern in frozen if re.match(pattern, name)]
-    used.update(hits)
-    value = "freeze" if hits else "train"
-    return variable.replace(value) if isinstance(variable, nnx.Variable) else value
 
-  tree = jax.tree_util.tree_map_with_path(
-    label, params, is_leaf=lambda x: isinstance(x, nnx.Variable)
-  )
-  if unused := set(frozen) - used:
-    raise ValueError(f"frozen (optim.frozen): {sorted(unused)} match no parameter")
-  return tree
+def _check_patterns(frozen: Collection[str]) -> None:
+  """Raises ValueError for a pattern that is no regular expression."""
+  for pattern in frozen:
+    try:
+      re.compile(pattern)
+    except re.error as error:
+      raise ValueError(
+        f"frozen (optim.frozen): {pattern!r} is no regular expression: {error}"
+      ) from error
+
+
+def stop_gradients(params: nnx.State, frozen: Collection[str]) -> nnx.State:
+  """The parameters, of which the frozen ones get gradients of 0, which cost nothing; see `make`.
+
+  Raises as `frozen_names`.
+  """
+  stop = lambda is_frozen, x: jax.lax.stop_gradient(x) if is_frozen else x
+  return jax.tree.map(stop, _is_frozen(params, frozen), params) if frozen else params
+
+
+def _partition_labels(params: nnx.State, frozen: Collection[str]) -> Any:
+  """The tree with "freeze" or "train" for every parameter."""
+  return jax.tree.map(lambda x: "freeze" if x else "train", _is_frozen(params, frozen))
+
+
+def _is_frozen(params: nnx.State, frozen: Collection[str]) -> Any:
+  """The tree with a bool for every parameter."""
+  is_variable = lambda x: isinstance(x, nnx.Variable)
+  leaves, tree = jax.tree_util.tree_flatten_with_path(params, is_leaf=is_variable)
+  names = [_name(path) for path, _ in leaves]
+  found = frozen_names(names, frozen)
+  values = [
+    x.replace(name in found) if is_variable(x) else name in found
+    for name, (_, x) in zip(names, leaves, strict=True)
+  ]
+  return tree.unflatten(values)
 
 
 def _decay(weight_decay: float, muon: float, *, vectors: bool) -> optax.GradientTransformation:

@@ -4,7 +4,7 @@ B sequences, T tokens.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from cot_rm import sharding
+from cot_rm import optim, sharding
 from cot_rm.batch import Batch
 from cot_rm.models import logprobs, nonfinite
 
@@ -83,6 +83,7 @@ def make_step(
   shardings: Any,
   *,
   token_weights: Callable[[Batch], jax.Array],
+  frozen: Collection[str],
   accumulate: int = 1,
   temperature: float = 1.0,
 ) -> Step:
@@ -101,13 +102,15 @@ def make_step(
     tx: an optax transformation at a learning rate of 1, see optim.make.
     shardings: of the state, see `init_state`.
     token_weights: `batch -> f32[B, T]`, see aggregation.token_weights.
+    frozen: patterns of the parameters that `tx` does not train, see optim.make: their gradients are
+      not computed, and are no part of train/grad_norm.
     accumulate: microbatches that go through the model one after the other, for less memory. Each
       holds whole groups, see `split`. Best a multiple of the devices that share the batch.
     temperature: of the log-probabilities, see logprobs.batch_logps.
   """
 
   def loss(params: nnx.State, batch: Batch, weights_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
-    model = nnx.merge(graphdef, params)
+    model = nnx.merge(graphdef, optim.stop_gradients(params, frozen))
     logps_BT = logprobs.batch_logps(model, batch, masked=True, temperature=temperature)
     return loss_fn(logps_BT, batch, weights_BT)[0], logps_BT
 

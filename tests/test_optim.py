@@ -138,7 +138,29 @@ def test_a_frozen_group_does_not_move():
   assert moved(frozen=("visual",)) == {"visual": False, "norm": True}
 
 
-def test_a_pattern_that_matches_nothing_is_an_error():
+NAMES = ("visual.blocks.attn.qkv.weight", "visual.merger.fc1.bias", "layers.mlp.up_proj.weight")
+
+
+@pytest.mark.parametrize(
+  "frozen, words",
+  [
+    (("vision", "visual"), "match of 'vision'; did you mean 'visual'.*begin with layers, visual"),
+    (("model.visual.merger",), "'model.visual.merger'; did you mean 'visual.merger'"),
+    (("qkv",), "'qkv'; the paths begin with"),
+    (("visual", "layers"), "'visual', 'layers' match all parameters"),
+    (("visual.(",), "'visual.[(]' is no regular expression"),
+  ],
+)
+def test_patterns_that_match_nothing_or_everything_name_the_pattern_and_near_names(frozen, words):
+  with pytest.raises(ValueError, match=f"optim.frozen.*{words}"):
+    optim.frozen_names(NAMES, frozen)
+
+
+def test_a_pattern_is_searched_at_the_start_of_a_name():
+  assert optim.frozen_names(NAMES, ["visual.b", r".*\.bias"]) == {*NAMES[:2]}
+
+
+def test_a_pattern_that_matches_nothing_is_an_error_before_the_first_step():
   with pytest.raises(ValueError, match="optim.frozen.*vision"):
     moved(frozen=("vision",))
 

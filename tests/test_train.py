@@ -181,7 +181,7 @@ def build(rngs):
   return qwen2_5_vl.Model(CONFIG, rngs=rngs)
 
 
-def trained(batches, objective, mesh, rules, optimizer, accumulate=1):
+def trained(batches, objective, mesh, rules, optimizer, accumulate=1, frozen=()):
   """The Run that takes a step on each of the batches; `objective` as in OBJECTIVES."""
   tx, rate = optimizer
   graphdef, _ = train.abstract_model(build)
@@ -191,7 +191,7 @@ def trained(batches, objective, mesh, rules, optimizer, accumulate=1):
     params = train.init_params(build, 0, mesh, rules)
     state, shardings = train.init_state(params, tx, mesh, rules)
     step = train.make_step(
-      graphdef, loss, tx, shardings, token_weights=weights, accumulate=accumulate
+      graphdef, loss, tx, shardings, token_weights=weights, frozen=frozen, accumulate=accumulate
     )
     before, after, out = parameters(state), [], []
     for fed in batches:
@@ -261,6 +261,36 @@ def test_the_state_of_an_optimizer_is_sharded_where_it_has_none_for_some_paramet
   jax.tree.map(
     lambda x, wanted: x.sharding == wanted or pytest.fail(f"{x.sharding}"), state, shardings
   )
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_the_norm_of_the_gradient_is_that_of_what_is_trained(accumulate):
+  """From what plain descent at a rate of 1 takes off the trained parameters."""
+  descent = optax.sgd(1.0), lambda step: 1.0
+  frozen = optax.partition(
+    {"train": descent[0], "freeze": optax.set_to_zero()},
+    lambda params: jax.tree_util.tree_map_with_path(
+      lambda path, _: "freeze" if path[0].key == "visual" else "train", params
+    ),
+  )
+  batches, objective = [in_layout(asked(), "padded")], OBJECTIVES["sft"]
+  whole = trained(batches, objective, one_device(), {}, descent, accumulate)
+  part = trained(
+    batches, objective, one_device(), {}, (frozen, descent[1]), accumulate, frozen=("visual",)
+  )
+  squares = {}
+  for name, before in whole.before.items():
+    moved = before - whole.after[0][name].astype(np.float64)
+    group = "visual" if name.startswith("visual.") else "trained"
+    squares[group] = squares.get(group, 0) + np.square(moved).sum()
+    if group == "visual":
+      np.testing.assert_array_equal(part.after[0][name], before)
+    else:
+      np.testing.assert_allclose(part.after[0][name], whole.after[0][name], atol=1e-6)
+  norm = lambda run: run.metrics[0]["train/grad_norm"]
+  assert norm(part) == pytest.approx(squares["trained"] ** 0.5, rel=1e-4)
+  assert norm(whole) == pytest.approx(sum(squares.values()) ** 0.5, rel=1e-4)
+  assert norm(whole) > 1.01 * norm(part)
 
 
 def test_every_parameter_learns_pictures_too(one):

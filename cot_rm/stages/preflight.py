@@ -19,7 +19,7 @@ from absl import logging
 from etils import epath
 from jax.experimental import multihost_utils
 
-from cot_rm import metrics, prompts, registry, sharding, stages
+from cot_rm import metrics, optim, prompts, registry, sharding, stages
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.chat import Budget, Endpoint
 from cot_rm.checkpoints import huggingface, lora
@@ -343,6 +343,14 @@ def check_training_disk(
   with checks.catching():
     each = np.dtype("float32").itemsize if config.model.dtype == "float32" else 2
     check_disk(checks, workdir, num_parameters(folder) * each * 7, "checkpoints and model")
+
+
+def check_frozen(checks: Checks, frozen: Sequence[str], folder: str | None) -> None:
+  """Adds a fault for patterns of optim.frozen that the model in a folder has no parameters for."""
+  if folder is None:
+    return
+  with checks.catching():
+    optim.frozen_names(huggingface.abstract_params(*huggingface.read_config(folder)), frozen)
 
 
 def check_tasks(checks: Checks, knobs: common.Section) -> Sequence[str]:

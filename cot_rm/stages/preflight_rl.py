@@ -26,6 +26,7 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
   with checks.catching():
     folder = preflight.find_model(checks, config, workdir, f"{where}.start", knobs.start)
   preflight.check_training_disk(checks, workdir, config, folder)
+  preflight.check_frozen(checks, knobs.optim.frozen, folder)
   tasks = preflight.check_tasks(checks, knobs)
   with checks.catching():
     if not preflight.planned_data(checks, config, workdir, f"{where}.data", knobs.data):

@@ -230,6 +230,15 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
   weights = lambda batch: aggregation.token_weights(batch, settings.aggregate, settings.max_tokens)
   shards = sharding.num_batch_shards(policy.mesh, policy.rules) * knobs.accumulate
   how = dict(accumulate=knobs.accumulate, temperature=sampling.Sampling(**knobs.sampling).logps_at)
+  step = train.make_step(
+    policy.graphdef,
+    loss,
+    tx,
+    shardings,
+    token_weights=weights,
+    frozen=knobs.optim.frozen,
+    **how,
+  )
   return _Learner(
     knobs=knobs,
     policy=policy,
@@ -238,7 +247,7 @@ def _init_learner(knobs: common.Section, policy: judge.Judge) -> tuple[_Learner,
     correction=importance_correction.Config(**knobs.correction),
     batch_sizes=_batch_sizes(knobs.train_prompts // knobs.minibatches, shards),
     schedule=schedule,
-    step=train.make_step(policy.graphdef, loss, tx, shardings, token_weights=weights, **how),
+    step=step,
     logps=train.make_logps(policy.graphdef, **how),
     reference=reference,
   ), state

@@ -48,6 +48,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     tx,
     shardings,
     token_weights=functools.partial(aggregation.token_weights, aggregate="token"),
+    frozen=knobs.optim.frozen,
     accumulate=knobs.accumulate,
   )
   skips = common.open_skips(config, workdir, name)
@@ -129,6 +130,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   with checks.catching():
     folder = checking.find_model(checks, config, workdir, f"{where}.start", knobs.start)
   checking.check_training_disk(checks, workdir, config, folder)
+  checking.check_frozen(checks, knobs.optim.frozen, folder)
   with checks.catching():
     if not checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
       buckets = preflight_examples.check_buckets(checks, config)

@@ -96,6 +96,8 @@ def test_all_bad_examples_are_listed_at_once_with_the_knob(look, config, workdir
     ("sft", {"sft.steps": 0}, "config.sft.minutes_of"),
     ("sft", {"sft.contradicting": "maybe"}, "known: refuse, keep, drop"),
     ("sft", {"sft.split": "train"}, "has no reasoning to learn from"),
+    ("sft", {"sft.optim.frozen": ("visual", "model.layers")}, "did you mean 'layers'"),
+    ("rl", {"rl.optim.frozen": ("vision_tower",)}, "begin with embed_tokens, layers, norm, visual"),
     ("sft", {"grammar": "thnk"}, "did you mean 'think'"),
     ("reject", {"reject.samples": 2, "reject.sampling.temperature": 0.0}, "would be the same"),
     ("reject", {"reject.accept": ("acuracy",)}, "did you mean 'accuracy'"),
