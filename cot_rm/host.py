@@ -95,6 +95,14 @@ def usable_cores() -> float:
   return cores
 
 
+def memory() -> int:
+  """Bytes of memory that this process may use: the machine's, or the limit of its container."""
+  total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  limit = pathlib.Path("/sys/fs/cgroup/memory.max")
+  text = limit.read_text().strip() if limit.exists() else "max"
+  return total if text == "max" else min(total, int(text))
+
+
 def worth_logging(entry: logging.LogRecord) -> bool:
   """A filter for the log: all entries of this package, and only warnings of libraries.
 

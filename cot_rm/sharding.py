@@ -37,6 +37,12 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
   """
   devices = jax.devices() if devices is None else devices
   sizes = dict(shape)
+  for axis, size in sizes.items():
+    if size < 1 and size != -1:
+      raise ValueError(
+        f"the mesh's axis {axis!r} has size {size} (config.mesh.shape.{axis}); it must be 1 or "
+        f"more, or -1 for all devices that are left"
+      )
   known = math.prod(size for size in sizes.values() if size != -1)
   for axis, size in sizes.items():
     if size == -1:

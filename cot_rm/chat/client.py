@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import openai
 
+from cot_rm import registry
 from cot_rm.chat import budget as budgets
 from cot_rm.chat import cache as caches
 from cot_rm.chat import pictures as picture_encoding
 from cot_rm.chat import replies
 from cot_rm.schema import BadExample, Chat
 
+LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
@@ -39,6 +41,9 @@ class Endpoint:
       raise ValueError(
         f"endpoint.base_url is {self.base_url!r}; it must begin with http:// or https://"
       )
+    if self.limit_field not in LIMIT_FIELDS:
+      hint = registry.hint(self.limit_field, LIMIT_FIELDS)
+      raise ValueError(f"endpoint.limit_field is {self.limit_field!r}; {hint}")
     if self.concurrency < 1:
       raise ValueError(f"endpoint.concurrency is {self.concurrency}; it must be 1 or more")
     if self.retries < 0:

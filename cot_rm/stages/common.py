@@ -339,6 +339,11 @@ def processor_knobs(config: Section, max_pixels: int | None = None) -> dict[str,
   return knobs
 
 
+def buckets(config: Section) -> packing.Buckets:
+  """The shapes to which batches are padded."""
+  return packing.Buckets(**config.buckets)
+
+
 def load_judge(
   config: Section,
   workdir: epath.Path,
@@ -362,7 +367,7 @@ def load_judge(
     rules=config.mesh[rules].to_dict(),
     sample_mesh=sharding.make_mesh((config.mesh.sample_shape or config.mesh.shape).to_dict()),
     sample_rules=config.mesh.sample_rules.to_dict(),
-    buckets=packing.Buckets(**config.buckets),
+    buckets=buckets(config),
     max_prompts=max_prompts,
     sampler=limits.Limits(**config.sampler),
     **processor_knobs(config, max_pixels),

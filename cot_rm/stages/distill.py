@@ -77,8 +77,6 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   section, checks = common.section_name(config, name, "distill"), checking.Checks(name)
   knobs, where = config[section], f"config.{section}"
   checking.check_grammar(checks, config)
-  checking.check_positive(checks, knobs, where, "attempts")
-  checks.require(knobs.sampling.max_tokens >= 1, f"{where}.sampling.max_tokens must be 1 or more")
   with checks.catching():
     chat.Pictures(**knobs.pictures)
   if knobs.endpoint.base_url:

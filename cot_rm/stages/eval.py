@@ -19,7 +19,7 @@ from cot_rm.data import answer_log, bad_examples, sample_records, selection
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
-from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import common, preflight_examples, preflight_memory
 from cot_rm.stages import preflight as checking
 from cot_rm.toy_world import descriptions, world
 
@@ -79,7 +79,6 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   section, checks = common.section_name(config, name, "eval"), checking.Checks(name)
   knobs, where = config[section], f"config.{section}"
   checking.check_grammar(checks, config)
-  checking.check_positive(checks, knobs, where, "max_prompts", "max_tokens")
   checking.check_mesh(checks, config, rules="sample_rules")
   how = {
     "temperature": knobs.vote_temperature,
@@ -95,11 +94,25 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
     registry.lookup(benchmark.MODES, knobs.mode, f"{where}.mode")
   with checks.catching():
     folders = _folders(checks, config, workdir, section)
+  checks.require(
+    not knobs.votes or any(k <= knobs.votes for k in knobs.vote_at),
+    f"{where}.votes is {knobs.votes}, and {where}.vote_at, {tuple(knobs.vote_at)}, has no number "
+    f"up to it: no figure would be reported; add one",
+  )
+  for folder in dict.fromkeys(folders):
+    preflight_memory.check(
+      checks,
+      config,
+      folder,
+      max_tokens=(f"{where}.max_tokens", knobs.max_tokens),
+      prompts=(f"{where}.max_prompts", knobs.max_prompts),
+      samples=(f"{where}.votes", knobs.votes or 1),
+    )
   with checks.catching():
     if checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
       return checks
     examples = _examples(config, knobs, workdir, benchmark)
-    buckets = preflight_examples.check_buckets(checks, config)
+    buckets = common.buckets(config)
     for folder in dict.fromkeys(folders) or [None]:
       preflight_examples.check(
         checks,
@@ -154,7 +167,7 @@ def _named_models(config: common.Section, workdir: epath.Path, section: str) -> 
   trained = [name for name in config.keys() if "start" in getattr(config[name], "keys", list)()]
   planned = dict.fromkeys([*run_folder.entries(config.stages), *trained])
   out = {}
-  for model in config[section].models.split(","):
+  for model in map(str.strip, config[section].models.split(",")):
     there = "/" in model or (workdir / model / "model").exists() or pathlib.Path(model).is_dir()
     if not there and model not in planned and not (workdir / model).exists():
       registry.lookup(planned, model, f"model in config.{section}.models")

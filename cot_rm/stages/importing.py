@@ -66,6 +66,11 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
     ):
       return checks
     plan = make_plan(config, workdir, name)
+    checks.require(
+      plan.val < max(plan.total, 1),
+      f"{where}.val is {plan.val:g}; it must be a share below 1, or fewer than the {plan.total:,} "
+      f"examples",
+    )
     checks.found["examples"] = f"{plan.total:,}"
     checking.check_disk(checks, workdir, importing.missing_bytes(plan), "the data set")
   return checks

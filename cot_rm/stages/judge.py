@@ -10,7 +10,7 @@ from etils import epath
 from cot_rm import metrics, prompts, schema, stages
 from cot_rm.data import answer_log, bad_examples, identity
 from cot_rm.sampler import sampling
-from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import common, preflight_examples, preflight_memory
 from cot_rm.stages import preflight as checking
 
 
@@ -102,12 +102,19 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   """Checks the model, the pairs and their lengths, the votes and their temperature."""
   section, checks = common.section_name(config, name, "judge"), checking.Checks(name)
   knobs, where, folder = config[section], f"config.{section}", None
-  checking.check_positive(checks, knobs, where, "max_prompts")
   checking.check_mesh(checks, config, rules="sample_rules")
   with checks.catching():
     _check_knobs(config, section)
   with checks.catching():
     folder = checking.find_model(checks, config, workdir, f"{where}.start", knobs.start)
+  preflight_memory.check(
+    checks,
+    config,
+    folder,
+    max_tokens=(f"{where}.max_tokens", knobs.max_tokens),
+    prompts=(f"{where}.max_prompts", knobs.max_prompts),
+    samples=(f"{where}.votes", knobs.votes),
+  )
   with checks.catching():
     preflight_examples.check(
       checks,
@@ -116,7 +123,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
       _open(config, workdir, section),
       name=str(knobs.input),
       folder=folder,
-      rules=[preflight_examples.fits(preflight_examples.check_buckets(checks, config))],
+      rules=[preflight_examples.fits(common.buckets(config))],
       swapped=knobs.both_orders,
     )
   return checks

@@ -24,7 +24,7 @@ from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.chat import Budget, Endpoint
 from cot_rm.checkpoints import huggingface, lora
 from cot_rm.sampler import sampling
-from cot_rm.stages import common
+from cot_rm.stages import common, preflight_knobs
 
 # Errors that a check may end in: the fault of a knob, a file or an example.
 FAULTS = (ValueError, OSError, TypeError, KeyError, AttributeError, ImportError)
@@ -76,10 +76,16 @@ def run(config: common.Section, workdir: epath.Path, plan: Mapping[str, str]) ->
 
 
 def of_stage(config: common.Section, workdir: epath.Path, name: str, stage: str) -> Checks:
-  """The preflight of one stage; on other processes than the first it looks at nothing."""
+  """The preflight of one stage; on other processes than the first it looks at nothing.
+
+  Where a knob that the stage reads is out of its range, this is said, and nothing else is looked
+  at: what would be checked depends on the knob.
+  """
   if jax.process_index() > 0:
     return Checks(name)
-  checks = Checks(name)
+  checks = Checks(name, faults=preflight_knobs.faults(config, name, stage))
+  if checks.faults:
+    return checks
   with checks.catching():
     checks = stages.get(stage).preflight(config, workdir, name)
   if checks.later:
@@ -89,8 +95,12 @@ def of_stage(config: common.Section, workdir: epath.Path, name: str, stage: str)
 
 
 def faults_of(every: Sequence[Checks]) -> list[str]:
-  """All faults, each with its stage."""
-  return [f"{checks.name}: {fault}" for checks in every for fault in checks.faults]
+  """All faults, each once, with the stages that have it."""
+  names: dict[str, list[str]] = {}
+  for checks in every:
+    for fault in checks.faults:
+      names.setdefault(fault, []).append(checks.name)
+  return [f"{', '.join(dict.fromkeys(of))}: {fault}" for fault, of in names.items()]
 
 
 def refuse(every: Sequence[Checks]) -> None:
@@ -239,13 +249,13 @@ def check_divides(
   Args:
     checks: of the stage.
     knob: the knob's name.
-    value: the knob's value, of each process; one below 1 is the fault of another check.
+    value: the knob's value, of each process.
     parts: number that must divide.
     why: what the parts are.
     per: equal portions of the value, each of which must be divided.
   """
   step = parts // math.gcd(parts, jax.process_count()) * per
-  if value >= 1 and value % step:
+  if value % step:
     low, high = value // step * step, -(-value // step) * step
     near = f"{low} or {high}" if low else f"{high}"
     total = f" on each of {jax.process_count()} processes" if jax.process_count() > 1 else ""
@@ -283,19 +293,14 @@ def check_sampling(
     n_knob: the knob of `n`.
     temperature: the knob of the temperature.
   """
-  with checks.catching():
-    how = sampling.Sampling(**knobs)
-    checks.require(
-      how.temperature > 0 or n == 1,
+  if knobs["temperature"] == 0 and n > 1:
+    checks.faults.append(
       f"{where}.{n_knob} is {n}, and all samples would be the same; set {where}.{temperature} "
-      f"above 0",
+      f"above 0"
     )
-
-
-def check_positive(checks: Checks, knobs: common.Section, where: str, *names: str) -> None:
-  """Adds a fault for each of these knobs that is below 1."""
-  for name in names:
-    checks.require(knobs[name] >= 1, f"{where}.{name} is {knobs[name]}; it must be 1 or more")
+    return
+  with checks.catching():
+    sampling.Sampling(**knobs)
 
 
 def check_disk(

@@ -6,7 +6,7 @@ from etils import epath
 
 from cot_rm import schema
 from cot_rm.data import bad_examples, datasets, distillation, packing, selection
-from cot_rm.stages import common, preflight, preflight_data
+from cot_rm.stages import common, preflight, preflight_data, preflight_memory
 from cot_rm.stages.preflight_data import Row
 
 Rule = Callable[[Row], str | None]  # what is wrong with an example; None: nothing
@@ -262,29 +262,29 @@ def contradiction(row: Row, grammar: str) -> str | None:
   return None
 
 
-def check_buckets(checks: preflight.Checks, config: common.Section) -> packing.Buckets:
-  """The buckets of the config."""
-  buckets = packing.Buckets(**config.buckets)
-  for field in ("tokens", "answers", "patches"):
-    sizes = getattr(buckets, field)
-    valid = all(isinstance(size, int) and size > 0 for size in sizes)
-    checks.require(
-      valid and (bool(sizes) or field != "tokens"),
-      f"config.buckets.{field} is {tuple(sizes)}; it must hold numbers of 1 or more",
-    )
-  return buckets
-
-
 def check_validation(
   checks: preflight.Checks,
   config: common.Section,
   workdir: epath.Path,
   folder: str | None,
   *,
+  prompts: tuple[str, int],
   max_pixels: int | None = None,
 ) -> None:
-  """The validation pairs of a stage that trains: config.eval.data, its split val_split."""
+  """The validation pairs of a stage that trains: config.eval.data, its split val_split.
+
+  Args:
+    checks, config, workdir, folder, max_pixels: see `check`.
+    prompts: (knob, value) of the prompts that are answered at the same time, at most.
+  """
   knobs = config.eval
+  preflight_memory.check(
+    checks,
+    config,
+    folder,
+    max_tokens=("config.eval.max_tokens", knobs.max_tokens),
+    prompts=prompts,
+  )
   with checks.catching():
     if preflight.planned_data(checks, config, workdir, "config.eval.data", knobs.data):
       return
@@ -296,7 +296,7 @@ def check_validation(
       first_ones(source, knobs.val_pairs),
       name=f"{knobs.data} {knobs.val_split} (validation)",
       folder=folder,
-      rules=[needs_gold, fits(packing.Buckets(**config.buckets))],
+      rules=[needs_gold, fits(common.buckets(config))],
       swapped=True,
       max_pixels=max_pixels,
     )

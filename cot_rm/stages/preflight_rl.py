@@ -6,9 +6,8 @@ import jax
 from etils import epath
 
 from cot_rm import optim, prompts, registry, rewards
-from cot_rm.algorithms import ALGORITHMS
-from cot_rm.data import packing
-from cot_rm.stages import common, preflight, preflight_examples
+from cot_rm.algorithms import ALGORITHMS, importance_correction
+from cot_rm.stages import common, preflight, preflight_examples, preflight_memory
 
 ORDERS = ("shuffled", "ascending")  # selection.Order
 
@@ -27,6 +26,14 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
     folder = preflight.find_model(checks, config, workdir, f"{where}.start", knobs.start)
   preflight.check_training_disk(checks, workdir, config, folder)
   preflight.check_frozen(checks, knobs.optim.frozen, folder)
+  preflight_memory.check(
+    checks,
+    config,
+    folder,
+    max_tokens=(f"{where}.sampling.max_tokens", knobs.sampling.max_tokens),
+    prompts=(f"{where}.max_prompts", at_a_time(knobs)),
+    samples=(f"{where}.group", knobs.group),
+  )
   tasks = preflight.check_tasks(checks, knobs)
   with checks.catching():
     if not preflight.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
@@ -37,7 +44,7 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
         common.open_examples(config, workdir, knobs.data, knobs.split),
         name=f"{knobs.data} {knobs.split}",
         folder=folder,
-        rules=[preflight_examples.fits(packing.Buckets(**config.buckets))],
+        rules=[preflight_examples.fits(common.buckets(config))],
         takes=preflight_examples.for_rl(where, tasks, knobs.min_attempts, knobs.order),
         swapped="swap" in knobs.rewards,
         max_pixels=knobs.max_pixels,
@@ -48,17 +55,26 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
         f"none of {len(rows):,} examples of {knobs.data} has a gold answer, which a reward "
         f"compares the verdict with; give gold, 1 or 2",
       )
-  preflight_examples.check_validation(checks, config, workdir, folder, max_pixels=knobs.max_pixels)
+  preflight_examples.check_validation(
+    checks,
+    config,
+    workdir,
+    folder,
+    prompts=(f"{where}.max_prompts", at_a_time(knobs)),
+    max_pixels=knobs.max_pixels,
+  )
   return checks
+
+
+def at_a_time(knobs: common.Section) -> int:
+  """Prompts that are answered at the same time, at most, by the section of a stage."""
+  return min(knobs.max_prompts or knobs.prompts, knobs.prompts)
 
 
 def _check_sizes(checks: preflight.Checks, config: common.Section, section: str) -> None:
   """The numbers of prompts and groups against the devices, and the answers against the buckets."""
   knobs, where = config[section], f"config.{section}"
-  names = ("rollouts", "prompts", "group", "train_prompts", "minibatches", "epochs", "accumulate")
-  every = ("eval_every", "save_every", "samples_every", "vision_check_every")
-  preflight.check_positive(checks, knobs, where, *names, *every)
-  buckets = preflight_examples.check_buckets(checks, config)
+  buckets = common.buckets(config)
   longest = max(buckets.answers, default=0)
   checks.require(
     knobs.sampling.max_tokens <= longest,
@@ -66,16 +82,16 @@ def _check_sizes(checks: preflight.Checks, config: common.Section, section: str)
     f"answer is {longest:,}; raise config.buckets.answers or lower max_tokens",
   )
   shards = preflight.check_mesh(checks, config, rules="train_rules")
-  if knobs.minibatches >= 1 and knobs.accumulate >= 1:
-    for parts, why in ((shards, "shards of a batch"), (knobs.accumulate, "microbatches")):
-      preflight.check_divides(
-        checks, f"{where}.train_prompts", knobs.train_prompts, parts, why, per=knobs.minibatches
-      )
+  for parts, why in ((shards, "shards of a batch"), (knobs.accumulate, "microbatches")):
+    preflight.check_divides(
+      checks, f"{where}.train_prompts", knobs.train_prompts, parts, why, per=knobs.minibatches
+    )
   for reward, weight in knobs.rewards.items():
     checks.require(
       isinstance(weight, int | float) and math.isfinite(weight),
       f"{where}.rewards.{reward} is {weight!r}; it is a weight, a number",
     )
+  _check_learning(checks, knobs, where)
   if "swap" in knobs.rewards:
     preflight.check_divides(
       checks, f"{where}.prompts", knobs.prompts, 2 * jax.process_count(), "orders of a pair"
@@ -97,6 +113,28 @@ def _check_sizes(checks: preflight.Checks, config: common.Section, section: str)
     optim.make(steps=1, **knobs.optim)
 
 
+def _check_learning(checks: preflight.Checks, knobs: common.Section, where: str) -> None:
+  """Combinations under which the stage would run, and learn from nothing or from less than said."""
+  rounds = knobs.max_resample_rounds if knobs.zero_variance == "resample" else 1
+  sampled = knobs.prompts * rounds
+  times = f" in each of {rounds} rounds ({where}.max_resample_rounds)" if rounds > 1 else ""
+  checks.require(
+    knobs.train_prompts <= sampled,
+    f"{where}.train_prompts is {knobs.train_prompts}, and a rollout has {knobs.prompts} prompts"
+    f"{times} ({where}.prompts); set it to {sampled} or less, or raise {where}.prompts",
+  )
+  checks.require(
+    knobs.group > 1 or knobs.zero_variance == "keep",
+    f"{where}.group is 1, so that no reward differs within a group, and {where}.zero_variance is "
+    f"{knobs.zero_variance!r}: all would be left out; set zero_variance to 'keep'",
+  )
+  checks.require(
+    any(knobs.rewards.values()),
+    f"{where}.rewards has no weight other than 0, so that all rewards would be equal",
+  )
+  preflight.check_sampling(checks, where, knobs.sampling, n=knobs.group, n_knob="group")
+
+
 def check_knobs(config: common.Section, name: str) -> None:
   """Raises ValueError for knobs of the section `name` that do not fit together."""
   knobs = config[name]
@@ -113,6 +151,7 @@ def check_knobs(config: common.Section, name: str) -> None:
     if value not in known:
       raise ValueError(f"config.{name}.{knob} is {value!r}; known: {', '.join(map(repr, known))}")
   registry.lookup(ALGORITHMS, knobs.algorithm, "algorithm")
+  importance_correction.Config(**knobs.correction)
   if knobs.train_prompts % knobs.minibatches:
     raise ValueError(
       f"config.{name}.train_prompts is {knobs.train_prompts}, which cannot be split into "

@@ -18,7 +18,7 @@ from cot_rm import judge as judging
 from cot_rm.data import answer_log, array_record, bad_examples, rejection
 from cot_rm.sampler import sampling
 from cot_rm.schema import BadExample
-from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import common, preflight_examples, preflight_memory
 from cot_rm.stages import preflight as checking
 
 BATCHES = 8  # calls of the sampler between two writes: at most these are lost by a kill
@@ -77,17 +77,29 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   section, checks = common.section_name(config, name, "reject"), checking.Checks(name)
   knobs, where = config[section], f"config.{section}"
   checking.check_grammar(checks, config)
-  checking.check_positive(checks, knobs, where, "samples", "keep", "max_prompts")
   checking.check_mesh(checks, config, rules="sample_rules")
   with checks.catching():
     rewards.weighted_names(dict.fromkeys(knobs.accept, 1.0))
+    checks.require(
+      not rewards.asks(dict.fromkeys(knobs.accept, 1.0), prompts.get(config.grammar)),
+      f"{where}.accept names a reward that a judge model decides with the grammar "
+      f"{config.grammar!r}, and this stage has none: no sample would be accepted; name others",
+    )
   checking.check_sampling(checks, where, knobs.sampling, n=knobs.samples, n_knob="samples")
   tasks, folder = checking.check_tasks(checks, knobs), None
   with checks.catching():
     folder = checking.find_model(checks, config, workdir, f"{where}.start", knobs.start)
+  preflight_memory.check(
+    checks,
+    config,
+    folder,
+    max_tokens=(f"{where}.sampling.max_tokens", knobs.sampling.max_tokens),
+    prompts=(f"{where}.max_prompts", knobs.max_prompts),
+    samples=(f"{where}.samples", knobs.samples),
+  )
   with checks.catching():
     if not checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
-      rules = [preflight_examples.fits(preflight_examples.check_buckets(checks, config))]
+      rules = [preflight_examples.fits(common.buckets(config))]
       preflight_examples.check_pool(
         checks, config, workdir, knobs, where, tasks, folder=folder, rules=rules
       )

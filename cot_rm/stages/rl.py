@@ -59,9 +59,12 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   folder, knobs = workdir / name, config[section]
   preflight_rl.check_knobs(config, section)
   how = _rollout_config(config, knobs)
-  most = min(knobs.max_prompts or knobs.prompts, knobs.prompts)
   policy = common.load_judge(
-    config, workdir, knobs.start, max_prompts=most, max_pixels=knobs.max_pixels
+    config,
+    workdir,
+    knobs.start,
+    max_prompts=preflight_rl.at_a_time(knobs),
+    max_pixels=knobs.max_pixels,
   )
   validate = validation.make(config, workdir, name, policy)
   skips = common.open_skips(config, workdir, name)

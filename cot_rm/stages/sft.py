@@ -14,7 +14,17 @@ from absl import logging
 from etils import epath
 
 import cot_rm.judge  # by its full name: a stage of this package is called judge too
-from cot_rm import distributed, metrics, optim, prompts, schema, sharding, stages, train
+from cot_rm import (
+  distributed,
+  metrics,
+  optim,
+  prompts,
+  registry,
+  schema,
+  sharding,
+  stages,
+  train,
+)
 from cot_rm.algorithms import aggregation, sft
 from cot_rm.benchmarks import pairs
 from cot_rm.checkpoints import train_state
@@ -116,12 +126,8 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
     checks.found["control"] = "not wanted: config.control is not set"
     return checks
   checking.check_grammar(checks, config)
-  checking.check_positive(checks, knobs, where, "rows", "eval_every", "save_every", "accumulate")
   checking.check_choice(checks, f"{where}.contradicting", knobs.contradicting, CONTRADICTING)
-  checks.require(
-    knobs.steps > 0 or bool(knobs.minutes_of),
-    f"{where}.steps is {knobs.steps} and {where}.minutes_of is empty; set one of them",
-  )
+  _check_time(checks, config, workdir, section)
   shards = checking.check_mesh(checks, config, rules="train_rules")
   checking.check_divides(checks, f"{where}.rows", knobs.rows, shards, "shards of a batch")
   checking.check_divides(checks, f"{where}.rows", knobs.rows, knobs.accumulate, "microbatches")
@@ -133,7 +139,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   checking.check_frozen(checks, knobs.optim.frozen, folder)
   with checks.catching():
     if not checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
-      buckets = preflight_examples.check_buckets(checks, config)
+      buckets = common.buckets(config)
       rows = preflight_examples.check(
         checks,
         config,
@@ -150,7 +156,13 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
         checks, rows, f"{where}.contradicting", knobs.contradicting, config.grammar
       )
       checking.check_processes(checks, len(rows), knobs.data)
-  preflight_examples.check_validation(checks, config, workdir, folder)
+  preflight_examples.check_validation(
+    checks,
+    config,
+    workdir,
+    folder,
+    prompts=("config.eval.max_prompts", config.eval.max_prompts),
+  )
   return checks
 
 
@@ -191,6 +203,34 @@ def _make_encode(
   return encode
 
 
+def _check_time(
+  checks: checking.Checks, config: common.Section, workdir: epath.Path, section: str
+) -> None:
+  """The number of steps is given, or the times are known, or will be, from which it follows."""
+  knobs, where = config[section], f"config.{section}"
+  if knobs.steps:
+    return
+  if not knobs.minutes_of:
+    checks.faults.append(f"{where}.steps is 0 and {where}.minutes_of is empty; set one of them")
+    return
+  before = checking.planned(config, checks.name)
+  others = [(f"{where}.minutes_of", name) for name in _names(knobs.minutes_of)]
+  for knob, name in [*others, (f"{where}.speed_of", knobs.speed_of)]:
+    times = [workdir / name / "training.json"]
+    times += [workdir / name / "done.json"] if knob.endswith("minutes_of") else []
+    makes = name in before and (knob.endswith("minutes_of") or before[name] in ("sft", "rl"))
+    checks.require(
+      makes or any(path.exists() for path in times),
+      f"{knob} names {name!r}, which is no earlier stage of config.stages, nor one that has run in "
+      f"this workdir; {registry.hint(name, before)}",
+    )
+
+
+def _names(text: str) -> list[str]:
+  """The names in a knob, separated by commas."""
+  return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _steps_in_time_of(workdir: epath.Path, others: str, reference: str) -> int:
   """The number of steps that take as long as other stages took.
 
@@ -204,11 +244,11 @@ def _steps_in_time_of(workdir: epath.Path, others: str, reference: str) -> int:
     raise ValueError("an SFT stage has steps=0 and no `minutes_of`: set one of these two knobs")
 
   def seconds(name):
-    folder = workdir / name.strip()
+    folder = workdir / name
     training = folder / "training.json"
     record = training if training.exists() else folder / "done.json"
     return json.loads(record.read_text())["seconds"]
 
   training = json.loads((workdir / reference / "training.json").read_text())
-  total = sum(map(seconds, others.split(",")))
+  total = sum(map(seconds, _names(others)))
   return max(int(total * training["steps"] / training["seconds"]), 1)

@@ -94,6 +94,12 @@ def test_all_bad_examples_are_listed_at_once_with_the_knob(look, config, workdir
     ("sft", {"sft.rows": 0}, "config.sft.rows is 0"),
     ("sft", {"sft.rows": 4, "sft.accumulate": 3}, "set it to 3 or 6"),
     ("sft", {"sft.steps": 0}, "config.sft.minutes_of"),
+    ("sft", {"sft.steps": 0, "sft.minutes_of": "rll"}, "config.sft.minutes_of names 'rll', which"),
+    (
+      "rl",
+      {"rl.sampling.temperature": 0.0, "rl.sampling.logps_temperature": 1.0},
+      "config.rl.sampling.temperature above 0",
+    ),
     ("sft", {"sft.contradicting": "maybe"}, "known: refuse, keep, drop"),
     ("sft", {"sft.split": "train"}, "has no reasoning to learn from"),
     ("sft", {"sft.optim.frozen": ("visual", "model.layers")}, "did you mean 'layers'"),
@@ -101,10 +107,12 @@ def test_all_bad_examples_are_listed_at_once_with_the_knob(look, config, workdir
     ("sft", {"grammar": "thnk"}, "did you mean 'think'"),
     ("reject", {"reject.samples": 2, "reject.sampling.temperature": 0.0}, "would be the same"),
     ("reject", {"reject.accept": ("acuracy",)}, "did you mean 'accuracy'"),
+    ("reject", {"reject.accept": ("consistent",), "grammar": "r1_reward"}, "this stage has none"),
     ("reject", {"reject.split": "trian"}, "trian"),
     ("eval", {"eval.models": "sft,slt"}, "slt"),
     ("eval", {"eval.votes": 3, "eval.vote_temperature": 0.0}, "config.eval.vote_temperature"),
-    ("eval", {"eval.repetition_penalty": 0.0}, "repetition_penalty 0.0 is out of range"),
+    ("eval", {"eval.votes": 3, "eval.vote_at": (5, 15)}, "has no number up to it"),
+    ("eval", {"eval.repetition_penalty": 0.0}, "config.eval.repetition_penalty is 0.0"),
     ("eval", {"eval.benchmark": "vl_rewardbnch"}, "did you mean 'vl_rewardbench'"),
     ("eval", {"eval.mode": "bth"}, "did you mean 'both'"),
     ("judge", {"judge.votes": 3}, "config.judge.temperature"),
@@ -113,8 +121,16 @@ def test_all_bad_examples_are_listed_at_once_with_the_knob(look, config, workdir
     ("world", {"world.sizes.train": 0}, "config.world.sizes.train is 0"),
     ("distill", {"distill.attempts": 0}, "config.distill.attempts is 0"),
     ("distill", {"distill.endpoint.base_url": "api.example.org"}, "must begin with http"),
+    (
+      "distill",
+      {
+        "distill.endpoint.base_url": "http://localhost",
+        "distill.endpoint.limit_field": "max_token",
+      },
+      "did you mean 'max_tokens'",
+    ),
     ("distill", {"distill.budget.dollars": 3.0}, "prices"),
-    ("distill", {"distill.pictures.quality": 0}, "pictures.quality"),
+    ("distill", {"distill.pictures.quality": 0}, "config.distill.pictures.quality"),
   ],
 )
 def test_a_knob_out_of_range_is_a_fault(look, config, stage, change, words):
@@ -256,3 +272,18 @@ def test_an_example_that_cannot_be_stored_is_a_fault_before_any_call(
   for name in ("distill", "reject"):
     assert "'p-1': a value under `extra`" in the_fault(look(name))
   assert look("rl").faults == []
+
+
+def test_the_times_that_a_control_is_measured_by_are_known_or_will_be(config, workdir):
+  config.stages, config.control = ("world", "sft", "rl", "control_sft:sft"), True
+  faults = lambda: preflight.of_stage(config, workdir, "control_sft", "sft").faults
+  assert faults() == []
+  config.control_sft.minutes_of = "rl, world"
+  assert faults() == []
+  config.stages = ("control_sft:sft",)
+  config.control_sft.minutes_of = "sft"  # has run in this workdir
+  assert faults() == []
+  config.control_sft.update(minutes_of="rl,sft", speed_of="world")
+  missing, without_steps = faults()
+  assert "config.control_sft.minutes_of names 'rl', which is no earlier stage" in missing
+  assert "config.control_sft.speed_of names 'world'" in without_steps

@@ -59,15 +59,6 @@ def test_rl_takes_by_task_and_by_attempts():
   assert preflight_examples.for_rl("config.rl", [], 0, "shuffled")(row()) is None
 
 
-def test_a_bucket_below_one_is_a_fault():
-  class Config:
-    buckets = dict(tokens=(0, 4), patches=(), answers=())
-
-  checks = preflight.Checks("rl")
-  preflight_examples.check_buckets(checks, Config)
-  assert "config.buckets.tokens is (0, 4)" in checks.faults[0]
-
-
 def test_prompts_of_two_readings_are_counted_and_the_knob_is_named(monkeypatch):
   rows = [row(id="p-1"), row(id="p-2", ambiguous=True)]
   monkeypatch.setattr(preflight_data, "measure", lambda *_, **__: rows)

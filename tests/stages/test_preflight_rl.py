@@ -27,6 +27,7 @@ def test_the_weight_of_a_reward_is_a_number(config, workdir, weight):
 
 
 def test_microbatches_divide_each_minibatch(config, workdir):
+  config.rl.prompts = 8
   config.rl.train_prompts, config.rl.minibatches, config.rl.accumulate = 6, 2, 2
   (fault,) = faults(config, workdir)
   assert "config.rl.train_prompts is 6" in fault and "set it to 4 or 8" in fault
@@ -47,3 +48,39 @@ def test_an_unknown_choice_names_those_that_are_known(config, workdir, knob):
   config.rl.update_from_flattened_dict({knob: "maybe"})
   (fault,) = faults(config, workdir)
   assert f"config.rl.{knob} is 'maybe'; known:" in fault
+
+
+def test_more_groups_to_train_on_than_a_rollout_has_are_a_fault(config, workdir):
+  config.rl.prompts, config.rl.train_prompts = 4, 8
+  (fault,) = faults(config, workdir)
+  assert "config.rl.train_prompts is 8" in fault and "set it to 4 or less" in fault
+  config.rl.zero_variance, config.rl.max_resample_rounds = "resample", 2  # sampled in two rounds
+  assert faults(config, workdir) == []
+  config.rl.train_prompts = 12
+  (fault,) = faults(config, workdir)
+  assert "4 prompts in each of 2 rounds" in fault and "set it to 8 or less" in fault
+
+
+def test_one_sample_per_prompt_has_no_variance_to_choose_groups_by(config, workdir):
+  config.rl.group, config.rl.algorithm = 1, "reinforce_pp"
+  (fault,) = faults(config, workdir)
+  assert "config.rl.group is 1" in fault and "zero_variance is 'drop'" in fault
+  config.rl.zero_variance = "keep"
+  assert faults(config, workdir) == []
+
+
+@pytest.mark.parametrize(
+  "change, words",
+  [
+    ({"rewards": {"accuracy": 0.0}}, "config.rl.rewards has no weight other than 0"),
+    ({"sampling.temperature": 0.0, "sampling.logps_temperature": 1.0}, "would be the same"),
+    ({"correction.low": 2.0}, "must be below and above 1"),
+  ],
+)
+def test_settings_under_which_nothing_is_learnt_are_a_fault(config, workdir, change, words):
+  if "rewards" in change:
+    config.rl.rewards = change["rewards"]
+  else:
+    config.rl.update_from_flattened_dict(change)
+  (fault,) = faults(config, workdir)
+  assert words in fault
