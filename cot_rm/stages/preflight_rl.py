@@ -5,8 +5,9 @@ import math
 import jax
 from etils import epath
 
-from cot_rm import optim, prompts, registry, rewards
+from cot_rm import optim, prompts, registry, rewards, rollout
 from cot_rm.algorithms import ALGORITHMS, importance_correction
+from cot_rm.sampler import sampling
 from cot_rm.stages import common, preflight, preflight_examples, preflight_memory
 
 ORDERS = ("shuffled", "ascending")  # selection.Order
@@ -18,6 +19,8 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
   knobs, where = config[section], f"config.{section}"
   with checks.catching():
     check_knobs(config, section)
+  with checks.catching():
+    rollout_config(config, knobs)
   if knobs.judge.by == "service":
     preflight.check_service(checks, knobs.judge, f"{where}.judge")
   preflight.check_choice(checks, f"{where}.order", knobs.order, ORDERS)
@@ -163,3 +166,18 @@ def check_knobs(config: common.Section, name: str) -> None:
       f"two threads would launch the train step and the sampler's programs in orders that may "
       f"differ between processes, whose collectives would wait for each other; set it to 0"
     )
+
+
+def rollout_config(config: common.Section, knobs: common.Section) -> rollout.Config:
+  """How rollouts are sampled and scored, by the section of the stage."""
+  return rollout.Config(
+    grammar=config.grammar,
+    group=knobs.group,
+    sampling=sampling.Sampling(**knobs.sampling),
+    seed=config.seed,
+    rewards=knobs.rewards.to_dict(),
+    zero_variance=knobs.zero_variance,
+    resample_by=knobs.resample_by,
+    train_prompts=knobs.train_prompts,
+    max_resample_rounds=knobs.max_resample_rounds,
+  )

@@ -43,9 +43,10 @@ from cot_rm.checkpoints import train_state
 from cot_rm.data import bad_examples, identity, packing, pipeline, selection
 from cot_rm.sampler import sampling
 from cot_rm.stages import common, preflight_rl, validation
-from cot_rm.stages import preflight as checking
 
 Metrics = dict[str, Any]  # numbers, of the host or of a device
+
+preflight = preflight_rl.check
 
 
 def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figures:
@@ -58,7 +59,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   section = common.section_name(config, name, "rl")
   folder, knobs = workdir / name, config[section]
   preflight_rl.check_knobs(config, section)
-  how = _rollout_config(config, knobs)
+  how = preflight_rl.rollout_config(config, knobs)
   policy = common.load_judge(
     config,
     workdir,
@@ -169,14 +170,6 @@ class _Learner:
     return distributed.shard_batch(batch, self.policy.mesh, self.policy.rules)
 
 
-def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
-  """Checks the model, the pairs and their lengths, the sizes of a rollout, room on disk."""
-  checks = preflight_rl.check(config, workdir, name)
-  with checks.catching():
-    _rollout_config(config, common.section(config, name, "rl"))
-  return checks
-
-
 def _examples(
   config: common.Section, workdir: epath.Path, knobs: common.Section, skips: bad_examples.Skips
 ) -> Sequence[schema.Example]:
@@ -264,20 +257,6 @@ def _batch_sizes(groups: int, shards: int) -> tuple[int, ...]:
   """
   half, odd = divmod(groups, 2)
   return (groups,) if odd or half * jax.process_count() % shards else (half, groups)
-
-
-def _rollout_config(config: common.Section, knobs: common.Section) -> rollout.Config:
-  return rollout.Config(
-    grammar=config.grammar,
-    group=knobs.group,
-    sampling=sampling.Sampling(**knobs.sampling),
-    seed=config.seed,
-    rewards=knobs.rewards.to_dict(),
-    zero_variance=knobs.zero_variance,
-    resample_by=knobs.resample_by,
-    train_prompts=knobs.train_prompts,
-    max_resample_rounds=knobs.max_resample_rounds,
-  )
 
 
 def _judge_model(
