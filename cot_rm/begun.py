@@ -15,18 +15,18 @@ from cot_rm import files, knobs
 from cot_rm.knobs import Path, Plan, Tree
 
 # Output of a stage that depends on its knobs, as patterns in its folder; of other stages all files.
-# What distill, reject and judge have asked is kept by its content, with or without these.
+# What distill and reject have asked is kept by its content, with or without these.
 OUTPUT = {
   "distill": ("data", "done.json"),
   "eval": (),
   "import": ("data", "done.json"),  # until then it begins again
-  "judge": ("done.json",),
+  "judge": (),
   "reject": ("data", "done.json"),
   "rl": ("checkpoints/[0-9]*", "model", "done.json"),
   "sft": ("checkpoints/[0-9]*", "model", "done.json"),
 }
 MANY = 1000  # files of a folder of which more than names and sizes is looked at
-KEEPS_ANSWERS = ("distill", "reject", "judge")
+KEEPS_ANSWERS = ("distill", "reject")
 
 # `(knobs of the optimizer, steps of the old and of the new run, steps that are done) -> whether the
 # learning rates of the steps that are done are the same in both`.

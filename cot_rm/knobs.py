@@ -13,8 +13,8 @@ Plan = Mapping[str, str]  # {folder: stage}, of config.stages
 # Names of stages.STAGES; a stage that is not here depends on all that any stage depends on.
 STAGES = ("import", "world", "port", "distill", "sft", "reject", "rl", "eval", "judge")
 # Stages whose output depends on a knob that is in no section of a stage. The longest row that fits
-# holds. Eval is in no row: its answers carry the conditions under which they were sampled, and it
-# asks anew where these have changed. So do reject and judge until they are done.
+# holds. Eval and judge are in no row: their answers carry the conditions under which they were
+# sampled, and they ask anew where these have changed. So does reject until it is done.
 SHARED: dict[str, tuple[str, ...]] = {
   "buckets.answers": (),  # padding
   "buckets.patches": ("import", "sft"),  # its largest, see LARGEST
@@ -22,7 +22,7 @@ SHARED: dict[str, tuple[str, ...]] = {
   "compile_cache": (),
   "control": (),
   "cpu_devices": (),
-  "data": ("import", "distill", "sft", "reject", "rl", "judge"),
+  "data": ("import", "distill", "sft", "reject", "rl"),
   "data.changed": (),
   "data.http": (),
   "data.http_bytes": (),
@@ -30,14 +30,14 @@ SHARED: dict[str, tuple[str, ...]] = {
   "data.max_bad": (),
   "data.max_file_pixels": (),
   "dry_run": (),
-  "grammar": ("import", "distill", "sft", "reject", "rl", "judge"),
+  "grammar": ("import", "distill", "sft", "reject", "rl"),
   "mesh": (),
-  "model": ("sft", "reject", "rl", "judge"),
+  "model": ("sft", "reject", "rl"),
   "model.remat": (),
-  "processor": ("import", "sft", "reject", "rl", "judge"),
+  "processor": ("import", "sft", "reject", "rl"),
   "sampler": (),  # memory and the order of work
-  "sampler.weights": ("reject", "rl", "judge"),
-  "seed": ("import", "world", "distill", "sft", "reject", "rl", "judge"),
+  "sampler.weights": ("reject", "rl"),
+  "seed": ("import", "world", "distill", "sft", "reject", "rl"),
   "stages": (),
 }
 # Of these tuples only the largest number decides: rows of SFT are packed up to it, and examples
@@ -53,13 +53,14 @@ FREE: dict[str, tuple[str, ...]] = {
     *("accumulate", "eval_every", "save_every", "samples_every", "vision_check_every"),
     *("judge.budget", "judge.endpoint", "max_prompts", "on_nonfinite"),
   ),
-  "judge": ("max_prompts",),
 }
-ASKS_AGAIN = ("eval",)  # stages whose knobs may all change
+# Stages that are never done: they run each time, and ask for the answers that are missing, which
+# are those to what has changed. Their knobs may all change.
+ASKS_AGAIN = ("eval", "judge")
 EXTENDED = {"sft": "steps", "rl": "rollouts"}  # knobs that extend a stage, also one that is done
 # Knobs whose values name folders of other stages, from which a stage is made.
 SOURCES = ("start", "data", "minutes_of", "speed_of", "source")
-READ = ("start", "data", "input", "source")  # knobs that name what a stage reads, also by a path
+READ = ("start", "data", "source")  # knobs that name what a stage reads, also by a path
 SECTION_OF = {"import": "importing"}  # the others have the name of the stage
 
 

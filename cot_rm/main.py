@@ -264,7 +264,7 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
   unseen = {checks.name for checks in found if checks.later}
   for i, (name, module) in enumerate(modules.items()):
     done = folder / name / "done.json"
-    if _from_first(done.exists()):
+    if _from_first(is_done(folder, name, plan[name])):
       was = json.loads(done.read_text())
       took = metrics.format_duration(was["seconds"]) + headline(was["figures"])
       logging.info(
@@ -295,7 +295,12 @@ def run(config: ml_collections.ConfigDict, folder: epath.Path, *, command: Seque
 
 def _pending(folder: epath.Path, plan: Mapping[str, str]) -> dict[str, str]:
   """The entries of the plan that are not done."""
-  return {n: stage for n, stage in plan.items() if not (folder / n / "done.json").exists()}
+  return {name: stage for name, stage in plan.items() if not is_done(folder, name, stage)}
+
+
+def is_done(folder: epath.Path, name: str, stage: str) -> bool:
+  """Whether a stage of a workdir need not run; one that asks for what has changed always runs."""
+  return stage not in knobs.ASKS_AGAIN and (folder / name / "done.json").exists()
 
 
 def headline(figures: stages.Figures) -> str:

@@ -127,6 +127,15 @@ def test_a_stage_that_only_failed_has_not_begun(tmp_path):
   go_on(folder, sft__rows=3, seed=5)
 
 
+def test_a_stage_that_keeps_its_answers_by_what_was_asked_takes_all_other_knobs(folder):
+  stages = "world,sft,rl,judge"
+  go_on(folder, stages=stages)
+  (folder / "judge").mkdir()
+  for name in ("done.json", "verdicts.jsonl"):  # the first by an older version
+    (folder / "judge" / name).write_text("{}")
+  go_on(folder, stages=stages, judge__votes=3, judge__input="other.jsonl")
+
+
 @pytest.mark.parametrize("stage", ["distill", "reject"])
 def test_answers_that_were_paid_for_are_not_to_be_removed(folder, stage):
   knobs = dict(stages=f"world,sft,{stage}")
@@ -245,9 +254,9 @@ def test_a_data_set_that_is_written_again_with_the_same_examples_is_the_same(fol
 
 
 def test_what_was_asked_is_not_among_what_is_to_be_removed(folder):
-  judged = folder / "judge"
-  judged.mkdir()
-  for name in ("done.json", "verdicts.jsonl"):
-    (judged / name).write_text("{}")
-  assert begun.to_remove(judged, "judge") == [str(judged / "done.json")]
+  sampled = folder / "reject"
+  sampled.mkdir()
+  for name in ("done.json", "samples.jsonl"):
+    (sampled / name).write_text("{}")
+  assert begun.to_remove(sampled, "reject") == [str(sampled / "done.json")]
   assert begun.to_remove(folder / "sft", "sft") == [str(folder / "sft")]

@@ -1,4 +1,4 @@
-"""Judges the pairs of a file; an interrupted run continues where it stopped."""
+"""Judges the pairs of a file: those without a verdict, by what they ask and who is asked."""
 
 import collections
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +20,10 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   The line of an example that cannot be judged (an unreadable picture, too long) has its error;
   config.data.max_bad is the most of them. A knob out of range stops the run before any example is
   judged.
+
+  The stage runs each time: verdicts that are there are kept, and pairs that are new or have changed
+  are judged. With another model or other knobs all are judged anew, and the verdicts before are in
+  `earlier`.
   """
   section, folder = common.section_name(config, name, "judge"), workdir / name
   knobs = config[section]
@@ -43,7 +47,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   ]
   answer_log.write(path, records)  # in order, with the gold answers of today
   metrics.table("verdicts", {str(path): _figures(records, len(examples))})
-  return None
+  return False  # pairs that change later are judged by the same command
 
 
 def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 import base64
 import dataclasses
 import json
+import shutil
 
 import pytest
 
 from cot_rm import judge as judging
+from cot_rm import main
 from cot_rm.data import jsonl
 from cot_rm.schema import BadMedia, Media, PairVerdict, Votes
 from cot_rm.stages import judge
@@ -110,6 +112,40 @@ def test_only_pairs_that_have_changed_are_judged_again(workdir, config, given, m
   assert found[3]["gold"] == repaired.gold
   aside = (workdir / "judge" / "earlier" / "1" / "verdicts.jsonl").read_text().splitlines()
   assert aside == [before[1], before[2], before[4]]
+
+
+def test_the_same_command_judges_what_has_changed_since_it_was_complete(
+  workdir, config, given, monkeypatch
+):
+  asked = []
+
+  def listed(self, examples, **named):
+    asked.extend(e.id for e in examples)
+    return sure(self, examples, **named)
+
+  def again():
+    asked.clear()
+    main.run(config, workdir, command=["main"])
+    return list(asked)
+
+  monkeypatch.setattr(judging.Judge, "compare", listed)
+  config.stages = ("judge",)
+  assert set(again()) == {e.id for e in given}
+  (workdir / "judge" / "done.json").write_text('{"stage": "judge"}')  # as an older version left it
+  before = read_lines(workdir)
+  assert again() == [] and read_lines(workdir) == before
+
+  given[4] = dataclasses.replace(given[4], question="another")
+  jsonl.write(config.judge.input, given)
+  assert again() == [given[4].id]
+  between = read_lines(workdir)
+  assert between[:4] + between[5:] == before[:4] + before[5:]
+
+  shutil.rmtree(workdir / "sft" / "model")  # another model under the same name
+  shutil.copytree(workdir / "world" / "model", workdir / "sft" / "model")
+  assert set(again()) == {e.id for e in given}
+  aside = workdir / "judge" / "earlier" / "2" / "verdicts.jsonl"
+  assert aside.read_text().splitlines() == between
 
 
 def test_verdicts_under_other_knobs_are_moved_aside(workdir, config, given, monkeypatch):
