@@ -27,7 +27,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   both = [chats.turns(row, row.get(name), name) for name in CHATS]
   same = itertools.takewhile(lambda two: two[0] == two[1], zip(*both, strict=False))
   asked = [turn for turn, _ in same]
-  first, second = (chats.question_of(chat[len(asked) :]) for chat in both)
+  first, second = (chats.answer_of(chat[len(asked) :]) for chat in both)
   if not any(turn.role == "user" for turn in asked):
     row.fail("the two conversations do not begin with the same question")
   question, media = chats.question_of(asked), chats.media_of(asked) or judged.fields(row)

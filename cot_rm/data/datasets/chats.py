@@ -73,6 +73,12 @@ def question_of(chat: Sequence[Turn]) -> str:
   return "\n\n".join(f"{names[turn.role]}: {turn.text}" for turn in said)
 
 
+def answer_of(chat: Sequence[Turn]) -> str:
+  """The answer of a chat behind its question; with roles where the user speaks again."""
+  asked = any(turn.role == "user" for turn in chat)
+  return question_of(chat) if asked else text_of(chat, "assistant")
+
+
 def _turn(row: Row, one: Any, field: str) -> Turn:
   if not isinstance(one, dict):
     row.fail(f"field {field!r} must be a turn, not {one!r:.80}")

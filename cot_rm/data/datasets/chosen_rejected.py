@@ -2,7 +2,7 @@
 
 MM-RLHF's dpo_pairs.jsonl (arXiv:2502.10391), ShareGPTVideo-DPO (arXiv:2404.01258), UnifiedReward's
 sets for DPO (arXiv:2503.05236), R1-Reward's copy of VL-RewardBench, TRL's standard format, the
-alpaca format of LLaMA-Factory. Where `chosen` and `rejected` are pictures or videos, they are the
+alpaca format of LLaMA-Factory and the earlier one of ms-swift, both with a `history`. Where `chosen` and `rejected` are pictures or videos, they are the
 candidates of a generation task (open-image-preferences, UnifiedReward's VideoDPO).
 """
 
@@ -47,10 +47,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   if _is_medium(chosen) and _is_medium(rejected):
     yield _generation(row, chosen, rejected)
     return
-  question = row.text(*QUESTIONS)
-  if row.record.get("instruction") is not None and isinstance(row.record.get("input"), str):
-    question = "\n".join(part for part in (question, row.record["input"]) if part.strip())
-  yield from answers(row, question, chosen, rejected, judged.fields(row))
+  yield from answers(row, _question(row), chosen, rejected, judged.fields(row))
 
 
 def answers(
@@ -73,6 +70,19 @@ def answers(
     source=source,
     extra=row.extra(*KEPT),
   )
+
+
+def _question(row: Row) -> str:
+  """The question with the input of its instruction, and behind the turns before it."""
+  question = row.text(*QUESTIONS)
+  if row.record.get("instruction") is not None and isinstance(row.record.get("input"), str):
+    question = "\n".join(part for part in (question, row.record["input"]) if part.strip())
+  chat = []
+  for two in row.items("history") if row.get("history") is not None else ():
+    if not isinstance(two, list) or len(two) != 2 or not all(isinstance(t, str) for t in two):
+      row.fail(f"field 'history' must have pairs of a question and its answer, not {two!r:.80}")
+    chat += [chats.Turn("user", two[0], ()), chats.Turn("assistant", two[1], ())]
+  return chats.question_of([*chat, chats.Turn("user", question, ())])
 
 
 def _generation(row: Row, chosen: object, rejected: object) -> Pair:

@@ -21,7 +21,7 @@ def matches(record: Record) -> bool:
 def group(row: Row) -> Hashable:
   """What the records that are compared with each other have in common."""
   _scored_picture(row)  # a bad record is left out alone, not its whole group
-  return row.id("prompt_id") or row.text("prompt_id"), row.text("prompt")
+  return row.id("prompt_id") or row.text("prompt_id"), row.text("prompt").strip()
 
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:

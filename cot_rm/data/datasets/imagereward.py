@@ -26,7 +26,7 @@ def group(row: Row) -> Hashable:
   if row.get("ranking") is not None:
     return row.where
   _ranked_picture(row)  # a bad record is left out alone, not its whole group
-  return row.id("prompt_id") or row.text("prompt_id"), row.text("prompt")
+  return row.id("prompt_id") or row.text("prompt_id"), row.text("prompt").strip()
 
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:

@@ -1,7 +1,7 @@
 """Layout `trl`: TRL's conversational preferences, with an explicit or an implicit prompt.
 
-`chosen` and `rejected` are turns; without `prompt` both begin with the turns of the question. Media
-are in `images` or `videos`, or in the parts of the turns.
+`chosen` and `rejected` are turns. Both begin with the turns of the question, or it is in `prompt`
+alone. Media are in `images` or `videos`, or in the parts of the turns.
 """
 
 import itertools
@@ -23,7 +23,7 @@ def matches(record: Record) -> bool:
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pair of a record."""
   both = [_answer(row, name) for name in ("chosen", "rejected")]
-  if row.get("prompt") is None:
+  if row.get("prompt") is None or all(chat[0].role != "assistant" for chat in both):
     same = itertools.takewhile(lambda two: two[0] == two[1], zip(*both, strict=False))
     prompt = [turn for turn, _ in same]
     both = [chat[len(prompt) :] for chat in both]
@@ -35,7 +35,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     row.fail(
       "there is no question: neither in 'prompt' nor at the start of 'chosen' and 'rejected'"
     )
-  answers = [chats.text_of(chat, "assistant") for chat in both]
+  answers = [chats.answer_of(chat) for chat in both]
   media = chats.media_of(prompt) or judged.fields(row)
   yield from chosen_rejected.answers(row, chats.question_of(prompt), *answers, media)
 

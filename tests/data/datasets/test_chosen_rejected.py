@@ -3,6 +3,7 @@
 import pytest
 
 from cot_rm.data.datasets import chosen_rejected
+from cot_rm.schema import BadRecord
 from tests.published_sets import CHOSEN, QUESTION, REJECTED, preferred
 
 ANSWERS = {"chosen": CHOSEN, "rejected": REJECTED}
@@ -113,3 +114,17 @@ def test_a_picture_that_is_missing_among_others_is_a_bad_record(folder):
   for images in (["a.jpg", None], ["", "a.jpg"]):
     with pytest.raises(ValueError, match="record 0, field 'images': must be a picture's path"):
       folder.open([{"images": images, "prompt": QUESTION, **ANSWERS}])
+
+
+def test_a_history_is_part_of_the_question(make_row):
+  history = [["Is it red?", "Yes."], ["And a box?", "Yes."]]
+  for given in (history, str(history)):
+    row = make_row({"query": QUESTION, "response": "a", "rejected_response": "b", "history": given})
+    (one,) = chosen_rejected.pairs(row)
+    before = "User: Is it red?\n\nAssistant: Yes.\n\nUser: And a box?\n\nAssistant: Yes."
+    assert one.question == f"{before}\n\nUser: {QUESTION}"
+  (one,) = chosen_rejected.pairs(make_row({"query": QUESTION, "history": [], **ANSWERS}))
+  assert one.question == QUESTION
+  for wrong in ([["Is it red?"]], ["Is it red?"], [["?", None]]):
+    with pytest.raises(BadRecord, match="record 3: field 'history' must have pairs"):
+      [*chosen_rejected.pairs(make_row({"query": QUESTION, "history": wrong, **ANSWERS}))]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from cot_rm.data import bad_examples
+from cot_rm.data.datasets import trl
 from tests.published_sets import CHOSEN, QUESTION, REJECTED, encoded, preferred
 
 TEXT = lambda text: [{"type": "text", "text": text}]
@@ -79,3 +80,20 @@ def test_an_answer_that_begins_with_a_bracket_is_an_answer(folder):
   }
   (one,) = folder.open([record])
   assert preferred(one) == "[1] is it"
+
+
+def test_a_prompt_that_the_chats_repeat_is_not_part_of_the_answers(make_row):
+  user = lambda text: {"role": "user", "content": text}
+  model = lambda text: {"role": "assistant", "content": text}
+  asked = [user("Is it red?"), model("Yes."), user("How many?")]
+  record = {"prompt": "Is it red?", "chosen": [*asked, model("one")]}
+  (one,) = trl.pairs(make_row(record | {"rejected": [*asked, model("three")]}))
+  assert one.question == "User: Is it red?\n\nAssistant: Yes.\n\nUser: How many?"
+  assert one.candidates == ("one", "three")
+
+
+def test_a_chat_that_goes_on_keeps_who_said_what(make_row):
+  turns = [("assistant", "one"), ("user", "Sure?"), ("assistant", "Yes.")]
+  chosen = [{"role": role, "content": text} for role, text in turns]
+  (one,) = trl.pairs(make_row({"prompt": "How many?", "chosen": chosen, "rejected": chosen[:1]}))
+  assert one.candidates == ("Assistant: one\n\nUser: Sure?\n\nAssistant: Yes.", "one")
