@@ -1,4 +1,4 @@
-"""Selection of RL prompts: by task, and by how many attempts a teacher took."""
+"""Parts of a data set: the first examples, and RL prompts by task and by a teacher's attempts."""
 
 import contextlib
 import dataclasses
@@ -36,6 +36,11 @@ class Subset(Sequence[Example]):
     """A hash of the source and of the examples that are taken from it."""
     indices = ",".join(map(str, self.indices))
     return files.digest(identity.source_hash(self.source).encode(), indices.encode())
+
+
+def first(source: Sequence[Example], count: int) -> Subset:
+  """The first `count` examples, or all if there are fewer; none is read."""
+  return Subset(source, tuple(range(min(count, len(source)))))
 
 
 def select(

@@ -8,6 +8,6 @@ and no other record suffers.
 """
 
 from cot_rm.records.opening import find_files, no_split, open
-from cot_rm.records.parts import Part, Record, Records
+from cot_rm.records.parts import Joined, Part, Record, Records
 
-__all__ = ["Part", "Record", "Records", "find_files", "no_split", "open"]
+__all__ = ["Joined", "Part", "Record", "Records", "find_files", "no_split", "open"]

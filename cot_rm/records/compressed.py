@@ -12,10 +12,12 @@ SUFFIXES = (".gz", ".bz2", ".zst", ".lz4")
 
 def plain_suffix(path: pathlib.Path) -> str:
   """The suffix of a file's name without that of its compression, in lower case."""
-  name = path.name.lower()
-  for suffix in SUFFIXES:
-    name = name.removesuffix(suffix)
-  return pathlib.PurePath(name).suffix
+  return _plain(path).suffix.lower()
+
+
+def stem(path: pathlib.Path) -> str:
+  """A file's name without its suffix and that of its compression."""
+  return _plain(path).stem
 
 
 class Plain:
@@ -28,6 +30,10 @@ class Plain:
   def open(self) -> BinaryIO:
     """Opens the bytes for reading."""
     return open(self._unpacked.name if self._unpacked else self.path, "rb")
+
+
+def _plain(path: pathlib.Path) -> pathlib.Path:
+  return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
 
 
 def _unpack(path: pathlib.Path) -> "tempfile._TemporaryFileWrapper[bytes]":

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import mmap
 import pathlib
 import re
 import sys
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from cot_rm.records.parts import Part
 from cot_rm.schema import BadRecord
 
 _DELIMITERS = ",\t;|"
+_BREAK = 10  # the byte of a line feed
 
 
 class CsvFile(Part):
@@ -27,8 +30,7 @@ class CsvFile(Part):
     with self._plain.open() as file:
       header = file.readline().decode("utf-8-sig", errors="replace")
       self._delimiter = max(_DELIMITERS, key=header.count)
-      file.seek(0)
-      starts = _row_starts(file.read(), self._delimiter.encode())
+      starts = _row_starts(file, self._delimiter.encode())
       self._starts_N, self._ends_N = starts[:-1], starts[1:]
     csv.field_size_limit(sys.maxsize)  # a field may hold a picture as base64
     names = self._row(0, f"{path}, header") if len(self._starts_N) else []
@@ -58,17 +60,19 @@ class CsvFile(Part):
       raise BadRecord(f"{where}: not CSV: {error}") from error
 
 
-def _row_starts(content: bytes, delimiter: bytes) -> np.ndarray:
+def _row_starts(file: BinaryIO, delimiter: bytes) -> np.ndarray:
   """i64[rows + 1]: the offset of each row that is not blank, and the end of the file.
 
   A line break within quotes does not end a row; quotes count only at the start of a field.
   """
+  if not (size := file.seek(0, 2)):
+    return np.zeros(1, np.int64)
   mark = re.escape(delimiter)
-  token = re.compile(rb"(?:\A|(?<=[\n\r" + mark + rb']))"(?:[^"]|"")*"|\n')
-  ends = [match.end() for match in token.finditer(content) if match[0] == b"\n"]
-  if not ends or ends[-1] < len(content):
-    ends.append(len(content))
-  starts = [
-    start for start, end in zip([0, *ends[:-1]], ends, strict=True) if content[start:end].strip()
-  ]
-  return np.array([*starts, len(content)], np.int64)
+  token = re.compile(rb"(?:\A|(?<=[\n\r" + mark + rb']))"[^"]*+(?:""[^"]*+)*+"|\n')
+  with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    ends = [found.end() for found in token.finditer(content) if content[found.start()] == _BREAK]
+    if not ends or ends[-1] < size:
+      ends.append(size)
+    rows = zip([0, *ends[:-1]], ends, strict=True)
+    starts = [start for start, end in rows if content[start:end].strip()]
+  return np.array([*starts, size], np.int64)

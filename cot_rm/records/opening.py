@@ -155,7 +155,7 @@ def _of_one_kind(files: list[pathlib.Path], where: str) -> list[pathlib.Path]:
     raise ValueError(f"{where} has files of several formats ({names}, ...); name one of them")
   stems = {}
   for file in files:
-    if (other := stems.setdefault(file.parent / file.name.split(".")[0], file)) != file:
+    if (other := stems.setdefault(file.parent / compressed.stem(file), file)) != file:
       raise ValueError(f"{where} has both {other.name} and {file.name}; name one of them")
   return files
 

@@ -4,14 +4,16 @@ import abc
 import bisect
 import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from cot_rm.schema import BadRecord
 
 Record = dict[str, Any]
+Element = TypeVar("Element")
+Whole = TypeVar("Whole", bound=Sequence)
 
 # Stands for encoded media in a record that `Part.skim` yields.
 UNREAD = b"unread"
@@ -90,30 +92,34 @@ class Subset(Part):
     return self._part.where(int(self._indices[index]))
 
 
-class Records(Sequence[Record]):
-  """The records of several files one after the other."""
+class Joined(Sequence[Element], Generic[Element, Whole]):
+  """Several sequences one after the other."""
 
-  def __init__(self, parts: Sequence[Part]):
+  def __init__(self, parts: Iterable[Whole]):
     self.parts = tuple(parts)
     self._ends = list(itertools.accumulate(len(part) for part in self.parts))
 
   def __len__(self) -> int:
     return self._ends[-1] if self._ends else 0
 
-  def __getitem__(self, index: int) -> Record:
+  def __getitem__(self, index: int) -> Element:
     part, inside = self.locate(index)
     return part[inside]
 
-  def __iter__(self) -> Iterator[Record]:
+  def __iter__(self) -> Iterator[Element]:
     return itertools.chain.from_iterable(self.parts)
 
-  def locate(self, index: int) -> tuple[Part, int]:
-    """(the part, the index in it) of a record; raises IndexError."""
+  def locate(self, index: int) -> tuple[Whole, int]:
+    """(the part, the index in it) of an element; raises IndexError."""
     if not -len(self) <= index < len(self):
-      raise IndexError(f"no record {index} of {len(self)}")
+      raise IndexError(f"no element {index} of {len(self)}")
     index %= len(self)
     number = bisect.bisect_right(self._ends, index)
     return self.parts[number], index - (self._ends[number - 1] if number else 0)
+
+
+class Records(Joined[Record, Part]):
+  """The records of several files one after the other."""
 
   def where(self, index: int) -> str:
     """The file and the number of the record, for error messages."""

@@ -196,7 +196,7 @@ def _usable(source: Sequence[schema.Example], skips: bad_examples.Skips) -> sele
 def _examples(config, knobs, workdir, benchmark) -> Sequence[schema.Example]:
   if benchmark is pairs:
     source = common.open_examples(config, workdir, knobs.data, knobs.split)
-    return preflight_examples.first_ones(source, knobs.pairs)
+    return selection.first(source, knobs.pairs)
   return benchmark.examples(common.resolve_path(workdir, knobs.data))
 
 

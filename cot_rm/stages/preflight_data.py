@@ -126,7 +126,7 @@ def measure(
 def _self_contained(source: Sequence[Example]) -> bool:
   """Whether the files of a data set hold all of it, media included: their hash says it all."""
   if isinstance(source, datasets.Concatenated):
-    return all(map(_self_contained, source.sources))
+    return all(map(_self_contained, source.parts))
   return isinstance(source, array_record.Split)
 
 

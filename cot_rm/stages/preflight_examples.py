@@ -293,15 +293,10 @@ def check_validation(
       checks,
       config,
       workdir,
-      first_ones(source, knobs.val_pairs),
+      selection.first(source, knobs.val_pairs),
       name=f"{knobs.data} {knobs.val_split} (validation)",
       folder=folder,
       rules=[needs_gold, fits(common.buckets(config))],
       swapped=True,
       max_pixels=max_pixels,
     )
-
-
-def first_ones(source: Sequence[schema.Example], count: int) -> Sequence[schema.Example]:
-  """The first `count` examples by index, unopened."""
-  return selection.Subset(source, tuple(range(min(count, len(source)))))

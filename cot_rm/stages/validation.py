@@ -11,9 +11,9 @@ from etils import epath
 import cot_rm.judge  # by its full name: a stage of this package is called judge too
 from cot_rm import schema
 from cot_rm.benchmarks import pairs
-from cot_rm.data import bad_examples
+from cot_rm.data import bad_examples, selection
 from cot_rm.sampler import sampling
-from cot_rm.stages import common, preflight_examples
+from cot_rm.stages import common
 from cot_rm.toy_world import descriptions
 
 
@@ -36,7 +36,7 @@ def make(
   """
   knobs = config.eval
   source = common.open_examples(config, workdir, knobs.data, knobs.val_split)
-  chosen = preflight_examples.first_ones(source, knobs.val_pairs)
+  chosen = selection.first(source, knobs.val_pairs)
   skips = common.open_skips(config, workdir, name)
   return functools.partial(
     pairs.evaluate,

@@ -1,32 +1,13 @@
 import dataclasses
-import io
 
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
 
-from cot_rm import schema
 from cot_rm.data import array_record, example_rows, identity
 from cot_rm.toy_world import world
+from tests.stored_examples import example, png
 
 WORLD = world.World()
-
-
-def _png(colour):
-  out = io.BytesIO()
-  Image.new("RGB", (4, 6), colour).save(out, "PNG")
-  return out.getvalue()
-
-
-def _example(example_id, source, kind="image"):
-  return schema.Example(
-    example_id,
-    "test",
-    "image_understanding",
-    "what?",
-    media=(schema.Media(kind, source),),
-    responses=("a", "b"),
-  )
 
 
 def test_what_is_written_is_read_back_whole(tmp_path):
@@ -49,7 +30,7 @@ def test_examples_are_read_in_any_order_and_again(tmp_path):
 @pytest.mark.parametrize("source, kind", [("clip.mp4", "video"), (7, "image"), (7, "video")])
 def test_media_that_cannot_be_stored_name_the_example(tmp_path, source, kind):
   with pytest.raises(ValueError, match="example 'bad-1'"):
-    array_record.write(tmp_path / "set", {"some": [_example("bad-1", source, kind)]})
+    array_record.write(tmp_path / "set", {"some": [example("bad-1", source, kind)]})
   assert list(tmp_path.iterdir()) == []
 
 
@@ -136,8 +117,8 @@ def test_a_store_that_tfds_wrote_without_forms_and_hashes_is_read(tmp_path):
       if name not in ("hash", "media_form")
     }
   )
-  picture = _example("picture", _png("red"))
-  clip = _example("clip", (_png("red"),), "video")
+  picture = example("picture", png("red"))
+  clip = example("clip", (png("red"),), "video")
   rows = [{k: v for k, v in example_rows.to_row(e).items() if k in older} for e in (picture, clip)]
 
   class Older(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -188,7 +169,7 @@ def test_a_data_set_is_never_written_over(tmp_path):
 
 
 def test_an_id_that_comes_twice_is_named(tmp_path):
-  twice = [_example("same", _png("red"))] * 2
+  twice = [example("same", png("red"))] * 2
   with pytest.raises(ValueError, match="example 'same' comes twice in split 'some'"):
     array_record.write(tmp_path / "set", {"some": twice})
 

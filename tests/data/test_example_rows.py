@@ -1,5 +1,4 @@
 import dataclasses
-import io
 
 import numpy as np
 import pytest
@@ -7,23 +6,7 @@ from PIL import Image
 
 from cot_rm import schema
 from cot_rm.data import array_record, example_rows
-
-
-def _png(colour):
-  out = io.BytesIO()
-  Image.new("RGB", (4, 6), colour).save(out, "PNG")
-  return out.getvalue()
-
-
-def _example(example_id, source, kind="image"):
-  return schema.Example(
-    example_id,
-    "test",
-    "image_understanding",
-    "what?",
-    media=(schema.Media(kind, source),),
-    responses=("a", "b"),
-  )
+from tests.stored_examples import example, png
 
 
 def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
@@ -34,8 +17,8 @@ def test_what_an_example_lacks_is_still_lacking_when_read(tmp_path):
     "",
     attempts=0,
     media=(
-      schema.Media("video", (_png("red"),)),
-      schema.Media("video", (_png("red"), _png("blue")), 0.5, {"nframes": 2, "max_pixels": 784.5}),
+      schema.Media("video", (png("red"),)),
+      schema.Media("video", (png("red"), png("blue")), 0.5, {"nframes": 2, "max_pixels": 784.5}),
     ),
   )
   text = schema.Example(
@@ -68,7 +51,7 @@ def test_every_kind_of_picture_becomes_bytes(tmp_path):
   folder = tmp_path / "frames"
   folder.mkdir()
   for name, colour in (("9.png", "red"), ("10.png", "blue")):
-    (folder / name).write_bytes(_png(colour))
+    (folder / name).write_bytes(png(colour))
   frames = np.stack([np.full((6, 4, 3), level, np.uint8) for level in (0, 255)])
   np.save(tmp_path / "frames.npy", frames)
   url = "data:image/png;base64,iVBORw0KGgo="
@@ -76,35 +59,35 @@ def test_every_kind_of_picture_becomes_bytes(tmp_path):
     tmp_path / "set",
     {
       "some": [
-        _example("path", str(folder / "9.png")),
-        _example("pil", Image.new("RGB", (4, 6), "red")),
-        _example("url", url),
-        _example("folder", str(folder), "video"),
-        _example("array", frames, "video"),
-        _example("npy", str(tmp_path / "frames.npy"), "video"),
+        example("path", str(folder / "9.png")),
+        example("pil", Image.new("RGB", (4, 6), "red")),
+        example("url", url),
+        example("folder", str(folder), "video"),
+        example("array", frames, "video"),
+        example("npy", str(tmp_path / "frames.npy"), "video"),
       ]
     },
   )
   rows = array_record.open(tmp_path / "set", "some")
   found = {one.id: one.media[0].source for one in (rows[at] for at in range(len(rows)))}
-  assert found["path"] == found["pil"] == _png("red")
+  assert found["path"] == found["pil"] == png("red")
   assert found["url"] == b"\x89PNG\r\n\x1a\n"
-  assert found["folder"] == (_png("red"), _png("blue"))
-  assert found["array"] == found["npy"] == (_png("black"), _png("white"))
+  assert found["folder"] == (png("red"), png("blue"))
+  assert found["array"] == found["npy"] == (png("black"), png("white"))
 
 
 def test_a_video_file_is_stored_as_it_is(tmp_path):
   clip = tmp_path / "clip.mp4"
   clip.write_bytes(b"\0\0\0\x18ftypmp42...\0\0")
   given = [
-    _example("file", str(clip), "video"),
-    _example("url", f"file://{clip}", "video"),
-    _example("bytes", clip.read_bytes(), "video"),
-    _example("one frame", (_png("red"),), "video"),
+    example("file", str(clip), "video"),
+    example("url", f"file://{clip}", "video"),
+    example("bytes", clip.read_bytes(), "video"),
+    example("one frame", (png("red"),), "video"),
   ]
   array_record.write(tmp_path / "set", {"some": given})
   found = [one.media[0].source for one in array_record.open(tmp_path / "set", "some")]
-  assert found == [clip.read_bytes()] * 3 + [(_png("red"),)]
+  assert found == [clip.read_bytes()] * 3 + [(png("red"),)]
 
 
 def test_what_cannot_be_stored_is_known_before_anything_is_stored(tmp_path):
@@ -113,26 +96,26 @@ def test_what_cannot_be_stored_is_known_before_anything_is_stored(tmp_path):
   (tmp_path / "clip.mp4").write_bytes(b"...")
   frames = np.zeros((2, 4, 4, 3), np.uint8)
   good = [
-    _example("a", _png("red")),
-    _example("b", Image.new("RGB", (4, 6), "red")),
-    _example("c", frames, "video"),
-    _example("d", str(tmp_path / "clip.mp4"), "video"),
-    _example("e", "data:image/png;base64,iVBORw0KGgo="),
+    example("a", png("red")),
+    example("b", Image.new("RGB", (4, 6), "red")),
+    example("c", frames, "video"),
+    example("d", str(tmp_path / "clip.mp4"), "video"),
+    example("e", "data:image/png;base64,iVBORw0KGgo="),
   ]
   bad = [
-    _example("a", str(tmp_path / "none.png")),
-    _example("b", "data:image/png;base64,!"),
-    _example("c", str(folder), "video"),
-    _example("d", str(tmp_path / "none.mp4"), "video"),
-    _example("e", 7),
-    _example("f", [_png("red"), str(tmp_path / "none.png")], "video"),
-    dataclasses.replace(_example("g", _png("red")), question="half \ud83d"),
-    dataclasses.replace(_example("h", _png("red")), extra={"a": object()}),
+    example("a", str(tmp_path / "none.png")),
+    example("b", "data:image/png;base64,!"),
+    example("c", str(folder), "video"),
+    example("d", str(tmp_path / "none.mp4"), "video"),
+    example("e", 7),
+    example("f", [png("red"), str(tmp_path / "none.png")], "video"),
+    dataclasses.replace(example("g", png("red")), question="half \ud83d"),
+    dataclasses.replace(example("h", png("red")), extra={"a": object()}),
   ]
-  for example in good:
-    example_rows.check_storable(example)
-    array_record.serialize(example)
-  for example in bad:
+  for one in good:
+    example_rows.check_storable(one)
+    array_record.serialize(one)
+  for one in bad:
     for refuses in (example_rows.check_storable, array_record.serialize):
-      with pytest.raises(schema.BadExample, match=f"^example '{example.id}'"):
-        refuses(example)
+      with pytest.raises(schema.BadExample, match=f"^example '{one.id}'"):
+        refuses(one)

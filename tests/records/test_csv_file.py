@@ -2,6 +2,8 @@
 
 import csv
 import io
+import time
+import tracemalloc
 
 import pytest
 
@@ -40,6 +42,19 @@ def test_a_row_of_other_length_is_a_bad_record(tmp_path):
   assert len(rows) == 3 and rows[2] == {"a": "4", "b": "5"}
   with pytest.raises(BadRecord, match="a.csv, row 1: 1 values, and the header has 2 names"):
     rows[1]
+
+
+def test_a_file_of_many_lines_in_quotes_is_opened_fast_and_not_held(tmp_path):
+  field = ("x" * 99 + "\n") * 10_000
+  path = tmp_path / "a.csv"
+  path.write_text("n,text\n" + "".join(f'{n},"{field}"\n' for n in range(40)) + '9,"open\n')
+  tracemalloc.start()
+  start = time.monotonic()
+  rows = csv_file.CsvFile(path)
+  seconds, most = time.monotonic() - start, tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert seconds < 5 and most < 5 * len(field)
+  assert len(rows) == 41 and rows[39] == {"n": "39", "text": field}
 
 
 def test_a_field_may_be_long_and_a_file_empty(tmp_path):

@@ -68,6 +68,15 @@ def test_two_forms_of_one_file_are_not_both_read(tmp_path):
     records.open(tmp_path)
 
 
+def test_numbers_of_shards_may_stand_behind_a_dot(tmp_path):
+  for n in (10, 9):
+    shard(tmp_path / f"part.{n}.jsonl", n)
+  assert numbers(tmp_path) == [9, 10]
+  shard(tmp_path / "part.9.json", 3)
+  with pytest.raises(ValueError, match="has both part.9.json and part.9.jsonl; name one of them"):
+    records.open(tmp_path)
+
+
 def test_a_word_in_a_name_tells_splits_apart(tmp_path):
   shard(tmp_path / "metadata-train.parquet", 1)
   shard(tmp_path / "metadata-validation.parquet", 2)

@@ -19,7 +19,7 @@ def test_several_files_are_one_sequence(files):
   assert [records[i]["n"] for i in (0, 2, 3, 4, -1, -5)] == [1, 3, 4, 5, 5, 1]
   assert [record["n"] for record in records] == [1, 2, 3, 4, 5]
   assert records.where(3).endswith("c.jsonl, line 1")
-  with pytest.raises(IndexError, match="no record 5 of 5"):
+  with pytest.raises(IndexError, match="no element 5 of 5"):
     records[5]
 
 

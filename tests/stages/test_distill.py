@@ -14,7 +14,7 @@ from etils import epath
 from configs import base
 from configs import distill as presets
 from cot_rm import chat, prompts
-from cot_rm.data import array_record, datasets
+from cot_rm.data import array_record, datasets, selection
 from cot_rm.stages import distill
 from cot_rm.toy_world import teacher as toy_teacher
 from cot_rm.toy_world import world
@@ -52,7 +52,7 @@ def service(config, answer, **endpoint):
 
 
 def read(folder, split):
-  return {e.id: e for e in datasets.first(datasets.open(folder / "data", split), 10**6)}
+  return {e.id: e for e in datasets.open(folder / "data", split)}
 
 
 def run(config, workdir):
@@ -64,7 +64,7 @@ def test_correct_judgements_are_kept_with_the_difficulty_of_each_pair(
 ):
   figures = run(config, tmp_path)
   kept, failed = (read(tmp_path / "distill", split) for split in ("kept", "failed"))
-  every = {e.id: e for e in datasets.first(datasets.open(data, "train"), PAIRS)}
+  every = {e.id: e for e in selection.first(datasets.open(data, "train"), PAIRS)}
   assert kept.keys() | failed.keys() == every.keys() and not kept.keys() & failed.keys()
   grammar = prompts.get("brief")
   for e in kept.values():

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from cot_rm import judge, rewards
-from cot_rm.data import datasets, jsonl
+from cot_rm.data import datasets, jsonl, selection
 from cot_rm.stages import reject
 
 
@@ -23,13 +23,13 @@ def rewarded(monkeypatch):
 
 
 def read(workdir, split):
-  return {e.id: e for e in datasets.first(datasets.open(workdir / "reject" / "data", split), 10**6)}
+  return {e.id: e for e in datasets.open(workdir / "reject" / "data", split)}
 
 
 def test_kept_and_hard_examples_together_are_the_pool(workdir, config, rewarded):
   figures = reject.run(config, workdir, "reject")
   kept, hard = read(workdir, "kept"), read(workdir, "hard")
-  pool = {e.id: e for e in datasets.first(datasets.open(workdir / "world" / "data", "train"), 16)}
+  pool = {e.id: e for e in selection.first(datasets.open(workdir / "world" / "data", "train"), 16)}
   assert kept.keys() | hard.keys() == pool.keys() and not kept.keys() & hard.keys()
   assert (figures["kept"], figures["hard"]) == (len(kept), len(hard))
   assert figures["unparsable"] == 1  # of 8 tokens

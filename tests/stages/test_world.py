@@ -9,7 +9,7 @@ from cot_rm.stages import world
 
 def test_the_world_writes_splits_a_tokenizer_and_a_model(trained, config):
   for split, count in config.world.sizes.items():
-    examples = datasets.first(datasets.open(trained / "world" / "data", split), 100)
+    examples = datasets.open(trained / "world" / "data", split)
     assert len(examples) == count
     # What RL and the scoring see holds no reference to copy from.
     assert all(bool(e.reasoning) == (split == "references") for e in examples)
@@ -17,7 +17,7 @@ def test_the_world_writes_splits_a_tokenizer_and_a_model(trained, config):
   judge = cot_rm.load(trained / "world" / "model")
   assert judge.processor.vocab_size == judge.opened.config.vocab_size
   references = datasets.open(trained / "world" / "data", "references")
-  lengths = [len(judge.processor.encode(e.reasoning)) for e in datasets.first(references, 100)]
+  lengths = [len(judge.processor.encode(e.reasoning)) for e in references]
   assert 10 < max(lengths) <= 54  # a phrase of the grammar is one token
 
 
@@ -33,6 +33,6 @@ def test_an_interrupted_world_continues_to_the_same_model(workdir, trained, conf
 def test_no_example_of_one_split_is_in_another(trained, config):
   seen = {}
   for split in config.world.sizes:
-    for e in datasets.first(datasets.open(trained / "world" / "data", split), 100):
+    for e in datasets.open(trained / "world" / "data", split):
       assert seen.setdefault(e.id, split) == split
   assert len(seen) == sum(config.world.sizes.values())

@@ -4,13 +4,12 @@ To add a layout: write a module that is a `pair.Adapter`, add its line to ADAPTE
 """
 
 import collections
-import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from cot_rm import files, registry
+from cot_rm import files, records, registry
 from cot_rm.data import identity, selection
 from cot_rm.data.datasets import (
   battles,
@@ -86,29 +85,12 @@ class Found(NamedTuple):
   left_out: Mapping[str, int]  # {why a comparison is no pair, such as a tie: number}
 
 
-@dataclasses.dataclass(frozen=True)
-class Concatenated(Sequence[Example]):
+class Concatenated(records.Joined[Example, Sequence[Example]]):
   """Several sources one after the other: a sequence, and a source for grain."""
-
-  sources: tuple[Sequence[Example], ...]
-
-  def __len__(self) -> int:
-    return sum(map(len, self.sources))
-
-  def __getitem__(self, index: int) -> Example:
-    for source in self.sources:
-      if index < len(source):
-        return source[index]
-      index -= len(source)
-    raise IndexError(f"no example {index + len(self)} of {len(self)}")
-
-  def __iter__(self) -> Iterator[Example]:
-    for source in self.sources:
-      yield from source
 
   def identity(self) -> str:
     """A hash of all sources in their order."""
-    return files.digest(*(identity.source_hash(source).encode() for source in self.sources))
+    return files.digest(*(identity.source_hash(source).encode() for source in self.parts))
 
 
 def open(  # pylint: disable=redefined-builtin
@@ -156,7 +138,7 @@ def open(  # pylint: disable=redefined-builtin
     sources = [
       *opening.published(path, split, ADAPTERS, seed=seed, options=options, max_bad=max_bad)
     ]
-  return Concatenated(tuple(sources)) if len(sources) > 1 else sources[0]
+  return Concatenated(sources) if len(sources) > 1 else sources[0]
 
 
 def name_and_path(spec: str) -> tuple[str, str]:
@@ -173,7 +155,7 @@ def what_was_found(examples: Sequence[Example]) -> Found:
   """The records that opening a source of `open` left out; nothing of a folder of examples."""
   while isinstance(examples, selection.Subset):
     examples = examples.source
-  parts = examples.sources if isinstance(examples, Concatenated) else (examples,)
+  parts = examples.parts if isinstance(examples, Concatenated) else (examples,)
   bad: list[str] = []
   left_out: collections.Counter[str] = collections.Counter()
   for part in parts:
@@ -181,8 +163,3 @@ def what_was_found(examples: Sequence[Example]) -> Found:
       bad += part.counts.bad
       left_out += part.counts.left_out
   return Found(bad, dict(left_out))
-
-
-def first(source: Sequence[Example], count: int) -> list[Example]:
-  """The first `count` examples of a source, or all if it has fewer."""
-  return [source[i] for i in range(min(count, len(source)))]

@@ -2,8 +2,9 @@
 
 MM-RLHF's dpo_pairs.jsonl (arXiv:2502.10391), ShareGPTVideo-DPO (arXiv:2404.01258), UnifiedReward's
 sets for DPO (arXiv:2503.05236), R1-Reward's copy of VL-RewardBench, TRL's standard format, the
-alpaca format of LLaMA-Factory and the earlier one of ms-swift, both with a `history`. Where `chosen` and `rejected` are pictures or videos, they are the
-candidates of a generation task (open-image-preferences, UnifiedReward's VideoDPO).
+alpaca format of LLaMA-Factory and the earlier one of ms-swift, both with a `history`. Where
+`chosen` and `rejected` are pictures or videos, they are the candidates of a generation task
+(open-image-preferences, UnifiedReward's VideoDPO).
 """
 
 from collections.abc import Iterator

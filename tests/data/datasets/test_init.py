@@ -17,10 +17,9 @@ def test_several_splits_are_read_one_after_the_other(folder):
   both = datasets.open(folder, "kept+failed")
   parts = [*datasets.open(folder, "kept"), *datasets.open(folder, "failed")]
   assert len(both) == 8 and [both[i] for i in range(8)] == list(both) == parts
-  assert [one.id for one in datasets.first(datasets.open(folder, "failed+kept"), 3)] == [
-    one.id for one in parts[5:]
-  ]
-  with pytest.raises(IndexError, match="no example 8 of 8"):
+  assert list(datasets.open(folder, "failed+kept")) == [*parts[5:], *parts[:5]]
+  assert [both[i] for i in (-1, -8)] == [parts[-1], parts[0]]
+  with pytest.raises(IndexError, match="no element 8 of 8"):
     both[8]
 
 
