@@ -16,7 +16,14 @@ from cot_rm import media
 from cot_rm.batch import Encoded, Size
 from cot_rm.models.qwen2_5_vl import config as config_lib
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
-from cot_rm.models.qwen2_5_vl import pixels, text_encoder, token_kinds, visuals, windows
+from cot_rm.models.qwen2_5_vl import (
+  pixels,
+  processor_files,
+  text_encoder,
+  token_kinds,
+  visuals,
+  windows,
+)
 from cot_rm.models.qwen2_5_vl import settings as settings_lib
 from cot_rm.schema import BadExample, Chat
 
@@ -85,8 +92,7 @@ class Processor:
     Settings that are None are the folder's.
 
     Args:
-      folder: holds config.json, the tokenizer's files, and preprocessor_config.json or
-        processor_config.json.
+      folder: holds config.json, the tokenizer's files, and the processor's, see processor_files.
       min_pixels: least area of a picture or a frame of a video after resizing.
       max_pixels: largest area.
       fps: sampled frames per second of video.
@@ -103,7 +109,7 @@ class Processor:
     folder = pathlib.Path(folder)
     if not folder.is_dir():
       raise FileNotFoundError(f"no such checkpoint folder: {str(folder)!r}")
-    config = config_lib.from_hf(settings_lib.load_json(folder, "config.json"))
+    config = config_lib.from_hf(processor_files.load_json(folder, "config.json"))
     given = dict(
       min_pixels=min_pixels,
       max_pixels=max_pixels,

@@ -1,14 +1,16 @@
 """Processor files of a checkpoint folder: picture settings, tokenizer, template, stop tokens."""
 
 import dataclasses
-import json
 import pathlib
 import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from cot_rm import files, media
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
+from cot_rm.models.qwen2_5_vl import processor_files
 from cot_rm.models.qwen2_5_vl.config import Config, VisionConfig
 
 if TYPE_CHECKING:
@@ -26,25 +28,29 @@ FILES = (
   "added_tokens.json",
   "vocab.json",
   "merges.txt",
-  "chat_template.json",
-  "chat_template.jinja",
+  *processor_files.TEMPLATES,
 )
+
+
+OWN = ("fps", "max_frames", "mrope")  # of preprocessor_config.json, as `write` writes it
+SAMPLED = ("fps", "max_frames")  # of the settings of videos
+VIDEO_TOKENS = 128_000  # of which nine tenths may be a video's, where a file caps them
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """Picture settings, of preprocessor_config.json. Raises ValueError for a value out of range."""
+  """Picture settings of a checkpoint. Raises ValueError for a value out of range."""
 
-  min_pixels: int = 56 * 56  # least area of a picture or frame after resizing
-  max_pixels: int = 28 * 28 * 1280  # largest area
+  min_pixels: int = processor_files.DEFAULTS["min_pixels"]  # least area of a picture or frame
+  max_pixels: int = processor_files.DEFAULTS["max_pixels"]  # largest area, after resizing
+  image_mean: tuple[float, ...] = processor_files.DEFAULTS["image_mean"]
+  image_std: tuple[float, ...] = processor_files.DEFAULTS["image_std"]
+  rescale_factor: float = processor_files.DEFAULTS["rescale_factor"]
+  resample: int = processor_files.DEFAULTS["resample"]  # Pillow's number of the filter
   fps: float = 2.0  # sampled frames per second of video
   max_frames: int = 768  # sampled frames of a video
   mrope: mrope_lib.Mode = "hf4"  # see mrope.positions
   video: media.VideoRules = media.VideoRules()  # which frames of videos, and bounds of their size
-  image_mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
-  image_std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
-  rescale_factor: float = 1 / 255
-  resample: int = 3  # Pillow's number of the filter: bicubic
 
   def __post_init__(self) -> None:
     if not 0 < self.min_pixels <= self.max_pixels:
@@ -54,98 +60,75 @@ class Settings:
       )
     if not (self.fps > 0 and self.max_frames > 0):
       raise ValueError(f"fps {self.fps} and max_frames {self.max_frames} must be positive")
+    if self.resample not in [*Image.Resampling]:
+      raise ValueError(f"resample is {self.resample!r}; it must be the number of a Pillow filter")
+    if not self.rescale_factor > 0 or not all(std > 0 for std in self.image_std):
+      raise ValueError(
+        f"rescale_factor {self.rescale_factor} and image_std {self.image_std} must be above 0"
+      )
     if self.mrope not in mrope_lib.MODES:
       raise ValueError(f"unknown mrope mode {self.mrope!r}; known: {', '.join(mrope_lib.MODES)}")
-
-
-def load_json(folder: pathlib.Path, name: str) -> dict[str, object]:
-  """A parsed file of a checkpoint folder.
-
-  Raises FileNotFoundError, or ValueError for invalid JSON, with the path.
-  """
-  path = folder / name
-  if not path.exists():
-    raise FileNotFoundError(f"no {name} in the checkpoint folder {str(folder)!r}")
-  try:
-    return json.loads(path.read_text())
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{str(path)!r} is no JSON: {error}") from error
 
 
 def read(folder: pathlib.Path, vision: VisionConfig, given: Mapping[str, object]) -> Settings:
   """The Settings of a checkpoint folder.
 
   Args:
-    folder: holds preprocessor_config.json or processor_config.json.
-    vision: sizes that the file must agree with.
-    given: values of fields that override the file's; of `video` a mapping.
+    folder: holds the files of any release of transformers, see processor_files.
+    vision: sizes that the files must agree with.
+    given: values of fields that override the files'; of `video` a mapping.
 
-  Raises FileNotFoundError if neither file exists, ValueError if the file contradicts `vision`.
+  Raises FileNotFoundError if no file has them, ValueError as processor_files and Settings.
   """
-  if (folder / "preprocessor_config.json").exists():
-    name = "preprocessor_config.json"
-    values = load_json(folder, name)
-  else:
-    name = "processor_config.json"
-    if not (folder / name).exists():
-      raise FileNotFoundError(
-        f"neither preprocessor_config.json nor {name} in the checkpoint folder {str(folder)!r}"
-      )
-    values = load_json(folder, name).get("image_processor", {})
-  for key in ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"):
-    if not values.get(key, True):
-      raise ValueError(f"{str(folder / name)!r}: {key} is false; only true is supported")
-  for key in ("patch_size", "merge_size", "temporal_patch_size"):
-    if values.get(key, getattr(vision, key)) != getattr(vision, key):
-      raise ValueError(
-        f"{str(folder / name)!r}: {key} is {values[key]}, but config.json says "
-        f"{getattr(vision, key)}"
-      )
-  size = values.get("size") or {}
-  found = {
-    "min_pixels": values.get("min_pixels") or size.get("shortest_edge"),
-    "max_pixels": values.get("max_pixels") or size.get("longest_edge"),
-  } | {
-    key: values.get(key)
-    for key in (
-      "fps",
-      "max_frames",
-      "mrope",
-      "image_mean",
-      "image_std",
-      "rescale_factor",
-      "resample",
-    )
-  }
-  found = {
-    key: tuple(value) if isinstance(value, list) else value
-    for key, value in found.items()
-    if value is not None
-  }
-  video = _video_rules(folder, values, given.get("video") or {})
-  return Settings(**found | {**given, "video": video})
+  pictures = processor_files.pictures(folder, vision)
+  videos = processor_files.videos(folder, vision, pictures)
+  found = {name: pictures[name] for name in processor_files.DEFAULTS}
+  own = {key: pictures.values[key] for key in OWN if key in pictures.values}
+  video = _video_rules(folder, pictures, videos, vision, given.get("video") or {})
+  if video.mode == "transformers" and videos is not None:
+    own = {key: videos.values[key] for key in SAMPLED if key in videos.values} | own
+  try:
+    return Settings(**found | own | {**given, "video": video})
+  except ValueError as error:
+    raise ValueError(f"{pictures.label}, or the knobs of config.processor: {error}") from error
 
 
 def _video_rules(
-  folder: pathlib.Path, values: Mapping[str, object], given: Mapping[str, object]
+  folder: pathlib.Path,
+  pictures: processor_files.Section,
+  videos: processor_files.Section | None,
+  vision: VisionConfig,
+  given: Mapping[str, object],
 ) -> media.VideoRules:
   """The rules of videos of a checkpoint folder, with the fields of `given` that are not None."""
   # Folders that older versions of this project wrote have "mrope", but no rules of videos.
-  found = values.get("video") or ({"mode": "flat"} if "mrope" in values else {})
-  found = {**found, **{name: value for name, value in given.items() if value is not None}}
+  found = pictures.values.get("video") or ({"mode": "flat"} if "mrope" in pictures.values else {})
+  asked = {k: value for part in (found, given) for k, value in part.items() if value is not None}
+  if asked.get("mode") == "transformers" and videos is not None:
+    asked = _of_video_file(videos, vision) | asked
   try:
-    rules = media.VideoRules(**found)
+    return media.VideoRules(**asked)
   except TypeError as error:
     raise ValueError(f"{str(folder)!r}: the rules of videos: {error}") from error
-  if rules.mode == "transformers" and (folder / "video_preprocessor_config.json").exists():
-    theirs = load_json(folder, "video_preprocessor_config.json")
-    size = theirs.get("size") or {}
-    bounds = {
-      "min_pixels": rules.min_pixels or theirs.get("min_pixels") or size.get("shortest_edge"),
-      "max_pixels": rules.max_pixels or theirs.get("max_pixels") or size.get("longest_edge"),
-    }
-    rules = dataclasses.replace(rules, **bounds)
-  return rules
+
+
+def _of_video_file(videos: processor_files.Section, vision: VisionConfig) -> dict[str, object]:
+  """Fields of VideoRules that the checkpoint's settings of videos have in mode "transformers".
+
+  Raises ValueError where they ask for a number of frames, whatever the length of the video.
+  """
+  if "num_frames" in videos.values:
+    raise ValueError(
+      f"{videos.label}: num_frames {videos.values['num_frames']} is not supported: give video "
+      "parts nframes, or remove it and set fps and max_frames"
+    )
+  found = {key: videos[key] for key in processor_files.VIDEO_BOUNDS}
+  if "min_frames" in videos.values:
+    found["min_frames"] = videos.values["min_frames"]
+  if videos.values.get("cap_pixels_per_frame"):
+    tokens = videos.values.get("max_video_tokens", VIDEO_TOKENS)
+    found["total_pixels"] = int(tokens * (vision.patch_size * vision.merge_size) ** 2 * 0.9)
+  return found
 
 
 def write(
@@ -153,8 +136,9 @@ def write(
 ) -> None:
   """Writes a processor's files to `folder`.
 
-  preprocessor_config.json is made from `settings` and `vision`; the tokenizer's and the other FILES
-  are copied from the folder `source`. An existing config.json is kept: it is the model's.
+  The settings of pictures are made from `settings` and `vision`; those of videos, the tokenizer's
+  and the other FILES are copied from the folder `source`. An existing config.json, the model's, is
+  kept.
   """
   folder.mkdir(parents=True, exist_ok=True)
   for name in FILES:
@@ -170,7 +154,7 @@ def write(
     "temporal_patch_size": vision.temporal_patch_size,
     "size": {"shortest_edge": settings.min_pixels, "longest_edge": settings.max_pixels},
   }
-  files.write_atomic(folder / "preprocessor_config.json", json.dumps(values, indent=2) + "\n")
+  processor_files.write(folder, values, source, files.write_atomic)
 
 
 def load_tokenizer(folder: pathlib.Path, config: Config) -> "PreTrainedTokenizerBase":
@@ -185,8 +169,8 @@ def load_tokenizer(folder: pathlib.Path, config: Config) -> "PreTrainedTokenizer
   import transformers  # here, because it takes seconds
 
   tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-  if (folder / "chat_template.json").exists():
-    tokenizer.chat_template = load_json(folder, "chat_template.json")["chat_template"]
+  if template := processor_files.chat_template(folder):
+    tokenizer.chat_template = template
   if not tokenizer.chat_template:
     raise FileNotFoundError(f"no chat template in the checkpoint folder {str(folder)!r}")
   for token, wanted in (
@@ -214,7 +198,7 @@ def generation(folder: pathlib.Path) -> dict[str, float]:
   """The sampling parameters of generation_config.json that are set; {} without the file."""
   if not (folder / "generation_config.json").exists():
     return {}
-  values = load_json(folder, "generation_config.json")
+  values = processor_files.load_json(folder, "generation_config.json")
   names = ("temperature", "top_p", "top_k", "repetition_penalty")
   return {name: values[name] for name in names if values.get(name) is not None}
 
@@ -225,6 +209,6 @@ def stop_ids(
   """Tokens that end an answer: those of the chat format, tokenizer and generation_config.json."""
   ids = {end_of_turn, tokenizer.eos_token_id, tokenizer.get_vocab().get(END_OF_TEXT)}
   if (folder / "generation_config.json").exists():
-    stops = load_json(folder, "generation_config.json").get("eos_token_id")
+    stops = processor_files.load_json(folder, "generation_config.json").get("eos_token_id")
     ids |= set(stops if isinstance(stops, list) else [stops])
   return tuple(sorted(ids - {None}))
