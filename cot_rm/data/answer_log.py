@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from cot_rm import files
+from cot_rm import files, media
 from cot_rm.data import identity
 from cot_rm.schema import BadExample, Completion, Example, Judged, Verdict
 
@@ -51,7 +51,11 @@ class LoggedJudgement:
 
 
 def read(
-  path: str | os.PathLike, examples: Sequence[Example], *, mark: Mark = identity.question_hash
+  path: str | os.PathLike,
+  examples: Sequence[Example],
+  *,
+  mark: Mark = identity.question_hash,
+  refetch: bool = False,
 ) -> list[Record]:
   """The records of a file that answer the examples, by row; none if the file does not exist.
 
@@ -61,14 +65,18 @@ def read(
   without a mark, of an older version, is accepted once by its row and id, and marked. An incomplete
   last line is removed.
 
+  refetch: errors of examples with media on the network are removed: these may be there today.
+
   Raises:
     ValueError: a line is not JSON.
   """
   path = pathlib.Path(path)
   records = _parse(path)
   matched = _Matches(examples, mark)
-  kept = [record for record in records if matched.take(record)]
-  if matched.changed and jax.process_index() == 0:
+  found = [record for record in records if matched.take(record)]
+  again = lambda record: "error" in record and _is_fetched(examples[record["row"]])
+  kept = [record for record in found if not (refetch and again(record))]
+  if (matched.changed or len(kept) < len(found)) and jax.process_index() == 0:
     if matched.others:
       place = earlier_folder(path.parent) / path.name
       logging.warning(
@@ -98,6 +106,15 @@ def write(path: str | os.PathLike, records: Iterable[Record]) -> None:
   """Writes a log as a whole, in place of an old one; only process 0 writes."""
   if jax.process_index() == 0:
     files.write_atomic(path, "".join(f"{json.dumps(record)}\n" for record in records))
+
+
+def drop_errors(path: str | os.PathLike) -> int:
+  """Removes the records of examples that could not be judged; returns their number."""
+  records = _parse(pathlib.Path(path))
+  kept = [record for record in records if "error" not in record]
+  if len(kept) < len(records):
+    write(path, kept)
+  return len(records) - len(kept)
 
 
 def append(path: str | os.PathLike, records: Iterable[Record]) -> None:
@@ -141,7 +158,8 @@ def complete(
     (as given, swapped): per example a LoggedJudgement, None if that order is not in `orders`. An
     example that cannot be judged in one of its orders has None in both.
   """
-  records = {(r["row"], r["order"], r["sample"]): r for r in read(path, examples, mark=mark)}
+  before = read(path, examples, mark=mark, refetch=True)
+  records = {(r["row"], r["order"], r["sample"]): r for r in before}
   wanted = [(row, order) for row, of_row in enumerate(orders) for order in of_row]
   missing = [key for key in wanted if any((*key, i) not in records for i in range(n))]
   _tell(records.values(), left_out)
@@ -173,6 +191,19 @@ def complete(
     judgement = _from_records(row, order, seen, [records[row, order, i] for i in range(n)])
     (swapped if order else given)[row] = judgement
   return given, swapped
+
+
+def _is_fetched(example: Example) -> bool:
+  """Whether a picture or video of the example is on the network."""
+
+  def of(source: object) -> bool:
+    if isinstance(source, Mapping):
+      return any(map(of, source.values()))
+    if isinstance(source, (list, tuple)):
+      return any(map(of, source))
+    return isinstance(source, str) and media.is_url(source)
+
+  return any(of(medium.source) for medium in example.media)
 
 
 class _Matches:

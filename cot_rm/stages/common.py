@@ -233,11 +233,20 @@ def conditions(config: Section, path: str) -> dict[str, Any]:
   }
 
 
+def bounds(config: Section) -> dict[str, Any]:
+  """What decides whether an example can be asked, but for `conditions`; see `begin_answers`."""
+  knobs = config.data
+  fetching = {name: knobs[name] for name in ("http", "http_timeout", "http_bytes")}
+  largest = {name: max(config.buckets[name], default=0) for name in ("tokens", "patches")}
+  return {**fetching, **largest, "max_file_pixels": knobs.max_file_pixels}
+
+
 def begin_answers(
   folder: epath.Path,
   conditions: dict[str, Any],
   parts: Iterable[str],
   *,
+  bounds: Mapping[str, Any] | None = None,
   legacy: Mapping[str, Any] | None = None,
 ) -> None:
   """Makes a stage's folder of answers; answers sampled under other conditions are moved aside.
@@ -252,6 +261,8 @@ def begin_answers(
       settings; serializable as JSON. What is asked is not among them: each answer carries its hash.
     parts: names in `folder` of the files and folders to move: the answers, and data made from
       answers.
+    bounds: see `bounds`. Where they have changed, examples that could not be asked are tried again.
+      None: nothing is known about them.
     legacy: values that older versions wrote for some of the conditions; they are accepted once.
       With a mapping, answers without any conditions are accepted, too.
   """
@@ -278,7 +289,12 @@ def begin_answers(
       conditions = {
         name: old.get(name) if value is None else value for name, value in conditions.items()
       }
-    files.write_atomic(note, json.dumps(conditions, indent=2))
+      if bounds is not None and old.get("bounds") != bounds:
+        again = sum(answer_log.drop_errors(folder / part) for part in found if "." in part)
+        if again:
+          logging.info("%s: %d times an example could not be asked: tried again", folder, again)
+    known = {} if bounds is None else {"bounds": bounds}
+    files.write_atomic(note, json.dumps({**conditions, **known}, indent=2))
   multihost_utils.sync_global_devices(f"{folder} begun")
 
 

@@ -216,7 +216,13 @@ class _Evaluation:
     self._grammar = prompts.get(config.grammar)
     path = common.resolve_path(workdir, model)
     answers = [f"{file}.jsonl" for file in ANSWERS]
-    common.begin_answers(folder, _conditions(config, knobs, path), answers, legacy={"model": path})
+    common.begin_answers(
+      folder,
+      _conditions(config, knobs, path),
+      answers,
+      bounds=common.bounds(config),
+      legacy={"model": path},
+    )
     self._judge = functools.cache(
       functools.partial(
         common.load_judge,

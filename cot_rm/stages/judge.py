@@ -30,10 +30,11 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   _check_knobs(config, section)
   examples = _open(config, workdir, section)
   conditions = _conditions(config, knobs, common.resolve_path(workdir, knobs.start))
-  common.begin_answers(folder, conditions, ["verdicts.jsonl"], legacy={})
+  bounds = common.bounds(config)
+  common.begin_answers(folder, conditions, ["verdicts.jsonl"], bounds=bounds, legacy={})
   path, skips = folder / "verdicts.jsonl", common.open_skips(config, workdir, name)
   common.count_bad_records(examples, skips)
-  kept = answer_log.read(path, examples)
+  kept = answer_log.read(path, examples, refetch=True)
   judged = {record["row"] for record in kept}
   _count(kept, skips)
   missing = [row for row in range(len(examples)) if row not in judged]
@@ -41,9 +42,11 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     logging.info("%s: %d of %d rows are already judged", name, len(judged), len(examples))
   if missing:
     _judge(config, workdir, name, examples, missing, skips)
+  # Of a pair that was in the input twice, both verdicts are about the one that is left.
+  by_row = {record["row"]: record for record in answer_log.read(path, examples)}
   records = [
-    record | {"gold": examples[record["row"]].gold} if "gold" in record else record
-    for record in answer_log.read(path, examples)
+    record | {"gold": examples[row].gold} if "gold" in record else record
+    for row, record in by_row.items()
   ]
   answer_log.write(path, records)  # in order, with the gold answers of today
   metrics.table("verdicts", {str(path): _figures(records, len(examples))})

@@ -45,7 +45,13 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   )
   model = common.resolve_path(workdir, knobs.start)
   conditions = _conditions(config, knobs, model)
-  common.begin_answers(folder, conditions, ("samples.jsonl", "data"), legacy={"model": model})
+  common.begin_answers(
+    folder,
+    conditions,
+    ("samples.jsonl", "data"),
+    bounds=common.bounds(config),
+    legacy={"model": model},
+  )
   path = folder / "samples.jsonl"
   samples = _answers(config, workdir, name, pool, path, skips)
   if not samples:
@@ -129,7 +135,8 @@ def _answers(
   A pair that cannot be judged has records of its error in the file, and no samples.
   """
   knobs = common.section(config, name, "reject")
-  found = {(r["row"], r["sample"]): r for r in answer_log.read(path, pool, mark=rejection.mark)}
+  before = answer_log.read(path, pool, mark=rejection.mark, refetch=True)
+  found = {(r["row"], r["sample"]): r for r in before}
   numbers = range(knobs.samples)
   for record in found.values():
     if "error" in record:

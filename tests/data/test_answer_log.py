@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cot_rm.data import answer_log, identity
-from cot_rm.schema import Completion, Example, Verdict
+from cot_rm.schema import Completion, Example, Media, Verdict
 
 EXAMPLES = [
   Example(f"e{i}", "s", "image_understanding", "q", responses=("a", "b"), gold=1) for i in range(5)
@@ -191,6 +191,23 @@ def test_every_answer_that_is_moved_aside_stays(tmp_path):
     assert answer_log.read(path, [dataclasses.replace(e, task=OTHER) for e in EXAMPLES]) == []
     assert len(lines(tmp_path / "earlier" / str(number) / "a.jsonl")) == 5
     logged(tmp_path)
+
+
+def test_errors_are_removed_where_they_may_not_hold_any_more(tmp_path):
+  path = logged(tmp_path)
+  answer_log.write(path, [r | ({"error": "x"} if r["row"] in (1, 2) else {}) for r in lines(path)])
+  fetched = dataclasses.replace(
+    EXAMPLES[1], media=(Media("video", [{"path": "https://example.org/a.png"}]),)
+  )
+  given = [EXAMPLES[0], fetched, *EXAMPLES[2:]]
+  records = lines(path)
+  records[1]["hash"] = identity.question_hash(fetched)
+  answer_log.write(path, records)
+  assert [r["row"] for r in answer_log.read(path, given)] == [0, 1, 2, 3, 4]
+  assert [r["row"] for r in answer_log.read(path, given, refetch=True)] == [0, 2, 3, 4]
+  assert [r["row"] for r in lines(path)] == [0, 2, 3, 4]
+  assert answer_log.drop_errors(path) == 1 and answer_log.drop_errors(path) == 0
+  assert [r["row"] for r in lines(path)] == [0, 3, 4]
 
 
 OTHER = "video_understanding"

@@ -10,7 +10,7 @@ from cot_rm.data import array_record, bad_examples, datasets
 from cot_rm.schema import BadMedia
 from cot_rm.stages import distill, judge, preflight, reject, rl, sft
 from cot_rm.stages import eval as eval_stage
-from tests.stages.pairs import as_jsonl, damaged, pairs
+from tests.stages.pairs import as_jsonl, damaged, pairs, wordy
 
 
 def listed(workdir, stage):
@@ -185,6 +185,49 @@ def test_a_mended_picture_is_judged_after_all(config, workdir):
   judge.run(config, workdir, "judge")
   lines = (workdir / "judge" / "verdicts.jsonl").read_text().splitlines()
   assert [*map(json.loads, lines)][1].get("error") is None and len(lines) == 3
+
+
+def verdicts(workdir):
+  lines = (workdir / "judge" / "verdicts.jsonl").read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_an_example_that_was_too_long_is_judged_when_the_bucket_is_raised(config, workdir):
+  one, other = pairs(2)
+  config.judge.input = as_jsonl(workdir / "judge.jsonl", [one, wordy(other, 20)])
+  config.data.max_bad = 1
+  judge.run(config, workdir, "judge")
+  before = verdicts(workdir)
+  assert "config.buckets.tokens" in before[1]["error"]
+  config.buckets.tokens = (128, 2048)
+  judge.run(config, workdir, "judge")
+  found = verdicts(workdir)
+  assert found[0] == before[0] and "error" not in found[1]
+
+
+def test_the_same_bounds_keep_the_errors_of_eval_and_others_ask_again(config, workdir):
+  given = pairs(3)
+  given[1] = wordy(given[1], 20)
+  config.eval.data = as_jsonl(workdir / "eval.jsonl", given)
+  config.data.max_bad, config.eval.models = 1, "sft"
+  log = workdir / "eval" / "sft" / "judgements.jsonl"
+  eval_stage.run(config, workdir, "eval")
+  before = log.read_text()
+  eval_stage.run(config, workdir, "eval")
+  assert log.read_text() == before and before.count('"error"') == 2
+  config.buckets.tokens = (128, 2048)
+  eval_stage.run(config, workdir, "eval")
+  assert '"error"' not in log.read_text() and len(log.read_text().splitlines()) == 6
+  assert json.loads((workdir / "summary.json").read_text())["stages"]["sft"]["n"] == 3
+
+
+def test_of_a_pair_that_was_in_the_input_twice_one_verdict_is_left(config, workdir):
+  one, other = pairs(2)
+  config.judge.input = as_jsonl(workdir / "judge.jsonl", [one, one, other])
+  judge.run(config, workdir, "judge")
+  as_jsonl(workdir / "judge.jsonl", [one, other])
+  judge.run(config, workdir, "judge")
+  assert [(v["row"], v["id"]) for v in verdicts(workdir)] == [(0, one.id), (1, other.id)]
 
 
 def test_a_picture_that_vanishes_before_it_is_stored_is_left_out(
