@@ -3,7 +3,8 @@
   python bench/import_memory.py [--quick]
 
 Makes sets of pairs with pictures of 400 kB, 2 GB each (--quick: 0.1 GB): JSON lines with the
-pictures by path and inside the record, and parquet in the layout of RLAIF-V. Imports each with
+pictures by path and inside the record, and parquet in the layout of RLAIF-V, in row groups of 100
+and of 500 pairs. Imports each with
 configs/import.py in a process of its own, which decodes every picture. Peak resident memory is that
 of the whole process, interpreter and libraries included; "over empty" is without that of an import
 of ten pairs.
@@ -27,7 +28,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = 400_000  # bytes, about
-SOURCES = ("paths", "inside", "parquet")
+SOURCES = ("paths", "inside", "parquet_100", "parquet_500")
 
 
 def pictures(count: int) -> Iterator[bytes]:
@@ -48,8 +49,8 @@ def pictures(count: int) -> Iterator[bytes]:
 def make(folder: Path, source: str, count: int) -> str:
   """Writes a set of pairs; returns its path."""
   folder.mkdir(parents=True)
-  if source == "parquet":
-    return _parquet(folder, count)
+  if source.startswith("parquet"):
+    return _parquet(folder, count, rows_of_group=int(source.removeprefix("parquet_")))
   with (folder / "pairs.jsonl").open("w") as file:
     for number, picture in enumerate(pictures(count)):
       if source == "paths":
@@ -69,7 +70,7 @@ def make(folder: Path, source: str, count: int) -> str:
   return str(folder / "pairs.jsonl")
 
 
-def _parquet(folder: Path, count: int) -> str:
+def _parquet(folder: Path, count: int, *, rows_of_group: int) -> str:
   import pyarrow as pa
   from pyarrow import parquet
 
@@ -91,7 +92,8 @@ def _parquet(folder: Path, count: int) -> str:
         "origin_split": "{}",
       }
     )
-    if len(rows) == 100 or number + 1 == count:  # as the library datasets groups pictures
+    # 100 is what the library datasets takes for pictures; other writers take more.
+    if len(rows) == rows_of_group or number + 1 == count:
       table = pa.Table.from_pylist(rows)
       path = folder / "RLAIF-V-Dataset_000.parquet"
       writer = writer or parquet.ParquetWriter(path, table.schema)
@@ -121,7 +123,7 @@ def main() -> None:
   count = (100_000_000 if args.quick else 2_000_000_000) // PICTURE
   say = lambda line: sys.stdout.write(line + "\n")
   say(f"{count:,} pairs, {count * PICTURE / 1e9:.1f} GB of pictures, {os.cpu_count()} cores")
-  say(f"{'':<10}{'seconds':>10}{'MB / s':>10}{'peak, MB':>12}{'over empty, MB':>16}")
+  say(f"{'':<12}{'seconds':>10}{'MB / s':>10}{'peak, MB':>12}{'over empty, MB':>16}")
   out = {}
   for source in SOURCES:
     with tempfile.TemporaryDirectory() as name:
@@ -132,7 +134,7 @@ def main() -> None:
     over = found["peak"] - empty["peak"]
     rate = count * PICTURE / (found["seconds"] - empty["seconds"])
     say(
-      f"{source:<10}{found['seconds']:>10.1f}{rate / 1e6:>10.1f}{found['peak'] / 1e6:>12.0f}"
+      f"{source:<12}{found['seconds']:>10.1f}{rate / 1e6:>10.1f}{found['peak'] / 1e6:>12.0f}"
       f"{over / 1e6:>16.0f}"
     )
     out |= {f"{source}_peak_mb": round(found["peak"] / 1e6), f"{source}_mb_s": round(rate / 1e6, 1)}

@@ -4,7 +4,7 @@ import collections
 import pathlib
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,62 @@ from absl import logging
 from cot_rm.records.parts import UNREAD, Part, Record
 from cot_rm.schema import BadRecord
 
-CACHE_BYTES = 1 << 28  # of decoded row groups, over all files that were opened together
+CACHE_BYTES = 1 << 27  # of decoded row groups, over all files that were opened together
 SLOW = 1 << 26  # bytes of a row group above which reading in random order is said to be slow
-LARGEST = 1 << 27  # bytes of a row group; larger ones are decoded to disk
+LARGEST = 1 << 25  # bytes of a row group; larger ones are decoded to disk
+BATCH_BYTES = 1 << 23  # about, of the rows that are decoded to disk at a time
 HEAVY = 20_000  # mean bytes of a text that is taken for encoded media, by its column's name
 _MEDIA = ("image", "video", "jpg", "png", "picture", "frame")
 
 
+class _InMemory:
+  """The rows of a row group as one table."""
+
+  def __init__(self, table: pa.Table):
+    self._table, self.nbytes, self.num_rows = table, table.nbytes, table.num_rows
+
+  def row(self, index: int) -> dict[str, Any]:
+    """A row."""
+    return self._table.slice(index, 1).to_pylist()[0]
+
+
+class _OnDisk:
+  """The rows of a row group in a temporary file, of which one part is in memory."""
+
+  def __init__(self, schema: pa.Schema, parts: Iterable[pa.RecordBatch]):
+    counts = []
+    with tempfile.NamedTemporaryFile(prefix="cot_rm_", suffix=".arrow") as out:
+      with pa.ipc.new_file(out.name, schema) as writer:
+        for part in parts:
+          writer.write_batch(part)
+          counts.append(part.num_rows)
+      # The open file outlives its name. It is not mapped: what was read would stay in memory.
+      self._file = pa.ipc.open_file(pa.OSFile(out.name))
+    self._ends_P = np.cumsum(counts, dtype=np.int64)
+    self.num_rows = int(self._ends_P[-1])
+    self._part, self._batch = 0, self._file.get_batch(0)
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes in memory."""
+    return self._batch.nbytes
+
+  def row(self, index: int) -> dict[str, Any]:
+    """A row."""
+    part = int(np.searchsorted(self._ends_P, index, side="right"))
+    if part != self._part:
+      self._part, self._batch = part, self._file.get_batch(part)
+    return self._batch.slice(index - int(self._ends_P[part]) + self._batch.num_rows, 1).to_pylist()[
+      0
+    ]
+
+
 class RowGroups:
-  """The row groups that were read last, as Arrow tables; for several files and threads."""
+  """The row groups that were read last, decoded; for several files and threads."""
 
   def __init__(self, limit: int = CACHE_BYTES):
     self._limit = limit
-    self._tables: collections.OrderedDict[tuple[pathlib.Path, int], pa.Table] = (
+    self._groups: collections.OrderedDict[tuple[pathlib.Path, int], _InMemory | _OnDisk] = (
       collections.OrderedDict()
     )
     self._lock = threading.Lock()
@@ -44,20 +87,21 @@ class RowGroups:
     first, self._said_slow = not self._said_slow, True
     return first
 
-  def get(self, path: pathlib.Path, group: int) -> pa.Table:
-    """The row group of a file."""
+  def row(self, path: pathlib.Path, group: int, index: int) -> dict[str, Any]:
+    """A row of a row group of a file; an index below 0 counts from the end."""
     key = path, group
     with self._lock:
-      if key not in self._tables:
+      if key not in self._groups:
         self._evict(_group_bytes(path, group))  # first: both need not be in memory
-        self._tables[key] = _read_group(path, group)
-      self._tables.move_to_end(key)
-      return self._tables[key]
+        self._groups[key] = _read_group(path, group)
+      self._groups.move_to_end(key)
+      rows = self._groups[key]
+      return rows.row(index % rows.num_rows)
 
   def _evict(self, needed: int) -> None:
-    """Drops the tables that were not read for the longest time, until `needed` bytes fit."""
-    while self._tables and sum(t.nbytes for t in self._tables.values()) + needed > self._limit:
-      self._tables.popitem(last=False)
+    """Drops the groups that were not read for the longest time, until `needed` bytes fit."""
+    while self._groups and sum(g.nbytes for g in self._groups.values()) + needed > self._limit:
+      self._groups.popitem(last=False)
     pa.default_memory_pool().release_unused()
 
 
@@ -83,10 +127,10 @@ class ParquetFile(Part):
       raise ValueError(f"{path}: no readable parquet file: {error}") from error
     self._ends_G = np.cumsum(sizes, dtype=np.int64)
     largest = max((meta.row_group(i).total_byte_size for i in range(len(sizes))), default=0)
-    if largest > SLOW and len(sizes) > 1 and self._row_groups.first_slow():
+    if largest > SLOW and self._row_groups.first_slow():
       logging.info(
-        "%s: a row that is read decodes its row group, up to %d MB: shuffled reading is slow; the "
-        "stage import stores such data for it",
+        "%s: a row that is read decodes its row group, up to %d MB, in twice that memory: shuffled "
+        "reading is slow; the stage import stores such data for it",
         path,
         largest >> 20,
       )
@@ -97,9 +141,7 @@ class ParquetFile(Part):
   def read(self, index: int) -> object:
     group = int(np.searchsorted(self._ends_G, index, side="right"))
     try:
-      table = self._row_groups.get(self.path, group)
-      row = index - int(self._ends_G[group]) + table.num_rows
-      return table.slice(row, 1).to_pylist()[0]
+      return self._row_groups.row(self.path, group, index - int(self._ends_G[group]))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
       raise BadRecord(f"{self.where(index)}: cannot be read: {error}") from error
 
@@ -127,22 +169,16 @@ def _group_bytes(path: pathlib.Path, group: int) -> int:
     return file.metadata.row_group(group).total_byte_size
 
 
-def _read_group(path: pathlib.Path, group: int) -> pa.Table:
+def _read_group(path: pathlib.Path, group: int) -> _InMemory | _OnDisk:
   with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-    if file.metadata.row_group(group).total_byte_size <= LARGEST:
-      return file.read_row_group(group)
-    logging.info(
-      "%s: row group %d has %d MB: decoded to disk, to be read row by row",
-      path,
-      group,
-      file.metadata.row_group(group).total_byte_size >> 20,
-    )
-    with tempfile.NamedTemporaryFile(prefix="cot_rm_", suffix=".arrow") as out:
-      with pa.ipc.new_file(out.name, file.schema_arrow) as writer:
-        for batch in file.iter_batches(batch_size=64, row_groups=[group]):
-          writer.write_batch(batch)
-      # The mapping outlives the name of the file.
-      return pa.ipc.open_file(pa.memory_map(out.name)).read_all()
+    meta = file.metadata.row_group(group)
+    if meta.total_byte_size <= LARGEST:
+      return _InMemory(file.read_row_group(group))
+    # A page of the file and its decompressed bytes are in memory together, and a page may be as
+    # large as the row group. What is decoded of it would come on top, so it goes to disk in parts.
+    rows = max(1, BATCH_BYTES * meta.num_rows // meta.total_byte_size)
+    parts = file.iter_batches(rows, row_groups=[group], use_threads=False)
+    return _OnDisk(file.schema_arrow, parts)
 
 
 def _light_leaves(file: pq.ParquetFile) -> list[str]:
