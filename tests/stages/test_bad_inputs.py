@@ -51,7 +51,7 @@ def write(path, count, seed):
   return str(path)
 
 
-@pytest.fixture(params=[pytest.param(60), pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.fixture(params=[pytest.param(60), pytest.param(2000, marks=pytest.mark.slow)])
 def given(request, config, workdir):
   """The number of records in a file, of which half are bad, and all may be left out."""
   config.judge.input = config.reject.data = write(workdir / "bad.jsonl", request.param, seed=7)

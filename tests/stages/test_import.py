@@ -249,3 +249,22 @@ def test_unified_rewards_own_data_runs_through_its_own_config(command, tiny, tmp
   assert_trained(tmp_path / "run/rl", steps=2)
   hard = array_record.open(tmp_path / "run/reject/data", "hard")
   assert len(hard) == 5  # a model that has learned nothing is never right
+
+
+@pytest.mark.slow
+def test_a_published_cold_start_is_learnt_from(command, tiny, tmp_path):
+  source = unified_reward(tmp_path / "cold", 6, references=True)
+  command("import.py", tmp_path / "data", f"import.source={source}", "import.val=2")
+  data = tmp_path / "data/import/data"
+  command(
+    "sft.py",
+    tmp_path / "run",
+    *SMALL,
+    "stages=sft",
+    f"sft.start={tiny}",
+    f"sft.data={data}",
+    "sft.split=train",
+    "grammar=think",
+    f"eval.data={data}",
+  )
+  assert_trained(tmp_path / "run/sft", steps=2)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cot_rm import media
 from cot_rm.models.qwen2_5_vl import pixels
+from tests.media import picture_zoo
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -22,6 +23,7 @@ SIZES = [
   (1400, 1100),
   (43, 42),
 ]
+FILES = picture_zoo.files()
 MODES = ["RGB", "RGBA", "L", "P", "LA", "1", "CMYK", "I;16"]
 
 
@@ -73,6 +75,20 @@ def test_grids_and_pixels_of_every_size_agree(theirs, size, bounds):
 @pytest.mark.parametrize("mode", MODES)
 def test_grids_and_pixels_of_every_mode_agree(theirs, mode):
   agree(theirs, image(90, 130, mode), 3136, 200_000)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_of_every_kind_become_the_patches_of_transformers(theirs, name):
+  upright = ImageOps.exif_transpose(picture_zoo.opened(FILES[name]))
+  if max(upright.size) > 200 * min(upright.size):
+    for run in (lambda: theirs(upright, 3136, 200_000), lambda: ours(FILES[name], 3136, 200_000)):
+      with pytest.raises(ValueError, match="200"):
+        run()
+    return
+  want_grid, want = theirs(upright, 3136, 200_000)
+  grid, got = ours(FILES[name], 3136, 200_000)
+  assert grid == want_grid
+  np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
 
 
 def test_two_frames_share_a_patch_and_an_odd_one_is_repeated():
