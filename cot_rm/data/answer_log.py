@@ -304,8 +304,7 @@ def _from_records(
   row: int, order: int, example: Example, records: Sequence[Record]
 ) -> LoggedJudgement:
   def completion(record: Record) -> Completion:
-    count = record["tokens"]
-    unknown = np.full(count, -1, np.int32), np.full(count, np.nan)
+    unknown = (np.broadcast_to(value, record["tokens"]) for value in (np.int32(-1), np.nan))
     return Completion(record["text"], *unknown, record["finish"])
 
   def verdict(record: Record) -> Verdict:

@@ -213,4 +213,4 @@ def _suffixes() -> Iterator[str]:
 
 def _natural(file: pathlib.Path) -> list[tuple[int, int | str]]:
   runs = re.split(r"(\d+)", str(file))
-  return [(0, int(run)) if run.isdigit() else (1, run) for run in runs]
+  return [(0, int(run)) if run.isdecimal() else (1, run) for run in runs]

@@ -88,7 +88,8 @@ def _preflight(path, folder):
 
 
 def _evaluation(path, folder):
-  completion = schema.Completion("", np.zeros(1, np.int32), np.zeros(1), "stop")
+  tokens = 10_000  # of an answer; their number is kept
+  completion = schema.Completion("", np.zeros(tokens, np.int32), np.zeros(tokens), "stop")
 
   def ask(examples, progress):
     one = dict(completions=(completion,), verdicts=(schema.Verdict(1),))

@@ -13,6 +13,7 @@ SUBFOLDERS = tuple("images image imgs img videos video frames merged_images medi
 VIDEO_SUFFIXES = (".mp4", ".webm", ".avi", ".mov", ".mkv", ".gif", ".m4v", ".ogv", ".npy")
 PICTURE_SUFFIXES = (*media.PICTURE_SUFFIXES, ".avif", ".jfif", ".heic")
 ABOVE = 3  # folders above that of the data file which may be the root of its paths
+_PICTURE_KEYS = ("bytes", "base64", "data", "path", "image", "url", "image_url")  # of a record
 SHORTEST_BASE64 = 64  # characters; a shorter text is a path
 
 
@@ -77,7 +78,7 @@ class MediaFiles:
 def picture(value: object, files: MediaFiles | None, where: str) -> ImageSource:
   """The source of a picture; files None: it is not looked for. Raises BadRecord, BadMedia."""
   if isinstance(value, dict):
-    value = next((value[k] for k in ("bytes", "path", "image", "url") if value.get(k)), None)
+    return picture(next((value[k] for k in _PICTURE_KEYS if value.get(k)), None), files, where)
   if isinstance(value, list | tuple) and len(value) == 1:
     return picture(value[0], files, where)
   if isinstance(value, bytes | bytearray) and value:
@@ -136,14 +137,20 @@ def is_video_file(value: object) -> bool:
 
 
 def _path(value: str, files: MediaFiles | None, where: str, suffixes: Sequence[str] = ("",)) -> str:
-  value = value.strip().removeprefix("file://")
+  value = value.strip()
+  if _is_file_url(value):
+    value = str(media.local_path(value, name=where))
   if "\0" in value or len(value) > 4096:
     raise BadRecord(f"{where}: no path: {value[:80]!r}")
   return files.find(value, where, suffixes) if files else value
 
 
 def _is_url(value: str) -> bool:
-  return value.startswith("data:") or "://" in value[:12] and not value.startswith("file://")
+  return value[:5].lower() == "data:" or "://" in value[:12] and not _is_file_url(value)
+
+
+def _is_file_url(value: str) -> bool:
+  return value[:5].lower() == "file:"
 
 
 def _tails(name: str) -> Iterator[str]:

@@ -60,7 +60,11 @@ def test_a_picture_may_be_bytes_base64_a_url_or_a_path(tmp_path, files):
   text = base64.b64encode(PNG).decode()
   assert picture(text) == picture(text[:40] + "\n" + text[40:]) == PNG
   assert picture("a.png") == picture({"bytes": None, "path": "a.png"}) == made
-  assert picture("file://" + made) == made
+  for record in ({"base64": text}, {"data": text}, {"image_url": {"url": made}}):
+    assert picture(record) in (PNG, made)
+  spaced = make(tmp_path / "set" / "data" / "a b.png")
+  assert picture("file://" + made) == picture(f"FILE://localhost{made}") == made
+  assert picture(pathlib.Path(spaced).as_uri()) == spaced
   for url in ("https://x/a.png", f"data:image/png;base64,{text}"):
     assert picture(url) == url
   for wrong in (None, "", {}, {"bytes": None, "path": None}, 5, [], True, "a\0b"):
