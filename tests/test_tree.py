@@ -12,7 +12,7 @@ LONGEST = 420  # lines of a file
 
 FLOORS = (  # bottom first: a unit imports only units on floors below it
   {"kernels", "registry"},
-  {"batch", "failures", "files", "host", "knobs", "schema", "sharding"},
+  {"batch", "failures", "file_kinds", "files", "host", "knobs", "schema", "sharding"},
   {"begun", "distributed", "media", "records"},
   {"metrics", "models", "prompts", "workdir"},
   {

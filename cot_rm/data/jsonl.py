@@ -207,7 +207,7 @@ def _video(field: Field, folder: pathlib.Path) -> schema.VideoSource:
   if source.path.endswith(".base64"):
     return media.decode_base64(source.text(), name=source.place)
   if not source.path.endswith(".frames"):
-    return _path(source, folder)
+    return _encoded(source, folder) or _path(source, folder)
   frames = source.items()
   if not frames:
     source.fail("must have at least one frame")
@@ -260,9 +260,13 @@ def _picture(field: Field, folder: pathlib.Path) -> ImageSource:
   if source.path.endswith((".base64", ".bytes")):
     decode = media.decode_data_url if text[:5].lower() == "data:" else media.decode_base64
     return decode(text, name=source.place)
-  if not media.exists(folder / text) and (found := media.picture_of_base64(text)) is not None:
-    return found
-  return _path(source, folder)
+  return _encoded(source, folder) or _path(source, folder)
+
+
+def _encoded(field: Field, folder: pathlib.Path) -> bytes | None:
+  """The picture or video of a text in base64; None: the text is none."""
+  text = field.text()
+  return None if media.exists(folder / text) else media.picture_of_base64(text)
 
 
 def _path(field: Field, folder: pathlib.Path) -> str:

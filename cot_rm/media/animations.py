@@ -41,7 +41,7 @@ def timing(
   with _opened(located, label, name) as image:
     try:
       for at in range(MAX_FRAMES if image.format in MULTI_PICTURE else 1):
-        image.seek(at)  # an EOFError behind the last
+        image.seek(_first(image) + at)  # an EOFError behind the last
         image.load()
         if not count:
           size = pictures.picture_size(image, name=name, options=options)
@@ -62,11 +62,16 @@ def read(
   with _opened(located, label, name) as image:
     for number in numbers:
       try:
-        image.seek(number)
+        image.seek(_first(image) + number)
         frame = image.copy()
       except Exception as error:  # of many kinds
         raise BadMedia(f"{name}: {label} is damaged: frame {number}: {error}") from error
       yield pictures.picture(frame, name=f"{name}: frame {number}", options=options)
+
+
+def _first(image: Image.Image) -> int:
+  """Pillow's number of the first frame: a PNG may have a still picture before it."""
+  return int(bool(image.info.get("default_image")))
 
 
 def _opened(located: Located, label: str, name: str) -> Image.Image:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from cot_rm import file_kinds
 from cot_rm.media import sources
 from cot_rm.schema import BadMedia
 
@@ -16,7 +17,7 @@ from cot_rm.schema import BadMedia
 REFUSED_FORMATS = ("EPS",)
 PREFIX = 16  # bytes by which Pillow's formats are told apart
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-MATROSKA = b"\x1aE\xdf\xa3"
+ASF = b"0&\xb2u"  # WMV files begin with it
 # Errors of the machine, not of a picture.
 MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
@@ -91,14 +92,17 @@ def _identified(stream: BinaryIO, prefix: bytes, label: str, name: str) -> Image
     reasons.append("EPS files are not opened")
   if _is_video(prefix):
     reasons.append("it is a video: give it as one, such as Media('video', ...)")
+  if found := file_kinds.mistaken(prefix):
+    reasons.append(f"it is {found}")
   why = "; ".join(reasons)[:300] or f"no picture format begins with {prefix!r}"
   raise BadMedia(f"{name}: {label} is no readable picture: {why}")
 
 
 def _is_video(prefix: bytes) -> bool:
-  """Whether a file that no picture decoder takes begins as MP4, MOV, Matroska, WebM or AVI."""
+  """Whether a file that no picture decoder takes begins as one of the usual video formats does."""
   avi = prefix.startswith(b"RIFF") and prefix[8:12] == b"AVI "
-  return avi or prefix.startswith(MATROSKA) or prefix[sources.FTYP] == b"ftyp"
+  begun = prefix.startswith((*sources.VIDEO_SIGNATURES, ASF))
+  return avi or begun or prefix[sources.FTYP] == b"ftyp"
 
 
 def _heif(stream: BinaryIO, label: str, name: str) -> Image.Image:

@@ -188,7 +188,11 @@ def _late_text(image: Image.Image) -> bool:
 def _rgb(image: Image.Image, name: str, options: Options) -> Image.Image:
   """The picture in RGB of 8 bits; a copy."""
   if options.scale_depth and image.mode.partition(";")[0] in ("I", "F"):
-    image = Image.fromarray(depth.to_8_bits(np.asarray(image), name=name))
+    values = np.asarray(image)
+    clear = image.info.get("transparency")  # the grey that is transparent, in 16 bits
+    image = Image.fromarray(depth.to_8_bits(values, name=name))
+    if isinstance(clear, int):
+      image.putalpha(Image.fromarray(depth.to_8_bits(values != clear, name=name)))
   if image.mode == "La":  # Pillow converts it to LA alone
     image = image.convert("LA")
   alpha = image.mode in ("LA", "PA", "RGBA", "RGBa") or image.info.get("transparency") is not None

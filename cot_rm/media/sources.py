@@ -27,8 +27,16 @@ SIGNATURES = (
   *(b"P%d%c" % (number, blank) for number in range(1, 7) for blank in b" \n"),  # PBM, PGM, PPM
 )
 FTYP = slice(4, 8)  # holds b"ftyp" in AVIF and HEIC files
+VIDEO_SIGNATURES = (  # of containers without an ftyp box
+  b"\x1aE\xdf\xa3",  # Matroska, WebM
+  b"OggS",
+  b"FLV\x01",
+  b"\x00\x00\x01\xba",  # MPEG
+)
 SHORTEST = 40  # characters of base64 that may be a picture: shorter strings are paths
 _URL = re.compile(r"(https?|file|data):", re.IGNORECASE)
+_OTHER_URL = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # s3, gs, hf ...; no C:\
+_BASE64 = re.compile(r";\s*base64\s*,", re.IGNORECASE)  # of a data URL; its parameters have commas
 # The keys under which a record of a picture has its source; Hugging Face's Image feature has
 # {"bytes": ..., "path": ...}, OpenAI's parts {"url": ...}, Anthropic's {"data": ...}.
 KEYS = ("bytes", "base64", "data", "url", "path", "image", "image_url")
@@ -55,7 +63,7 @@ def is_path(source: ImageSource | VideoSource) -> bool:
 
 
 def local_path(source: str | os.PathLike, *, name: str) -> pathlib.Path:
-  """The local path of a path or file:// URL; raises BadMedia for an http(s):// URL.
+  """The local path of a path or file:// URL; raises BadMedia for a URL of another scheme.
 
   The path of a URL may be percent-encoded. A file whose name has the encoded form is preferred,
   because many programs write URLs without encoding.
@@ -68,6 +76,11 @@ def local_path(source: str | os.PathLike, *, name: str) -> pathlib.Path:
   if is_url(text):
     raise BadMedia(f"{name}: {text[:200]!r} is on the network, not a local file")
   if scheme(text) != "file":
+    if (other := _OTHER_URL.match(text)) and not exists(text):
+      raise BadMedia(
+        f"{name}: {text[:200]!r}: URLs of the scheme {other[1]!r} are not read; known: file, http, "
+        "https, data; download it first"
+      )
     return pathlib.Path(text)
   text = text[len("file:") :].removeprefix("//")
   text = text.removeprefix("localhost") if text.lower().startswith("localhost/") else text
@@ -153,10 +166,11 @@ def unwrapped(record: Mapping, *, name: str) -> ImageSource:
 
 def decode_data_url(url: str, *, name: str) -> bytes:
   """Decodes a data URL of any media type and parameters. Raises BadMedia if it is not base64."""
-  head, comma, payload = url.partition(",")
   label = f"{name}: the data URL {url[:40]!r}..."
-  if not comma or not head.rstrip().lower().endswith(";base64"):
+  mark = _BASE64.search(url)
+  if mark is None:
     raise BadMedia(f"{label} is not base64")
+  payload = url[mark.end() :]
   payload = urllib.parse.unquote(payload) if "%" in payload else payload
   return decode_base64(payload, name=f"{label} is damaged")
 
@@ -176,7 +190,7 @@ def decode_base64(text: str, *, name: str) -> bytes:
 
 
 def picture_of_base64(text: str) -> bytes | None:
-  """The picture file that base64 text encodes; None if the text is not base64 of a picture.
+  """The picture or video file that base64 text encodes; None if the text is not base64 of one.
 
   An existing file is none, whatever its name.
   """
@@ -193,8 +207,8 @@ def picture_of_base64(text: str) -> bytes | None:
 
 
 def is_picture(data: bytes) -> bool:
-  """Whether bytes begin as the file of one of the usual picture formats does."""
-  return data.startswith(SIGNATURES) or data[FTYP] == b"ftyp"
+  """Whether bytes begin as the file of one of the usual picture or video formats does."""
+  return data.startswith((*SIGNATURES, *VIDEO_SIGNATURES)) or data[FTYP] == b"ftyp"
 
 
 def _forgiving(text: str) -> bytes:

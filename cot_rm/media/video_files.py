@@ -32,6 +32,12 @@ RATE_TOLERANCE = 0.1  # by which the times of frames may differ from the rate th
 # In these containers a packet of these codecs is a frame, and has its time.
 EXACT_CONTAINERS = ("mov", "mp4", "matroska", "webm")
 EXACT_CODECS = ("h264", "hevc", "av1", "libdav1d", "vp9", "mpeg4", "mjpeg", "prores", "ffv1")
+# Formats that FFmpeg shows as video, or that name other files.
+NOT_VIDEO = {
+  "tty": "text",
+  "hls": "a playlist; give the video that it names",
+  "concat": "a list of files; give a video",
+}
 # What a row (a, b, c, d) of a display matrix, which moves (x, y) to (a x + c y, b x + d y), means.
 TURNS = {
   (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
@@ -288,13 +294,19 @@ def _opened(
     ) from error
   with contextlib.ExitStack() as stack:
     try:
-      file = str(located) if isinstance(located, pathlib.Path) else io.BytesIO(located)
+      # "file:": otherwise what stands before a colon in a name is a protocol.
+      file = f"file:{located}" if isinstance(located, pathlib.Path) else io.BytesIO(located)
       container = stack.enter_context(av.open(file, metadata_errors="replace"))
       stream = container.streams.best("video")
     except _errors() as error:
-      raise BadMedia(f"{name}: {label} is no readable video: {error}") from error
+      reason = getattr(error, "strerror", None) or error
+      raise BadMedia(f"{name}: {label} is no readable video: {reason}") from error
+    if found := NOT_VIDEO.get(container.format.name):
+      raise BadMedia(f"{name}: {label} is no readable video: it is {found}")
     if stream is None or stream.disposition & stream.disposition.attached_pic:
-      raise BadMedia(f"{name}: {label} has no pictures, only sound")
+      sound = any(other.type in ("audio", "subtitle") for other in container.streams)
+      why = "only sound or text" if sound else "no stream that is known: perhaps it was cut"
+      raise BadMedia(f"{name}: {label} has no pictures, {why}")
     if stream.codec_context is None:
       raise BadMedia(f"{name}: {label} is of a codec that is not known")
     _check_size(stream.codec_context.width, stream.codec_context.height, name)

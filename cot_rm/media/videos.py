@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cot_rm import file_kinds
 from cot_rm.media import animations, fetching, pictures, sources, video_files
 from cot_rm.media.options import DEFAULT, Options
 from cot_rm.schema import BadMedia, ImageSource, VideoSource
@@ -74,7 +75,12 @@ def video(
   if not isinstance(form, _File):
     return _of_frames(form, fps, name, options)
   label, located = form.label, form.located
-  if animations.is_animation(_start(located, label, name)):
+  start = _start(located, label, name)
+  if not start:
+    raise BadMedia(f"{name}: {label} is empty")
+  if found := file_kinds.mistaken(start):
+    raise BadMedia(f"{name}: {label} is no readable video: it is {found}")
+  if animations.is_animation(start):
     count, own_fps, size = animations.timing(located, label=label, name=name, options=options)
     read = lambda numbers: animations.read(
       located, numbers, label=label, name=name, options=options

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from cot_rm import file_kinds
 from cot_rm.records import compressed, yaml_list
 from cot_rm.records.csv_file import CsvFile
 from cot_rm.records.json_file import JsonFile
@@ -166,6 +167,8 @@ def _parts(
   row_groups = None
   for file in files:
     kind = kind_of(file)
+    if found := _mistaken(file):
+      raise ValueError(f"{file}: no data file: it is {found}")
     if kind == "json":
       yield JsonFile(file, folders)
     elif kind == "csv":
@@ -183,6 +186,14 @@ def _parts(
       from cot_rm.records import arrow_file
 
       yield arrow_file.ArrowFile(file, folders)
+
+
+def _mistaken(file: pathlib.Path) -> str | None:
+  """What a file is instead of the data file that its name promises; None: nothing else."""
+  if file.suffix.lower() in compressed.SUFFIXES or not file.is_file():
+    return None
+  with file.open("rb") as stream:
+    return file_kinds.mistaken(stream.read(file_kinds.LOOKED_AT))
 
 
 def _sampled(records: Records, entry: yaml_list.Entry, seed: int) -> Iterator[Part]:

@@ -111,6 +111,14 @@ def test_frames_are_paths_base64_or_data_urls(folder):
   assert video.fps == 2
 
 
+def test_a_string_of_base64_is_a_video(folder):
+  data = b"\x1aE\xdf\xa3" + bytes(range(90))
+  text = base64.b64encode(data).decode()
+  record = good(task="video_understanding", media=[text, {"kind": "video", "video_url": text}])
+  (example,) = read(folder, record)
+  assert example.media == (schema.Media("video", data), schema.Media("video", data))
+
+
 def test_blank_lines_and_a_byte_order_mark_are_skipped(folder):
   path = folder / "data.jsonl"
   path.write_bytes(b"\xef\xbb\xbf" + json.dumps(good()).encode() + b"\n\n  \n")
@@ -144,6 +152,7 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped(folder):
     ({"images": []}, "must have either 'media' or 'images'"),
     ({"media": "a.png"}, "field 'media': must be a list, not str"),
     ({"media": [7]}, r"field 'media\[0\]': must be an object or a string, not int"),
+    ({"media": ["s3://b/a.png"]}, r"field 'media\[0\].path': .*scheme 's3' are not read"),
     ({"media": ["no.png"]}, r"field 'media\[0\].path': no such file: .*no.png"),
     ({"media": [{"kind": "audio", "path": "a.png"}]}, r"field 'media\[0\].kind': .*not 'audio'"),
     (

@@ -51,3 +51,13 @@ def test_transparency_is_over_white():
   clear.save(out, "WEBP", save_all=True, append_images=[clear.copy()], lossless=True)
   [got] = media.video(out.getvalue(), name=NAME).read([0])
   assert got.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_the_still_picture_before_an_animation_is_no_frame():
+  still, *rest = (Image.fromarray(frame) for frame in moving(5))
+  data = encoded(still, "PNG", save_all=True, append_images=rest, duration=250, default_image=True)
+  video = media.video(data, name=NAME)
+  assert (video.count, video.fps) == (4, 4)
+  for number, got in enumerate(video.read(range(4))):
+    np.testing.assert_array_equal(np.asarray(got), moving(5)[number + 1])
+  np.testing.assert_array_equal(np.asarray(media.picture(data, name=NAME)), moving(5)[0])

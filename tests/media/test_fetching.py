@@ -78,7 +78,7 @@ def test_without_the_knob_nothing_is_fetched_and_the_error_names_it(url):
     ("/a.png", {"http_bytes": 50}, "more than 50 bytes .config.data.http_bytes"),
     ("/slow.png", {"http_timeout": 0.2}, "not there after 0.2 s .config.data.http_timeout"),
     ("/cut.png", {}, "ended|IncompleteRead|early"),
-    ("/page", {}, "no picture format begins with b'<html>"),
+    ("/page", {}, "/page is no readable picture: it is a web page"),
   ],
 )
 def test_what_cannot_be_fetched_is_bad_media(server, path, settings, words):
@@ -127,5 +127,5 @@ def test_a_prompt_fetches_a_picture_once(server, monkeypatch):
     assert [np.asarray(frame).shape for frame in shown.read()] == [(20, 30, 3)]
   assert Handler.asked == ["/a.png"] * 2
   part = {"type": "image", "image": f"{server}/page"}
-  with pytest.raises(BadMedia, match=f"{NAME}: .*/page.*no picture format"):
+  with pytest.raises(BadMedia, match=f"{NAME}: .*/page.*it is a web page"):
     visuals.visual(part, config_lib.VisionConfig(), settings, options, NAME)

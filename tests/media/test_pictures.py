@@ -10,6 +10,7 @@ from PIL import Image
 from cot_rm import media
 from cot_rm.schema import BadMedia
 from tests.media.media_files import NAME, colours, encoded
+from tests.media.picture_zoo import chunk
 
 
 def test_a_picture_is_the_same_in_every_form(tmp_path):
@@ -138,3 +139,14 @@ def test_a_thumbnail_is_a_small_copy():
   found = media.picture(media.thumbnail_url(image, 20), name=NAME)
   assert found.size == (20, 10) and image.size == (100, 50)
   assert found.getpixel((3, 3)) == (255, 0, 0)
+
+
+def test_a_transparent_grey_of_16_bits_is_over_white():
+  values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024
+  data = encoded(Image.fromarray(values))
+  clear = chunk((b"tRNS", int(values[3, 2]).to_bytes(2, "big")))
+  header = data.index(b"IDAT") - 4
+  got = np.asarray(media.picture(data[:header] + clear + data[header:], name=NAME))
+  wanted = (values // 256).astype(np.uint8)
+  wanted[3, 2] = 255
+  np.testing.assert_array_equal(got, wanted[..., None].repeat(3, -1))

@@ -66,3 +66,25 @@ def test_a_record_has_its_bytes_first():
   for record in ({}, {"bytes": None}, {"uri": "a.png"}):
     with pytest.raises(BadMedia, match=f"{NAME}: a record of a picture has none of bytes, "):
       media.unwrapped(record, name=NAME)
+
+
+@pytest.mark.parametrize(
+  "head", ["data:image/png;codecs=vp9,opus;base64,", 'data:;name="a,b";BASE64 ,', "data:;base64,"]
+)
+def test_a_data_url_may_have_commas_in_its_parameters(head):
+  assert media.decode_data_url(head + TEXT, name=NAME) == DATA
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a.png", "hf://datasets/me/a.png", "GS://b/a.png"])
+def test_a_url_of_another_scheme_is_named(url):
+  for read in (media.picture, media.video):
+    with pytest.raises(BadMedia, match=f"{NAME}: '{url}': URLs of the scheme .* are not read"):
+      read(url, name=NAME)
+
+
+@pytest.mark.parametrize(
+  "start", [b"\x1aE\xdf\xa3", b"OggS", b"FLV\x01", b"\x00\x00\x00\x20ftypisom"]
+)
+def test_base64_of_a_video_is_no_path(start):
+  data = start + bytes(range(100))
+  assert media.picture_of_base64(base64.b64encode(data).decode()) == data

@@ -10,7 +10,7 @@ import pytest
 
 from cot_rm import media, schema
 from cot_rm.media import video_files
-from tests.media.media_files import NAME, encode_video, moving
+from tests.media.media_files import NAME, encode_video, frames, moving, write_video
 
 av = pytest.importorskip("av")
 
@@ -292,3 +292,23 @@ def test_of_400_damaged_videos_each_is_read_or_names_its_sample():
       assert str(error).startswith(NAME)
       bad += 1
   assert 50 < bad < 350
+
+
+@pytest.mark.parametrize("name", ["clip:1.mp4", "pipe:0", "concat:a.mp4", "%03d.mp4"])
+def test_a_name_is_no_protocol_and_no_pattern(name, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  write_video(tmp_path / "clip.mp4", frames(3, 32, 48), 5)
+  (tmp_path / "clip.mp4").rename(tmp_path / name)
+  assert media.video(name, name=NAME).count == 3
+
+
+def test_text_and_a_playlist_are_no_videos(tmp_path):
+  (tmp_path / "notes.txt").write_text("a line of text\n" * 5000)
+  with pytest.raises(schema.BadMedia, match=f"{NAME}: .*notes.txt.*: it is text"):
+    media.video(tmp_path / "notes.txt", name=NAME)
+  encode_video(tmp_path / "clip.ts", moving(30), container="mpegts")
+  (tmp_path / "clip.m3u8").write_text(
+    "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.ts\n#EXT-X-ENDLIST\n"
+  )
+  with pytest.raises(schema.BadMedia, match="it is a playlist; give the video that it names"):
+    media.video(tmp_path / "clip.m3u8", name=NAME)
