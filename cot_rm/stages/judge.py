@@ -28,12 +28,13 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   section, folder = common.section_name(config, name, "judge"), workdir / name
   knobs = config[section]
   _check_knobs(config, section)
-  examples = _open(config, workdir, section)
+  opened = _open(config, workdir, section)
+  examples = _Readable(opened)
   conditions = _conditions(config, knobs, common.resolve_path(workdir, knobs.start))
   bounds = common.bounds(config)
   common.begin_answers(folder, conditions, ["verdicts.jsonl"], bounds=bounds, legacy={})
   path, skips = folder / "verdicts.jsonl", common.open_skips(config, workdir, name)
-  common.count_bad_records(examples, skips)
+  common.count_bad_records(opened, skips)
   kept = answer_log.read(path, examples, refetch=True)
   judged = {record["row"] for record in kept}
   _count(kept, skips)
@@ -53,6 +54,24 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   return False  # pairs that change later are judged by the same command
 
 
+class _Readable(Sequence[schema.Example]):
+  """Pairs of which one that cannot be read is a stand-in with the error as its question."""
+
+  def __init__(self, source: Sequence[schema.Example]):
+    self._source = source
+    self.errors: dict[int, schema.BadExample] = {}  # by row, of the rows that were read
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, row: int) -> schema.Example:
+    try:
+      return self._source[row]
+    except schema.BadExample as error:
+      self.errors[row] = error
+      return schema.Example.answers(str(error), "", "", id=f"row {row + 1}")
+
+
 def _conditions(config: common.Section, knobs: common.Section, model: str) -> dict[str, Any]:
   """Everything that a verdict depends on, serializable as JSON; see common.begin_answers."""
   return {
@@ -67,7 +86,7 @@ def _judge(
   config: common.Section,
   workdir: epath.Path,
   name: str,
-  examples: Sequence[schema.Example],
+  examples: _Readable,
   missing: Sequence[int],
   skips: bad_examples.Skips,
 ) -> None:
@@ -93,10 +112,16 @@ def _judge(
   with metrics.bar(name, total=len(examples), done=len(examples) - len(missing)) as bar:
     for first in range(0, len(missing), knobs.max_prompts):
       rows = missing[first : first + knobs.max_prompts]
-      batch = [examples[row] for row in rows]
+      batch = {row: examples[row] for row in rows}
+      readable = [row for row in rows if row not in examples.errors]
+      found = dict(zip(readable, _records([batch[row] for row in readable], ask), strict=True))
       records = [
-        {"row": row, "hash": identity.question_hash(example), **record}
-        for row, example, record in zip(rows, batch, _records(batch, ask), strict=True)
+        {
+          "row": row,
+          "hash": identity.question_hash(example),
+          **(found.get(row) or {"id": example.id, "error": str(examples.errors[row])}),
+        }
+        for row, example in batch.items()
       ]
       answer_log.append(workdir / name / "verdicts.jsonl", records)
       _count(records, skips)
@@ -175,7 +200,7 @@ def _records(
 ) -> list[dict[str, Any]]:
   """A record per example, of its verdict or of its error."""
   try:
-    return [_record(e, v) for e, v in zip(batch, ask(batch), strict=True)]
+    return [_record(e, v) for e, v in zip(batch, ask(batch) if batch else [], strict=True)]
   except schema.BadExample as error:
     if len(batch) == 1:
       return [{"id": batch[0].id, "error": str(error)}]

@@ -221,6 +221,29 @@ def test_the_same_bounds_keep_the_errors_of_eval_and_others_ask_again(config, wo
   assert json.loads((workdir / "summary.json").read_text())["stages"]["sft"]["n"] == 3
 
 
+def test_a_picture_that_is_not_there_costs_judge_its_own_row_alone(config, workdir):
+  records = [
+    {"id": f"r{i}", "prompt": "which?", "image": f"{i}.png", "chosen": "a", "rejected": "b"}
+    for i in range(3)
+  ]
+  pictures = [example.media[0].source for example in pairs(3)]
+  for i in (0, 2):
+    (workdir / f"{i}.png").write_bytes(pictures[i])
+  config.judge.input = str(workdir / "published.jsonl")
+  (workdir / "published.jsonl").write_text("".join(f"{json.dumps(r)}\n" for r in records))
+  with pytest.raises(bad_examples.TooManyBad, match="no such file: .*1.png"):
+    judge.run(config, workdir, "judge")
+  config.data.max_bad = 1
+  for _ in range(2):
+    judge.run(config, workdir, "judge")
+    found = verdicts(workdir)
+    assert [(v["row"], "error" in v) for v in found] == [(0, False), (1, True), (2, False)]
+  (workdir / "1.png").write_bytes(pictures[1])
+  judge.run(config, workdir, "judge")
+  assert [v["id"] for v in verdicts(workdir)] == ["r0", "r1", "r2"]
+  assert verdicts(workdir)[::2] == found[::2] and "error" not in verdicts(workdir)[1]
+
+
 def test_of_a_pair_that_was_in_the_input_twice_one_verdict_is_left(config, workdir):
   one, other = pairs(2)
   config.judge.input = as_jsonl(workdir / "judge.jsonl", [one, one, other])
