@@ -17,13 +17,19 @@ from cot_rm.schema import Choice, Media, Task
 _MARKS = re.compile(r"(?:\s*<(?:image|video)>)+\s*")
 _SHOWN = 80  # characters of a text in errors
 
+
+def _paragraph(group: str) -> str:
+  """The pattern of a text on lines of its own; each run of white space is looked at once."""
+  return rf"[ \t]*+\n\s*+(?P<{group}>\S(?:.*?\S)??)\s*\n[ \t]*+"
+
+
 # (pattern with the groups q, and a and b in understanding tasks) of prompts by other wordings.
 _WORDINGS = tuple(
   re.compile(pattern, re.DOTALL)
   for pattern in (
     # R1-Reward's longer prompt (arXiv:2505.02835, the release), and others with its headings
-    r"\[Question\]:\s*\n(?P<q>.*?)\s*\n\s*#+ \[Response 1\]:\s*\n(?P<a>.*?)"
-    r"\s*\n\s*#+ \[Response 2\]:\s*\n(?P<b>.*?)\s*\n\s*#+ \*{0,2}Output Format",
+    rf"\[Question\]:{_paragraph('q')}#+ \[Response 1\]:{_paragraph('a')}"
+    rf"#+ \[Response 2\]:{_paragraph('b')}#+ \*{{0,2}}Output Format",
     # UnifiedReward-Think for Qwen3-VL
     r"following question: 「(?P<q>.*?)」.*?\n\s*- Answer 1: (?P<a>.*?)\n\s*- Answer 2: (?P<b>.*?)"
     r"\n\s*\n\s*2\. You must",
@@ -137,8 +143,7 @@ def verdict(text: str, task: Task) -> Choice | LeftOut:
     if found.answer is not None:
       return found.answer
     errors.append(found.error)
-  answer = re.fullmatch(r"(?:<answer>)?\s*(.*?)\s*(?:</answer>)?", text, re.DOTALL)
-  plain = answer[1] if answer else text
+  plain = text.removeprefix("<answer>").removesuffix("</answer>").strip()
   if plain in ("1", "2"):
     return 1 if plain == "1" else 2
   if plain != text and "<" not in plain:  # <answer> alone

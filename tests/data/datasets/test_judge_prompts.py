@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import time
 
 import pytest
 
@@ -148,3 +149,16 @@ def test_the_grammar_of_an_answer():
   assert of("Image 1 is better.", "image_generation") == "direct"
   assert of("I do not know.", "image_generation") == ""
   assert dataclasses.is_dataclass(LeftOut("x"))
+
+
+@pytest.mark.parametrize("run", ["\n" * 3000, " " * 3000, "\n \n" * 1500])
+def test_long_runs_of_white_space_cost_no_time(make_row, run):
+  first, second = f"one{run}box", f"three{run}boxes"
+  prompt = f"[Question]:\n\n?\n#### [Response 1]:\n{first}\n#### [Response 2]:\n{second}"
+  start = time.monotonic()
+  found = judge_prompts.question(make_row({}), f"{prompt}\n### Output Format", "image")
+  assert (found.question, *found.responses) == ("?", first, second)
+  with pytest.raises(BadRecord, match="a prompt that no grammar renders"):
+    judge_prompts.question(make_row({}), prompt, "image")
+  judge_prompts.verdict(f"<answer>one{run}</answer>", "image_understanding")
+  assert time.monotonic() - start < 5
