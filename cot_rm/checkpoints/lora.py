@@ -17,14 +17,19 @@ from cot_rm.checkpoints import safetensors_io
 from cot_rm.checkpoints.weights_files import INDEX, SINGLE, Tensors
 from cot_rm.models.checkpoint_keys import CheckpointKeys
 
+_PEFT = "base_model.model."  # before the names of a model's modules
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Parts of an adapted module. Files that a trainer wrote itself have the adapter's name in them.
 _FACTOR = re.compile(
-  r"(?P<module>.+)\.(?P<part>lora_[AB]|lora_embedding_[AB])(?:\.(?!weight$)\w+)?(?:\.weight)?"
+  r"(?P<module>.+)\.(?P<part>lora_[AB]|lora_embedding_[AB])"
+  r"(?:\.(?!weight$|bias$)\w+)?(?:\.weight)?"
 )
 _WHOLE = re.compile(r"\.(?:base_layer|modules_to_save(?:\.(?!weight$|bias$)\w+)?)(?=\.)")
 # Initializations that change the base's weights: its files are not what was trained on.
 _OTHER_BASE = ("pissa", "olora", "corda", "loftq")
+# Settings with which a model computes something else than its base with products added.
+_OTHER_MODELS = ("use_dora", "fan_in_fan_out", "lora_bias", "layer_replication")
+_OTHER_MODELS += ("alora_invocation_tokens", "arrow_config", "use_qalora")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +87,7 @@ def open_adapter(folder: epath.Path) -> Adapter:
   start = str(values.get("init_lora_weights", "")).lower()
   for name, found, right in (
     ("peft_type", str(values.get("peft_type", "LORA")).upper(), "LORA"),
-    ("use_dora", bool(values.get("use_dora")), False),
-    ("fan_in_fan_out", bool(values.get("fan_in_fan_out")), False),
+    *((name, bool(values.get(name)), False) for name in _OTHER_MODELS),
     ("init_lora_weights", start if start.startswith(_OTHER_BASE) else "", ""),
   ):
     if found != right:
@@ -145,6 +149,8 @@ def _read(
   whole: Tensors = {}
   for name, tensor in safetensors_io.header(file).items():
     if found := _FACTOR.fullmatch(name):
+      if found["part"] in parts.get(found["module"], {}):
+        raise ValueError(f"{file}: {name} is a second {found['part']}: of two adapters in one file")
       parts.setdefault(found["module"], {})[found["part"]] = tensor
     elif "lora_" in name or "token_adapter" in name or "trainable_tokens" in name:
       raise ValueError(f"{file}: {name} is of a kind that is not merged here; merge it with PEFT")
@@ -164,7 +170,7 @@ def _scale(values: Mapping[str, object], module: str, r: int) -> float:
   """alpha / r of a module; alpha / sqrt(r) with rslora (arXiv:2312.03732)."""
   alpha = values.get("lora_alpha", 8)
   for pattern, own in (values.get("alpha_pattern") or {}).items():
-    if re.fullmatch(rf"(.*\.)?({pattern})", module):
+    if re.fullmatch(rf"(.*\.)?({pattern})", module.removeprefix(_PEFT)):
       alpha = own
       break
   return alpha / (math.sqrt(r) if values.get("use_rslora") else r)

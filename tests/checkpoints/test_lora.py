@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -213,6 +214,9 @@ def test_files_of_the_adapter_come_before_those_of_its_base(bases, tmp_path):
     ({"use_dora": True}, "use_dora is True"),
     ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights is 'pissa_niter_16'"),
     ({"fan_in_fan_out": True}, "fan_in_fan_out is True"),
+    ({"lora_bias": True}, "lora_bias is True"),
+    ({"layer_replication": [[0, 2], [1, 3]]}, "layer_replication is "),
+    ({"alora_invocation_tokens": [7]}, "alora_invocation_tokens is .7."),
   ],
 )
 def test_a_kind_that_is_not_merged_is_named(bases, tmp_path, values, words):
@@ -220,6 +224,26 @@ def test_a_kind_that_is_not_merged_is_named(bases, tmp_path, values, words):
   folder = write(tmp_path / "adapter", base, factors(model, MODULES)[0], **values)
   with pytest.raises(ValueError, match=f"{words}.*merge_and_unload"):
     model_folder.open_model(folder)
+
+
+@pytest.mark.parametrize(
+  "part, words",
+  [("lora_B.bias", "lora_B.bias is of a kind"), ("lora_A.other.weight", "is a second lora_A")],
+)
+def test_a_part_of_an_adapter_is_never_left_out(bases, tmp_path, part, words):
+  model, base = bases["tied"]
+  tensors, _ = factors(model, MODULES[:1])
+  extra = {f"{MODULES[0]}.{part}": tensors[f"{MODULES[0]}.lora_A.weight"] + 1}
+  with pytest.raises(ValueError, match=words):
+    model_folder.open_model(write(tmp_path / "adapter", base, tensors | extra))
+
+
+@pytest.mark.parametrize("pattern", [rf"^{re.escape(MODULES[0])}", "q_proj", r".*\.0\..*q_proj"])
+def test_a_pattern_of_alpha_is_searched_in_the_name_without_peft_s_prefix(bases, tmp_path, pattern):
+  model, base = bases["untied"]
+  tensors, products = factors(model, MODULES[:1])
+  folder = write(tmp_path / "adapter", base, tensors, alpha_pattern={pattern: 2})
+  logits_agree(model_folder.open_model(folder), merged(base, products, 2 / R))
 
 
 def test_an_adapter_of_another_model_is_named(bases, tmp_path):
