@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image
 
-from cot_rm.media import pictures
+from cot_rm.media import decoders, machine_errors, pictures
 from cot_rm.media.options import Options
 from cot_rm.schema import BadMedia
 
@@ -50,6 +50,8 @@ def timing(
     except BadMedia:
       raise
     except Exception as error:  # of many kinds; the frames before are whole
+      if machine_errors.is_of_machine(error):
+        raise
       if not count:
         raise BadMedia(f"{name}: {label} is damaged: {error}") from error
   return count, count / milliseconds * 1000 if count > 1 else None, size
@@ -61,11 +63,9 @@ def read(
   """The frames of ascending numbers in RGB, transparency over white."""
   with _opened(located, label, name) as image:
     for number in numbers:
-      try:
+      with decoders.blamed(label, name, f"is damaged: frame {number}"):
         image.seek(_first(image) + number)
         frame = image.copy()
-      except Exception as error:  # of many kinds
-        raise BadMedia(f"{name}: {label} is damaged: frame {number}: {error}") from error
       yield pictures.picture(frame, name=f"{name}: frame {number}", options=options)
 
 
@@ -75,7 +75,5 @@ def _first(image: Image.Image) -> int:
 
 
 def _opened(located: Located, label: str, name: str) -> Image.Image:
-  try:
+  with decoders.blamed(label, name, "is no readable video"):
     return Image.open(io.BytesIO(located) if isinstance(located, bytes) else located)
-  except Exception as error:  # of many kinds
-    raise BadMedia(f"{name}: {label} is no readable video: {error}") from error

@@ -1,7 +1,6 @@
 """Finds the decoder of a picture file; whatever goes wrong in it is an error about that picture."""
 
 import contextlib
-import errno
 import io
 import pathlib
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from cot_rm import file_kinds
-from cot_rm.media import sources
+from cot_rm.media import machine_errors, sources
 from cot_rm.schema import BadMedia
 
 # Not opened: EPS is a program, which Pillow would give to Ghostscript.
@@ -18,18 +17,16 @@ REFUSED_FORMATS = ("EPS",)
 PREFIX = 16  # bytes by which Pillow's formats are told apart
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 ASF = b"0&\xb2u"  # WMV files begin with it
-# Errors of the machine, not of a picture.
-MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO)
 
 
 @contextlib.contextmanager
 def blamed(label: str, name: str, fault: str) -> Iterator[None]:
-  """Turns every error of a decoder inside into BadMedia.
+  """Turns every error of a decoder inside into BadMedia, but for those of the machine.
 
   Decoders raise errors of many kinds on damaged bytes, RuntimeError and MemoryError among them.
 
   Args:
-    label: names the picture.
+    label: names the picture or video.
     name: the sample's name.
     fault: what an error means, such as "is damaged".
   """
@@ -38,7 +35,7 @@ def blamed(label: str, name: str, fault: str) -> Iterator[None]:
   except BadMedia:
     raise
   except Exception as error:  # pylint: disable=broad-exception-caught
-    if isinstance(error, OSError) and error.errno in MACHINE:
+    if machine_errors.is_of_machine(error):
       raise
     if isinstance(error, FileNotFoundError):
       raise BadMedia(f"{name}: {label} does not exist") from error
@@ -84,6 +81,8 @@ def _identified(stream: BinaryIO, prefix: bytes, label: str, name: str) -> Image
     except MemoryError as error:  # sizes that a damaged header claims
       reasons.append(f"{kind}: {error or 'out of memory'}")
     except Exception as error:  # pylint: disable=broad-exception-caught  # the next may know it
+      if machine_errors.is_of_machine(error):
+        raise
       if accept is not None:  # formats without a signature try every file
         reasons.append(f"{kind}: {error or type(error).__name__}")
   if prefix[sources.FTYP] == b"ftyp" and prefix[8:12] in HEIF_BRANDS:

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from cot_rm.media import machine_errors
 from cot_rm.media.options import Options
 from cot_rm.schema import BadMedia
 
@@ -48,7 +49,7 @@ def fetch(url: str, *, name: str, options: Options) -> bytes:
       f"{label}: not there after {options.http_timeout:g} s (config.data.http_timeout)"
     ) from error
   except (OSError, http.client.HTTPException, ValueError) as error:
-    if isinstance(error, BadMedia):
+    if isinstance(error, BadMedia) or machine_errors.is_of_machine(error):
       raise
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):

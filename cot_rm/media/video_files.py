@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 from PIL import Image
 
+from cot_rm.media import machine_errors
 from cot_rm.schema import BadMedia
 
 if TYPE_CHECKING:
@@ -299,6 +300,8 @@ def _opened(
       container = stack.enter_context(av.open(file, metadata_errors="replace"))
       stream = container.streams.best("video")
     except _errors() as error:
+      if machine_errors.is_of_machine(error, machine_errors.OPEN_FILES):
+        raise
       reason = getattr(error, "strerror", None) or error
       raise BadMedia(f"{name}: {label} is no readable video: {reason}") from error
     if found := NOT_VIDEO.get(container.format.name):

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cot_rm import file_kinds
-from cot_rm.media import animations, fetching, pictures, sources, video_files
+from cot_rm.media import animations, decoders, fetching, pictures, sources, video_files
 from cot_rm.media.options import DEFAULT, Options
 from cot_rm.schema import BadMedia, ImageSource, VideoSource
 
@@ -101,10 +101,8 @@ def video_bytes(source: VideoSource, *, name: str, options: Options = DEFAULT) -
     return None
   if isinstance(form.located, bytes):
     return form.located
-  try:
+  with decoders.blamed(form.label, name, "cannot be read"):
     return form.located.read_bytes()
-  except OSError as error:
-    raise BadMedia(f"{name}: {form.label} cannot be read: {error}") from error
 
 
 def encoded_frames(source: VideoSource, *, name: str, options: Options = DEFAULT) -> list[bytes]:
@@ -138,14 +136,12 @@ def frame_files(folder: pathlib.Path, *, name: str) -> list[pathlib.Path]:
 
   Raises BadMedia if there is none, or the folder cannot be listed.
   """
-  try:
+  with decoders.blamed(f"folder {str(folder)!r}", name, "cannot be read"):
     files = [
       file
       for file in folder.iterdir()
       if file.suffix.lower() in PICTURE_SUFFIXES and file.name[0] != "." and file.is_file()
     ]
-  except OSError as error:
-    raise BadMedia(f"{name}: folder {str(folder)!r} cannot be read: {error}") from error
   if not files:
     raise BadMedia(
       f"{name}: folder {str(folder)!r}: a video without frames: no file whose name ends in "
@@ -193,10 +189,8 @@ def _form(source: Any, name: str, options: Options) -> Frames | _File:
       "its bytes or data URL, a list of pictures, or u8[frames, height, width, 3]"
     )
   path = sources.local_path(source, name=name)
-  try:
-    folder, exists = path.is_dir(), path.exists()
-  except (OSError, ValueError) as error:  # such as a name that is too long
-    raise BadMedia(f"{name}: video {str(path)[:200]!r} cannot be read: {error}") from error
+  with decoders.blamed(f"video {str(path)[:200]!r}", name, "cannot be read"):
+    folder, exists = path.is_dir(), path.exists()  # an error where a name is too long
   if folder:
     return frame_files(path, name=name)
   if not exists:
@@ -209,13 +203,11 @@ def _form_of_file(file: _File, name: str) -> Frames | _File:
   if not _start(file.located, file.label, name).startswith(NUMPY):
     if not (isinstance(file.located, pathlib.Path) and file.located.suffix.lower() == ".npy"):
       return file
-  try:
+  with decoders.blamed(file.label, name, "is no readable .npy file"):
     if isinstance(file.located, bytes):
       frames = np.load(io.BytesIO(file.located), allow_pickle=False)
     else:
       frames = np.load(file.located, mmap_mode="r", allow_pickle=False)
-  except Exception as error:  # of many kinds: numpy parses the header as Python
-    raise BadMedia(f"{name}: {file.label} is no readable .npy file: {error}") from error
   return _checked_frames(frames, name)
 
 
@@ -223,11 +215,9 @@ def _start(located: Located, label: str, name: str) -> bytes:
   """The first 16 bytes of a file."""
   if isinstance(located, bytes):
     return located[:16]
-  try:
+  with decoders.blamed(label, name, "cannot be read"):
     with located.open("rb") as file:
       return file.read(16)
-  except OSError as error:
-    raise BadMedia(f"{name}: {label} cannot be read: {error}") from error
 
 
 def _of_frames(frames: Frames, fps: float | None, name: str, options: Options) -> Video:
