@@ -202,6 +202,10 @@ def _model_folder(path: epath.PathLike, config: common.Section) -> str:
   folder = huggingface.resolve(path, weights=False)
   if lora.is_adapter(folder):
     base = config.model.base or lora.open_adapter(folder).base
+    if not base:
+      raise ValueError(
+        f"{folder} is a LoRA adapter that names no base; set config.model.base to it"
+      )
     folder = huggingface.resolve(base, weights=False)
   huggingface.read_config(folder)
   return str(folder)
