@@ -21,6 +21,10 @@ ROLES = {
 }
 
 
+_TEXTS, _IMAGES = ("text", "input_text"), ("image", "image_url", "input_image")  # types of parts
+_VIDEOS = ("video", "video_url")
+
+
 class Turn(NamedTuple):
   """One turn of a chat."""
 
@@ -86,17 +90,39 @@ def _turn(row: Row, one: Any, field: str) -> Turn:
     next((one[name] for name in names if one.get(name) is not None), None)
     for names in (("role", "from"), ("content", "value"))
   )
-  if str(role).lower() not in ROLES:
+  known = ROLES.get(str(role).strip().lower())
+  if known is None:
     row.fail(f"field {field!r}: unknown role {role!r:.80}")
+  content = _parts_of(content)
   if isinstance(content, str):
-    return Turn(ROLES[str(role).lower()], content, ())
+    return Turn(known, content, ())
   if not isinstance(content, list):
     row.fail(f"field {field!r}: its content must be text or a list of parts, not {content!r:.80}")
   texts, media = [], []
   for text, medium in _parts(row, content, field):
     texts.append(text)
     media += [medium] if medium else []
-  return Turn(ROLES[str(role).lower()], "".join(texts), tuple(media))
+  return Turn(known, "".join(texts), tuple(media))
+
+
+def _parts_of(content: Any) -> Any:
+  """The parts of a content that is one part, or text that holds parts; else the content itself."""
+  if isinstance(content, dict):
+    return [content]
+  parts = row_fields.structured(content)
+  found = isinstance(parts, list) and parts and all(map(_is_part, parts))
+  return parts if found else content
+
+
+def _is_part(part: Any) -> bool:
+  return isinstance(part, dict) and _type(part) in (*_TEXTS, *_IMAGES, *_VIDEOS)
+
+
+def _type(part: dict) -> str | None:
+  given = part.get("type")
+  if isinstance(given, str) and given.strip():
+    return given.strip().lower()
+  return next((name for name in ("text", "image", "video") if part.get(name)), None)
 
 
 def _parts(row: Row, content: list, field: str) -> Iterator[tuple[str, Media | None]]:
@@ -106,18 +132,18 @@ def _parts(row: Row, content: list, field: str) -> Iterator[tuple[str, Media | N
       continue
     if not isinstance(part, dict):
       row.fail(f"field {field!r}: a part must be an object, not {part!r:.80}")
-    kind = part.get("type") or next((k for k in ("text", "image", "video") if part.get(k)), None)
-    if kind == "text":
+    kind = _type(part)
+    if kind in _TEXTS:
       text = part.get("text")
       if not isinstance(text, str):
         row.fail(f"field {field!r}: the text of a part must be text, not {text!r:.80}")
       yield text, None
-    elif kind in ("image", "image_url", "input_image"):
+    elif kind in _IMAGES:
       yield "<image>", _medium(part, ("image", "image_url", "url", "path"), row.image, field)
-    elif kind in ("video", "video_url"):
+    elif kind in _VIDEOS:
       yield "<video>", _medium(part, ("video", "video_url", "url", "path"), row.video, field)
     else:
-      row.fail(f"field {field!r}: unknown part {kind!r:.80}")
+      row.fail(f"field {field!r}: unknown part {part.get('type')!r:.80}")
 
 
 def _medium(part: dict, names: Sequence[str], make: Any, field: str) -> Media | None:

@@ -74,8 +74,8 @@ def _rejected(row: Row, chat: Sequence[chats.Turn]) -> Iterator[Pair | LeftOut]:
     row.fail("the last turn must be the chosen answer")
   *prompt, answer = chat
   question = chats.question_of(prompt)
-  if answer.text.strip() in ("<image>", "<video>"):
-    yield _generation(row, prompt, answer.text.strip(), question)
+  if (mark := answer.text.strip().lower()) in ("<image>", "<video>"):
+    yield _generation(row, prompt, mark, question)
     return
   rejected = row.get("rejected_response")
   if rejected is None and (value := row.get(*CHATS)) is not None:

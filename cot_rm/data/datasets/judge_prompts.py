@@ -14,7 +14,8 @@ from cot_rm.data.datasets.pair import LeftOut
 from cot_rm.data.datasets.row import Row
 from cot_rm.schema import Choice, Media, Task
 
-_MARKS = re.compile(r"(?:\s*<(?:image|video)>)+\s*")
+_MARK = re.compile(r"<(image|video)>", re.IGNORECASE)
+_MARKS = re.compile(r"(?:\s*<(?:image|video)>)+\s*", re.IGNORECASE)
 _SHOWN = 80  # characters of a text in errors
 
 
@@ -82,12 +83,12 @@ def without_marks(text: str) -> str:
       return ""
     return "\n" if "\n" in match[0] else " " if match[0] != match[0].strip() else ""
 
-  return _MARKS.sub(joint, text) if _has_marks(text) else text
+  return _MARKS.sub(joint, text) if _MARK.search(text) else text
 
 
 def marks(text: str) -> list[str]:
   """The kinds of the marks of a text in their order: "image", "video"."""
-  return re.findall(r"<(image|video)>", text)
+  return [kind.lower() for kind in _MARK.findall(text)]
 
 
 def check_media(row: Row, text: str, media: Sequence[Media]) -> None:
@@ -168,10 +169,6 @@ def grammar_of(text: str, task: Task) -> str:
   return ""
 
 
-def _has_marks(text: str) -> bool:
-  return "<image>" in text or "<video>" in text
-
-
 def _forms(own: str, text: str) -> Iterator[str]:
   """The forms in which a prompt may be one of a grammar: as it is, with line feeds alone."""
   for one in dict.fromkeys((own, text)):
@@ -182,10 +179,10 @@ def _forms(own: str, text: str) -> Iterator[str]:
 
 def _stripped(text: str) -> str:
   """The prompt without the marks before and after it."""
-  if not _has_marks(text):
-    return text
-  text = re.sub(r"\A(?:\s*<(?:image|video)>)+\s*", "", text)
-  return re.sub(r"(?:\s*<(?:image|video)>)+\s*\Z", "", text)
+  found = list(_MARKS.finditer(text)) if _MARK.search(text) else []
+  if found and found[-1].end() == len(text):
+    text = text[: found[-1].start()]
+  return text[found[0].end() :] if found and found[0].start() == 0 else text
 
 
 def _tasks(kind: str) -> Sequence[Task]:

@@ -36,7 +36,7 @@ def pair(
   """
   shown = list(media) if media is not None else fields(row)
   kind = "video" if any(one.kind == "video" for one in shown) else "image"
-  if "<video>" in prompt:
+  if "video" in judge_prompts.marks(prompt):
     kind = "video"
   asked = judge_prompts.question(row, prompt, kind, known)
   if isinstance(asked, LeftOut):

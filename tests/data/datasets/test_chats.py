@@ -19,6 +19,8 @@ CHAT = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
     {"from": ["human", "gpt"], "value": ["?", "!"]},
     [{**turn, "from": None, "value": None} for turn in CHAT],
     [{"role": None, "content": None, "from": "user", "value": "?"}, CHAT[1]],
+    [{"role": " User", "content": json.dumps([{"type": "Text", "text": "?"}])}, CHAT[1]],
+    [{"role": "user", "content": {"type": "input_text", "text": "?"}}, CHAT[1]],
     [{"role": "user", "content": [{"type": "text", "text": "?"}]}, CHAT[1]],
   ],
 )
@@ -54,6 +56,7 @@ def test_parts_with_media(make_row):
     [{"role": "user", "content": [{"type": "audio"}]}],
     [{"role": "user", "content": [5]}],
     [{"role": "user", "content": [{"type": "text", "text": None}]}],
+    [{"role": "user", "content": {"type": 5}}],
   ],
 )
 def test_what_is_no_chat_is_named(make_row, value):
@@ -66,3 +69,8 @@ def test_chats_are_told_from_texts():
     chats.is_chat(CHAT) and chats.is_chat(CHAT[0]) and chats.is_chat([{"from": "", "value": 1}])
   )
   assert not any(map(chats.is_chat, (None, "x", [], ["x"], {"role": "user"}, {"bytes": b""})))
+
+
+def test_text_that_is_json_of_no_parts_is_text(make_row):
+  for text in ("[1, 2]", '[{"a": 1}]', "[]", '{"type": "text", "text": "?"}'):
+    assert chats.turns(make_row({}), [{"role": "user", "content": text}], "chat")[0].text == text

@@ -140,7 +140,8 @@ def test_marks_of_media_are_removed():
     assert remove(text) == "What?"
   assert remove("Look at <image> and <video>, please") == "Look at and , please"
   assert remove("a\n<image>\nb") == "a\nb" and remove("a < b <img>") == "a < b <img>"
-  assert judge_prompts.marks("<video> <image>") == ["video", "image"]
+  assert judge_prompts.marks("<video> <Image>") == ["video", "image"]
+  assert remove("<IMAGE>\nHow <Video> many?") == "How many?"
 
 
 def test_the_grammar_of_an_answer():
