@@ -18,6 +18,8 @@ from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from cot_rm import registry
+
 Rules = Mapping[str, str | Sequence[str] | None]  # logical axis -> mesh axes
 Tree = TypeVar("Tree")  # a pytree, returned with the same structure
 
@@ -59,6 +61,28 @@ def make_mesh(shape: Mapping[str, int], devices: Sequence[jax.Device] | None = N
     # No product of the torus's axes has these sizes (16 x 4 of 8 x 8 chips): an axis is split.
     split = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
     return Mesh(split, tuple(sizes), axis_types=axis_types)
+
+
+def check_rules(mesh: Mesh, rules: Rules, where: str) -> None:
+  """Raises ValueError where rules name an axis that the mesh lacks, or one axis twice in a matrix.
+
+  Args:
+    mesh: the mesh.
+    rules: of its arrays. One dimension of a matrix is "embed", the other any of the rest.
+    where: names the rules in errors, such as "config.mesh.train_rules".
+  """
+  for axis in rules:
+    for name in _mesh_axes(rules, axis):
+      if name not in mesh.shape:
+        hint = registry.hint(name, mesh.shape)
+        raise ValueError(f"{where}.{axis} names the mesh axis {name!r}; {hint}")
+  for axis in rules:
+    both = {*_mesh_axes(rules, "embed")} & {*_mesh_axes(rules, axis)}
+    if axis not in ("embed", "batch") and both:
+      raise ValueError(
+        f"{where}: embed and {axis} are both sharded over {', '.join(sorted(both))}, and a matrix "
+        "has both dimensions: give one of them another axis, or None"
+      )
 
 
 def spec(axes: Sequence[str | None], rules: Rules) -> P:

@@ -26,6 +26,21 @@ def test_a_mesh_that_does_not_fit_says_so():
     sharding.make_mesh({"data": 3})
 
 
+@pytest.mark.parametrize(
+  "rules, words",
+  [
+    ({"embed": "fsdpp"}, "config.mesh.x.embed names the mesh axis 'fsdpp'; did you mean 'fsdp'"),
+    ({"batch": ("data", "rows")}, "config.mesh.x.batch names the mesh axis 'rows'"),
+    ({"embed": "fsdp", "mlp": ("fsdp", "tensor")}, "config.mesh.x: embed and mlp .* over fsdp,"),
+  ],
+)
+def test_rules_of_unknown_or_repeated_axes_are_named(rules, words):
+  mesh = sharding.make_mesh({"data": 1, "fsdp": -1, "tensor": 1})
+  with pytest.raises(ValueError, match=words):
+    sharding.check_rules(mesh, rules, "config.mesh.x")
+  sharding.check_rules(mesh, {"embed": "fsdp", "mlp": "tensor", "vocab": None}, "config.mesh.x")
+
+
 def test_parameters_go_where_their_logical_axes_say():
   tree = {"w": nnx.Param(jnp.zeros((8, 4)), axes=("embed", "mlp")), "step": jnp.zeros(())}
   found = sharding.shardings_of(tree, mesh(), RULES)

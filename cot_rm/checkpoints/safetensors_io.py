@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from cot_rm import files
+from cot_rm import file_kinds, files
 
 # Supported dtypes, by safetensors' names.
 DTYPES = {
@@ -48,6 +48,10 @@ def header(file: Path) -> dict[str, Tensor]:
     with safetensors.safe_open(file, "np"):  # checks that header and size agree
       pass
   except safetensors.SafetensorError as error:
+    with file.open("rb") as opened:
+      found = file_kinds.mistaken(opened.read(file_kinds.LOOKED_AT))
+    if found:
+      raise ValueError(f"{file}: no safetensors file: it is {found}") from error
     raise ValueError(
       f"{file}: cut short, or not a safetensors file: {error}; download or copy it again"
     ) from error

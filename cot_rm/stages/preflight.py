@@ -239,6 +239,9 @@ def check_mesh(checks: Checks, config: common.Section, *, rules: str) -> int:
   """Number of shards of the batch under the config's mesh; 1 if the mesh is at fault."""
   with checks.catching():
     mesh = sharding.make_mesh(config.mesh.shape.to_dict())
+    sample_mesh = sharding.make_mesh((config.mesh.sample_shape or config.mesh.shape).to_dict())
+    for of_rules, table in ((mesh, "train_rules"), (sample_mesh, "sample_rules")):
+      sharding.check_rules(of_rules, config.mesh[table].to_dict(), f"config.mesh.{table}")
     shards = sharding.num_batch_shards(mesh, config.mesh[rules].to_dict())
     checks.found["devices"] = f"{mesh.size}; a batch has {shards} shards"
     return shards

@@ -57,6 +57,13 @@ def test_half_a_file_is_named(arrays, tmp_path):
     safetensors_io.header(file)
 
 
+def test_a_pointer_of_git_lfs_is_named(tmp_path):
+  file = tmp_path / "model.safetensors"
+  file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 10\n")
+  with pytest.raises(ValueError, match=r"model\.safetensors: .*it is a pointer of Git LFS"):
+    safetensors_io.header(file)
+
+
 def test_a_file_cut_after_its_header_was_read_is_named(arrays, tmp_path):
   file = tmp_path / "cut.safetensors"
   safetensors.numpy.save_file({"a": arrays["a"]}, file)

@@ -105,6 +105,8 @@ def test_all_bad_examples_are_listed_at_once_with_the_knob(look, config, workdir
     ("sft", {"sft.optim.frozen": ("visual", "model.layers")}, "did you mean 'layers'"),
     ("rl", {"rl.optim.frozen": ("vision_tower",)}, "begin with embed_tokens, layers, norm, visual"),
     ("sft", {"grammar": "thnk"}, "did you mean 'think'"),
+    ("sft", {"mesh.train_rules.mlp": "tensr"}, "config.mesh.train_rules.mlp names the mesh axis"),
+    ("judge", {"mesh.sample_rules.vocab": "fsdp"}, "config.mesh.sample_rules: embed and vocab"),
     ("reject", {"reject.samples": 2, "reject.sampling.temperature": 0.0}, "would be the same"),
     ("reject", {"reject.accept": ("acuracy",)}, "did you mean 'accuracy'"),
     ("reject", {"reject.accept": ("consistent",), "grammar": "r1_reward"}, "this stage has none"),

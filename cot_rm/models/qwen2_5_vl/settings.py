@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from cot_rm import files, media
+from cot_rm import file_kinds, files, media
 from cot_rm.models.qwen2_5_vl import mrope as mrope_lib
 from cot_rm.models.qwen2_5_vl import processor_files
 from cot_rm.models.qwen2_5_vl.config import Config, VisionConfig
@@ -168,7 +168,13 @@ def load_tokenizer(folder: pathlib.Path, config: Config) -> "PreTrainedTokenizer
     )
   import transformers  # here, because it takes seconds
 
-  tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+  try:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+  except ImportError:
+    raise
+  except Exception as error:  # of many kinds, that of tokenizers' Rust among them
+    reason = _mistaken(folder) or f"{type(error).__name__}: {error}"
+    raise ValueError(f"{str(folder)!r}: the tokenizer's files cannot be read: {reason}") from error
   if template := processor_files.chat_template(folder):
     tokenizer.chat_template = template
   if not tokenizer.chat_template:
@@ -194,21 +200,50 @@ def load_tokenizer(folder: pathlib.Path, config: Config) -> "PreTrainedTokenizer
   return tokenizer
 
 
+def _mistaken(folder: pathlib.Path) -> str | None:
+  """Which of a tokenizer's files is something else, in words; None: none of them."""
+  for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"):
+    if (folder / name).is_file():
+      with (folder / name).open("rb") as file:
+        if found := file_kinds.mistaken(file.read(file_kinds.LOOKED_AT)):
+          return f"{name} is {found}"
+  return None
+
+
 def generation(folder: pathlib.Path) -> dict[str, float]:
-  """The sampling parameters of generation_config.json that are set; {} without the file."""
+  """The sampling parameters of generation_config.json that are set; {} without the file.
+
+  Raises ValueError if one is no number.
+  """
   if not (folder / "generation_config.json").exists():
     return {}
   values = processor_files.load_json(folder, "generation_config.json")
   names = ("temperature", "top_p", "top_k", "repetition_penalty")
-  return {name: values[name] for name in names if values.get(name) is not None}
+  found = {name: values[name] for name in names if values.get(name) is not None}
+  for name, value in found.items():
+    if not isinstance(value, int | float):
+      raise ValueError(_generation_fault(folder, name, value, "a number"))
+  return found
 
 
 def stop_ids(
   folder: pathlib.Path, tokenizer: "PreTrainedTokenizerBase", end_of_turn: int
 ) -> tuple[int, ...]:
-  """Tokens that end an answer: those of the chat format, tokenizer and generation_config.json."""
+  """Tokens that end an answer: those of the chat format, tokenizer and generation_config.json.
+
+  Raises ValueError if the file has something else than ids there.
+  """
   ids = {end_of_turn, tokenizer.eos_token_id, tokenizer.get_vocab().get(END_OF_TEXT)}
   if (folder / "generation_config.json").exists():
     stops = processor_files.load_json(folder, "generation_config.json").get("eos_token_id")
-    ids |= set(stops if isinstance(stops, list) else [stops])
+    given = stops if isinstance(stops, list) else [stops]
+    if not all(stop is None or isinstance(stop, int) for stop in given):
+      raise ValueError(_generation_fault(folder, "eos_token_id", stops, "an id or a list of ids"))
+    ids |= set(given)
   return tuple(sorted(ids - {None}))
+
+
+def _generation_fault(folder: pathlib.Path, name: str, value: object, wanted: str) -> str:
+  """The words of an error about generation_config.json."""
+  file = str(folder / "generation_config.json")
+  return f"{file!r}: {name} is {value!r}; it must be {wanted}"

@@ -1,6 +1,7 @@
 """Tags that are special tokens, tokens that nobody would see, templates that begin the answer."""
 
 import json
+import re
 
 import pytest
 import tokenizers
@@ -112,6 +113,34 @@ def test_the_sampling_of_generation_config_is_read(broken):
   )
   found = processor_lib.Processor.load(broken).generation
   assert found == {"repetition_penalty": 1.05, "temperature": 1e-6}
+
+
+@pytest.mark.parametrize(
+  "name, value, wanted",
+  [
+    ("repetition_penalty", "1.05", "a number"),
+    ("eos_token_id", "<|im_end|>", "an id or a list of ids"),
+    ("eos_token_id", [2, "7"], "an id or a list of ids"),
+  ],
+)
+def test_a_wrong_value_in_generation_config_is_named(broken, name, value, wanted):
+  (broken / "generation_config.json").write_text(json.dumps({name: value}))
+  words = re.escape(f"generation_config.json': {name} is {value!r}; it must be {wanted}")
+  with pytest.raises(ValueError, match=words):
+    processor_lib.Processor.load(broken)
+
+
+@pytest.mark.parametrize(
+  "content, words",
+  [
+    ("version https://git-lfs.github.com/spec/v1\n", "tokenizer.json is a pointer of Git LFS"),
+    ('{"version": "1.0"', "JSONDecodeError"),
+  ],
+)
+def test_a_damaged_tokenizer_names_its_folder(broken, content, words):
+  (broken / "tokenizer.json").write_text(content)
+  with pytest.raises(ValueError, match=f"{broken}.*the tokenizer's files cannot be read: {words}"):
+    processor_lib.Processor.load(broken)
 
 
 def test_the_longest_token_is_matched_first():
