@@ -48,6 +48,10 @@ def main() -> None:
     STEPS[args.step](args)
     return
   folder = Path(args.folder)
+  if folder.exists() and any(folder.iterdir()):
+    raise SystemExit(
+      f"--folder {folder} is not empty, and it is removed at the end; name a new one"
+    )
   folder.mkdir(parents=True, exist_ok=True)
   found: dict[str, dict[str, float]] = {}
   try:
@@ -111,29 +115,19 @@ def _config(args: argparse.Namespace) -> Any:
   from cot_rm.models.qwen2_5_vl import PRESETS
 
   config = PRESETS[args.preset]
-  if args.quick:
-    config = dataclasses.replace(
-      config,
-      vision=dataclasses.replace(
-        config.vision,
-        depth=2,
-        hidden_size=160,
-        intermediate_size=428,
-        num_heads=2,
-        out_hidden_size=256,
-        full_attention_blocks=(1,),
-      ),
-      hidden_size=256,
-      intermediate_size=1376,
-      num_layers=2,
-      num_heads=2,
-      num_kv_heads=1,
-    )
-  return config
+  if not args.quick:
+    return config
+  eighth = lambda part, *names: {name: -(-getattr(part, name) // 8) for name in names}
+  vision = eighth(config.vision, "hidden_size", "intermediate_size", "num_heads", "out_hidden_size")
+  decoder = eighth(config, "hidden_size", "intermediate_size", "num_heads", "num_kv_heads")
+  tower = dataclasses.replace(config.vision, depth=2, full_attention_blocks=(1,), **vision)
+  return dataclasses.replace(config, vision=tower, num_layers=2, **decoder)
 
 
 def write(args: argparse.Namespace) -> None:
-  """Writes folder/hf."""
+  """Writes folder/hf, one tensor in memory at a time."""
+  import ml_dtypes
+
   from cot_rm.checkpoints import huggingface
   from cot_rm.models import qwen2_5_vl
 
@@ -141,39 +135,15 @@ def write(args: argparse.Namespace) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   config = dataclasses.replace(_config(args), **_write_processor(args, folder))
   keys = qwen2_5_vl.HF_KEYS
-  shapes = {
-    name: huggingface.tensor_shape(path, variable, keys, config)
+  entries = {
+    name: (np.dtype(ml_dtypes.bfloat16), huggingface.tensor_shape(path, variable, keys, config))
     for path, variable in huggingface.abstract_params("qwen2_5_vl", config).items()
     for name in huggingface.tensor_names(path, variable, keys)
   }
-  _write_shards(folder, shapes)
+  tensors = _tensors(entries, np.random.default_rng(0))
+  huggingface.write_shards(folder, entries, tensors, max_shard_bytes=4_000_000_000)
   values = qwen2_5_vl.to_hf(config, dtype="bfloat16")
   (folder / "config.json").write_text(json.dumps(values, indent=2))
-
-
-def _write_shards(folder: Path, shapes: dict[str, tuple[int, ...]]) -> None:
-  """Writes random tensors in shards of at most 4 GB, one tensor in memory at a time."""
-  import ml_dtypes
-
-  from cot_rm.checkpoints import safetensors_io, weights_files
-
-  bfloat16 = np.dtype(ml_dtypes.bfloat16)
-  shards: list[dict[str, tuple[np.dtype, tuple[int, ...]]]] = [{}]
-  size = 0
-  for name, shape in shapes.items():
-    nbytes = 2 * math.prod(shape)
-    if shards[-1] and size + nbytes > 4e9:
-      shards.append({})
-      size = 0
-    shards[-1][name] = bfloat16, shape
-    size += nbytes
-  rng, weight_map = np.random.default_rng(0), {}
-  for i, entries in enumerate(shards, 1):
-    file = f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-    safetensors_io.write(folder / file, entries, _tensors(entries, rng))
-    weight_map |= dict.fromkeys(entries, file)
-  index = {"metadata": {}, "weight_map": weight_map}
-  (folder / weights_files.INDEX).write_text(json.dumps(index))
 
 
 def _tensors(entries: dict[str, Any], rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -243,16 +243,11 @@ def save(
   folder = epath.Path(folder)
   keys = models.get(family).HF_KEYS
   flat = {".".join(map(str, path)): v for path, v in nnx.to_flat_state(params)}
-  shards, size = [{}], 0
-  for path, variable in flat.items():
-    shape = tensor_shape(path, variable, keys, config)
-    nbytes = math.prod(shape) * variable.dtype.itemsize
-    for name in tensor_names(path, variable, keys):
-      if shards[-1] and size + nbytes > max_shard_bytes:
-        shards.append({})
-        size = 0
-      shards[-1][name] = (np.dtype(variable.dtype), shape)
-      size += nbytes
+  entries = {
+    name: (np.dtype(variable.dtype), tensor_shape(path, variable, keys, config))
+    for path, variable in flat.items()
+    for name in tensor_names(path, variable, keys)
+  }
   arrays = _arrays(flat, keys)
   if jax.process_index() != 0:
     collections.deque(arrays, maxlen=0)  # takes part in gathering each array
@@ -260,19 +255,46 @@ def save(
   folder.mkdir(parents=True, exist_ok=True)
   for old in [*folder.glob("model*.safetensors"), *folder.glob(INDEX)]:
     old.unlink()
-  weight_map, total = {}, 0
-  for i, entries in enumerate(shards, 1):
-    file = SINGLE if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-    total += safetensors_io.write(folder / file, entries, itertools.islice(arrays, len(entries)))
-    weight_map.update(dict.fromkeys(entries, file))
-  if len(shards) > 1:
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    files.write_atomic(folder / INDEX, json.dumps(index, indent=1))
+  write_shards(folder, entries, arrays, max_shard_bytes=max_shard_bytes)
   dtype = str(next(iter(flat.values())).dtype)
   values = models.get(family).to_hf(config, dtype=dtype)
   files.write_atomic(folder / "config.json", json.dumps(values, indent=2) + "\n")
   if files_from is not None:
     copy_files(files_from, folder)
+
+
+def write_shards(
+  folder: epath.Path,
+  entries: safetensors_io.Entries,
+  arrays: Iterator[np.ndarray],
+  *,
+  max_shard_bytes: int,
+) -> None:
+  """Writes tensors to one weights file, or to several with an index.
+
+  Args:
+    folder: exists.
+    entries: {name: (dtype, shape)} of all tensors.
+    arrays: the values in the same order; consumed one by one.
+    max_shard_bytes: largest size of a file, unless a single tensor is larger.
+  """
+  shards: list[safetensors_io.Entries] = [{}]
+  size = 0
+  for name, (dtype, shape) in entries.items():
+    nbytes = math.prod(shape) * dtype.itemsize
+    if shards[-1] and size + nbytes > max_shard_bytes:
+      shards.append({})
+      size = 0
+    shards[-1][name] = dtype, shape
+    size += nbytes
+  weight_map, total = {}, 0
+  for i, shard in enumerate(shards, 1):
+    file = SINGLE if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
+    total += safetensors_io.write(folder / file, shard, itertools.islice(arrays, len(shard)))
+    weight_map.update(dict.fromkeys(shard, file))
+  if len(shards) > 1:
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    files.write_atomic(folder / INDEX, json.dumps(index, indent=1))
 
 
 def _arrays(flat: Mapping[str, nnx.Variable], keys: CheckpointKeys) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ml_dtypes
@@ -27,6 +27,7 @@ DTYPES = {
 # Bytes mapped at once: enough to keep a thread busy, and few compared with a checkpoint.
 MAX_READ_BYTES = 1 << 24
 
+Entries = dict[str, tuple[np.dtype, tuple[int, ...]]]  # {name: (dtype, shape)} of tensors
 # Arguments of one call of `read`.
 ReadJob = tuple[np.ndarray, "Tensor", int, tuple[int, ...], tuple[slice, ...]]
 
@@ -157,7 +158,7 @@ def check_finite(x: np.ndarray, tensor: Tensor, *, in_file: bool = True) -> None
 
 def write(
   file: Path,
-  entries: Mapping[str, tuple[np.dtype, tuple[int, ...]]],
+  entries: Entries,
   arrays: Iterable[np.ndarray],
 ) -> int:
   """Writes a safetensors file, one array at a time; it appears when it is complete.
