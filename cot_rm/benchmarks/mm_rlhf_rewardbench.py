@@ -71,14 +71,14 @@ def _example(row: int, record: published.Record, folder: pathlib.Path, where: st
   kind = "video" if record.get("video") else "image"
   task: Task = "video_understanding" if kind == "video" else "image_understanding"
   name = published.text_field(record, kind, where)
-  folders = (folder, folder / "images")
+  folders, where_shown = (folder, folder / "images"), f"{where}, field {kind!r}"
   if kind == "video":
     found = published.first_existing(
-      [*(f / name for f in folders), folder / "images" / name.removeprefix("video/")], where
+      [*(f / name for f in folders), folder / "images" / name.removeprefix("video/")], where_shown
     )
-    shown = Media("video", frames(found, where))
+    shown = Media("video", frames(found, where_shown))
   else:
-    shown = published.picture(name, folders, where)
+    shown = published.picture(name, folders, where_shown)
   id_ = published.text_field(record, "id", where)
   category(name)
   return Example(

@@ -49,7 +49,7 @@ def text_field(record: Record, name: str, where: str) -> str:
 
 
 def first_existing(paths: Sequence[pathlib.Path], where: str) -> pathlib.Path:
-  """The first path that exists. Raises BadMedia naming the row and all paths."""
+  """The first path that exists. Raises BadMedia, which begins with `where`, naming all paths."""
   for path in paths:
     if media.exists(path):
       return path
@@ -63,9 +63,9 @@ def picture(value: object, folders: Sequence[pathlib.Path], where: str) -> Media
   Args:
     value: a path under one of the folders, a URL, base64, or {"bytes": ..., "path": ...}.
     folders: searched in order.
-    where: names the row in errors.
+    where: begins errors: the row and the field.
 
-  Raises BadMedia naming the row.
+  Raises BadMedia.
   """
   name = media.unwrapped(value, name=where) if isinstance(value, dict) else value
   if isinstance(name, bytes):

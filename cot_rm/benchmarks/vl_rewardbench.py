@@ -121,19 +121,22 @@ def _example(row: int, record: published.Record, folder: pathlib.Path, where: st
     for mark in ("<image>\n", "\n<image>", "<image>"):
       question = question.replace(mark, "")
     given, ranking = record.get("response"), record.get("human_ranking")
-    if ranking not in ([0, 1], [1, 0]) or not isinstance(given, list) or len(given) != 2:
+    if ranking not in ([0, 1], [1, 0]):
       raise BadRecord(
-        f"{where}: needs two responses and a human_ranking of [0, 1] or [1, 0], not {ranking!r}"
+        f"{where}, field 'human_ranking': must be [0, 1] or [1, 0], not {repr(ranking)[:80]}"
       )
+    two = [str(one) for one in given] if isinstance(given, list) else []
+    if two != given or len(two) != 2 or not all(map(str.strip, two)):
+      raise BadRecord(f"{where}, field 'response': must be two texts, not {repr(given)[:80]}")
     extra["better"] = 1 if ranking == [0, 1] else 2
-    responses = tuple(given if extra["better"] == 1 else given[::-1])
-  image = record.get("image", record.get("image_path"))
+    responses = (two[0], two[1]) if extra["better"] == 1 else (two[1], two[0])
+  image = "image_path" if record.get("image") is None and "image_path" in record else "image"
   return Example(
     id=f"{row}:{id_}",
     source="vl_rewardbench",
     task="image_understanding",
     question=question,
-    media=(published.picture(image, (folder,), where),),
+    media=(published.picture(record.get(image), (folder,), f"{where}, field {image!r}"),),
     responses=responses,
     gold=1,
     extra=extra,

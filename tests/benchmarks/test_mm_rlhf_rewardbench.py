@@ -130,8 +130,8 @@ def test_a_short_video_repeats_its_frames_and_an_empty_one_is_named(root):
   assert names == ["c01_0001.jpeg"] * 31 + ["c01_0002.jpeg"]
   for path in folder.iterdir():
     path.unlink()
-  with pytest.raises(ValueError, match="line 6: .*a video without frames"):
+  with pytest.raises(ValueError, match="line 6, field 'video': .*a video without frames"):
     mm_rlhf_rewardbench.examples(root)
   folder.rmdir()
-  with pytest.raises(schema.BadMedia, match="line 6: .*-77dfCjTbSc"):
+  with pytest.raises(schema.BadMedia, match="line 6, field 'video': .*-77dfCjTbSc"):
     mm_rlhf_rewardbench.examples(root)
