@@ -36,8 +36,9 @@ class VideoRules:
     qwen_vl_utils_0.0.8: 0.0.8. As 0.0.11, but the number of frames is rounded up or down, all have
       24,576 tokens together, and a part's own max_pixels has no bound. Here video_start and
       video_end choose in this mode too, which 0.0.8 refused.
-    transformers: transformers 5's Qwen2VLVideoProcessor: frames from the first on at even steps; a
-      frame has the bounds of the checkpoint's video_preprocessor_config.json, else of pictures.
+    transformers: transformers 5's Qwen2VLVideoProcessor: frames from the first on at even steps.
+      Bounds, min_frames, max_frames and fps that nothing else sets are those of the checkpoint's
+      settings of videos, or else of pictures.
     flat: as pictures, and as older versions of this project: frames that are given are sampled too.
 
   Raises ValueError on a value out of range.

@@ -5,6 +5,7 @@ M merged patches (visual tokens), P patches. A grid counts merged patches: (fram
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
@@ -20,7 +21,11 @@ class Layout:
   frames_P: np.ndarray  # i32: frame id of each patch
 
 
-@functools.lru_cache(maxsize=1024)
+# Larger layouts, mostly of videos, are computed each time (in 30 ms at most): a thousand of them
+# would take gigabytes. Those that are kept take 160 MB at most.
+KEPT_TOKENS = 2048
+
+
 def layout(grid: tuple[int, int, int], *, merge: int, window: int) -> Layout:
   """Layout of one picture or video. Windows are square, from each frame's top left corner.
 
@@ -32,6 +37,12 @@ def layout(grid: tuple[int, int, int], *, merge: int, window: int) -> Layout:
     merge: patches along a side of a merged patch.
     window: merged patches along a side of a window.
   """
+  make = _kept_layout if math.prod(grid) <= KEPT_TOKENS else _layout
+  return make(grid, merge, window)
+
+
+def _layout(grid: tuple[int, int, int], merge: int, window: int) -> Layout:
+  """`layout`, computed."""
   t_M, y_M, x_M = np.indices(grid, dtype=np.int32).reshape(3, -1)
   order_M = np.lexsort((x_M, y_M, x_M // window, y_M // window, t_M))
   inverse_M = np.empty_like(order_M)
@@ -59,3 +70,6 @@ def layout(grid: tuple[int, int, int], *, merge: int, window: int) -> Layout:
   for field in dataclasses.fields(found):
     getattr(found, field.name).setflags(write=False)
   return found
+
+
+_kept_layout = functools.lru_cache(maxsize=1024)(_layout)

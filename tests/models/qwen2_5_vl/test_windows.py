@@ -49,6 +49,15 @@ def test_ids_count_from_one_and_grow():
   assert (np.diff(got.windows_P) >= 0).all()
 
 
+def test_layouts_of_long_videos_are_not_kept():
+  before = windows._kept_layout.cache_info().currsize
+  grids = [(frames, 14, 14) for frames in range(20, 25)]
+  assert [len(windows.layout(grid, merge=2, window=4).order_M) for grid in grids] == [
+    frames * 196 for frames in range(20, 25)
+  ]
+  assert windows._kept_layout.cache_info().currsize == before
+
+
 def test_a_layout_is_shared_and_read_only():
   got = windows.layout((1, 3, 3), merge=2, window=4)
   assert windows.layout((1, 3, 3), merge=2, window=4) is got
