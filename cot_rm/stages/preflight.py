@@ -343,26 +343,26 @@ def num_parameters(folder: str) -> int:
   return sum(math.prod(v.shape) for v in huggingface.abstract_params(family, config).values())
 
 
-def check_training_disk(
-  checks: Checks, workdir: epath.Path, config: common.Section, folder: str | None
-) -> None:
-  """Room for the model and two checkpoints: while one is written, the one before it is kept.
+def check_start(
+  checks: Checks, config: common.Section, workdir: epath.Path, section: str
+) -> str | None:
+  """The model that a stage trains: its folder as `find_model` says, frozen parameters, disk.
 
-  A checkpoint has the parameters, and two numbers of the optimizer for each.
+  The disk has room for the model and two checkpoints: while one is written, the one before it is
+  kept. A checkpoint has the parameters, and two numbers of the optimizer for each.
   """
+  knobs, folder = config[section], None
+  with checks.catching():
+    folder = find_model(checks, config, workdir, f"config.{section}.start", knobs.start)
   if folder is None:
-    return
+    return None
+  with checks.catching():
+    parameters = huggingface.abstract_params(*huggingface.read_config(folder))
+    optim.frozen_names(parameters, knobs.optim.frozen)
   with checks.catching():
     each = np.dtype("float32").itemsize if config.model.dtype == "float32" else 2
     check_disk(checks, workdir, num_parameters(folder) * each * 7, "checkpoints and model")
-
-
-def check_frozen(checks: Checks, frozen: Sequence[str], folder: str | None) -> None:
-  """Adds a fault for patterns of optim.frozen that the model in a folder has no parameters for."""
-  if folder is None:
-    return
-  with checks.catching():
-    optim.frozen_names(huggingface.abstract_params(*huggingface.read_config(folder)), frozen)
+  return folder
 
 
 def check_tasks(checks: Checks, knobs: common.Section) -> Sequence[str]:

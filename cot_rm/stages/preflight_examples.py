@@ -1,6 +1,7 @@
 """Checks of a stage's examples against what the stage will do with them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from etils import epath
 
@@ -74,6 +75,23 @@ def check(
   if repeated and not unique:
     checks.found[f"{name}: repeated ids"] = f"{len(repeated):,}"
   return usable
+
+
+def check_training(
+  checks: preflight.Checks, config: common.Section, workdir: epath.Path, section: str, **how: Any
+) -> list[Row]:
+  """`check` of the examples that a section's knobs `data` and `split` name, to be trained on.
+
+  Empty if an earlier stage will make them. Each process needs one. `how` are keyword arguments of
+  `check`.
+  """
+  knobs = config[section]
+  if preflight.planned_data(checks, config, workdir, f"config.{section}.data", knobs.data):
+    return []
+  source = common.open_examples(config, workdir, knobs.data, knobs.split)
+  rows = check(checks, config, workdir, source, name=f"{knobs.data} {knobs.split}", **how)
+  preflight.check_processes(checks, len(rows), knobs.data)
+  return rows
 
 
 def measure_of(

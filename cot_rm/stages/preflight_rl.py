@@ -15,7 +15,7 @@ ORDERS = ("shuffled", "ascending")  # selection.Order
 
 def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.Checks:
   """Checks the model, the pairs and their lengths, the sizes of a rollout, room on disk."""
-  section, checks, folder = common.section_name(config, name, "rl"), preflight.Checks(name), None
+  section, checks = common.section_name(config, name, "rl"), preflight.Checks(name)
   knobs, where = config[section], f"config.{section}"
   with checks.catching():
     check_knobs(config, section)
@@ -25,10 +25,7 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
     preflight.check_service(checks, knobs.judge, f"{where}.judge")
   preflight.check_choice(checks, f"{where}.order", knobs.order, ORDERS)
   _check_sizes(checks, config, section)
-  with checks.catching():
-    folder = preflight.find_model(checks, config, workdir, f"{where}.start", knobs.start)
-  preflight.check_training_disk(checks, workdir, config, folder)
-  preflight.check_frozen(checks, knobs.optim.frozen, folder)
+  folder = preflight.check_start(checks, config, workdir, section)
   preflight_memory.check(
     checks,
     config,
@@ -39,25 +36,22 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
   )
   tasks = preflight.check_tasks(checks, knobs)
   with checks.catching():
-    if not preflight.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
-      rows = preflight_examples.check(
-        checks,
-        config,
-        workdir,
-        common.open_examples(config, workdir, knobs.data, knobs.split),
-        name=f"{knobs.data} {knobs.split}",
-        folder=folder,
-        rules=[preflight_examples.fits(common.buckets(config))],
-        takes=preflight_examples.for_rl(where, tasks, knobs.min_attempts, knobs.order),
-        swapped="swap" in knobs.rewards,
-        max_pixels=knobs.max_pixels,
-      )
-      preflight.check_processes(checks, len(rows), knobs.data)
-      checks.require(
-        not rewards.needs_gold(knobs.rewards) or any(row.gold for row in rows),
-        f"none of {len(rows):,} examples of {knobs.data} has a gold answer, which a reward "
-        f"compares the verdict with; give gold, 1 or 2",
-      )
+    rows = preflight_examples.check_training(
+      checks,
+      config,
+      workdir,
+      section,
+      folder=folder,
+      rules=[preflight_examples.fits(common.buckets(config))],
+      takes=preflight_examples.for_rl(where, tasks, knobs.min_attempts, knobs.order),
+      swapped="swap" in knobs.rewards,
+      max_pixels=knobs.max_pixels,
+    )
+    checks.require(
+      not rows or not rewards.needs_gold(knobs.rewards) or any(row.gold for row in rows),
+      f"none of {len(rows):,} examples of {knobs.data} has a gold answer, which a reward "
+      f"compares the verdict with; give gold, 1 or 2",
+    )
   preflight_examples.check_validation(
     checks,
     config,

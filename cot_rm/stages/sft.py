@@ -121,7 +121,7 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
 def preflight(config: common.Section, workdir: epath.Path, name: str) -> checking.Checks:
   """Checks the model, the references and their lengths, the rows of a step, room on disk."""
   section, checks = common.section_name(config, name, "sft"), checking.Checks(name)
-  knobs, where, folder = config[section], f"config.{section}", None
+  knobs, where = config[section], f"config.{section}"
   if knobs.control and not config.control:
     checks.found["control"] = "not wanted: config.control is not set"
     return checks
@@ -133,29 +133,22 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   checking.check_divides(checks, f"{where}.rows", knobs.rows, knobs.accumulate, "microbatches")
   with checks.catching():
     optim.make(steps=max(knobs.steps, 1), **knobs.optim)
+  folder = checking.check_start(checks, config, workdir, section)
   with checks.catching():
-    folder = checking.find_model(checks, config, workdir, f"{where}.start", knobs.start)
-  checking.check_training_disk(checks, workdir, config, folder)
-  checking.check_frozen(checks, knobs.optim.frozen, folder)
-  with checks.catching():
-    if not checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
-      buckets = common.buckets(config)
-      rows = preflight_examples.check(
-        checks,
-        config,
-        workdir,
-        common.open_examples(config, workdir, knobs.data, knobs.split),
-        name=f"{knobs.data} {knobs.split}",
-        folder=folder,
-        rules=[
-          preflight_examples.needs_reference,
-          preflight_examples.fits(buckets, with_reference=True),
-        ],
-      )
-      preflight_examples.check_references(
-        checks, rows, f"{where}.contradicting", knobs.contradicting, config.grammar
-      )
-      checking.check_processes(checks, len(rows), knobs.data)
+    rows = preflight_examples.check_training(
+      checks,
+      config,
+      workdir,
+      section,
+      folder=folder,
+      rules=[
+        preflight_examples.needs_reference,
+        preflight_examples.fits(common.buckets(config), with_reference=True),
+      ],
+    )
+    preflight_examples.check_references(
+      checks, rows, f"{where}.contradicting", knobs.contradicting, config.grammar
+    )
   preflight_examples.check_validation(
     checks,
     config,
