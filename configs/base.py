@@ -51,7 +51,7 @@ def check_preset(preset: str, presets: Iterable[str], file: str) -> None:
 class Optional(FieldReference):
   """A knob that may be None; the command line sets it to None, too: --config.rl.max_pixels=None."""
 
-  nullable = True  # read by cot_rm.main
+  nullable = True  # read by cot_rm.command_line
 
 
 def optional(kind: type, default: Any = None) -> Optional:

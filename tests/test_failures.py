@@ -1,16 +1,12 @@
 """An error of a user's making is its words alone; a fault of the program keeps its traceback."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from cot_rm import chat, failures, registry
+from tests.programs import ROOT, run
 
-ROOT = Path(__file__).resolve().parents[1]
 SFT, TINY = str(ROOT / "configs" / "sft.py"), str(ROOT / "configs" / "tiny.py")
 
 
@@ -51,17 +47,6 @@ def test_the_traceback_is_kept_in_the_workdir_if_there_is_one(tmp_path, capsys):
   failures.say("and these", error, folder=tmp_path / "none")
   said = capsys.readouterr().err
   assert said == f"these words\n(the traceback is in {tmp_path}/error.txt)\nand these\n"
-
-
-def run(cwd, *flags, code="from cot_rm import main; main.start()"):
-  return subprocess.run(
-    [sys.executable, "-c", code, *flags],
-    cwd=cwd,
-    capture_output=True,
-    text=True,
-    check=False,
-    env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
-  )
 
 
 START = "from configs import base\ndef get_config():\n  c = base.get_config()\n"

@@ -1,12 +1,9 @@
 """The program: stages in order, each once; what was run is written down."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import types
-from pathlib import Path
 
 import pytest
 from absl import logging
@@ -16,8 +13,8 @@ from ml_collections import ConfigDict
 from configs import base
 from cot_rm import main, stages
 from cot_rm.stages import preflight
+from tests import programs
 
-ROOT = Path(__file__).resolve().parents[1]
 SMALL = """
 from ml_collections import ConfigDict
 def get_config():
@@ -203,14 +200,7 @@ def program(cwd, *flags):
     "m.preflight = lambda c, w, n: preflight.Checks(n); sys.modules['m'] = m; "
     "stages.STAGES['m'] = 'm'; main.start()"
   )
-  return subprocess.run(
-    [sys.executable, "-c", code, *flags],
-    cwd=cwd,
-    capture_output=True,
-    text=True,
-    check=False,
-    env={**os.environ, "PYTHONPATH": str(ROOT)},
-  )
+  return programs.run(cwd, *flags, code=code)
 
 
 def test_the_program_runs_from_flags_to_workdir(tmp_path):

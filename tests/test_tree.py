@@ -13,7 +13,7 @@ LONGEST = 420  # lines of a file
 FLOORS = (  # bottom first: a unit imports only units on floors below it
   {"kernels", "registry"},
   {"batch", "failures", "file_kinds", "files", "host", "knobs", "schema", "sharding"},
-  {"begun", "distributed", "media", "records"},
+  {"begun", "command_line", "distributed", "media", "records"},
   {"metrics", "models", "prompts", "workdir"},
   {
     "data",
@@ -47,7 +47,7 @@ DOORS = {  # any other dependency enters through the units named here, and no ot
   "kernels": set(),  # Hugging Face's name; ours is cot_rm.kernels
   "libtpu": set(),  # the compiler that bench/ and tests use
   "matplotlib": {"report"},
-  "ml_collections": {"main"},
+  "ml_collections": {"command_line", "main"},
   "openai": {"chat"},
   "optax": {"optim", "train"},
   "orbax": {"checkpoints"},

@@ -102,11 +102,8 @@ def test_too_few_examples_for_the_processes_raise():
     pipeline.prompt_batches(IDS[:3], as_is, seed=0, batch=1, process_count=4)
 
 
-@pytest.mark.parametrize("taken", [0, 1, 7])
-def test_prompt_batches_continue_exactly_from_a_state(taken):
-  make = lambda: pipeline.prompt_batches(
-    IDS, as_is, seed=3, batch=4, process_index=1, process_count=2
-  )
+def assert_continues(make, taken):
+  """Whether an iterator that got the state of one that gave `taken` elements goes on like it."""
   iterator = make()
   for _ in range(taken):
     next(iterator)
@@ -115,6 +112,14 @@ def test_prompt_batches_continue_exactly_from_a_state(taken):
   resumed = make()
   resumed.set_state(state)
   assert [next(resumed) for _ in range(9)] == expected
+
+
+@pytest.mark.parametrize("taken", [0, 1, 7])
+def test_prompt_batches_continue_exactly_from_a_state(taken):
+  make = lambda: pipeline.prompt_batches(
+    IDS, as_is, seed=3, batch=4, process_index=1, process_count=2
+  )
+  assert_continues(make, taken)
 
 
 def test_batches_hold_every_example_once_and_keep_the_limits():
@@ -271,14 +276,7 @@ def test_lists_without_bad_examples_continue_from_a_state(tmp_path):
   make = lambda: pipeline.prompt_batches(
     IDS, _bad(3, 4, 5, 17), seed=0, batch=4, skips=_skips(tmp_path)
   )
-  data = make()
-  for _ in range(7):
-    next(data)
-  state = json.loads(json.dumps(data.get_state()))
-  expected = [next(data) for _ in range(9)]
-  again = make()
-  again.set_state(state)
-  assert [next(again) for _ in range(9)] == expected
+  assert_continues(make, 7)
 
 
 def test_a_state_of_an_older_version_which_counted_lists_continues_at_the_same_example():
