@@ -38,6 +38,10 @@ class PairPool(Sequence[Example]):
   def __getitem__(self, row: int) -> Example:
     return distillation.shown_example(self._source, self._pairs[row])
 
+  def task(self, row: int) -> str:
+    """The task of a pair, without reading it again."""
+    return self._pairs[row].task
+
   def swapped(self, row: int) -> bool:
     """Whether the candidates are shown in the other order than in the source."""
     return self._pairs[row].swapped
@@ -149,7 +153,7 @@ def statistics(
   pool: PairPool, accepted: Mapping[int, Sequence[Record]], samples: Sequence[Record]
 ) -> dict[str, float | dict]:
   """{name: number} of all pairs, and "families": the same numbers by task."""
-  tasks = {row: pool[row].task for row in accepted}
+  tasks = {row: pool.task(row) for row in accepted}
   families = {}
   for task in sorted(set(tasks.values())):
     families[task] = _counts(

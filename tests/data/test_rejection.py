@@ -120,3 +120,10 @@ def test_the_attempts_of_the_teacher_are_kept():
     assert {one.id: one.attempts for one in examples} == {
       one.id: 1 + one.extra["k"] % 4 for one in examples
     }
+
+
+def test_statistics_read_no_example_again(monkeypatch):
+  accepted = rejection.accept(SAMPLES, max_per_pair=1)
+  known = rejection.statistics(POOL, accepted, SAMPLES)
+  monkeypatch.setattr(rejection.PairPool, "__getitem__", None)
+  assert rejection.statistics(POOL, accepted, SAMPLES) == known

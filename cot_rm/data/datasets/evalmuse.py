@@ -4,7 +4,8 @@ A record is one picture (img_path, prompt_id, prompt, total_score, a list of sco
 one prompt are compared by the means of their scores.
 """
 
-from collections.abc import Hashable, Iterator
+import functools
+from collections.abc import Callable, Hashable, Iterator
 
 from cot_rm.data.datasets import compared
 from cot_rm.data.datasets.pair import LeftOut, Pair
@@ -20,7 +21,8 @@ def matches(record: Record) -> bool:
 
 def group(row: Row) -> Hashable:
   """What the records that are compared with each other have in common."""
-  _scored_picture(row)  # a bad record is left out alone, not its whole group
+  picture, _ = _scored_picture(row)
+  picture()  # a bad record is left out alone, not its whole group
   return row.id("prompt_id") or row.text("prompt_id"), row.text("prompt").strip()
 
 
@@ -45,9 +47,10 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   )
 
 
-def _scored_picture(row: Row) -> tuple[Media, float | None]:
+def _scored_picture(row: Row) -> tuple[Callable[[], Media], float | None]:
   """The picture of a record and the mean of its scores; None: it has none."""
-  picture, value = row.image(row.get("img_path"), "img_path"), structured(row.get("total_score"))
+  picture = functools.partial(row.image, row.get("img_path"), "img_path")
+  value = structured(row.get("total_score"))
   scores = [
     row.as_number(one, "total_score") for one in (value if isinstance(value, list) else [value])
   ]

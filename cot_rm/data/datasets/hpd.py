@@ -5,6 +5,7 @@ one; its test.json has several and `rank`, the smaller the better. v3 has path1,
 to path2, and confidence. v2's pictures are in folders named like the files.
 """
 
+import functools
 from collections.abc import Iterator
 
 from cot_rm.data.datasets import compared
@@ -35,7 +36,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     )
     return
   name = next((name for name in PATHS if row.get(name) is not None), PATHS[0])
-  pictures = [row.image(path, name) for path in row.items(name)]
+  pictures = [functools.partial(row.image, path, name) for path in row.items(name)]
   field = next((one for one in LABELS if row.get(one) is not None), "")
   if not field:
     row.fail(f"it has no label: {' and '.join(map(repr, LABELS))} are missing")

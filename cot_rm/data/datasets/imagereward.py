@@ -4,7 +4,8 @@ A record is one picture (image_path, prompt_id, prompt, rank), and those of one 
 or it is a prompt with its pictures (`generations` and `ranking`). The smaller rank is the better.
 """
 
-from collections.abc import Hashable, Iterator
+import functools
+from collections.abc import Callable, Hashable, Iterator
 
 from cot_rm.data.datasets import compared
 from cot_rm.data.datasets.pair import LeftOut, Pair
@@ -25,14 +26,17 @@ def group(row: Row) -> Hashable:
   """What the records that are compared with each other have in common."""
   if row.get("ranking") is not None:
     return row.where
-  _ranked_picture(row)  # a bad record is left out alone, not its whole group
+  picture, _ = _ranked_picture(row)
+  picture()  # a bad record is left out alone, not its whole group
   return row.id("prompt_id") or row.text("prompt_id"), row.text("prompt").strip()
 
 
 def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   """The pairs of the pictures of a prompt."""
   if row.get("ranking") is not None:
-    pictures = [row.image(path, "generations") for path in row.items("generations")]
+    pictures = [
+      functools.partial(row.image, path, "generations") for path in row.items("generations")
+    ]
     ranks = [row.as_number(rank, "ranking") for rank in row.items("ranking")]
   else:
     pictures, ranks = map(list, zip(*map(_ranked_picture, row.group), strict=True))
@@ -56,7 +60,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
   )
 
 
-def _ranked_picture(row: Row) -> tuple[Media, float | None]:
+def _ranked_picture(row: Row) -> tuple[Callable[[], Media], float | None]:
   """The picture of a record and its rank; None: it has none."""
   name = "image" if row.get("image") is not None else "image_path"
-  return row.image(row.get(name), name), row.number("rank")
+  return functools.partial(row.image, row.get(name), name), row.number("rank")

@@ -2,14 +2,16 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from cot_rm.data.datasets.row import Row
 from cot_rm.records import Record
 from cot_rm.schema import BadRecord, Choice, Example, Media, Task
 
-Candidate = str | Media  # an answer, or in generation tasks an image or video
+# An answer, or in generation tasks an image or video; or what gives it once its pair is asked for:
+# a picture that is missing spoils no other pair of its record.
+Candidate = str | Media | Callable[[], Media]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +67,13 @@ def to_example(pair: Pair, id: str, source: str, seed: int, where: str) -> Examp
 
   Raises BadRecord if the question or an answer is blank, or an answer is no text.
   """
-  first, second = pair.candidates
+  first, second = (one() if callable(one) else one for one in pair.candidates)
   names = (
     ("the chosen answer", "the rejected answer") if pair.shuffled else ("answer 1", "answer 2")
   )
   texts = {"the question": pair.question}
   if not pair.task.endswith("generation"):
-    texts |= dict(zip(names, pair.candidates, strict=True))
+    texts |= dict(zip(names, (first, second), strict=True))
   for name, text in texts.items():
     if not isinstance(text, str) or not text.strip():
       raise BadRecord(f"{where}: {name} must be text that is not blank, not {text!r:.80}")

@@ -74,9 +74,12 @@ def test_a_bad_record_is_named_and_the_others_of_its_prompt_are_compared(folder,
 
 
 def test_a_missing_picture_is_named_by_its_own_record(folder):
-  folder.media("images/train/train_1/0.webp")
-  with pytest.raises(BadMedia, match="record 1, field 'image_path': no such file"):
-    folder.open(records([1, 2]), NAME)[0]
+  folder.media("images/train/train_1/0.webp", "images/train/train_1/2.webp")
+  source = folder.open(records([1, 2, 3]), NAME)
+  for index in (0, 2):  # of the pictures 0 and 1, and 1 and 2
+    with pytest.raises(BadMedia, match="record 1, field 'image_path': no such file"):
+      source[index]
+  assert preferred(source[1]).endswith("0.webp")
 
 
 def test_pictures_in_the_records_are_not_read_when_a_set_is_opened(folder, monkeypatch):
