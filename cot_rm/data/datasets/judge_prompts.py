@@ -15,7 +15,7 @@ from cot_rm.data.datasets.row import Row
 from cot_rm.schema import Choice, Media, Task
 
 _MARK = re.compile(r"<(image|video)>", re.IGNORECASE)
-_MARKS = re.compile(r"(?:\s*<(?:image|video)>)+\s*", re.IGNORECASE)
+_MARKS = re.compile(r"(?<!\s)\s*+(?:<(?:image|video)>\s*+)+", re.IGNORECASE)
 _SHOWN = 80  # characters of a text in errors
 
 

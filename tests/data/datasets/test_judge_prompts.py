@@ -162,4 +162,6 @@ def test_long_runs_of_white_space_cost_no_time(make_row, run):
   with pytest.raises(BadRecord, match="a prompt that no grammar renders"):
     judge_prompts.question(make_row({}), prompt, "image")
   judge_prompts.verdict(f"<answer>one{run}</answer>", "image_understanding")
+  many = run * 10
+  assert judge_prompts.without_marks(f"<image>one{many}two <video>") == f"one{many}two"
   assert time.monotonic() - start < 5
