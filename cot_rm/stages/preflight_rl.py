@@ -34,6 +34,14 @@ def check(config: common.Section, workdir: epath.Path, name: str) -> preflight.C
     prompts=(f"{where}.max_prompts", at_a_time(knobs)),
     samples=(f"{where}.group", knobs.group),
   )
+  if knobs.judge.by == "policy":
+    preflight_memory.check(
+      checks,
+      config,
+      folder,
+      max_tokens=(f"{where}.judge.sampling.max_tokens", knobs.judge.sampling.max_tokens),
+      prompts=(f"{where}.max_prompts", at_a_time(knobs)),
+    )
   tasks = preflight.check_tasks(checks, knobs)
   with checks.catching():
     rows = preflight_examples.check_training(
@@ -88,7 +96,7 @@ def _check_sizes(checks: preflight.Checks, config: common.Section, section: str)
       isinstance(weight, int | float) and math.isfinite(weight),
       f"{where}.rewards.{reward} is {weight!r}; it is a weight, a number",
     )
-  _check_learning(checks, knobs, where)
+  check_learning(checks, knobs, where)
   if "swap" in knobs.rewards:
     preflight.check_divides(
       checks, f"{where}.prompts", knobs.prompts, 2 * jax.process_count(), "orders of a pair"
@@ -110,7 +118,7 @@ def _check_sizes(checks: preflight.Checks, config: common.Section, section: str)
     optim.make(steps=1, **knobs.optim)
 
 
-def _check_learning(checks: preflight.Checks, knobs: common.Section, where: str) -> None:
+def check_learning(checks: preflight.Checks, knobs: common.Section, where: str) -> None:
   """Combinations under which the stage would run, and learn from nothing or from less than said."""
   rounds = knobs.max_resample_rounds if knobs.zero_variance == "resample" else 1
   sampled = knobs.prompts * rounds

@@ -7,7 +7,9 @@ from ml_collections import ConfigDict
 
 from configs import base
 from cot_rm import knobs, stages
-from cot_rm.stages import preflight, preflight_knobs
+from cot_rm import workdir as workdir_module
+from cot_rm.stages import common, preflight, preflight_knobs, preflight_rl
+from tests.test_configs import PRESETS, load
 
 # Their keys are free; sharding.make_mesh and the preflights of world and rl check them.
 TABLES = ("mesh.shape", "world.sizes", "rl.rewards")
@@ -111,6 +113,18 @@ def test_a_knob_out_of_range_is_named_with_its_value(config, workdir, stage, cha
   config.update_from_flattened_dict(change)
   (fault,) = preflight.of_stage(config, workdir, stage, stage).faults
   assert words in fault
+
+
+@pytest.mark.parametrize("name, preset", PRESETS)
+def test_the_knobs_of_every_preset_are_in_their_ranges(name, preset):
+  config = load(name, *preset)
+  for folder, stage in workdir_module.entries(config.stages).items():
+    assert preflight_knobs.faults(config, folder, stage) == []
+    if stage == "rl":
+      checks = preflight.Checks(folder)
+      section = common.section(config, folder, stage)
+      preflight_rl.check_learning(checks, section, f"config.{folder}")
+      assert checks.faults == []
 
 
 def test_a_copy_of_a_section_has_the_ranges_of_its_stage():

@@ -35,6 +35,12 @@ def test_the_validation_of_a_training_stage_is_looked_at_too(look, config):
     assert fault.startswith("config.eval.max_tokens is 1,000,000,000")
 
 
+def test_the_policy_as_a_judge_is_looked_at_too(look, config):
+  config.rl.judge.by, config.rl.judge.sampling.max_tokens = "policy", 10**9
+  (fault,) = look("rl")
+  assert fault.startswith("config.rl.judge.sampling.max_tokens is 1,000,000,000")
+
+
 def test_the_bytes_are_those_of_the_model_its_precision_and_the_bound_of_the_config(look, config):
   # The tiny model has 3 layers of 2 heads of 24 numbers each in keys and in values, of 4 bytes.
   position = 4 * 2 * 3 * 2 * 24
