@@ -18,6 +18,7 @@ from cot_rm import registry
 Kind = Literal["image", "video"]
 Task = Literal["image_understanding", "image_generation", "video_understanding", "video_generation"]
 Choice = Literal[1, 2]  # the first or the second candidate
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 Finish = Literal["stop", "length", "cancelled"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -327,6 +328,9 @@ class Sheet:
   faults: tuple[str, ...]  # wrong nouns, gaps and repetitions, in words
 
 
+TIE = "a tie"  # Verdict.error of a judgement that calls the candidates equal
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
   """One judgement as its grammar parses it. `answer` is None where the text is outside of it."""
@@ -337,6 +341,11 @@ class Verdict:
   span: tuple[int, int] | None = None  # characters of the text that hold the verdict's digit
   error: str | None = None  # why answer is None
   probability: float | None = None  # P(answer), from the logits of the verdict's digit
+
+  @property
+  def tie(self) -> bool:
+    """Whether the judgement calls the candidates equal, where the grammar knows ties."""
+    return self.error == TIE
 
   @property
   def scores(self) -> tuple[tuple[str, float, float], ...]:

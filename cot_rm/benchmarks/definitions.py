@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from typing import TypedDict
 
 WORDS = {
-  "accuracy": "share of right verdicts, an unparsable one is wrong (of pairs)",
+  "accuracy": "share of right verdicts (of pairs)",
   "first_slot_accuracy": "accuracy where the better candidate is the first (of verdicts)",
+  "second_slot_accuracy": "accuracy where the better candidate is the second (of verdicts)",
+  "ties": "share of answers that call the candidates equal, which is no verdict (of answers)",
+  "left_out": "answers that the reading leaves out of all accuracies (of answers)",
   "order_consistency": "share of pairs whose two orders name the same candidate (of pairs)",
   "parse_rate": "share of verdicts inside the grammar (of verdicts)",
   "accuracy_parsed": "share of right verdicts among those inside the grammar (of parsed verdicts)",
@@ -18,7 +21,7 @@ WORDS = {
   "accuracy_plus": "share of questions of which every pair is right (of questions)",
   "accuracy_pictures": "mean of the accuracies of the families without video (of families)",
   "accuracy_macro": "mean of the groups' accuracies before rounding (of groups)",
-  "families": "share of right verdicts, an unparsable one is wrong (of pairs)",
+  "families": "share of right verdicts (of pairs)",
   "families_plus": "share of questions of which every pair is right (of questions)",
   "vote": "chance that the majority of k samples is right, over all subsets of k; samples outside "
   "the grammar abstain, a tie counts half (of pairs)",

@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from cot_rm import media, registry
-from cot_rm.benchmarks import definitions, pairs, published, rules
+from cot_rm.benchmarks import answers, definitions, pairs, published, readings, rules
 from cot_rm.schema import BadRecord, Example, Media, Task
 
 SIZE, QUESTIONS = 170, 46
@@ -29,9 +29,12 @@ def category(path: str) -> str:
   raise BadRecord(f"{path!r} is of none of the categories {', '.join(CATEGORIES)}")
 
 
-def _rule(orders: Callable, description: str) -> rules.Rule:
+def _rule(
+  orders: Callable, description: str, reading: readings.Reading = readings.grammar
+) -> rules.Rule:
   return rules.Rule(
     orders=orders,
+    reading=reading,
     family=lambda example: category(str(example.extra["path"])),
     cluster=lambda example: str(example.extra["id"]),
     question=lambda example: str(example.extra["id"]),
@@ -42,7 +45,12 @@ def _rule(orders: Callable, description: str) -> rules.Rule:
 MODES: dict[str, rules.Rule] = {
   "both": _rule(rules.both, "mean of both orders"),
   "first": _rule(rules.first, "the better response always first"),
-  "r1_reward": _rule(rules.first, "the better response always first, as R1-Reward evaluates"),
+  "r1_reward": _rule(
+    rules.first,
+    "the better response always first; without <answer> the last 1 or 2 of the first line that has "
+    "one, and whatever is no 1 counts as a 2",
+    readings.r1_reward_first_line,
+  ),
 }
 
 
@@ -128,10 +136,9 @@ def score(
   """
   rule = registry.lookup(MODES, mode, "mode")
   out = pairs.tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
-  cells, judged, rows = rules.flatten(judgements, swapped)
-  right = [j.verdicts[0].answer == j.example.gold for j in judged]
-  labels = [(category(str(e.extra["path"])), str(e.extra["id"])) for e in rows]
-  joint = rules.joint_accuracy(right, cells, labels)
+  table = answers.tabulate(judgements, swapped, rule)
+  labels = [(category(str(e.extra["path"])), str(e.extra["id"])) for e in table.examples]
+  joint = table.joint_accuracy(labels)
   of_category: dict[str, list[float]] = collections.defaultdict(list)
   for name, question in dict.fromkeys(labels):
     of_category[name].append(joint[name, question])

@@ -1,16 +1,15 @@
 """Accuracy on preference pairs, each asked in both orders."""
 
-import collections
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NotRequired, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
 from cot_rm import registry
-from cot_rm.benchmarks import definitions, intervals, rules
+from cot_rm.benchmarks import answers, definitions, intervals, rules
+from cot_rm.benchmarks.answers import Judgements
 from cot_rm.schema import Example, Judged, Task
 
-Judgements = Sequence[Judged | None]  # one per pair; None: the pair was not asked in this order
 # `(text, example)`: share of the described scene that is true, from 0 to 1; None: unknown.
 Fidelity = Callable[[str, Example], float | None]
 # `(text, task)`: whether the reasoning is against the verdict; None: unknown.
@@ -27,10 +26,13 @@ class Figures(TypedDict):
   """The figures of a set of pairs; shares and means are rounded to 6 places. See `tally`."""
 
   accuracy: float
-  first_slot_accuracy: float
+  first_slot_accuracy: NotRequired[float]
+  second_slot_accuracy: NotRequired[float]
   parse_rate: float
+  ties: float
   mean_length: float
   cut: float
+  left_out: NotRequired[float]
   order_consistency: NotRequired[float]
   accuracy_parsed: NotRequired[float]
   verdict_slots: NotRequired[float]
@@ -94,8 +96,12 @@ def tally(
     contradicts: computes the figures "contradictions..." from a text; None: they are left out.
 
   Returns:
-    accuracy: share of right verdicts over the orders asked; an unparsable verdict is wrong.
-    first_slot_accuracy: accuracy on the examples whose gold answer is candidate 1.
+    accuracy: mean credit of the answers over the orders asked, by the rule's reading: by default
+      the share of right verdicts, an unparsable one being wrong.
+    first_slot_accuracy: accuracy of the answers whose gold answer is candidate 1, if any.
+    second_slot_accuracy: the same, candidate 2.
+    ties: share of completions that call the candidates equal, which is no verdict.
+    left_out: number of answers that the rule's reading does not count, if any.
     order_consistency: share of pairs whose two orders name the same candidate, of the pairs that
       were asked in both orders, if there are any.
     parse_rate: share of completions inside the grammar.
@@ -119,39 +125,32 @@ def tally(
   Raises:
     ValueError: no pairs, or a pair without a gold answer.
   """
-  asked = rules.flatten(judgements, swapped)
-  table = _tabulate(asked, rule)
-  numbers = _numbers(asked, table)
-  bounds = {"accuracy": intervals.share(table.right, table.clusters)}
-  if (first := table.first).any():
-    bounds["first_slot_accuracy"] = intervals.share(table.right[first], table.clusters[first])
+  table = answers.tabulate(judgements, swapped, rule)
+  numbers, bounds = _numbers(table), _bounds(table)
   if agree := _agreement(judgements, swapped):
     values = [*agree.values()]
     numbers["order_consistency"] = _Number(np.mean(values), len(values))
     bounds["order_consistency"] = intervals.share(values, [table.labels[row] for row in agree])
-  if parsed := int(table.parsed.sum()):
-    numbers["accuracy_parsed"] = _Number(table.right[table.parsed].mean(), parsed)
-    numbers["verdict_slots"] = _Number(table.answers.count(1) / parsed, parsed)
   if rule.question:
-    joint = rules.joint_accuracy(table.right, asked.cells, [*map(rule.question, asked.examples)])
+    joint = table.joint_accuracy([*map(rule.question, table.examples)])
     numbers["accuracy_plus"] = _Number(np.mean([*joint.values()]), len(joint))
     bounds["accuracy_plus"] = intervals.share([*joint.values()], [*joint])
-  numbers |= _text_numbers(asked.judged, table.parsed, fidelity, contradicts)
+  numbers |= _text_numbers(table.judged, table.parsed_A, fidelity, contradicts)
   counts = {name: number.n for name, number in numbers.items()}
-
-  bounds |= _family_bounds(table)
-  means = family_means(asked, rule)
+  means = family_means(table)
   pictures: dict[str, float] = {}
   if still := [value for family, value in means.items() if family.startswith("image")]:
     pictures["accuracy_pictures"] = _round(np.mean(still))
     counts["accuracy_pictures"] = len(still)
-  sizes = collections.Counter(map(rule.family, asked.examples))
-  counts |= {f"families/{name}": sizes[name] for name in means}
+  counts |= {
+    f"families/{name}": len(np.unique(table.row_A[some_A]))
+    for name, some_A in table.by_family().items()
+  }
   return {
     **{name: _round(number.value) for name, number in numbers.items()},  # type: ignore
     "families": {name: _round(value) for name, value in means.items()},
     **pictures,  # type: ignore[typeddict-item]
-    "n": len(asked.examples),
+    "n": len(table.examples),
     "intervals": bounds,
     "definitions": definitions.describe(counts, rule.description),
   }
@@ -164,65 +163,44 @@ class _Number(NamedTuple):
   n: int
 
 
-class _Table(NamedTuple):
-  """The answers of rules.Asked, and the labels of the pairs."""
-
-  answers: list[int | None]
-  right: np.ndarray  # bool[answers]
-  parsed: np.ndarray  # bool[answers]
-  first: np.ndarray  # bool[answers]: the gold answer is candidate 1
-  clusters: np.ndarray  # [answers]
-  families: np.ndarray  # [answers]
-  labels: list  # cluster of each pair
-
-
-def _tabulate(asked: rules.Asked, rule: rules.Rule) -> _Table:
-  answers = [j.verdicts[0].answer for j in asked.judged]
-  golds = [j.example.gold for j in asked.judged]
-  labels = rule.clusters(asked.examples)
-  return _Table(
-    answers=[*answers],
-    right=np.array([answer == gold for answer, gold in zip(answers, golds, strict=True)]),
-    parsed=np.array([answer is not None for answer in answers]),
-    first=np.array([gold == 1 for gold in golds]),
-    clusters=np.array([labels[row] for row, _ in asked.cells]),
-    families=np.array([rule.family(asked.examples[row]) for row, _ in asked.cells]),
-    labels=labels,
-  )
-
-
-def family_means(asked: rules.Asked, rule: rules.Rule) -> dict[str, float]:
+def family_means(table: answers.Answers) -> dict[str, float]:
   """{family: its accuracy, not rounded}: for figures that are computed from accuracies."""
-  table = _tabulate(asked, rule)
-  return {name: float(table.right[rows].mean()) for name, rows in _by_family(table).items()}
+  return {name: table.mean(some_A) for name, some_A in table.by_family().items()}
 
 
-def _family_bounds(table: _Table) -> dict[str, list[float]]:
-  """{"families/<family>": the interval of its accuracy}."""
-  return {
-    f"families/{name}": intervals.share(table.right[rows], table.clusters[rows])
-    for name, rows in _by_family(table).items()
-  }
-
-
-def _by_family(table: _Table) -> dict[str, np.ndarray]:
-  """{family: bool[answers], whether an answer is in it}, sorted by name."""
-  return {str(name): table.families == name for name in np.unique(table.families)}
-
-
-def _numbers(asked: rules.Asked, table: _Table) -> dict[str, _Number]:
+def _numbers(table: answers.Answers) -> dict[str, _Number]:
   """The figures that are means over answers, each answer by itself."""
-  right, first, parsed, n = table.right, table.first, table.parsed, len(asked.judged)
-  completions = [j.completions[0] for j in asked.judged]
-  return {
-    "accuracy": _Number(right.mean(), len(asked.examples)),
-    "first_slot_accuracy": _Number(
-      right[first].mean() if first.any() else float("nan"), int(first.sum())
-    ),
-    "parse_rate": _Number(parsed.mean(), n),
+  counted_A, first_A, parsed_A = table.counted_A, table.first_A, table.parsed_A
+  completions, n = [j.completions[0] for j in table.judged], len(table.judged)
+  out = {
+    "first_slot_accuracy": _Number(table.mean(first_A), int((first_A & counted_A).sum())),
+    "second_slot_accuracy": _Number(table.mean(~first_A), int((~first_A & counted_A).sum())),
+    "parse_rate": _Number(parsed_A.mean(), n),
+    "ties": _Number(np.mean([j.verdicts[0].tie for j in table.judged]), n),
     "mean_length": _Number(np.mean([len(c.tokens) for c in completions]), n),
     "cut": _Number(np.mean([c.finish == "length" for c in completions]), n),
   }
+  if left_out := n - int(counted_A.sum()):
+    out["left_out"] = _Number(left_out, n)
+  if parsed := int(parsed_A.sum()):
+    out["accuracy_parsed"] = _Number(table.mean(parsed_A), parsed)
+    out["verdict_slots"] = _Number(table.choices.count(1) / parsed, parsed)
+  out = {name: number for name, number in out.items() if number.n}
+  # Where no answer counts, nothing is right: published scripts say 0, too.
+  accuracy = table.mean(counted_A) if counted_A.any() else 0.0
+  return {"accuracy": _Number(accuracy, len(np.unique(table.row_A[counted_A])))} | out
+
+
+def _bounds(table: answers.Answers) -> dict[str, list[float]]:
+  """The intervals of the accuracies."""
+  slots = {"accuracy": table.counted_A, "first_slot_accuracy": table.first_A}
+  slots |= {"second_slot_accuracy": ~table.first_A}
+  slots |= {f"families/{name}": some_A for name, some_A in table.by_family().items()}
+  out = {}
+  for name, some_A in slots.items():
+    if (some_A := some_A & table.counted_A).any():
+      out[name] = intervals.share(table.credit_A[some_A], table.clusters_A[some_A])
+  return out
 
 
 def _agreement(judgements: Judgements, swapped: Judgements) -> dict[int, bool]:
@@ -233,8 +211,8 @@ def _agreement(judgements: Judgements, swapped: Judgements) -> dict[int, bool]:
   out = {}
   for row, (one, two) in enumerate(zip(judgements, swapped, strict=True)):
     if one is not None and two is not None:
-      answers = one.verdicts[0].answer, two.verdicts[0].answer
-      out[row] = answers in ((1, 2), (2, 1))  # candidate 1 of one order is 2 of the other
+      named = one.verdicts[0].answer, two.verdicts[0].answer
+      out[row] = named in ((1, 2), (2, 1))  # candidate 1 of one order is 2 of the other
   return out
 
 

@@ -1,7 +1,6 @@
-"""How a benchmark is asked and scored: orders, families, clusters, and questions.
+"""How a benchmark is asked and scored: orders, readings, families, clusters, and questions.
 
 The pairs of a question count jointly: the question is right if all of them are.
-
 
 N pairs, 2 orders: 0 as given, 1 with the candidates exchanged.
 """
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cot_rm.benchmarks import readings
 from cot_rm.schema import Example, Judged
 
 Cell = tuple[int, int]  # (row of the pair, order)
@@ -27,6 +27,11 @@ def first(examples: Sequence[Example]) -> list[tuple[int, ...]]:
   return [(0,)] * len(examples)
 
 
+def better_first(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+  """One order of every example: the one in which the better candidate is the first."""
+  return [(0,) if example.gold == 1 else (1,) for example in examples]
+
+
 def task_of(example: Example) -> str:
   """The task, the usual family of an example."""
   return example.task
@@ -37,12 +42,13 @@ class Rule:
   """How a benchmark is asked and scored. Its labels do not depend on the order of an example."""
 
   orders: Callable[[Sequence[Example]], list[tuple[int, ...]]] = both  # of each example, of (0, 1)
+  reading: readings.Reading = readings.grammar  # the credit of each answer
   family: Callable[[Example], str] = task_of  # the group whose accuracy an example counts in
   # Label of an example; answers to examples of one label are correlated. None: one label per pair.
   cluster: Callable[[Example], Hashable] | None = None
   # Label of an example; a label counts as right only if all its pairs are. None: no such sets.
   question: Callable[[Example], Hashable] | None = None
-  description: str = "mean of both orders"  # the orders and groups, for the definitions
+  description: str = "mean of both orders"  # orders, reading and groups, for the definitions
 
   def clusters(self, examples: Sequence[Example]) -> list[Hashable]:
     """The cluster label of each example, for `intervals.share`."""

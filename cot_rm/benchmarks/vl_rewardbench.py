@@ -8,9 +8,8 @@ other ways, and a group's figure is comparable only within the same grouping:
     UnifiedReward-Think (2505.03318)    took the pairs of POVID, "hallucination_pair", for general:
                                         631, 301, 318
 
-The overall accuracy does not depend on the grouping. The papers' scripts also read a verdict from
-texts without one (the last 1 or 2 of the text, else 2; "Image 1 is better" anywhere in the
-reasoning). No mode of this module does, as a judge that gave no verdict would be credited with one.
+The overall accuracy does not depend on the grouping. It does depend on the order in which the two
+responses are shown and on how a verdict is read, and each script has its own way; MODES names them.
 """
 
 import pathlib
@@ -21,7 +20,7 @@ import numpy as np
 from absl import logging
 
 from cot_rm import registry
-from cot_rm.benchmarks import definitions, pairs, published, rules
+from cot_rm.benchmarks import answers, definitions, pairs, published, readings, rules
 from cot_rm.schema import BadRecord, Example
 
 SIZE = 1250
@@ -68,9 +67,25 @@ def coin(examples: Sequence[Example]) -> list[tuple[int, ...]]:
   return [(int((draw() >= 0.5) != (e.extra.get("better", 1) == 2)),) for e in examples]
 
 
-def _rule(group: Callable[[str], str], orders: Callable, description: str) -> rules.Rule:
+def length_parity(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+  """One order per example, as VLMEvalKit and lmms-eval choose it.
+
+  The published order where the two responses have an even number of characters in all, any other
+  exchanged.
+  """
+  odd = [sum(map(len, e.responses)) % 2 == 1 for e in examples]
+  return [(int(o != (e.extra.get("better", 1) == 2)),) for o, e in zip(odd, examples, strict=True)]
+
+
+def _rule(
+  group: Callable[[str], str],
+  orders: Callable,
+  description: str,
+  reading: readings.Reading = readings.grammar,
+) -> rules.Rule:
   return rules.Rule(
     orders=orders,
+    reading=reading,
     family=lambda example: group(str(example.extra["id"])),
     cluster=lambda example: str(example.extra["id"]),  # 25 ids occur twice, with other responses
     description=description,
@@ -80,10 +95,30 @@ def _rule(group: Callable[[str], str], orders: Callable, description: str) -> ru
 MODES: dict[str, rules.Rule] = {
   "both": _rule(official, rules.both, "mean of both orders; the owners' groups"),
   "first": _rule(official, rules.first, "the better response always first; the owners' groups"),
-  "r1_reward": _rule(
-    r1_reward, rules.first, "the better response always first; R1-Reward's groups"
+  "official": _rule(
+    official, length_parity, "one order, by the parity of the lengths; the owners' groups"
   ),
-  "unified_reward": _rule(unified_reward, coin, "one order, by seed 0; UnifiedReward's groups"),
+  "r1_reward": _rule(
+    r1_reward,
+    rules.first,
+    "the better response always first; without <answer> the last 1 or 2 of the text, and whatever "
+    "is no 1 counts as a 2; R1-Reward's groups",
+    readings.r1_reward,
+  ),
+  "unified_reward": _rule(
+    unified_reward,
+    coin,
+    "one order, by seed 0; right if the right verdict's words are anywhere in the text; "
+    "UnifiedReward's groups",
+    readings.substring,
+  ),
+  "lmms_eval": _rule(
+    official,
+    length_parity,
+    "one order, by the parity of the lengths; lmms-eval's sentence, and a half where there is "
+    "none, for its coin without a seed; the owners' groups",
+    readings.lmms_eval_sentence,
+  ),
 }
 
 
@@ -157,7 +192,8 @@ def score(
     judgements: of the examples with the better response first; None where not asked.
     swapped: of the same with the better response second.
     mode: in MODES: "both" orders and the owners' groups; "first", the same with the better response
-      always first; "r1_reward" and "unified_reward", as these two evaluate.
+      always first; "official" (VLMEvalKit), "r1_reward", "unified_reward" and "lmms_eval" as their
+      scripts evaluate.
     fidelity, contradicts: see `pairs.tally`.
 
   Returns:
@@ -166,7 +202,7 @@ def score(
   """
   rule = registry.lookup(MODES, mode, "mode")
   out = pairs.tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
-  means = pairs.family_means(rules.flatten(judgements, swapped), rule)
+  means = pairs.family_means(answers.tabulate(judgements, swapped, rule))
   out["accuracy_macro"] = round(float(np.mean([*means.values()])), 6)
   out["definitions"] |= definitions.describe(
     {"accuracy_macro": len(out["families"])}, rule.description

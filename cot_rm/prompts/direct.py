@@ -4,7 +4,7 @@ import functools
 import re
 
 from cot_rm.prompts import tags, template, think
-from cot_rm.schema import TASKS, Choice, Example, Message, Task, Verdict
+from cot_rm.schema import TASKS, TIE, Choice, Example, Message, Task, Verdict
 
 WRITES_SCORES: bool = False
 _OVERALL = "Overall Judgment"
@@ -41,7 +41,7 @@ def parse(text: str, task: Task) -> Verdict:
   start = text.find(_OVERALL) + len(_OVERALL) if _OVERALL in text else 0
   judgement = text[start:]
   if _TIE.search(judgement):
-    return Verdict(None, error="a tie")
+    return Verdict(None, error=TIE)
   claims = list(_claim(noun).finditer(judgement))
   stated = [claim for claim in claims if claim["opens"] is not None]
   if not stated:

@@ -108,6 +108,15 @@ OTHERS = (
     "Accuracy in the order that shows the preferred candidate first.",
   ),
   Figure(
+    "second_slot_accuracy",
+    "Preferred second",
+    "Accuracy in the order that shows the preferred candidate second.",
+  ),
+  Figure("ties", "Ties", "Share of answers that call the candidates equal, which is no verdict."),
+  Figure(
+    "left_out", "Not counted", "Answers that the mode leaves out of all accuracies.", "number"
+  ),
+  Figure(
     "verdict_slots",
     "Verdicts for first",
     "Share of verdicts for the candidate that is shown first. 50 % is without position bias.",

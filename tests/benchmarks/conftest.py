@@ -20,7 +20,8 @@ def fixtures():
 def says():
   """`(example, *answers, probability, finish, length) -> Judgement` with these answers."""
 
-  def make(example, *answers, text="text", length=4, finish="stop", probability=None):
+  def make(example, *answers, text=None, length=4, finish="stop", probability=None):
+    text = f"<think>seen</think><answer>{answers[0]}</answer>" if text is None else text
     done = schema.Completion(text, np.zeros(length, np.int32), np.zeros(length), finish)
     verdicts = tuple(schema.Verdict(answer, probability=probability) for answer in answers)
     return Judgement(example, None, (done,) * len(answers), verdicts)

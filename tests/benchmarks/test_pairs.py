@@ -78,7 +78,7 @@ def test_contradictions_are_a_share_of_the_parsed_answers(given, swapped):
     return next(values)
 
   found = pairs.score(given, swapped, contradicts=contradicts)
-  assert len(asked) == 7 and asked[0] == ("text", "image_generation")
+  assert len(asked) == 7 and asked[0] == (given[0].completions[0].text, "image_generation")
   assert found["contradictions"] == round(2 / 7, 6)
   assert found["contradictions_decided"] == round(5 / 7, 6)
 

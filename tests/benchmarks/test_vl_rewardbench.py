@@ -145,6 +145,80 @@ def test_the_order_of_unified_reward_is_its_script_s_for_every_row(example):
   assert found == due
 
 
+TEXTS = (  # of row 0, 1, 2, 3, 4 and so on, and what R1-Reward's grammar reads in them
+  ("<think>1 sees more</think><answer>1</answer>", 1),
+  ("**Overall Judgment**:\nAnswer 2 is better.", None),
+  ("Answer 1 is better at first sight, but Answer 2 is better.", None),
+  ("", None),
+  ("<think>Image 1</think><answer>the first</answer>", None),
+)
+
+
+def right(mode, row, gold):
+  """By hand: the credit of the invented text of a row, by the rules of a mode's script."""
+  kind = row % 5
+  if mode == "official":  # the parser of the grammar; what it does not read is wrong
+    return float(kind == 0 and gold == 1)
+  if mode == "r1_reward":  # gold is always 1: the tag says 1; else the last digit, 2, or a 2
+    return float(kind == 0)
+  if mode == "unified_reward":  # the words of the right verdict, anywhere; the tag is no such text
+    return float((kind == 0 and gold == 1) or (kind == 1 and gold == 2) or kind == 2)
+  # lmms_eval: one sentence, else the verdict, else a coin
+  return float(gold == {0: 1, 1: 2}[kind]) if kind < 2 else 0.5
+
+
+@pytest.mark.parametrize(
+  "mode, overall, groups",
+  [
+    ("official", 125 / 1250, vl_rewardbench.official),
+    ("r1_reward", 250 / 1250, vl_rewardbench.r1_reward),
+    ("unified_reward", (115 + 123 + 250) / 1250, vl_rewardbench.unified_reward),
+    ("lmms_eval", (125 + 125 + 750 / 2) / 1250, vl_rewardbench.official),
+  ],
+)
+def test_invented_verdicts_of_all_1250_pairs_score_as_each_script_scores_them(
+  example, says, mode, overall, groups
+):
+  """Texts repeat every 5 rows; the lengths of the responses are odd in every second row.
+
+  So each text is 125 times in the published order and 125 times in the other one, where the parity
+  of the lengths decides. UnifiedReward's seed keeps 115 of the 250 rows of the first text, and
+  exchanges 123 of the second.
+  """
+  draw = random.Random(0)
+  rows, given, swapped, credits = [], [], [], []
+  for row, name in enumerate(IDS):
+    one = dataclasses.replace(example(1, id=name), responses=("a" * (row % 2), ""))
+    rows.append(one)
+  for row, (one, [order]) in enumerate(
+    zip(rows, vl_rewardbench.MODES[mode].orders(rows), strict=True)
+  ):
+    text, choice = TEXTS[row % 5]
+    shown = one.swapped() if order else one
+    keeps = draw.random() < 0.5
+    gold_by_hand = {
+      "official": 1 + row % 2,
+      "lmms_eval": 1 + row % 2,
+      "r1_reward": 1,
+      "unified_reward": 1 if keeps else 2,
+    }[mode]
+    assert shown.gold == gold_by_hand
+    judged = says(shown, choice, text=text)
+    given.append(None if order else judged)
+    swapped.append(judged if order else None)
+    credits.append(right(mode, row, gold_by_hand))
+  found = vl_rewardbench.score(given, swapped, mode=mode)
+  assert found["accuracy"] == pytest.approx(overall, abs=1e-6)
+  assert found["accuracy"] == pytest.approx(sum(credits) / 1250, abs=1e-6)
+  of_group = collections.defaultdict(list)
+  for name, credit in zip(IDS, credits, strict=True):
+    of_group[groups(name)].append(credit)
+  for name, values in of_group.items():
+    assert found["families"][name] == pytest.approx(np.mean(values), abs=1e-6)
+  macro = np.mean([np.mean(values) for values in of_group.values()])
+  assert found["accuracy_macro"] == pytest.approx(macro, abs=1e-6)
+
+
 def test_the_macro_accuracy_is_the_mean_of_the_groups_before_they_are_rounded(example, says):
   rows = [example(1, id=name) for name in IDS]
   given = [says(row, 1 if number % 3 else 2) for number, row in enumerate(rows)]
