@@ -22,7 +22,7 @@ from cot_rm.batch import Batch, Encoded
 from cot_rm.checkpoints import model_folder
 from cot_rm.data import packing
 from cot_rm.models import logprobs, nonfinite
-from cot_rm.sampler import engine, text_stops, weight_sync
+from cot_rm.sampler import engine, request, text_stops, weight_sync
 from cot_rm.sampler.limits import Limits
 from cot_rm.sampler.sampling import Sampling, TokenIds
 from cot_rm.schema import Chat, Completion
@@ -251,8 +251,8 @@ class Policy:
           on_chunk=on_chunk,
           stop_group=stop_samples if stop_group else None,
         )
-    except FloatingPointError as error:
-      batch = packing.prompts(encoded[:1], self.buckets, rows=1)
+    except request.NotFinite as error:
+      batch = packing.prompts([encoded[error.prompt]], self.buckets, rows=1)
       raise FloatingPointError(f"{error}; {self._where_not_finite(batch)}") from error
     return [[self._completion(one) for one in group if one is not None] for group in groups]
 

@@ -217,6 +217,16 @@ def test_logits_that_are_not_finite_name_sample_token_and_layer(judge):
     damaged(judge).logps(ask[0], "<think>")
 
 
+def test_of_several_prompts_the_one_that_is_not_finite_is_looked_into(judge):
+  params = jax.tree.map(lambda x: x, judge.params)
+  for name in ("fc1", "fc2"):
+    weight = params["visual"]["merger"][name]["weight"]
+    weight[...] = 1e30 * weight[...]
+  asked = [chat("Caption: a"), chat("Caption: a", picture("red"))]
+  with pytest.raises(FloatingPointError, match="example '1', .* not are those of the pictures"):
+    judge.using(params).complete(asked, max_tokens=4)
+
+
 @pytest.fixture
 def opens_with_think(tiny_folder, tmp_path):
   """A judge whose chat template begins the answer, and whose release recommends a penalty."""

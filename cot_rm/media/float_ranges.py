@@ -1,7 +1,7 @@
 """Evenly spaced numbers in float32, bit for bit those of torch.linspace and torch.arange.
 
-The frames of a long video depend on the last bits. Equal to torch's CPU kernels on processors with
-fused multiply-add: all x86 since AVX2, all 64-bit ARM for linspace.
+The frames of a long video depend on the last bits. They are those of torch's CPU kernels on x86
+processors with AVX2, which round a product and a sum once; older ones round twice.
 """
 
 import math

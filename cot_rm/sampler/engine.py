@@ -112,7 +112,7 @@ class Engine:
 
     Raises:
       ValueError: a prompt fits no bucket, or a bucket's KV cache does not fit; nothing is sampled.
-      FloatingPointError: the logits of a token are not finite.
+      request.NotFinite: the logits of a token are not finite.
       RuntimeError: another call of this engine has not returned.
     """
     if token_limits is None:

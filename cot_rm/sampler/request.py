@@ -22,6 +22,15 @@ class Sample:
   finish: Finish  # "stop": a stop token; "length": its token limit; or as on_chunk returned
 
 
+class NotFinite(FloatingPointError):
+  """Logits of an answer are not finite."""
+
+  def __init__(self, message: str, prompt: int) -> None:
+    """prompt: its index in the call."""
+    super().__init__(message)
+    self.prompt = prompt
+
+
 class OnChunk(Protocol):
   """Called after each chunk of a sample; may end it (a stop string, a cancelled request)."""
 

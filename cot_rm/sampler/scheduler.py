@@ -27,7 +27,7 @@ from cot_rm.batch import Batch, Encoded
 from cot_rm.sampler import programs
 from cot_rm.sampler.limits import Capacity
 from cot_rm.sampler.programs import KVCache, Programs
-from cot_rm.sampler.request import Request, Sample
+from cot_rm.sampler.request import NotFinite, Request, Sample
 from cot_rm.sampler.slots import DecodeSlot, SlotTable
 from cot_rm.sampler.stats import Stats
 from cot_rm.schema import Finish
@@ -207,11 +207,12 @@ class Scheduler:
     return done
 
   def _check_finite(self, sample: DecodeSlot, logps_C: np.ndarray) -> None:
-    """Raises FloatingPointError where logits were not finite: their token means nothing."""
+    """Raises NotFinite where logits were not finite: their token means nothing."""
     if not np.isfinite(logps_C).all():
       token = sum(len(part[0]) for part in sample.chunks) + int(np.argmin(np.isfinite(logps_C)))
       name = f"example {self.request.prompts[sample.prompt].id!r}, sample {sample.sample}"
-      raise FloatingPointError(f"{name}: the logits of token {token} of the answer are not finite")
+      message = f"{name}: the logits of token {token} of the answer are not finite"
+      raise NotFinite(message, sample.prompt)
 
   def _retire(self, b: int, finish: Finish, count: int) -> bool:
     """Ends a slot's sample after `count` tokens; returns whether its prompt is finished."""
