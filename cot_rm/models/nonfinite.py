@@ -40,8 +40,8 @@ def describe(graphdef: nnx.GraphDef, params: nnx.State, batch: Batch) -> str:
   if not found["hidden"]:
     return "the weights are finite; the first numbers that are not are those of the last layer"
   return (
-    "the weights are finite, and so are the hidden states of the prompt: the head overflows, or the "
-    "tokens after the prompt do"
+    "the weights are finite, and so are the hidden states of the prompt: the head overflows, or "
+    "the tokens after the prompt do"
   )
 
 
