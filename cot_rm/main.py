@@ -60,14 +60,17 @@ def main(argv: Sequence[str]) -> None:
 
 def dry_run(config: ml_collections.ConfigDict, folder: epath.Path) -> bool:
   """Prints what the preflights of all stages find, and runs none; whether they found no fault."""
-  plan = workdir.entries(config.stages)
-  found = preflight.run(config, folder, _pending(folder, plan))
-  preflight.show(found)
-  faults = [*preflight.faults_of(found)]
+  plan, faults, extended = workdir.entries(config.stages), [], {}
   try:
-    workdir.check(folder, json.loads(config.to_json()), optim.same_rates)
+    _, extended = workdir.check(folder, json.loads(config.to_json()), optim.same_rates)
   except ValueError as error:
     faults.append(str(error))
+  pending = _pending(folder, plan)
+  found = preflight.run(
+    config, folder, {name: plan[name] for name in plan if name in pending or name in extended}
+  )
+  preflight.show(found)
+  faults = [*preflight.faults_of(found), *faults]
   sys.stderr.write("".join(f"{fault}\n" for fault in faults))
   return not faults
 

@@ -8,6 +8,7 @@ import pytest
 from etils import epath
 
 from cot_rm import main
+from cot_rm import workdir as record
 from cot_rm.data import array_record
 from cot_rm.schema import BadExample
 from cot_rm.stages import preflight, reject
@@ -235,6 +236,17 @@ def test_a_dry_run_shows_the_table_and_runs_nothing(config, workdir, capsys):
   said = capsys.readouterr()
   assert "rl: config.rl.sampling.max_tokens is 9" in said.err
   assert "longest prompt" in said.out
+
+
+def test_a_dry_run_looks_at_a_stage_that_is_done_and_gets_more_steps(config, workdir, capsys):
+  config.stages, config.sft.optim.decay = ("sft",), 0.0
+  record.record(workdir, json.loads(config.to_json()), ["main"])
+  (workdir / "sft" / "done.json").write_text("{}")
+  assert main.dry_run(config, workdir)
+  assert "longest prompt" not in capsys.readouterr().out
+  config.sft.steps *= 2
+  assert main.dry_run(config, workdir)
+  assert "longest prompt" in capsys.readouterr().out
 
 
 def test_a_fault_of_a_late_stage_stops_the_run_before_its_first_stage(config, tmp_path):
