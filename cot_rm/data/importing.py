@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol, SupportsFloat, TypeVar
+from typing import Any, NamedTuple, Protocol, SupportsFloat, TypeVar
 
 import numpy as np
 from absl import logging
@@ -86,7 +86,7 @@ def run(
 
   figures.json is {"sources": {name: counts}, "splits": {split: examples}}. An import that was
   killed continues behind its last complete files, and ends as if it had not been. Under other
-  conditions it begins again.
+  conditions, or if an example that was left out is usable now, it begins again.
 
   Args:
     plan: the import.
@@ -100,8 +100,8 @@ def run(
   """
   with array_record.Writer(plan.folder / "data", shard_bytes=plan.shard_bytes) as writer:
     conditions = json.loads(json.dumps(conditions))
-    if writer.state and writer.state["conditions"] != conditions:
-      logging.warning("%s: begun from other data or with other knobs: begins again", plan.folder)
+    if writer.state and (fault := _changed(plan, writer.state, conditions)):
+      logging.warning("%s: %s: begins again", plan.folder, fault)
       writer.reset()
     run = _Import(plan, writer, skips, conditions)
     with bar(plan.total, run.next) as shown:
@@ -117,6 +117,17 @@ def run(
     run.finish()
 
 
+def _changed(plan: Plan, state: Mapping[str, Any], conditions: Mapping[str, object]) -> str | None:
+  """Why an import cannot continue from a state; None: it can."""
+  if state["conditions"] != conditions:
+    return "begun from other data or with other knobs"
+  for number in state.get("left_out", ()):
+    _, checked = plan.examine(number)
+    if isinstance(checked, import_checks.Taken):
+      return f"example {checked.id!r} was left out and is usable now"
+  return None
+
+
 class _Import:
   """The state of an import between two examples."""
 
@@ -127,10 +138,11 @@ class _Import:
     skips: bad_examples.Skips,
     conditions: Mapping[str, object],
   ):
-    state = writer.state or {"next": 0, "taken": 0, "counts": {}, "skips": []}
+    state = writer.state or {"next": 0, "taken": 0, "left_out": [], "counts": {}, "skips": []}
     self._plan, self._writer, self._skips, self._conditions = plan, writer, skips, conditions
     self.next: int = state["next"]  # number of the next example over all sources
     self._taken: int = state["taken"]
+    self._left_out: list[int] = state.get("left_out", [])  # numbers of examples that may be mended
     self._counts = {
       source.name: collections.Counter(state["counts"].get(source.name, {}))
       for source in plan.sources
@@ -169,6 +181,8 @@ class _Import:
         counts["renamed"] += 1
     if isinstance(checked, import_checks.Left):
       counts[checked.reason] += 1
+      if checked.reason != "repeated":
+        self._left_out.append(number)
       self._skips.add(checked.id, checked.error)
       return
     self._writer.add(DRAWN if self._seen.add(checked) else "train", checked.stored)
@@ -183,6 +197,7 @@ class _Import:
       {
         "next": self.next,
         "taken": self._taken,
+        "left_out": self._left_out,
         "counts": self._counts,
         "skips": self._skips.get_state(),
         "conditions": self._conditions,

@@ -4,6 +4,7 @@ R1-Reward's and UnifiedReward's own data, benchmarks, and files of one's own com
 published; see data.datasets for the layouts.
 """
 
+import dataclasses
 import json
 import os
 from typing import Any
@@ -156,6 +157,6 @@ def _conditions(config: common.Section, workdir: epath.Path, name: str) -> dict[
     "grammar": config.grammar,
     "seed": config.seed,
     "processor": config.processor.to_dict(),
-    "media": [config.data.turn_exif, config.data.over_white, config.data.scale_depth],
+    "media": dataclasses.asdict(common.media_options(config)),
     "buckets": config.buckets.to_dict(),
   }

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 from etils import epath
+from PIL import Image
 
 from configs import base
 from cot_rm import main, stages
@@ -57,6 +58,24 @@ def test_published_pairs_are_imported_and_bad_records_listed(tmp_path):
   assert (
     "line 5: not JSON" in skipped[0]["reason"] and "'chosen' is missing" in skipped[1]["reason"]
   )
+
+
+def test_an_import_that_ended_begins_again_when_more_media_may_be_opened(tmp_path):
+  for name, side in (("large", 60), ("small", 8)):
+    Image.new("RGB", (side, side)).save(tmp_path / f"{name}.png")
+  pair = {"prompt": "How many?", "chosen": "one", "rejected": "two"}
+  records = [{**pair, "id": name, "image": f"{name}.png"} for name in ("large", "small", "none")]
+  (tmp_path / "pairs.json").write_text(json.dumps(records))
+  config = _config(tmp_path / "pairs.json", val=0, shard_mb=0)
+  config.data.max_bad, config.data.max_file_pixels = 1, 100
+  with pytest.raises(ValueError, match="2 examples cannot be used"):
+    _run(config, tmp_path / "run")
+  config.data.max_file_pixels = 10_000
+  assert _run(config, tmp_path / "run") == {
+    "train": 2,
+    "left_out": 1,
+    "GB": pytest.approx(0, abs=1),
+  }
 
 
 def test_it_runs_from_the_command_line_by_its_own_name(pairs, tmp_path, monkeypatch):
