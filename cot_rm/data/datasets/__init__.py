@@ -106,8 +106,8 @@ def open(  # pylint: disable=redefined-builtin
 
   An ArrayRecord folder of this package is read by its splits. All else is records (see
   `records.open`) in a layout of ADAPTERS, which is recognised by the fields of the first records
-  and said in the log, or given by name. Opening reads each record once, without its media; records
-  and media are read when an example is asked for.
+  and said in the log, or given by name. Opening reads the records without their media; records and
+  media are read when an example is asked for.
 
   Args:
     spec: "path" or "name:path", the path as in `records.open`.
