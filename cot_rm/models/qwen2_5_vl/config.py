@@ -180,6 +180,8 @@ def _from_hf(values: Mapping[str, object]) -> Config:
     raise ValueError(f"config.json has model_type {values.get('model_type')!r}, not 'qwen2_5_vl'")
   nested = {key: x for key, x in (values.get("text_config") or {}).items() if x is not None}
   text = {**(TEXT_DEFAULTS if nested else {}), **values, **nested}
+  if not isinstance(values["vision_config"], Mapping):
+    raise ValueError(f"config.json: vision_config is {values['vision_config']!r}, not an object")
   vision = {**VISION_DEFAULTS, **values["vision_config"]}
   rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
   _check_supported(text, vision, rope)

@@ -151,6 +151,7 @@ def test_a_tie_inside_text_config_counts():
     ("model_type", "qwen2_vl", "model_type 'qwen2_vl'"),
     ("hidden_act", "gelu", "hidden_act is 'gelu'"),
     ("use_sliding_window", True, "use_sliding_window is True"),
+    ("vision_config", None, "vision_config is None, not an object"),
   ],
 )
 def test_an_unsupported_setting_is_an_error(name, value, text):

@@ -209,6 +209,20 @@ def test_two_chat_templates_that_differ_are_refused(lay):
     load(folder)
 
 
+@pytest.mark.parametrize(
+  "name, content",
+  [
+    ("chat_template.json", {"chat_template": [{"name": "default", "template": TEMPLATE}]}),
+    ("processor_config.json", {"image_processor": PICTURES_5, "chat_template": TEMPLATE}),
+  ],
+)
+def test_a_template_is_found_in_a_list_of_named_ones_and_in_the_processor_s_config(
+  lay, name, content
+):
+  got = load(lay({"preprocessor_config.json": PICTURES_5, name: content}))
+  assert got([{"role": "user", "content": "a"}], id="a").tokens.tolist() == got.encode("star")
+
+
 @pytest.mark.parametrize("size", [{"min_pixels": 1568, "max_pixels": 3136}, BOUNDS])
 def test_bounds_are_read_under_the_names_of_all_releases_the_oldest_first(lay, size):
   values = PIXELS | {"size": size}
