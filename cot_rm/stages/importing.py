@@ -62,9 +62,16 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   knobs, where = config[section], _flag(section)
   checking.check_grammar(checks, config)
   with checks.catching():
-    if knobs.start and not checking.find_model(
-      checks, config, workdir, f"{where}.start", knobs.start
-    ):
+    _rules(config, knobs)
+    planned = [
+      checking.planned_data(checks, config, workdir, f"{where}.source", source)
+      for source in _sources(knobs.source, where)
+    ]
+    if knobs.start:
+      planned.append(
+        not checking.find_model(checks, config, workdir, f"{where}.start", knobs.start)
+      )
+    if any(planned):
       return checks
     plan = make_plan(config, workdir, name)
     checks.require(
@@ -81,16 +88,11 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
   """The import that the knobs describe. Raises ValueError or FileNotFoundError naming the fault."""
   section = common.section_name(config, name, "importing")
   knobs, processor, where = config[section], None, _flag(section)
-  given, limits = {knob: knobs[knob] for knob in RULES}, config.processor
-  given |= {knob: limits[knob] for knob in ("fps", "max_frames") if limits[knob] is not None}
-  video = {knob: value for knob, value in limits.video.items() if value is not None}
-  given["video"] = media.VideoRules(**video)
   if knobs.start:
     model = huggingface.resolve(common.resolve_path(workdir, knobs.start), weights=False)
     processor = preflight_data.open_processor(
-      str(model), limits.to_dict(), common.media_options(config)
+      str(model), config.processor.to_dict(), common.media_options(config)
     )
-    given |= {"max_tokens": max(config.buckets.tokens), "max_patches": max(config.buckets.patches)}
   else:
     logging.info("%s: lengths are not checked, as %s.start names no model", name, where)
   sources = []
@@ -100,7 +102,7 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
   return importing.Plan(
     folder=workdir / name,
     sources=sources,
-    rules=import_checks.Rules(**given, options=common.media_options(config)),
+    rules=_rules(config, knobs),
     grammar=prompts.get(config.grammar),
     processor=processor,
     val=knobs.val,
@@ -108,6 +110,21 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
     threads=knobs.threads or os.cpu_count() or 1,
     shard_bytes=knobs.shard_mb << 20,
   )
+
+
+def _rules(config: common.Section, knobs: common.Section) -> import_checks.Rules:
+  """What examples must be, by the section of the stage. Raises ValueError for a knob's value."""
+  given, limits = {knob: knobs[knob] for knob in RULES}, config.processor
+  given |= {knob: limits[knob] for knob in ("fps", "max_frames") if limits[knob] is not None}
+  video = {knob: value for knob, value in limits.video.items() if value is not None}
+  if knobs.start:
+    largest = {knob: max(config.buckets[knob], default=0) for knob in ("tokens", "patches")}
+    given |= {f"max_{knob}": size for knob, size in largest.items()}
+  shown = media.VideoRules(**video)
+  try:
+    return import_checks.Rules(**given, video=shown, options=common.media_options(config))
+  except ValueError as error:
+    raise ValueError(f"config.import: {error}") from error
 
 
 def table_columns(sources: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:

@@ -148,16 +148,17 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
     samples=(f"{where}.votes", knobs.votes),
   )
   with checks.catching():
-    preflight_examples.check(
-      checks,
-      config,
-      workdir,
-      _open(config, workdir, section),
-      name=str(knobs.input),
-      folder=folder,
-      rules=[preflight_examples.fits(common.buckets(config))],
-      swapped=knobs.both_orders,
-    )
+    if not checking.planned_data(checks, config, workdir, f"{where}.input", knobs.input):
+      preflight_examples.check(
+        checks,
+        config,
+        workdir,
+        _open(config, workdir, section),
+        name=str(knobs.input),
+        folder=folder,
+        rules=[preflight_examples.fits(common.buckets(config))],
+        swapped=knobs.both_orders,
+      )
   return checks
 
 

@@ -23,6 +23,7 @@ from cot_rm import metrics, optim, prompts, registry, sharding, stages
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.chat import Budget, Endpoint
 from cot_rm.checkpoints import huggingface, lora
+from cot_rm.data import datasets
 from cot_rm.sampler import sampling
 from cot_rm.stages import common, preflight_knobs
 
@@ -143,9 +144,10 @@ def planned_data(
   """
   if not value:
     raise ValueError(f"{knob} is empty; set it to an earlier stage's folder or a path")
-  if (workdir / value).exists() or epath.Path(value).exists():
+  path = datasets.path_of(value)
+  if (workdir / path).exists() or epath.Path(path).exists():
     return False
-  maker = value.split("/")[0]
+  maker = path.split("/")[0]
   if maker in planned(config, checks.name):
     checks.later.append(f"{knob} is {value!r}, which the stage {maker!r} makes")
     return True

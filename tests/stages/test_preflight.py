@@ -301,3 +301,15 @@ def test_the_times_that_a_control_is_measured_by_are_known_or_will_be(config, wo
   missing, without_steps = faults()
   assert "config.control_sft.minutes_of names 'rl', which is no earlier stage" in missing
   assert "config.control_sft.speed_of names 'world'" in without_steps
+
+
+def test_pairs_that_an_earlier_stage_makes_are_imported_and_judged_later(config, tmp_path):
+  config.stages = ("world", "import", "sft", "judge")
+  config.importing.source, config.judge.input = "world/data", "cot_rm:import/data"
+  faults = lambda name: preflight.of_stage(config, epath.Path(tmp_path), name, name).faults
+  assert faults("import") == faults("judge") == []
+  config.importing.update(start="world", check="decod")
+  assert "config.import: check is 'decod'; did you mean" in faults("import")[0]
+  config.importing.update(start="", check="decode")
+  config.stages = ("import", "judge")
+  assert "world/data" in faults("import")[0] and "sft" in faults("judge")[0]
