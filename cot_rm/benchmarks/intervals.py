@@ -1,4 +1,4 @@
-"""95 % intervals of shares whose answers are correlated within clusters."""
+"""95 % intervals of shares, and of their differences; answers are correlated within clusters."""
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
@@ -41,6 +41,57 @@ def share(
   spread = p * (1 - p) / number + Z**2 / (4 * number**2)
   half = Z * math.sqrt(max(spread, 0.0)) / (1 + Z**2 / number)
   return [round(float(x), 6) for x in (max(centre - half, 0.0), min(centre + half, 1.0))]
+
+
+def difference(
+  first: Sequence[float] | np.ndarray,
+  second: Sequence[float] | np.ndarray,
+  clusters: Iterable[Hashable] | np.ndarray,
+) -> list[float]:
+  """[low, high], the 95 % interval of the mean of `first - second`, two values of each item.
+
+  The Wald interval with one more cluster whose items are all 1 - 0 and one whose items are all
+  0 - 1, each of the mean size. With one item per cluster and values 0 and 1 this is the interval of
+  Bonett and Price (2012) for a difference of paired shares. The added clusters keep it from being
+  empty where all items are alike. The variance is that over clusters, as in `share`.
+
+  Args:
+    first, second: N numbers from 0 to 1, one of each item.
+    clusters: N labels; items of one label are correlated.
+
+  Raises:
+    ValueError: there are no items.
+  """
+  differences, cluster = paired(first, second, clusters)
+  sums, sizes = np.bincount(cluster, differences), np.bincount(cluster)
+  size = sizes.mean()
+  count = len(differences) + 2 * size
+  mean = float(differences.sum()) / count
+  added = size**2 * ((1 - mean) ** 2 + (1 + mean) ** 2)
+  half = Z * math.sqrt(float(np.sum((sums - sizes * mean) ** 2)) + added) / count
+  return [round(float(x), 6) for x in (max(mean - half, -1.0), min(mean + half, 1.0))]
+
+
+def paired(
+  first: Sequence[float] | np.ndarray,
+  second: Sequence[float] | np.ndarray,
+  clusters: Iterable[Hashable] | np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """(f64[N], i64[N]): `first - second` of each item, and the number of its cluster.
+
+  Raises:
+    ValueError: there are no items, or not equally many values.
+  """
+  first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+  labels = np.asarray([*clusters])
+  if not len(first):
+    raise ValueError("there are no items to compute an interval of")
+  if not len(first) == len(second) == len(labels):
+    raise ValueError(
+      f"{len(first)} first values, {len(second)} second values and {len(labels)} clusters; there "
+      "must be one of each per item"
+    )
+  return first - second, np.unique(labels, return_inverse=True)[1]
 
 
 def _efficiency(values: np.ndarray, cluster: np.ndarray) -> float:

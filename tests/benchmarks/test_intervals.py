@@ -93,3 +93,40 @@ def test_the_resolution_of_the_public_benchmarks(share, number, half):
 def test_no_values_have_no_interval():
   with pytest.raises(ValueError, match="no values"):
     intervals.share([], [])
+
+
+def test_a_difference_of_paired_shares_has_the_published_interval():
+  """Approval of the same 1,600 people twice: 944 and 880 (Agresti 2002, section 10.1.1)."""
+  first = [1] * 794 + [1] * 150 + [0] * 86 + [0] * 570
+  second = [1] * 794 + [0] * 150 + [1] * 86 + [0] * 570
+  found = intervals.difference(first, second, range(1600))
+  assert found == pytest.approx([0.04 - 1.96 * 0.0095, 0.04 + 1.96 * 0.0095], abs=5e-4)
+
+
+def test_a_difference_of_paired_shares_is_that_of_bonett_and_price_by_hand():
+  first, second = [1] * 7 + [0] * 2 + [1] * 11, [0] * 7 + [1] * 2 + [1] * 11
+  p12, p21 = 8 / 22, 3 / 22
+  half = intervals.Z * np.sqrt((p12 + p21 - (p12 - p21) ** 2) / 22)
+  found = intervals.difference(first, second, range(20))
+  assert found == pytest.approx([p12 - p21 - half, p12 - p21 + half], abs=1e-6)
+
+
+def test_items_that_always_agree_count_as_one_in_a_difference():
+  first, second = np.array([1, 1, 1, 0, 1] * 8), np.array([0, 1, 0, 1, 1] * 8)
+  once = intervals.difference(first, second, range(40))
+  twice = intervals.difference(np.tile(first, 2), np.tile(second, 2), [*range(40)] * 2)
+  assert twice == pytest.approx(once, abs=1e-6)
+
+
+def test_the_interval_of_a_difference_holds_the_truth_in_95_of_100_samples():
+  rng, inside = np.random.default_rng(3), 0
+  for _ in range(2000):
+    kind = rng.choice(3, 100, p=[0.7, 0.25, 0.05])  # equal, the first right, the second right
+    low, high = intervals.difference(kind == 1, kind == 2, range(100))
+    inside += low <= 0.2 <= high
+  assert 0.935 <= inside / 2000 <= 0.97
+
+
+def test_a_difference_of_items_that_are_all_alike_is_not_certain():
+  low, high = intervals.difference([1] * 30, [0] * 30, range(30))
+  assert low < 0.95 and high == 1
