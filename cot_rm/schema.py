@@ -212,6 +212,11 @@ class Example:
     """Whether the candidates are the media themselves."""
     return self.task.endswith("generation")
 
+  @property
+  def tie(self) -> bool:
+    """Whether people call the candidates equal: there is no gold answer, and `extra` says why."""
+    return self.gold is None and self.extra.get("tie") is True
+
   @classmethod
   def images(
     cls,

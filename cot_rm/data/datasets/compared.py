@@ -42,6 +42,7 @@ def labelled(
     question=question,
     candidates=candidates,
     gold=None if isinstance(gold, LeftOut) else gold,
+    tie=isinstance(gold, LeftOut),
     media=media,
     shuffled=shuffled,
     id=id or row.id(),

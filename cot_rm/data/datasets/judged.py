@@ -47,9 +47,11 @@ def pair(
     return
   verdicts = {text: judge_prompts.verdict(text, asked.task) for text in (answer, solution) if text}
   gold: Choice | None = None
+  tie = False
   for found in verdicts.values():
     if isinstance(found, LeftOut):
       if found.reason == "tie" and row.options.ties == "keep":
+        tie = True
         continue
       yield found
       return
@@ -65,6 +67,7 @@ def pair(
     question=question,
     candidates=(first, rest[0]) if not asked.responses else tuple(asked.responses),
     gold=gold,
+    tie=tie and gold is None,
     media=() if not asked.responses else (first, *rest) if first is not None else (),
     reasoning=answer if answer and judge_prompts.grammar_of(answer, asked.task) else None,
     id=id or row.id(),

@@ -26,6 +26,7 @@ class Pair:
   question: str
   candidates: tuple[Candidate, Candidate]
   gold: Choice | None  # the preferred candidate; None: unknown, or a tie that is kept
+  tie: bool = False  # gold is None because people call the candidates equal, see Example.tie
   media: tuple[Media, ...] = ()  # understanding tasks: what the question is about
   shuffled: bool = False
   reasoning: str | None = None  # of the candidates in this order
@@ -92,7 +93,7 @@ def to_example(pair: Pair, id: str, source: str, seed: int, where: str) -> Examp
       responses=() if generation else (first, second),
       gold=gold,
       reasoning=reasoning,
-      extra=dict(pair.extra),
+      extra={**pair.extra, "tie": True} if pair.tie else dict(pair.extra),
     )
   except (TypeError, ValueError) as error:
     raise BadRecord(f"{where}: {error}") from error

@@ -18,6 +18,7 @@ def test_ties_are_dropped_or_kept_but_nothing_else_is_kept(make_row, ties, found
   make = lambda gold: list(compared.labelled(row, "image_understanding", "?", ("a", "b"), gold))
   (one,) = make(LeftOut("tie"))
   assert isinstance(one, pair.Pair) == bool(found) and getattr(one, "gold", None) is None
+  assert getattr(one, "tie", None) is (True if found else None)
   assert make(LeftOut("no label")) == [LeftOut("no label")]
   assert make(2)[0].gold == 2
 

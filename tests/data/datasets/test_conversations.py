@@ -112,7 +112,7 @@ def test_llava_critic(folder):
   assert source[0].source == "VLFeedback" and source[0].responses == (CHOSEN, REJECTED)
   assert source.counts.left_out == {"tie": 1, "pointwise: one candidate is scored": 1}
   kept = folder.open(records, "train-00000-of-00001.parquet", ties="keep")
-  assert [e.gold for e in kept] == [1, 2, None]
+  assert [(e.gold, e.tie) for e in kept] == [(1, False), (2, False), (None, True)]
 
 
 def test_an_answer_that_contradicts_the_solution_is_left_out(folder):

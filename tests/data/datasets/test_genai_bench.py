@@ -28,7 +28,8 @@ def test_pictures(folder):
   assert preferred(source[1]) == encoded("blue")
   assert source.counts.left_out == {"tie": 1, "both are bad": 1}
   kept = folder.open(records, "test-0.parquet", ties="keep")
-  assert [e.gold for e in kept] == [1, 2, None, None]
+  assert [(e.gold, e.tie) for e in kept] == [(1, False), (2, False), (None, True), (None, True)]
+  assert kept[2].swapped().tie and kept[2].extra["vote_type"] == "tievote"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_labels_ties_and_rows_without_a_label(folder):
   assert source.counts.left_out == {"tie": 1, "no label": 1}
   assert source[0].question == "a box" and source[0].extra["image_0_uid"] == "u0"
   kept = folder.open(records, "train-0.parquet", ties="keep")
-  assert [e.gold for e in kept] == [1, 2, None]
+  assert [(e.gold, e.tie) for e in kept] == [(1, False), (2, False), (None, True)]
 
 
 def test_diffusion_dpo_has_paths_and_one_label(folder):
