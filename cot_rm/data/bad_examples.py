@@ -73,8 +73,7 @@ class Skips:
         return
       self._bad[id] = kind_of(error), str(error)
       self._write(id, str(error))
-    if len(self) > self.limit:
-      raise too_many([reason for _, reason in self._bad.values()], self.limit)
+    self._check()
 
   def metrics(self) -> dict[str, float]:
     """{"data/skipped": number of examples left out}; empty as long as none was."""
@@ -90,9 +89,14 @@ class Skips:
       return [[id, kind, reason] for id, (kind, reason) in self._bad.items()]
 
   def set_state(self, state: Sequence[Sequence[str]]) -> None:
-    """Continues from a state."""
+    """Continues from a state. Raises TooManyBad if it has more than the limit of today."""
     with self._lock:
       self._bad = {id: (kind, reason) for id, kind, reason in state}
+    self._check()
+
+  def _check(self) -> None:
+    if len(self) > self.limit:
+      raise too_many([reason for _, reason in self._bad.values()], self.limit)
 
   def _write(self, id: str, reason: str) -> None:
     line = json.dumps({"id": id, "reason": reason})

@@ -205,15 +205,20 @@ def _sampled(records: Records, entry: yaml_list.Entry, seed: int) -> Iterator[Pa
     start += len(part)
 
 
-def _walk(folder: pathlib.Path, depth: int) -> Iterator[pathlib.Path]:
+def _walk(folder: pathlib.Path, depth: int, seen: set[str] | None = None) -> Iterator[pathlib.Path]:
+  """The files below a folder, each folder once: a link may lead back to one above it."""
+  seen = set() if seen is None else seen
+  if (real := os.path.realpath(folder)) in seen:
+    return
+  seen.add(real)
   with os.scandir(folder) as entries:
     found = sorted(entries, key=lambda entry: entry.name)
   for entry in found:
     if entry.name.startswith("."):
       continue
-    if entry.is_dir():
+    if os.path.isdir(entry.path):  # False for a link that leads to itself
       if depth:
-        yield from _walk(pathlib.Path(entry.path), depth - 1)
+        yield from _walk(pathlib.Path(entry.path), depth - 1, seen)
     else:
       yield pathlib.Path(entry.path)
 

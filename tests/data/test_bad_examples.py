@@ -65,6 +65,15 @@ def test_a_continued_run_counts_on_from_its_checkpoint(tmp_path):
     second.add("c", BadMedia("example 'c': no picture"))
 
 
+def test_a_run_that_goes_on_with_a_lower_limit_than_it_has_left_out_says_so(tmp_path):
+  first = bad_examples.Skips(tmp_path, limit=2)
+  first.add("a", BadMedia("example 'a': no picture"))
+  first.add("b", BadMedia("example 'b': no picture"))
+  bad_examples.Skips(tmp_path, limit=2).set_state(first.get_state())
+  with pytest.raises(bad_examples.TooManyBad, match="2 examples .* allows 1(?s:.*)max_bad=2"):
+    bad_examples.Skips(tmp_path, limit=1).set_state(first.get_state())
+
+
 def test_several_threads_count_each_example_once(tmp_path):
   skips = bad_examples.Skips(tmp_path, limit=100)
   with futures.ThreadPoolExecutor(8) as pool:

@@ -33,6 +33,14 @@ def test_shards_of_a_folder_are_read_in_natural_order(tmp_path):
     records.open(tmp_path, "kept")
 
 
+def test_links_within_a_folder_repeat_no_record_and_end_nothing(tmp_path):
+  shard(tmp_path / "a" / "set.jsonl", 1, 2)
+  (tmp_path / "a" / "itself").symlink_to(tmp_path)
+  (tmp_path / "again").symlink_to(tmp_path / "a")
+  (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+  assert numbers(tmp_path) == [1, 2]
+
+
 def test_a_folder_without_names_of_splits_is_read_whole(tmp_path):
   shard(tmp_path / "set_000.parquet", 1)
   shard(tmp_path / "set_001.parquet", 2)
