@@ -1,15 +1,13 @@
-"""The judge: verdicts about pairs, from one order or both."""
+"""The public face of a judge: verdicts about pairs, from one order or both."""
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import cot_rm
 from cot_rm import prompts
 from cot_rm.data import packing
-from cot_rm.sampler import text_stops
 from cot_rm.sampler.limits import Limits
-from cot_rm.schema import Completion, Example, Media, PairVerdict, Verdict
+from cot_rm.schema import Example, Media, PairVerdict, Verdict
 from cot_rm.toy_world import world
 
 BUCKETS = packing.Buckets(tokens=(64, 128), patches=(72, 144), answers=())
@@ -59,19 +57,6 @@ def test_votes_that_cannot_change_a_majority_are_left_out_and_counted(
   assert sum(map(sum, (v.votes for v in some))) < sum(map(sum, (v.votes for v in every)))
 
 
-def test_the_probability_is_that_of_the_verdicts_digit(judge):
-  text = "<think>\nx\n</think>\n<answer>Image 2 is better</answer>"
-  tokens = np.array(judge.processor.encode(text), np.int32)
-  at = text_stops.token_at(judge.processor.decode, tokens, text.index("2"))
-  assert judge.processor.decode(tokens[at : at + 1]) == "2"
-  label_logps = np.full((len(tokens), 2), -50.0)
-  label_logps[at] = np.log([0.2, 0.6])
-  done = Completion(text, tokens, None, "stop", label_logps)
-  span = (text.index("2"), text.index("2") + 1)
-  assert judge._probability(done, Verdict(2, span=span)) == pytest.approx(0.75)
-  assert judge._probability(done, Verdict(1, span=span)) == pytest.approx(0.25)
-
-
 def test_an_unknown_grammar_names_the_known(judge):
   with pytest.raises(ValueError, match="thnik.*think"):
     judge.compare(list(world.examples(world.World(), "check", count=1)), grammar="thnik")
@@ -100,7 +85,7 @@ def test_the_default_grammar_takes_the_pairs_of_every_task():
   render(Example.answers("How many?", "two", "three", media=Media("video", "a.mp4")))
 
 
-def test_errors_name_the_argument_that_was_given(judge, tiny_folder):
+def test_errors_name_the_argument_that_was_given(judge):
   pair = Example.images("a red star", "a.png", "b.png")
   with pytest.raises(ValueError, match="^votes is 0; it must be 1 or more"):
     judge.compare(pair, votes=0)
@@ -108,8 +93,6 @@ def test_errors_name_the_argument_that_was_given(judge, tiny_folder):
     judge.compare(pair, votes=3)
   with pytest.raises(ValueError, match="temperature -1.0 is out of range"):
     judge.compare(pair, temperature=-1.0)
-  with pytest.raises(ValueError, match="^max_prompts is 0; it must be 1 or more"):
-    cot_rm.load(tiny_folder, max_prompts=0)
 
 
 def test_what_is_no_example_is_refused_with_the_way_to_make_one(judge):
@@ -117,9 +100,3 @@ def test_what_is_no_example_is_refused_with_the_way_to_make_one(judge):
     judge.compare(["a.png", "b.png"])
   with pytest.raises(TypeError, match="must be Examples, not NoneType"):
     judge.compare(None)
-
-
-@pytest.mark.parametrize("name", ["dtype", "compute_dtype"])
-def test_an_unknown_dtype_is_refused_by_the_name_of_its_argument(tiny_folder, name):
-  with pytest.raises(ValueError, match=f"^{name} is 'flot32'; did you mean 'float32'"):
-    cot_rm.load(tiny_folder, **{name: "flot32"})

@@ -1,0 +1,168 @@
+"""A policy that is asked about pairs by a grammar: what the stages build on.
+
+Judgements keep every completion with its log-probabilities.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from cot_rm import prompts, voting
+from cot_rm.batch import Encoded
+from cot_rm.policy import Policy
+from cot_rm.prompts import Grammar
+from cot_rm.sampler import text_stops
+from cot_rm.sampler.sampling import Sampling
+from cot_rm.schema import BadExample, Completion, Example, Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+  """The sampled completions of one example in one order, each with its verdict."""
+
+  example: Example
+  prompt: Encoded
+  completions: tuple[Completion, ...]
+  verdicts: tuple[Verdict, ...]  # one per completion, in order
+
+
+class Asking(Policy):
+  """A policy that is asked about pairs; `Judge` is its public face."""
+
+  def judge(
+    self,
+    examples: Sequence[Example],
+    *,
+    grammar: str,
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+    encoded: Sequence[Encoded] | None = None,
+    stop_group: Callable[[int, list[str]], bool] | None = None,
+  ) -> list[Judgement]:
+    """Samples n judgements of each example, with its candidates in the given order.
+
+    Args:
+      examples: pairs.
+      grammar: a name in prompts.PROMPTS.
+      n: judgements per example.
+      sampling: temperature, top-p, top-k and length of the sampling.
+      seed: of the sampling.
+      progress: see `sample`.
+      encoded: the examples as `encode` returns them; None: they are encoded here.
+      stop_group: see `sample`.
+
+    Returns:
+      One Judgement per example.
+
+    Raises:
+      ValueError: an example that the grammar, its media or the buckets do not allow, by its id.
+    """
+    words = prompts.get(grammar)
+    if encoded is None:
+      encoded = [self.encode(e, grammar=grammar) for e in examples]
+    groups = self.sample(
+      encoded, n=n, sampling=sampling, seed=seed, progress=progress, stop_group=stop_group
+    )
+    return [
+      self._judgement(e, prompt, group, words)
+      for e, prompt, group in zip(examples, encoded, groups, strict=True)
+    ]
+
+  def judge_both_orders(
+    self,
+    examples: Sequence[Example],
+    *,
+    grammar: str,
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+    vote_stop: bool = False,
+  ) -> tuple[list[Judgement], list[Judgement]]:
+    """`judge` of the examples as given, and of the same with their candidates exchanged.
+
+    Answers of the second list number the candidates as exchanged: 1 is candidate 2 of `examples`.
+
+    vote_stop: leave out samples that can no longer change a majority.
+    """
+    every = [*examples, *(e.swapped() for e in examples)]
+    stop_group = voting.Decided(every, grammar=grammar, n=n, swapped=True) if vote_stop else None
+    judged = self.judge(
+      every,
+      grammar=grammar,
+      n=n,
+      sampling=sampling,
+      seed=seed,
+      progress=progress,
+      stop_group=stop_group,
+    )
+    return judged[: len(examples)], judged[len(examples) :]
+
+  def encode(self, example: Example, *, grammar: str) -> Encoded:
+    """The prompt of an example.
+
+    Raises:
+      BadExample: the grammar cannot render the example, its media cannot be read, or its prompt
+        fits no bucket, by its id.
+    """
+    encoded = self.processor(prompts.get(grammar).render(example), id=example.id)
+    self.buckets.token_bucket(example.id, len(encoded.tokens))
+    self.buckets.patch_bucket(example.id, len(encoded.patches))
+    return encoded
+
+  def judge_usable(
+    self,
+    examples: Sequence[Example],
+    *,
+    grammar: str,
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+  ) -> list[Judgement | BadExample]:
+    """`judge` of the examples that can be judged; the others have their error in their place."""
+    out: dict[int, Judgement | BadExample] = {}
+    usable, encoded = [], []
+    for i, example in enumerate(examples):
+      try:
+        encoded.append(self.encode(example, grammar=grammar))
+        usable.append(i)
+      except BadExample as error:
+        out[i] = error
+    if usable:
+      judged = self.judge(
+        [examples[i] for i in usable],
+        grammar=grammar,
+        n=n,
+        sampling=sampling,
+        seed=seed,
+        progress=progress,
+        encoded=encoded,
+      )
+      out |= dict(zip(usable, judged, strict=True))
+    if progress and len(usable) < len(examples):
+      progress(len(examples) - len(usable))
+    return [out[i] for i in range(len(examples))]
+
+  def _judgement(
+    self, example: Example, prompt: Encoded, group: Sequence[Completion], grammar: Grammar
+  ) -> Judgement:
+    verdicts = []
+    for completion in group:
+      verdict = grammar.parse(completion.text, example.task)
+      if verdict.answer is not None:
+        verdict = dataclasses.replace(verdict, probability=self._probability(completion, verdict))
+      verdicts.append(verdict)
+    return Judgement(example, prompt, tuple(group), tuple(verdicts))
+
+  def _probability(self, completion: Completion, verdict: Verdict) -> float:
+    """P(verdict.answer) at the token that holds the verdict's digit, normalized over LABELS."""
+    assert verdict.span is not None and completion.label_logps is not None
+    t = text_stops.token_at(self.text, completion.tokens, verdict.span[0])
+    first, second = completion.label_logps[t]
+    return float(1 / (1 + np.exp((second - first) * (1 if verdict.answer == 1 else -1))))
