@@ -18,6 +18,7 @@ setuptools.setup(
   package_dir={"cot_rm.kernels": "kernels"},
   package_data={
     "cot_rm": ["py.typed"],
+    "cot_rm.benchmarks": ["*.json"],
     "cot_rm.prompts": ["texts/*"],
     "cot_rm.report": ["*.j2", "*.css"],
   },

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 
 import jinja2
 from etils import epath
@@ -18,7 +19,13 @@ from cot_rm.report import (
 )
 
 
-def write(workdir: str | os.PathLike[str], summary: tables.Summary) -> epath.Path:
+def write(
+  workdir: str | os.PathLike[str],
+  summary: tables.Summary,
+  *,
+  baselines: tables.Summary | None = None,
+  published: tuple[Sequence[str], Sequence[tables.PublishedRow]] = ((), ()),
+) -> epath.Path:
   """Writes workdir/report.html. The page loads nothing from the network or from other files.
 
   It shows what the workdir has of these: the summary; the curves of each <stage>/metrics.jsonl;
@@ -29,6 +36,8 @@ def write(workdir: str | os.PathLike[str], summary: tables.Summary) -> epath.Pat
   Args:
     workdir: folder of the run.
     summary: {model: figures}, the "stages" of summary.json; see stages/eval.py.
+    baselines: {name: figures} of judges without a model.
+    published: names of figures, and the results of others that have values for them.
 
   Returns:
     The path of the page.
@@ -54,6 +63,8 @@ def write(workdir: str | os.PathLike[str], summary: tables.Summary) -> epath.Pat
     subtitle=run_info.subtitle(run, summary),
     stages=run_info.stages(workdir, run),
     headline=tables.headline(summary, run_info.start_models(run)),
+    baselines=tables.baselines(baselines or {}),
+    published=tables.published(*published),
     other_figures=tables.other_figures(summary),
     definitions=tables.definitions(summary),
     accuracy=interval_plots.families(summary),

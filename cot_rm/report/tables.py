@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from cot_rm import metrics
 from cot_rm.report import plots
@@ -29,6 +29,19 @@ class Cell(NamedTuple):
   text: str
   note: str = ""  # in small type below the text
   best: bool = False  # whether it is the best of its column
+
+
+class PublishedRow(Protocol):
+  """A result as its authors published it."""
+
+  @property
+  def model(self) -> str: ...
+  @property
+  def values(self) -> Sequence[float | None]: ...  # in percent; None: not published
+  @property
+  def source(self) -> str: ...
+  @property
+  def caveats(self) -> Sequence[str]: ...
 
 
 class Row(NamedTuple):
@@ -167,6 +180,32 @@ def headline(summary: Summary, start_models: Mapping[str, str]) -> Table:
   return Table([*results.heads[:2], head, *results.heads[2:]], rows)
 
 
+def baselines(found: Summary) -> Table:
+  """The figures of judges without a model, a row each.
+
+  Args:
+    found: {name: {name of a figure: value}}, as benchmarks.baselines makes them.
+  """
+  made = table((*HEADLINE, *OTHERS), found, {})
+  return made._replace(heads=[Head("Judge"), *made.heads[1:]])
+
+
+def published(columns: Sequence[str], rows: Iterable[PublishedRow]) -> Table:
+  """Results as others published them, in percent, with what to mind below each name.
+
+  Args:
+    columns: names of the figures.
+    rows: as benchmarks.published_results has them.
+  """
+  heads = [Head("Model"), *map(Head, columns), Head("Mind"), Head("Source")]
+  out = []
+  for row in rows:
+    cells = [Cell(MISSING if value is None else f"{value:.1f}") for value in row.values]
+    cells += [Cell("; ".join(row.caveats)), Cell(row.source)]
+    out.append(Row(row.model, None, cells))
+  return Table(heads, out)
+
+
 def other_figures(summary: Summary) -> Table:
   """All figures that are not in the headline, those of an unknown name included."""
   unknown = dict.fromkeys(
@@ -269,7 +308,7 @@ def table(columns: Sequence[Figure], summary: Summary, colors: Mapping[str, str]
     columns: figures in their order.
     summary: {model: {name of a figure: value}}; the value of "intervals" is {name of a figure:
       (low, high)}.
-    colors: {model: colour}.
+    colors: {model: colour}; a model that is not in it has none.
   """
   columns = [c for c in columns if any(c.name in figures for figures in summary.values())]
   best = {column.name: _best_text(column, summary) for column in columns}
@@ -281,7 +320,7 @@ def table(columns: Sequence[Figure], summary: Summary, colors: Mapping[str, str]
       interval = figures.get("intervals", {}).get(column.name)
       note = f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}" if interval else ""
       cells.append(Cell(text, note, text == best[column.name]))
-    rows.append(Row(model, colors[model], cells))
+    rows.append(Row(model, colors.get(model), cells))
   return Table([Head("Model"), *(Head(c.head, c.meaning) for c in columns)], rows)
 
 

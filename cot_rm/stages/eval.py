@@ -14,7 +14,7 @@ from etils import epath
 
 from cot_rm import benchmarks, files, media, metrics, prompts, registry, report, schema, stages
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
-from cot_rm.benchmarks import definitions, pairs, rules, voting
+from cot_rm.benchmarks import baselines, definitions, pairs, published_results, rules, voting
 from cot_rm.data import answer_log, bad_examples, sample_records, selection
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
@@ -69,8 +69,11 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     f"{knobs.benchmark}, {knobs.mode}", {label: _columns(f) for label, f in summary.items()}
   )
   if jax.process_index() == 0:
-    files.write_atomic(workdir / "summary.json", json.dumps({"stages": summary}, indent=2))
-    report.write(workdir, summary)
+    plain = _baselines(benchmark, examples, knobs)
+    content = {"stages": summary} | ({"baselines": plain} if plain else {})
+    files.write_atomic(workdir / "summary.json", json.dumps(content, indent=2))
+    published = published_results.of(knobs.benchmark)
+    report.write(workdir, summary, baselines=plain, published=published or ((), ()))
   return False  # a model that is trained later is scored by the same command
 
 
@@ -173,6 +176,16 @@ def _named_models(config: common.Section, workdir: epath.Path, section: str) -> 
       registry.lookup(planned, model, f"model in config.{section}.models")
     out[model] = there
   return out
+
+
+def _baselines(
+  benchmark: benchmarks.Benchmark, examples: selection.Subset, knobs: common.Section
+) -> dict[str, dict[str, Any]]:
+  """The figures of judges without a model; none if the knob says so."""
+  if not knobs.baselines:
+    return {}
+  score = functools.partial(benchmark.score, mode=knobs.mode)
+  return baselines.figures(examples, benchmark.MODES[knobs.mode], score)
 
 
 def _usable(source: Sequence[schema.Example], skips: bad_examples.Skips) -> selection.Subset:

@@ -1,6 +1,7 @@
 """Tables show each figure once, with its interval, and mark the best."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 
@@ -110,3 +111,25 @@ def test_a_value_is_known_if_it_is_a_finite_number():
 def test_a_figure_of_an_unknown_kind_is_refused(wrong):
   with pytest.raises(ValueError, match="figure 'n'.*unknown"):
     tables.Figure("n", "Pairs", **wrong)
+
+
+def test_judges_without_a_model_have_a_table_of_their_own():
+  coin = {"accuracy": 0.5, "n": 10, "families": {}, "intervals": {"accuracy": [0.2, 0.8]}}
+  table = tables.baselines({"a coin": coin})
+  assert column(table, "Accuracy")["a coin"].text == "50.0 %" and table.heads[0].text == "Judge"
+  assert tables.baselines({}).rows == []
+
+
+def test_published_results_stand_with_their_caveats():
+  class Theirs(NamedTuple):
+    model: str
+    values: list
+    source: str
+    caveats: list
+
+  rows = [Theirs("GPT", [49.14, None], "a paper", ["one order", "4,711 items"])]
+  table = tables.published(["general", "tau"], rows)
+  assert [cell.text for cell in table.rows[0].cells] == [
+    *("49.1", tables.MISSING),
+    *("one order; 4,711 items", "a paper"),
+  ]

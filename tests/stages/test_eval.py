@@ -220,6 +220,14 @@ def test_a_public_benchmark_is_scored_by_its_rule(workdir, config, sure):
   assert sum(map(len, sure)) == 18 and found["accuracy"] == 0.5
   assert found["families"] == {"general": 0.5, "hallucination": 0.5, "reasoning": 0.5}
   assert found["definitions"]["families/hallucination"]["n"] == 5
+  # Judges without a model are scored by the same rule; published results are in the report.
+  plain = json.loads((workdir / "summary.json").read_text())["baselines"]
+  assert plain["always the first"]["accuracy"] == 0.5 and plain["the longer answer"]["n"] == 9
+  page = (workdir / "report.html").read_text()
+  assert "the shorter answer" in page and "UnifiedReward-Think 7B" in page
+  config.eval.mode, config.eval.baselines = "r1_reward", False
+  eval_stage.run(config, workdir, "eval")
+  assert "baselines" not in json.loads((workdir / "summary.json").read_text())
 
 
 @pytest.mark.parametrize(
