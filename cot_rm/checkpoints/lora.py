@@ -114,6 +114,13 @@ def merge(adapter: Adapter, tensors: Tensors, keys: CheckpointKeys) -> dict[str,
     ValueError: tensors of the adapter have no counterpart in the base, or do not fit it.
   """
   factors, whole = _read(adapter, keys)
+  for module, (down, _), _ in factors.values():
+    stated = _of_module(adapter.values, "rank_pattern", module, adapter.values.get("r"))
+    if stated is not None and stated != (r := down.shape[0]):
+      raise ValueError(
+        f"{adapter.folder}: {module} has rank {r}, and {CONFIG} says {stated}: its weights and its "
+        "config are of different adapters"
+      )
   deltas = {
     name: Delta(*pair, _scale(adapter.values, module, pair[0].shape[0]), transposed)
     for name, (module, pair, transposed) in factors.items()
@@ -168,12 +175,16 @@ def _read(
 
 def _scale(values: Mapping[str, object], module: str, r: int) -> float:
   """alpha / r of a module; alpha / sqrt(r) with rslora (arXiv:2312.03732)."""
-  alpha = values.get("lora_alpha", 8)
-  for pattern, own in (values.get("alpha_pattern") or {}).items():
-    if re.fullmatch(rf"(.*\.)?({pattern})", module.removeprefix(_PEFT)):
-      alpha = own
-      break
+  alpha = _of_module(values, "alpha_pattern", module, values.get("lora_alpha", 8))
   return alpha / (math.sqrt(r) if values.get("use_rslora") else r)
+
+
+def _of_module(values: Mapping[str, object], name: str, module: str, default: object) -> object:
+  """The value of the first pattern under `name` that a module has; without one the default."""
+  for pattern, own in (values.get(name) or {}).items():
+    if re.fullmatch(rf"(.*\.)?({pattern})", module.removeprefix(_PEFT)):
+      return own
+  return default
 
 
 def _array(tensor: safetensors_io.Tensor) -> np.ndarray:

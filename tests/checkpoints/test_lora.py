@@ -246,6 +246,16 @@ def test_a_pattern_of_alpha_is_searched_in_the_name_without_peft_s_prefix(bases,
   logits_agree(model_folder.open_model(folder), merged(base, products, 2 / R))
 
 
+def test_a_rank_that_the_config_does_not_state_is_named(bases, tmp_path):
+  model, base = bases["untied"]
+  tensors, products = factors(model, MODULES[:1])
+  folder = write(tmp_path / "adapter", base, tensors, r=8)
+  with pytest.raises(ValueError, match=f"q_proj has rank {R}, and adapter_config.json says 8"):
+    model_folder.open_model(folder)
+  folder = write(tmp_path / "adapter", base, tensors, r=8, rank_pattern={"q_proj": R})
+  logits_agree(model_folder.open_model(folder), merged(base, products, ALPHA / R))
+
+
 def test_an_adapter_of_another_model_is_named(bases, tmp_path):
   model, base = bases["tied"]
   tensors, _ = factors(model, MODULES[:1])

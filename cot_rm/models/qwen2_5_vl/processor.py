@@ -273,7 +273,8 @@ class Processor:
     if found and not self.collapsed_videos:
       logging.warning(
         "example %r: a video has %.3g seconds between two frames (pairs): in mrope mode %r all its "
-        "frames have the same time. Lower processor.fps to %.3g or take mrope='hf4_49' or 'hf5'; "
+        "frames have the same time. Show %.3g frames a second at most (processor.fps, "
+        "processor.video.min_frames, or the video's own settings) or take mrope='hf4_49' or 'hf5'; "
         "further videos of this kind are only counted",
         *(id, found[0].seconds, mode, self.config.vision.temporal_patch_size),
       )
