@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from absl import logging
@@ -36,6 +36,7 @@ _SPLITS = {  # words in names of files and folders: the split
   "val": "val",
   "dev": "val",
 }
+Kind = TypeVar("Kind")
 _NO_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 
 
@@ -119,7 +120,7 @@ def no_split(folder: pathlib.Path, split: str, known: Iterable[str]) -> ValueErr
 
 def _in_folder(folder: pathlib.Path, split: str) -> Found:
   if (folder / "dataset_dict.json").exists():  # of datasets.DatasetDict.save_to_disk
-    names = json.loads((folder / "dataset_dict.json").read_text())["splits"]
+    names = _saved_list(folder / "dataset_dict.json", "splits", str)
     if split not in names:
       raise no_split(folder, split, names)
     return Found(_saved(folder / split), tuple(names))
@@ -140,12 +141,31 @@ def _in_folder(folder: pathlib.Path, split: str) -> Found:
 
 
 def _saved(folder: pathlib.Path) -> list[pathlib.Path]:
-  state = json.loads((folder / "state.json").read_text())
-  if state.get("_indices_data_files"):
+  entries = _saved_list(folder / "state.json", "_data_files", dict)
+  if _saved_json(folder / "state.json").get("_indices_data_files"):
     raise ValueError(
       f"{folder} was saved with a mapping of its indices; save it again after flatten_indices()"
     )
-  return [folder / entry["filename"] for entry in state["_data_files"]]
+  return [folder / str(entry.get("filename")) for entry in entries]
+
+
+def _saved_list(file: pathlib.Path, key: str, kind: type[Kind]) -> list[Kind]:
+  """The list under a key of a JSON file of save_to_disk; raises ValueError if it has none."""
+  found = _saved_json(file).get(key)
+  if not isinstance(found, list) or not all(isinstance(item, kind) for item in found):
+    raise ValueError(f"{file}: has no list {key!r}, as datasets.save_to_disk writes it")
+  return found
+
+
+def _saved_json(file: pathlib.Path) -> dict[str, object]:
+  """A JSON file of save_to_disk; raises ValueError if it is missing or damaged."""
+  if not file.is_file():
+    raise FileNotFoundError(f"{file} is missing, which datasets.save_to_disk writes")
+  try:
+    found = json.loads(file.read_bytes())
+  except ValueError as error:
+    raise ValueError(f"{file}: not JSON, as datasets.save_to_disk writes it: {error}") from error
+  return found if isinstance(found, dict) else {}
 
 
 def _of_one_kind(files: list[pathlib.Path], where: str) -> list[pathlib.Path]:

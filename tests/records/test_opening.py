@@ -134,6 +134,27 @@ def test_a_saved_data_set_with_a_mapping_is_named(tmp_path):
     records.open(tmp_path / "set")
 
 
+@pytest.mark.parametrize(
+  "name, content, words",
+  [
+    ("dataset_dict.json", "", "not JSON, as datasets.save_to_disk writes it"),
+    ("dataset_dict.json", "[]", "has no list 'splits'"),
+    ("train/state.json", "{", "not JSON, as datasets.save_to_disk writes it"),
+    ("train/state.json", '{"_data_files": ["a.arrow"]}', "has no list '_data_files'"),
+    ("train/state.json", None, "is missing, which datasets.save_to_disk writes"),
+  ],
+)
+def test_a_damaged_file_of_a_saved_data_set_is_named(tmp_path, name, content, words):
+  save(tmp_path / "train", [{"n": 1}])
+  (tmp_path / "dataset_dict.json").write_text('{"splits": ["train"]}')
+  if content is None:
+    (tmp_path / name).unlink()
+  else:
+    (tmp_path / name).write_text(content)
+  with pytest.raises((ValueError, OSError), match=f"{name}:? {words}"):
+    records.open(tmp_path)
+
+
 def test_a_split_that_is_not_there_is_named_with_the_knob(tmp_path):
   (tmp_path / "train.jsonl").write_text("{}\n")
   with pytest.raises(ValueError, match="no split 'heldout'; it has train; choose .* knob `split`"):
