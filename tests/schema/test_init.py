@@ -93,11 +93,6 @@ def test_a_question_or_response_that_is_no_text_is_refused_by_name(question, fir
     Example.answers(question, first, "b")
 
 
-def test_an_unknown_kind_of_media_names_the_known_ones():
-  with pytest.raises(ValueError, match="unknown kind 'picture'.*known: image, video"):
-    Media("picture", "a.png")
-
-
 def test_an_unknown_way_of_ending_names_the_known_ones():
   with pytest.raises(ValueError, match="unknown finish 'stopped'; did you mean 'stop'"):
     Completion("", np.zeros(0, np.int32), np.zeros(0, np.float32), "stopped")
@@ -117,13 +112,3 @@ def test_the_constants_are_those_of_the_types():
     "video_understanding",
     "video_generation",
   )
-
-
-def test_settings_of_a_medium_are_checked_by_name():
-  Media("video", "clip.mp4", settings={"nframes": 8, "video_start": 0})
-  with pytest.raises(ValueError, match="unknown setting 'nframe' of videos; did you mean"):
-    Media("video", "clip.mp4", settings={"nframe": 8})
-  with pytest.raises(ValueError, match="unknown setting 'nframes' of images"):
-    Media("image", "a.png", settings={"nframes": 8})
-  with pytest.raises(ValueError, match="max_pixels is 0; it must be a number above 0"):
-    Media("image", "a.png", settings={"max_pixels": 0})
