@@ -288,6 +288,7 @@ class Policy:
       finish=sample.finish,
       sampling_logps=sample.sampling_logps,
       label_logps=sample.label_logps,
+      top_logps=sample.top_logps,
     )
 
 

@@ -294,6 +294,8 @@ def _to_record(
     "text": completion.text,
     "answer": verdict.answer,
     "probability": verdict.probability,
+    "label_mass": verdict.label_mass,
+    "label_top": verdict.label_top,
     "why_unparsable": verdict.error,
     "tokens": len(completion.tokens),
     "finish": completion.finish,
@@ -309,7 +311,11 @@ def _from_records(
 
   def verdict(record: Record) -> Verdict:
     return Verdict(
-      record["answer"], error=record["why_unparsable"], probability=record["probability"]
+      record["answer"],
+      error=record["why_unparsable"],
+      probability=record["probability"],
+      label_mass=record.get("label_mass"),  # None: of an older version
+      label_top=record.get("label_top"),
     )
 
   answers = tuple(map(completion, records)), tuple(map(verdict, records))

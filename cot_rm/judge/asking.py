@@ -18,6 +18,8 @@ from cot_rm.sampler import text_stops
 from cot_rm.sampler.sampling import Sampling
 from cot_rm.schema import BadExample, Completion, Example, Verdict
 
+_ROUNDING = 1e-5  # by which two log-probabilities of one token may differ
+
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
@@ -156,13 +158,22 @@ class Asking(Policy):
     for completion in group:
       verdict = grammar.parse(completion.text, example.task)
       if verdict.answer is not None:
-        verdict = dataclasses.replace(verdict, probability=self._probability(completion, verdict))
+        verdict = self._with_probabilities(completion, verdict)
       verdicts.append(verdict)
     return Judgement(example, prompt, tuple(group), tuple(verdicts))
 
-  def _probability(self, completion: Completion, verdict: Verdict) -> float:
-    """P(verdict.answer) at the token that holds the verdict's digit, normalized over LABELS."""
+  def _with_probabilities(self, completion: Completion, verdict: Verdict) -> Verdict:
+    """The verdict with what the model said of LABELS at the token that holds the verdict's digit.
+
+    `probability`, P(verdict.answer), is normalized over LABELS.
+    """
     assert verdict.span is not None and completion.label_logps is not None
     t = text_stops.token_at(self.text, completion.tokens, verdict.span[0])
-    first, second = completion.label_logps[t]
-    return float(1 / (1 + np.exp((second - first) * (1 if verdict.answer == 1 else -1))))
+    first, second = map(float, completion.label_logps[t])
+    top = None if completion.top_logps is None else float(completion.top_logps[t])
+    return dataclasses.replace(
+      verdict,
+      probability=float(1 / (1 + np.exp((second - first) * (1 if verdict.answer == 1 else -1)))),
+      label_mass=float(np.exp(first) + np.exp(second)),
+      label_top=None if top is None else max(first, second) >= top - _ROUNDING,
+    )

@@ -80,6 +80,7 @@ class Chunk(NamedTuple):
   logps_BC: jax.Array  # f32: of the model at sampling.logps_temperature, before top-p and so on
   sampling_logps_BC: jax.Array  # f32: of the distribution sampled from
   label_logps_BCW: jax.Array  # f32: of the model, of the label tokens
+  top_logps_BC: jax.Array  # f32: of the model, of its likeliest token
   count_B: jax.Array  # i32: tokens of the C that belong to the sample
   stopped_B: jax.Array  # bool: the sample's last token of this chunk is a stop token
 
@@ -260,6 +261,7 @@ def _empty_chunk(slots, C, ids):
     jnp.zeros((B, C)),
     jnp.zeros((B, C)),
     jnp.zeros((B, C, len(ids.label))),
+    jnp.zeros((B, C)),
     jnp.zeros(B, jnp.int32),
     jnp.zeros(B, bool),
   )
@@ -276,6 +278,7 @@ def _put_tokens(out, t, new, done_B, stop):
     logps_BC=put(out.logps_BC, new.logp_B),
     sampling_logps_BC=put(out.sampling_logps_BC, new.sampling_logp_B),
     label_logps_BCW=put(out.label_logps_BCW, new.label_logps_BW),
+    top_logps_BC=put(out.top_logps_BC, new.top_logp_B),
     count_B=out.count_B + ~done_B,
     stopped_B=out.stopped_B | (~done_B & jnp.isin(new.token_B, stop)),
   )

@@ -19,6 +19,7 @@ class Sample:
   logps: np.ndarray  # f32[T], of the model at sampling.logps_temperature, before top-p and so on
   sampling_logps: np.ndarray  # f32[T], of the distribution sampled from
   label_logps: np.ndarray  # f32[T, W], of the model, of the label tokens at each step
+  top_logps: np.ndarray  # f32[T], of the model, of the likeliest token at each step
   finish: Finish  # "stop": a stop token; "length": its token limit; or as on_chunk returned
 
 

@@ -65,6 +65,7 @@ class SampledTokens(NamedTuple):
   logp_B: jax.Array
   sampling_logp_B: jax.Array  # f32, of the distribution sampled from
   label_logps_BW: jax.Array  # f32, of the model, of the label tokens
+  top_logp_B: jax.Array  # f32, of the model, of its likeliest token
 
 
 def sample_tokens(
@@ -88,9 +89,10 @@ def sample_tokens(
     seen_VB: bool, the tokens in each sequence; needed with a repetition penalty.
   """
   labels, banned = np.array(label_ids, np.int32), runs(banned_ids)
-  banned_sum_B = -jnp.inf
+  banned_sum_B = banned_max_B = -jnp.inf
   if banned:
-    banned_sum_B = jax.nn.logsumexp(jnp.concatenate([logits_VB[a:b] for a, b in banned]), axis=0)
+    banned_CB = jnp.concatenate([logits_VB[a:b] for a, b in banned])
+    banned_sum_B, banned_max_B = jax.nn.logsumexp(banned_CB, axis=0), banned_CB.max(0)
   model_logits_VB = logits_VB
   for first, end in banned:  # slices: a scatter of many rows is slow
     logits_VB = logits_VB.at[first:end].set(-jnp.inf)
@@ -110,7 +112,10 @@ def sample_tokens(
     logp_B = _take(logits_VB, token_B) - sum_B
   else:
     logp_B = _take(logits_VB, token_B) / T - jax.nn.logsumexp(model_logits_VB / T, axis=0)
-  return SampledTokens(token_B, logp_B, sampling_logp_B, logits_VB[labels].T - sum_B[:, None])
+  label_logps_BW = logits_VB[labels].T - sum_B[:, None]
+  # The sums over the vocabulary need this maximum, too: it costs no pass of its own.
+  top_logp_B = jnp.maximum(logits_VB.max(0), banned_max_B) - sum_B
+  return SampledTokens(token_B, logp_B, sampling_logp_B, label_logps_BW, top_logp_B)
 
 
 def runs(ids: Sequence[int]) -> list[tuple[int, int]]:

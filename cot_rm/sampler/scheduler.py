@@ -193,6 +193,7 @@ class Scheduler:
           chunk.logps_BC[b, :count],
           chunk.sampling_logps_BC[b, :count],
           chunk.label_logps_BCW[b, :count],
+          chunk.top_logps_BC[b, :count],
         )
       )
       arrays.token_B[b] = chunk.tokens_BC[b, count - 1]

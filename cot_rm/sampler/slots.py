@@ -38,7 +38,7 @@ class DecodeSlot:
   sample: int  # number among the samples of the prompt
   prompt_slot: int
   group_index: int  # in the prompt slot
-  chunks: list[tuple[np.ndarray, ...]]  # tokens, logps, sampling_logps, label_logps of each chunk
+  chunks: list[tuple[np.ndarray, ...]]  # of each chunk the fields of Sample, without `finish`
 
 
 class SlotTable:

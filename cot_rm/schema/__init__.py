@@ -217,8 +217,9 @@ class Example:
 class Completion:
   """One sampled answer.
 
-  `label_logps` are of the model itself, before temperature, top-p and top-k; `logps` too, but at
-  the temperature sampling.Sampling.logps_temperature, which RL trains at.
+  `label_logps` and `top_logps` are of the model itself, over its whole vocabulary, before
+  temperature, top-p and top-k; `logps` too, but at the temperature
+  sampling.Sampling.logps_temperature, which RL trains at.
   """
 
   text: str
@@ -227,6 +228,7 @@ class Completion:
   finish: Finish  # "stop": the model ended its turn; "length": the answer was cut at max_tokens
   label_logps: np.ndarray | None = None  # f32[T, 2]: of the tokens "1" and "2" at each step
   sampling_logps: np.ndarray | None = None  # f32[T]: of the distribution that was sampled from
+  top_logps: np.ndarray | None = None  # f32[T]: of the likeliest token at each step
 
   def __post_init__(self) -> None:
     if self.finish not in FINISHES:
@@ -257,6 +259,10 @@ class Verdict:
   span: tuple[int, int] | None = None  # characters of the text that hold the verdict's digit
   error: str | None = None  # why answer is None
   probability: float | None = None  # P(answer), from the logits of the verdict's digit
+  # Of all the model's probability at this digit the part of "1" and "2" together, which
+  # `probability` divides among them; and whether one of them is the likeliest token there.
+  label_mass: float | None = None
+  label_top: bool | None = None
 
   @property
   def tie(self) -> bool:

@@ -15,6 +15,7 @@ EXAMPLES = [
   Example(f"e{i}", "s", "image_understanding", "q", responses=("a", "b"), gold=1) for i in range(5)
 ]
 BOTH = [(0, 1)] * 5
+LABELLED = Verdict(1, probability=0.75, label_mass=0.9, label_top=True)
 
 
 class Judge:
@@ -36,7 +37,7 @@ class Judge:
     return types.SimpleNamespace(
       example=example,
       completions=tuple(Completion(text, tokens, np.zeros(3), "stop") for text in texts),
-      verdicts=(Verdict(1, probability=0.75), Verdict(None, error="no verdict")),
+      verdicts=(LABELLED, Verdict(None, error="no verdict")),
     )
 
 
@@ -64,11 +65,22 @@ def test_answers_come_back_as_they_were_given(tmp_path):
   assert [a.completions[0].text for a in swapped] == [f"e{i} 2 0" for i in range(5)]
   one = swapped[0]
   assert one.example.responses == ("b", "a") and one.example.gold == 2
-  assert one.verdicts == (Verdict(1, probability=0.75), Verdict(None, error="no verdict"))
+  assert one.verdicts == (LABELLED, Verdict(None, error="no verdict"))
   assert len(one.completions[0].tokens) == 3 and one.completions[0].finish == "stop"
   record = json.loads((tmp_path / "a.jsonl").read_text().splitlines()[3])
   places = {name: record[name] for name in ("row", "order", "sample", "id", "tokens")}
   assert places == {"row": 0, "order": 1, "sample": 1, "id": "e0", "tokens": 3}
+
+
+def test_answers_of_an_older_version_have_no_figures_of_label_tokens(tmp_path):
+  path = tmp_path / "a.jsonl"
+  answers(path, Judge())
+  records = [json.loads(line) for line in path.read_text().splitlines()]
+  older = [{k: v for k, v in r.items() if not k.startswith("label_")} for r in records]
+  path.write_text("".join(f"{json.dumps(record)}\n" for record in older))
+  judge = Judge()
+  given, _ = answers(path, judge)
+  assert not judge.asked and given[0].verdicts[0] == Verdict(1, probability=0.75)
 
 
 def test_a_run_that_is_killed_loses_and_repeats_no_answer(tmp_path):

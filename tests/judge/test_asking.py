@@ -1,5 +1,7 @@
 """What the stages build on: judgements with their completions and probabilities."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -25,5 +27,10 @@ def test_the_probability_is_that_of_the_verdicts_digit(judge):
   label_logps[at] = np.log([0.2, 0.6])
   done = Completion(text, tokens, None, "stop", label_logps)
   span = (text.index("2"), text.index("2") + 1)
-  assert judge._probability(done, Verdict(2, span=span)) == pytest.approx(0.75)
-  assert judge._probability(done, Verdict(1, span=span)) == pytest.approx(0.25)
+  verdict = judge._with_probabilities(done, Verdict(2, span=span))
+  assert verdict.probability == pytest.approx(0.75)
+  assert judge._with_probabilities(done, Verdict(1, span=span)).probability == pytest.approx(0.25)
+  assert verdict.label_mass == pytest.approx(0.8) and verdict.label_top is None
+  for likeliest, is_label in ((0.6, True), (0.7, False)):
+    seen = dataclasses.replace(done, top_logps=np.full(len(tokens), np.log(likeliest)))
+    assert judge._with_probabilities(seen, verdict).label_top is is_label

@@ -138,7 +138,7 @@ def test_an_answer_ends_at_its_stop_token_or_at_the_limit(run):
   for one in group:
     assert (one.tokens[-1] == STOP[0]) == (one.finish == "stop")
     assert not (one.tokens[:-1] == STOP[0]).any()
-    assert len(one.logps) == len(one.label_logps) == len(one.tokens) <= 200
+    assert len(one.logps) == len(one.label_logps) == len(one.top_logps) == len(one.tokens) <= 200
 
 
 def test_label_tokens_have_their_log_probability_at_every_step(parts, run):

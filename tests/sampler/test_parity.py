@@ -206,6 +206,7 @@ def test_log_probabilities_of_samples_are_torchs(name, judge, theirs):
       done.logps, full[np.arange(len(done.tokens)), done.tokens], rtol=0, atol=1e-4
     )
     np.testing.assert_allclose(done.label_logps, full[:, list(judge.label_ids)], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(done.top_logps, full.max(-1), rtol=0, atol=1e-4)
   assert group[0].tokens.tolist() != group[1].tokens.tolist()
 
 
@@ -230,8 +231,11 @@ def test_the_probability_of_a_verdict_is_torchs(greedy, judge, theirs):
     full = their_logps(CHATS[name], done.tokens[: t + 1], theirs)[t]
     wanted = np.exp(full[one]) / (np.exp(full[one]) + np.exp(full[two]))
     for answer, p in ((1, wanted), (2, 1 - wanted)):
-      found = judge._probability(done, Verdict(answer, span=(place, place + 1)))
-      assert found == pytest.approx(p, abs=1e-4)
+      verdict = Verdict(answer, span=(place, place + 1))
+      found = judge._with_probabilities(done, verdict)
+      assert found.probability == pytest.approx(p, abs=1e-4)
+      assert found.label_mass == pytest.approx(np.exp(full[one]) + np.exp(full[two]), rel=1e-3)
+      assert found.label_top == (full.argmax() in (one, two))
 
 
 # The time of this video, 27 steps a frame pair, runs far past the text behind it.

@@ -106,13 +106,14 @@ def test_banned_tokens_are_never_sampled_and_count_in_the_models_logps(how, more
   logits_BV = np.random.default_rng(0).normal(size=(4000, 37)).astype(np.float32)
   logits_BV[:, [3, 36]] += more
   how = sampling.Sampling(**DEFAULTS | {"temperature": 0.7} | how)
-  tokens, logps, sampling_logps, label_logps = sampling.sample_tokens(
+  tokens, logps, sampling_logps, label_logps, top_logps = sampling.sample_tokens(
     jnp.asarray(logits_BV.T), KEYS, how, banned_ids=(3, 36), label_ids=(5, 0)
   )
   assert not np.isin(tokens, [3, 36]).any()
   expected = scipy.special.log_softmax(logits_BV, axis=-1)
   np.testing.assert_allclose(logps, expected[range(4000), tokens], rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(label_logps, expected[:, [5, 0]], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(top_logps, expected.max(-1), rtol=1e-5, atol=1e-5)
   if how.temperature == 1:
     logits_BV[:, [3, 36]] = -np.inf
     expected = logits_BV[range(4000), tokens] - scipy.special.logsumexp(logits_BV, axis=-1)
@@ -124,13 +125,14 @@ def test_the_returned_log_probabilities_have_a_temperature_of_their_own(how):
   """That of the whole softmax at 0.7, whatever is sampled from; the labels' are of the model."""
   logits_BV = 3 * np.random.default_rng(0).normal(size=(4000, 37)).astype(np.float32)
   how = sampling.Sampling(**DEFAULTS | {"temperature": 0.7} | how, logps_temperature=0.7)
-  tokens, logps, sampling_logps, label_logps = sampling.sample_tokens(
+  tokens, logps, sampling_logps, label_logps, top_logps = sampling.sample_tokens(
     jnp.asarray(logits_BV.T), KEYS, how, banned_ids=(3,), label_ids=(5, 0)
   )
   expected = scipy.special.log_softmax(logits_BV / 0.7, axis=-1)
   np.testing.assert_allclose(logps, expected[range(4000), tokens], rtol=1e-5, atol=1e-5)
-  labels = scipy.special.log_softmax(logits_BV, axis=-1)[:, [5, 0]]
-  np.testing.assert_allclose(label_logps, labels, rtol=1e-5, atol=1e-5)
+  models = scipy.special.log_softmax(logits_BV, axis=-1)
+  np.testing.assert_allclose(label_logps, models[:, [5, 0]], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(top_logps, models.max(-1), rtol=1e-5, atol=1e-5)
 
 
 def test_without_a_temperature_of_their_own_log_probabilities_have_the_sampling_s():
