@@ -17,12 +17,32 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # editors and type checkers see the names; at run time __getattr__ loads them
+  from cot_rm.candidates import Candidates
   from cot_rm.judge import Judge, load
+  from cot_rm.judge.scoring import PairScore
+  from cot_rm.ranking import Ranking
   from cot_rm.schema import Completion, Example, Media, PairVerdict, Verdict
 
-__all__ = ["Completion", "Example", "Judge", "Media", "PairVerdict", "Verdict", "load"]
+__all__ = [
+  "Candidates",
+  "Completion",
+  "Example",
+  "Judge",
+  "Media",
+  "PairScore",
+  "PairVerdict",
+  "Ranking",
+  "Verdict",
+  "load",
+]
 
-_MODULES = {"Judge": "cot_rm.judge", "load": "cot_rm.judge"}  # of the others: cot_rm.schema
+_MODULES = {  # of the others: cot_rm.schema
+  "Candidates": "cot_rm.candidates",
+  "Judge": "cot_rm.judge",
+  "PairScore": "cot_rm.judge.scoring",
+  "Ranking": "cot_rm.ranking",
+  "load": "cot_rm.judge",
+}
 
 
 def __getattr__(name: str) -> object:

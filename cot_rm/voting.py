@@ -102,10 +102,19 @@ class _Order(NamedTuple):
 def _order(verdicts: Sequence[Verdict], *, swapped: bool) -> _Order:
   answers = [v.answer for v in verdicts]
   first, second = answers.count(1), answers.count(2)
-  p_first = [_p_first(v) for v in verdicts if v.answer is not None]
   if swapped:
-    first, second, p_first = second, first, [1 - p for p in p_first]
-  return _Order(Votes(first, second, answers.count(None)), p_first)
+    first, second = second, first
+  votes = Votes(first, second, answers.count(None))
+  return _Order(votes, first_probabilities(verdicts, swapped=swapped))
+
+
+def first_probabilities(verdicts: Sequence[Verdict], *, swapped: bool = False) -> list[float]:
+  """P(candidate 1 of the pair as given) by each parsable vote.
+
+  swapped: the votes are about the pair with exchanged candidates.
+  """
+  p_first = [_p_first(v) for v in verdicts if v.answer is not None]
+  return [1 - p for p in p_first] if swapped else p_first
 
 
 def _mean(probabilities: Sequence[float]) -> float | None:

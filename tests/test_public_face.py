@@ -52,5 +52,7 @@ def test_every_public_function_is_typed_and_documented(name):
 
 
 def test_the_words_of_an_unknown_name_list_the_known_ones():
-  with pytest.raises(AttributeError, match="no attribute 'Exmple'; it has Completion, Example"):
+  with pytest.raises(
+    AttributeError, match="no attribute 'Exmple'; it has Candidates, Completion, Example"
+  ):
     cot_rm.Exmple  # noqa: B018

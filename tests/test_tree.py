@@ -12,8 +12,8 @@ LONGEST = 420  # lines of a file
 
 FLOORS = (  # bottom first: a unit imports only units on floors below it
   {"kernels", "registry"},
-  {"batch", "failures", "file_kinds", "files", "host", "knobs", "schema", "sharding"},
-  {"begun", "command_line", "distributed", "media", "records"},
+  {"batch", "failures", "file_kinds", "files", "host", "knobs", "ranking", "schema", "sharding"},
+  {"begun", "candidates", "command_line", "distributed", "media", "records"},
   {"metrics", "models", "prompts", "workdir"},
   {
     "data",

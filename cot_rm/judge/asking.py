@@ -105,6 +105,33 @@ class Asking(Policy):
     )
     return judged[: len(examples)], judged[len(examples) :]
 
+  def verdicts(
+    self,
+    examples: Sequence[Example],
+    *,
+    both_orders: bool,
+    grammar: str,
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    vote_stop: bool = False,
+  ) -> list[tuple[Sequence[Verdict], Sequence[Verdict] | None]]:
+    """The verdicts of `judge` about each pair: as given, and exchanged (None: not asked).
+
+    both_orders: ask with exchanged candidates, too.
+    vote_stop: leave out samples that can no longer change a majority.
+    """
+    if both_orders:
+      both = self.judge_both_orders(
+        examples, grammar=grammar, n=n, sampling=sampling, seed=seed, vote_stop=vote_stop
+      )
+      return [(given.verdicts, swapped.verdicts) for given, swapped in zip(*both, strict=True)]
+    stop_group = voting.Decided(examples, grammar=grammar, n=n) if vote_stop else None
+    judged = self.judge(
+      examples, grammar=grammar, n=n, sampling=sampling, seed=seed, stop_group=stop_group
+    )
+    return [(one.verdicts, None) for one in judged]
+
   def encode(self, example: Example, *, grammar: str) -> Encoded:
     """The prompt of an example.
 

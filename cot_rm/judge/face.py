@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import overload
 
-from cot_rm import prompts, voting
+from absl import logging
+
+from cot_rm import prompts, ranking, voting
+from cot_rm.candidates import Candidates
+from cot_rm.judge import scoring
 from cot_rm.judge.asking import Asking
 from cot_rm.sampler.sampling import Sampling
 from cot_rm.schema import Example, PairVerdict
@@ -19,9 +23,10 @@ class Judge(Asking):
       verdict = judge.compare(pair, votes=5, temperature=1.0)
       verdict.answer, verdict.probability, verdict.consistent, verdict.reasoning
 
-  `compare` decides pairs; `complete` answers any chat about images and videos; `logps` scores a
-  given text. `judge` and `sample` are what the stages build on: they return every completion with
-  its log-probabilities.
+  `compare` decides pairs, `score` makes a number of each, and `rank` puts several candidates into
+  an order; `complete` answers any chat about images and videos; `logps` scores a given text.
+  `judge` and `sample` are what the stages build on: they return every completion with its
+  log-probabilities.
   """
 
   @overload
@@ -103,17 +108,8 @@ class Judge(Asking):
         media or the buckets do not allow, by its id.
       TypeError: `examples` holds something else than Examples.
     """
-    if votes < 1:
-      raise ValueError(f"votes is {votes}; it must be 1 or more")
-    if votes > 1 and temperature == 0:
-      raise ValueError(f"votes is {votes}, and they would all be the same; set temperature above 0")
-    pairs = [*examples] if isinstance(examples, Iterable) else [examples]
-    for pair in pairs:
-      if not isinstance(pair, Example):
-        raise TypeError(
-          f"examples must be Examples, not {type(pair).__name__}; make them with Example.images, "
-          "Example.videos or Example.answers"
-        )
+    _check_votes(votes, temperature)
+    pairs = _pairs(examples)
     sampling = Sampling(
       temperature=temperature,
       top_p=top_p,
@@ -121,17 +117,243 @@ class Judge(Asking):
       max_tokens=max_tokens,
       repetition_penalty=repetition_penalty,
     )
-    if both_orders:
-      first, second = self.judge_both_orders(
-        pairs, grammar=grammar, n=votes, sampling=sampling, seed=seed, vote_stop=vote_stop
-      )
-      verdicts = [
-        voting.combine(a.verdicts, b.verdicts) for a, b in zip(first, second, strict=True)
-      ]
-    else:
-      stop_group = voting.Decided(pairs, grammar=grammar, n=votes) if vote_stop else None
-      judged = self.judge(
-        pairs, grammar=grammar, n=votes, sampling=sampling, seed=seed, stop_group=stop_group
-      )
-      verdicts = [voting.combine(one.verdicts) for one in judged]
+    judged = self.verdicts(
+      pairs,
+      both_orders=both_orders,
+      grammar=grammar,
+      n=votes,
+      sampling=sampling,
+      seed=seed,
+      vote_stop=vote_stop,
+    )
+    verdicts = [voting.combine(*votes) for votes in judged]
     return verdicts[0] if isinstance(examples, Example) else verdicts
+
+  @overload
+  def score(
+    self,
+    examples: Example,
+    *,
+    grammar: prompts.Name = prompts.DEFAULT,
+    votes: int = 1,
+    both_orders: bool = True,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
+    seed: int = 0,
+    clip: float = scoring.CLIP,
+  ) -> scoring.PairScore: ...
+
+  @overload
+  def score(
+    self,
+    examples: Sequence[Example],
+    *,
+    grammar: prompts.Name = prompts.DEFAULT,
+    votes: int = 1,
+    both_orders: bool = True,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
+    seed: int = 0,
+    clip: float = scoring.CLIP,
+  ) -> list[scoring.PairScore]: ...
+
+  def score(
+    self,
+    examples: Example | Sequence[Example],
+    *,
+    grammar: prompts.Name = prompts.DEFAULT,
+    votes: int = 1,
+    both_orders: bool = True,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
+    seed: int = 0,
+    clip: float = scoring.CLIP,
+  ) -> scoring.PairScore | list[scoring.PairScore]:
+    """Makes a number of each pair: how much better candidate 1 is than candidate 2.
+
+    Args:
+      examples: one pair, or a list of pairs.
+      clip: the largest log-odds of one vote, above 0: certainty is no infinite number.
+      grammar, votes, both_orders, temperature, top_p, top_k, max_tokens, repetition_penalty, seed:
+        see `compare`.
+
+    Returns:
+      A PairScore about the pair as given; for a list of pairs a list. `log_odds` is the mean over
+      the readable votes of an order and then over the orders, in nats, from -clip to clip;
+      None where no vote is readable. `dimensions` are the mean scores that the reasonings write, in
+      grammars that have them.
+
+    Raises:
+      ValueError, TypeError: as `compare`, or a clip that is not above 0.
+    """
+    scoring.check_clip(clip)
+    _check_votes(votes, temperature)
+    pairs = _pairs(examples)
+    sampling = Sampling(
+      temperature=temperature,
+      top_p=top_p,
+      top_k=top_k,
+      max_tokens=max_tokens,
+      repetition_penalty=repetition_penalty,
+    )
+    every = self.verdicts(
+      pairs, both_orders=both_orders, grammar=grammar, n=votes, sampling=sampling, seed=seed
+    )
+    scores = [scoring.score(*verdicts, clip=clip) for verdicts in every]
+    return scores[0] if isinstance(examples, Example) else scores
+
+  @overload
+  def rank(
+    self,
+    candidates: Candidates,
+    *,
+    grammar: prompts.Name = prompts.DEFAULT,
+    method: ranking.Method = "adaptive",
+    goal: ranking.Goal = "best",
+    comparisons: int | None = None,
+    votes: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
+    seed: int = 0,
+  ) -> ranking.Ranking: ...
+
+  @overload
+  def rank(
+    self,
+    candidates: Sequence[Candidates],
+    *,
+    grammar: prompts.Name = prompts.DEFAULT,
+    method: ranking.Method = "adaptive",
+    goal: ranking.Goal = "best",
+    comparisons: int | None = None,
+    votes: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
+    seed: int = 0,
+  ) -> list[ranking.Ranking]: ...
+
+  def rank(
+    self,
+    candidates: Candidates | Sequence[Candidates],
+    *,
+    grammar: prompts.Name = prompts.DEFAULT,
+    method: ranking.Method = "adaptive",
+    goal: ranking.Goal = "best",
+    comparisons: int | None = None,
+    votes: int = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    max_tokens: int = 1024,
+    repetition_penalty: float | None = 1.0,
+    seed: int = 0,
+  ) -> ranking.Ranking | list[ranking.Ranking]:
+    """Ranks several candidates for a question by comparisons of pairs, each in both orders.
+
+        found = judge.rank(cot_rm.Candidates.images("a red star", ["a.png", "b.png", "c.png"]))
+        found.best, found.order, found.strengths, found.standard_errors
+
+    Strengths are those of the Bradley-Terry model, by maximum likelihood with a weak prior. A pair
+    counts by the probability of its verdict, so that an unsure or contradictory judge counts as a
+    tie, see ranking.fit. The pairs of all lists of candidates go to the sampler together, batch by
+    batch. The most comparisons that will be asked are logged first.
+
+    Args:
+      candidates: the candidates for one question, or a list of such.
+      method: "adaptive": after each batch the pairs that teach most; "round_robin": all pairs;
+        "knockout": N - 1 pairs, whose winners go on.
+      goal: of "adaptive": to find the "best" candidate, or the "order" of all.
+      comparisons: the most judgements of "adaptive" for each N candidates, an order of a pair
+        being one, whatever the votes; None: N log2 N, of N (N - 1) that there are.
+      grammar, votes, temperature, top_p, top_k, max_tokens, repetition_penalty, seed: see
+        `compare`.
+
+    Returns:
+      A Ranking; for a list of candidates a list of them. A candidate without a readable verdict has
+      strength 0, the mean, with the standard error of the prior.
+
+    Raises:
+      ValueError: as `compare`; an unknown method or goal, or comparisons that are too few.
+      TypeError: `candidates` holds something else than Candidates.
+    """
+    _check_votes(votes, temperature)
+    questions = _questions(candidates)
+    sampling = Sampling(
+      temperature=temperature,
+      top_p=top_p,
+      top_k=top_k,
+      max_tokens=max_tokens,
+      repetition_penalty=repetition_penalty,
+    )
+    tournaments = [
+      ranking.Tournament(len(one), method=method, goal=goal, limit=comparisons, seed=seed)
+      for one in questions
+    ]
+    logging.info(
+      "rank: %d questions with %d candidates, %s: at most %d comparisons",
+      *(len(questions), sum(map(len, questions)), method),
+      sum(ranking.ORDERS * one.max_pairs for one in tournaments),
+    )
+
+    def compare(asked: list[tuple[int, ranking.Pair]]) -> list[ranking.Comparison]:
+      verdicts = self.verdicts(
+        [questions[at].pair(*pair) for at, pair in asked],
+        both_orders=True,
+        grammar=grammar,
+        n=votes,
+        sampling=sampling,
+        seed=seed,
+      )
+      return [
+        scoring.compared(*pair, *of_pair)
+        for (_, pair), of_pair in zip(asked, verdicts, strict=True)
+      ]
+
+    found = ranking.play(tournaments, compare)
+    return found[0] if isinstance(candidates, Candidates) else found
+
+
+def _check_votes(votes: int, temperature: float) -> None:
+  if votes < 1:
+    raise ValueError(f"votes is {votes}; it must be 1 or more")
+  if votes > 1 and temperature == 0:
+    raise ValueError(f"votes is {votes}, and they would all be the same; set temperature above 0")
+
+
+def _pairs(examples: Example | Sequence[Example]) -> list[Example]:
+  """The pairs as a list. Raises TypeError for what is no Example."""
+  pairs = [*examples] if isinstance(examples, Iterable) else [examples]
+  for pair in pairs:
+    if not isinstance(pair, Example):
+      raise TypeError(
+        f"examples must be Examples, not {type(pair).__name__}; make them with Example.images, "
+        "Example.videos or Example.answers"
+      )
+  return pairs
+
+
+def _questions(candidates: Candidates | Sequence[Candidates]) -> list[Candidates]:
+  """The candidates as a list. Raises TypeError for what is no Candidates."""
+  given = [*candidates] if isinstance(candidates, Iterable) else [candidates]
+  for one in given:
+    if not isinstance(one, Candidates):
+      raise TypeError(
+        f"candidates must be Candidates, not {type(one).__name__}; make them with "
+        "Candidates.images, Candidates.videos or Candidates.answers"
+      )
+  return given

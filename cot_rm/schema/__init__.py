@@ -146,8 +146,8 @@ class Example:
       id: names the example in errors and records; "": the beginning of the caption.
       gold: the preferred candidate, 1 or 2, if known.
     """
-    media = _media(first, "image"), _media(second, "image")
-    return cls(id or _short(caption), "user", "image_generation", caption, media, gold=gold)
+    media = as_media(first, "image"), as_media(second, "image")
+    return cls(id or shorten(caption), "user", "image_generation", caption, media, gold=gold)
 
   @classmethod
   def videos(
@@ -170,8 +170,8 @@ class Example:
       id: names the example in errors and records; "": the beginning of the caption.
       gold: the preferred candidate, 1 or 2, if known.
     """
-    media = _media(first, "video", fps), _media(second, "video", fps)
-    return cls(id or _short(caption), "user", "video_generation", caption, media, gold=gold)
+    media = as_media(first, "video", fps), as_media(second, "video", fps)
+    return cls(id or shorten(caption), "user", "video_generation", caption, media, gold=gold)
 
   @classmethod
   def answers(
@@ -195,10 +195,10 @@ class Example:
       gold: the preferred candidate, 1 or 2, if known.
     """
     given = media if isinstance(media, list | tuple) else (media,)
-    shown = tuple(_media(one, "image") for one in given)
+    shown = tuple(as_media(one, "image") for one in given)
     video = any(one.kind == "video" for one in shown)
     task: Task = "video_understanding" if video else "image_understanding"
-    return cls(id or _short(question), "user", task, question, shown, (first, second), gold)
+    return cls(id or shorten(question), "user", task, question, shown, (first, second), gold)
 
   def swapped(self) -> Example:
     """The example with its candidates exchanged; without `reasoning`, as it is of the old order."""
@@ -315,10 +315,14 @@ class PairVerdict:
   error: str | None = None  # why answer is None
 
 
-def _media(value: Media | ImageSource | VideoSource, kind: Kind, fps: float | None = None) -> Media:
+def as_media(
+  value: Media | ImageSource | VideoSource, kind: Kind, fps: float | None = None
+) -> Media:
+  """Media as given, or those of a source of the kind."""
   return value if isinstance(value, Media) else Media(kind, value, fps)
 
 
-def _short(text: str, length: int = 40) -> str:
+def shorten(text: str, length: int = 40) -> str:
+  """The beginning of a text, in one line."""
   line = " ".join(str(text).split())  # Example itself refuses a question that is no text
   return line if len(line) <= length else f"{line[: length - 3]}..."
