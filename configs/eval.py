@@ -24,7 +24,12 @@ from ml_collections import ConfigDict
 
 from configs import base
 
-PRESETS = ("pairs", "vl_rewardbench", "mm_rlhf_rewardbench")  # of benchmarks.BENCHMARKS
+PRESETS = (  # of benchmarks.BENCHMARKS
+  "pairs",
+  "vl_rewardbench",
+  "mm_rlhf_rewardbench",
+  "multimodal_rewardbench",
+)
 
 
 def get_config(benchmark: str = "pairs") -> ConfigDict:

@@ -1,13 +1,20 @@
 """Benchmarks: their pairs, and the scoring of judgements about the pairs.
 
-To add one: write its module, add it to PUBLIC or BENCHMARKS.
+To add one: write its module, add it to PUBLIC or to BY_LAYOUT.
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import Protocol
 
 from cot_rm import registry
-from cot_rm.benchmarks import mm_rlhf_rewardbench, pairs, rules, vl_rewardbench
+from cot_rm.benchmarks import (
+  mm_rlhf_rewardbench,
+  multimodal_rewardbench,
+  pairs,
+  rules,
+  vl_rewardbench,
+)
 from cot_rm.schema import Example
 
 
@@ -37,11 +44,27 @@ class PublicBenchmark(Benchmark, Protocol):
     ...
 
 
+class LayoutBenchmark(Benchmark, Protocol):
+  """The interface of a benchmark whose pairs are read by a layout of data.datasets.
+
+  The order of a record's candidates is the published one, where the data have one.
+  """
+
+  NAME: str
+  NEEDS: str  # what has to be downloaded, in a few words
+  LAYOUT: str  # of datasets.ADAPTERS; pairs that people call equal are kept
+  FILES: tuple[str, ...]  # patterns; the files of the first that matches any are read
+  SIZES: Mapping[str, range]  # {of which files: number of pairs}
+
+
 PUBLIC: dict[str, PublicBenchmark] = {
   "vl_rewardbench": vl_rewardbench,
   "mm_rlhf_rewardbench": mm_rlhf_rewardbench,
 }
-BENCHMARKS: dict[str, Benchmark] = {"pairs": pairs, **PUBLIC}
+BY_LAYOUT: dict[str, LayoutBenchmark] = {
+  "multimodal_rewardbench": multimodal_rewardbench,
+}
+BENCHMARKS: dict[str, Benchmark] = {"pairs": pairs, **PUBLIC, **BY_LAYOUT}
 
 
 def get(name: str) -> Benchmark:

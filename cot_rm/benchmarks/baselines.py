@@ -69,13 +69,15 @@ def figures(
   """{name of a baseline: its figures}, those that the examples allow.
 
   Args:
-    examples: pairs with gold answers.
+    examples: pairs with gold answers, and those that people call equal.
     rule: the orders in which a judge is asked.
     score: (judgements as given, exchanged) -> figures, by the same rule.
   """
+  known = [dataclasses.replace(e, media=()) for e in examples]  # media may be larger than memory
+  known = [e for e, orders in zip(known, rule.asked(known), strict=True) if orders]
   out = {}
   for name, judge in BASELINES.items():
-    asked = [e for e in examples if e.responses] if judge in OF_TEXTS else [*examples]
+    asked = [e for e in known if e.responses] if judge in OF_TEXTS else known
     if not asked:
       continue
     given: list[Said | None] = [None] * len(asked)

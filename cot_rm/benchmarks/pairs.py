@@ -156,6 +156,12 @@ def tally(
   }
 
 
+def decided(judgements: Judgements, swapped: Judgements) -> list[int]:
+  """The rows of the pairs of which people prefer a candidate."""
+  rows = enumerate(zip(judgements, swapped, strict=True))
+  return [i for i, two in rows if any(j is not None and j.example.gold is not None for j in two)]
+
+
 class _Number(NamedTuple):
   """A figure and the number of items that it is a mean of."""
 

@@ -1,7 +1,11 @@
 """Reads the records of a public benchmark as its owners publish them, and finds its pictures."""
 
+import glob
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+
+from absl import logging
 
 from cot_rm import media, records
 from cot_rm.schema import BadMedia, BadRecord, Media
@@ -17,16 +21,46 @@ def find_files(
   Raises:
     FileNotFoundError: no pattern matches; they are named.
   """
-  root = pathlib.Path(root)
-  if root.is_file():
-    return [root]
+  return sorted(map(pathlib.Path, glob.glob(find_pattern(root, patterns, benchmark))))
+
+
+def find_pattern(
+  root: str | pathlib.Path,
+  patterns: Sequence[str],
+  benchmark: str,
+  knob: str = "config.eval.data",
+) -> str:
+  """The first pattern under `root` that matches a file, as a path for glob; of a file the file.
+
+  Raises:
+    FileNotFoundError: no pattern matches; the patterns and the knob are named.
+  """
+  base = glob.escape(str(root))
+  if os.path.isfile(root):
+    return base
   for pattern in patterns:
-    if files := sorted(root.glob(pattern)):
-      return files
+    if glob.glob(found := os.path.join(base, pattern)):
+      return found
   raise FileNotFoundError(
-    f"{benchmark}: {str(root)!r} holds none of {', '.join(patterns)}; root (config.eval.data) is "
-    "the folder into which its owners' files were downloaded"
+    f"{benchmark}: {str(root)!r} holds none of {', '.join(patterns)}; root ({knob}) is the folder "
+    "into which its owners' files were downloaded, or one of these files"
   )
+
+
+def warn_of_size(benchmark: str, found: int, sizes: Mapping[str, range]) -> None:
+  """Logs a warning if the number of pairs is none that is known: figures are not comparable.
+
+  Args:
+    benchmark: its name.
+    found: number of pairs.
+    sizes: {of which files: the number of pairs, or about}.
+  """
+  if not any(found in size for size in sizes.values()):
+    known = ", ".join(
+      f"{size.start:,}{f' to {size.stop - 1:,}' if len(size) > 1 else ''} ({which})"
+      for which, size in sizes.items()
+    )
+    logging.warning("%s: found %s pairs; known are %s", benchmark, f"{found:,}", known)
 
 
 def read_records(path: pathlib.Path) -> Iterator[tuple[str, Record]]:

@@ -7,7 +7,7 @@ N pairs, 2 orders: 0 as given, 1 with the candidates exchanged.
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,18 @@ class Rule:
   cluster: Callable[[Example], Hashable] | None = None
   # Label of an example; a label counts as right only if all its pairs are. None: no such sets.
   question: Callable[[Example], Hashable] | None = None
+  # How pairs are credited of which people may call the candidates equal (`ties.credits`): "agreed",
+  # by what all orders that are asked name; "each", the mean of the answers' credits by the reading.
+  # None: pairs that people call equal are not asked.
+  tau: Literal["agreed", "each"] | None = None
   description: str = "mean of both orders"  # orders, reading and groups, for the definitions
+
+  def asked(self, examples: Sequence[Example]) -> list[tuple[int, ...]]:
+    """The orders in which each example is asked; () where the rule has no credit for a tie."""
+    orders = self.orders(examples)
+    if self.tau:
+      return orders
+    return [() if e.gold is None else of for e, of in zip(examples, orders, strict=True)]
 
   def clusters(self, examples: Sequence[Example]) -> list[Hashable]:
     """The cluster label of each example, for `intervals.share`."""

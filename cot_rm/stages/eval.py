@@ -15,11 +15,11 @@ from etils import epath
 from cot_rm import benchmarks, files, media, metrics, prompts, registry, report, schema, stages
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.benchmarks import baselines, definitions, pairs, published_results, rules, voting
-from cot_rm.data import answer_log, bad_examples, sample_records, selection
+from cot_rm.data import answer_log, sample_records, selection
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
-from cot_rm.stages import common, preflight_examples, preflight_memory
+from cot_rm.stages import benchmark_pairs, common, preflight_examples, preflight_memory
 from cot_rm.stages import preflight as checking
 from cot_rm.toy_world import descriptions, world
 
@@ -56,8 +56,10 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   registry.lookup(benchmark.MODES, knobs.mode, f"config.{section}.mode")
   models = _models(config, workdir, section)
   skips, summary = common.open_skips(config, workdir, name), {}
-  opened = _examples(config, knobs, workdir, benchmark)
-  examples = _usable(common.count_bad_records(opened, skips), skips)
+  opened = benchmark_pairs.open_pairs(config, workdir, knobs, section)
+  examples = benchmark_pairs.usable(
+    common.count_bad_records(opened, skips), benchmark.MODES[knobs.mode], skips
+  )
   for model in models:
     label = model.strip("/").replace("/", "--")
     evaluation = _Evaluation(config, knobs, workdir, model, folder / label, skips=skips)
@@ -114,7 +116,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   with checks.catching():
     if checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
       return checks
-    examples = _examples(config, knobs, workdir, benchmark)
+    examples = benchmark_pairs.open_pairs(config, workdir, knobs, section)
     buckets = common.buckets(config)
     for folder in dict.fromkeys(folders) or [None]:
       preflight_examples.check(
@@ -124,7 +126,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
         examples,
         name=f"{knobs.data} {knobs.split if benchmark is pairs else knobs.benchmark}",
         folder=folder,
-        rules=[preflight_examples.needs_gold, preflight_examples.fits(buckets)],
+        rules=[preflight_examples.needs_gold_or_tie, preflight_examples.fits(buckets)],
         swapped=True,
       )
   return checks
@@ -188,31 +190,6 @@ def _baselines(
   return baselines.figures(examples, benchmark.MODES[knobs.mode], score)
 
 
-def _usable(source: Sequence[schema.Example], skips: bad_examples.Skips) -> selection.Subset:
-  """The pairs that can be read and have a gold answer, unopened; the others are left out."""
-  out = []
-  for i in range(len(source)):
-    try:
-      example = source[i]
-    except schema.BadExample as error:
-      skips.add(f"row {i + 1}", error)
-      continue
-    if example.gold is None:
-      skips.add(example.id, f"example {example.id!r} has no gold answer to score against")
-    else:
-      out.append(i)
-  if not out:
-    raise ValueError(f"none of {len(source):,} pairs can be scored; see {skips.path}")
-  return selection.Subset(source, tuple(out))
-
-
-def _examples(config, knobs, workdir, benchmark) -> Sequence[schema.Example]:
-  if benchmark is pairs:
-    source = common.open_examples(config, workdir, knobs.data, knobs.split)
-    return selection.first(source, knobs.pairs)
-  return benchmark.examples(common.resolve_path(workdir, knobs.data))
-
-
 class _Evaluation:
   """The evaluation of one model. Its weights are loaded when the first answer is missing.
 
@@ -252,9 +229,9 @@ class _Evaluation:
     knobs, rule = self._knobs, benchmark.MODES[self._knobs.mode]
     options = common.media_options(self._config)
     greedy = _sampling(knobs, 0.0)
-    usable, orders, given, swapped = self._answers(
-      "judgements", examples, rule.orders(examples), n=1, how=greedy
-    )
+    asked = rule.asked(examples)
+    usable, orders, given, swapped = self._answers("judgements", examples, asked, n=1, how=greedy)
+    decided = pairs.decided(given, swapped)
     figures = benchmark.score(
       given,
       swapped,
@@ -262,14 +239,14 @@ class _Evaluation:
       fidelity=descriptions.fidelity,
       contradicts=functools.partial(consistency.contradicts, grammar=self._grammar),
     )
-    if failed := len(examples) - len(usable):
+    if failed := sum(map(bool, asked)) - len(usable):
       figures["not_judged"] = failed
       figures["definitions"] |= definitions.describe({"not_judged": failed}, rule.description)
     if knobs.votes:
-      count = range(len(usable))[: knobs.vote_pairs or None]
+      some = decided[: knobs.vote_pairs or None]
       warm = _sampling(knobs, knobs.vote_temperature)
       voted = self._answers(
-        "votes", usable.take(count), orders[: len(count)], n=knobs.votes, how=warm
+        "votes", usable.take(some), [orders[i] for i in some], n=knobs.votes, how=warm
       )[2:]
       at = [k for k in knobs.vote_at if k <= knobs.votes]
       figures["voting"] = voting.score(*voted, rule, at=at)
@@ -277,7 +254,7 @@ class _Evaluation:
       figures["definitions"] |= figures["voting"].pop("definitions")
     if knobs.blank_pairs:
       # With blank pictures a judge that uses the pictures is no better than chance.
-      blanked = self._blanked(usable.take(range(len(usable))[: knobs.blank_pairs]), options)
+      blanked = self._blanked(usable.take(decided[: knobs.blank_pairs]), options)
       answered = self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy)
       blind = pairs.score(*answered[2:])
       for figure in sorted({"accuracy", "accuracy_parsed"} & blind.keys()):
@@ -367,7 +344,7 @@ def _select_samples(
     grammar: a module of cot_rm.prompts.
     options: how media are opened.
   """
-  judged = [j for j in judgements if j is not None]
+  judged = [j for j in judgements if j is not None and j.example.gold is not None]
   chosen = [("sample", j) for j in judged[: knobs.samples]]
   seen = {j.example.id for _, j in chosen}
   parsed = [j for j in judged if j.verdicts[0].answer is not None]

@@ -48,6 +48,7 @@ class Row(NamedTuple):
   unstorable: str  # why the example cannot be stored in a data set; "": it can
   kind: str  # of the fault, see bad_examples.kind_of; "": the example is usable
   fault: str  # what is wrong with the example; "": nothing
+  tie: bool = False  # people call the candidates equal
   ambiguous: bool = False  # another pair has the same prompt, see prompts.escaping
 
 
@@ -192,6 +193,7 @@ class _Measurer:
       unstorable="",
       kind="",
       fault="",
+      tie=example.tie,
     )
     try:
       return row._replace(**self._lengths(example), **self._reference(example))

@@ -140,6 +140,11 @@ def needs_gold(row: Row) -> str | None:
   return f"example {row.id!r} has no gold answer to check judgements against; give gold, 1 or 2"
 
 
+def needs_gold_or_tie(row: Row) -> str | None:
+  """As `needs_gold`, but a pair that people call equal is of use, too."""
+  return None if row.tie else needs_gold(row)
+
+
 def needs_reference(row: Row) -> str | None:
   """An example without a reference judgement is no use."""
   if row.reference:

@@ -101,3 +101,8 @@ def test_figures_as_metrics_and_as_a_line(given, swapped):
 def test_an_unknown_mode_names_the_known_ones(given, swapped):
   with pytest.raises(ValueError, match="mode 'frist'; did you mean 'first'. known: both, first"):
     pairs.score(given, swapped, mode="frist")
+
+
+def test_the_rows_of_which_people_prefer_a_candidate(example, says):
+  one, equal = says(example(1), 1), says(example(None, tie=True), 1)
+  assert pairs.decided([one, equal, None, None], [None, None, one, equal]) == [0, 2]

@@ -1,11 +1,13 @@
 """Files as their owners publish them: found, read, and faults by row and field."""
 
+import glob
+import logging
 import pathlib
 
 import pyarrow.parquet
 import pytest
 
-from cot_rm import schema
+from cot_rm import records, schema
 from cot_rm.benchmarks import published
 
 
@@ -15,6 +17,23 @@ def test_the_first_pattern_that_has_files_is_read(tmp_path):
   (tmp_path / "data.jsonl").write_text("{}\n")
   found = published.find_files(tmp_path, ("data/*.parquet", "data.jsonl"), "Bench")
   assert found == [tmp_path / "data.jsonl"] == published.find_files(found[0], (), "Bench")
+
+
+def test_a_folder_with_marks_of_patterns_in_its_name_is_searched(tmp_path):
+  folder = tmp_path / "[1] bench*"
+  folder.mkdir()
+  (folder / "data-0.jsonl").write_text("{}\n")
+  assert published.find_files(folder, ("data-*.jsonl",), "Bench") == [folder / "data-0.jsonl"]
+  pattern = published.find_pattern(folder, ("data-*.jsonl",), "Bench")
+  assert [len(records.open(pattern)), glob.glob(pattern)] == [1, [str(folder / "data-0.jsonl")]]
+
+
+@pytest.mark.parametrize("found, said", [(10, False), (23, False), (9, True), (25, True)])
+def test_a_number_of_pairs_that_is_not_known_is_said(found, said, caplog):
+  with caplog.at_level(logging.WARNING):
+    published.warn_of_size("Bench", found, {"first": range(10, 11), "hub": range(20, 25)})
+  words = f"Bench: found {found} pairs; known are 10 (first), 20 to 24 (hub)"
+  assert (words in caplog.text) == said
 
 
 def test_records_of_both_kinds_of_file(tmp_path):

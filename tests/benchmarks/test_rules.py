@@ -10,6 +10,12 @@ def test_orders_asked():
   assert rules.first("ab") == [(0,), (0,)]
 
 
+def test_pairs_called_equal_are_asked_only_where_the_rule_has_a_credit_for_them(example):
+  rows = [example(1), example(None, tie=True)]
+  assert rules.Rule().asked(rows) == [(0, 1), ()]
+  assert rules.Rule(tau="agreed", orders=rules.first).asked(rows) == [(0,), (0,)]
+
+
 def test_examples_form_the_clusters_of_the_rule(example):
   rows = [example(id="a"), example(id="b"), example(id="a")]
   assert rules.Rule().clusters(rows) == [0, 1, 2]

@@ -25,6 +25,8 @@ def test_a_prompt_fits_with_its_reference_or_not():
 def test_gold_and_reference_are_needed_where_a_stage_asks_for_them():
   assert preflight_examples.needs_gold(row()) is None
   assert "no gold" in preflight_examples.needs_gold(row(gold=0))
+  assert preflight_examples.needs_gold_or_tie(row(gold=0, tie=True)) is None
+  assert "no gold" in preflight_examples.needs_gold_or_tie(row(gold=0))
   assert preflight_examples.needs_reference(row(reference=3)) is None
   assert "no reasoning" in preflight_examples.needs_reference(row())
 

@@ -37,6 +37,7 @@ from cot_rm.data.datasets.row import Options, Ranked, Ties
 from cot_rm.data.datasets.source import Published
 from cot_rm.schema import Example
 
+SHOWN = 3  # repeated ids that are named
 # Names that a user may write before a path. A module's first name is the one of the log.
 ADAPTERS: dict[str, Adapter] = {
   "cot_rm": ours,
@@ -83,6 +84,13 @@ class Found(NamedTuple):
 
   bad: Sequence[str]  # what is wrong with each bad record; begins with its place
   left_out: Mapping[str, int]  # {why a comparison is no pair, such as a tie: number}
+
+
+class Repeated(NamedTuple):
+  """Ids that came before in a source; their examples are called id#2, id#3, ..."""
+
+  count: int
+  first: Sequence[str]  # the first few of them
 
 
 class Concatenated(records.Joined[Example, Sequence[Example]]):
@@ -151,15 +159,29 @@ def path_of(spec: str) -> str:
   return name_and_path(spec)[1]
 
 
+def repeated_ids(examples: Sequence[Example]) -> Repeated | None:
+  """The ids that come more than once in a source of `open`; None: none does."""
+  found = Repeated(0, ())
+  for part in _parts(examples):
+    if isinstance(part, Published):
+      first = [*found.first, *part.repeated_ids(SHOWN - len(found.first))]
+      found = Repeated(found.count + part.counts.repeated, first)
+  return found if found.count else None
+
+
 def what_was_found(examples: Sequence[Example]) -> Found:
   """The records that opening a source of `open` left out; nothing of a folder of examples."""
-  while isinstance(examples, selection.Subset):
-    examples = examples.source
-  parts = examples.parts if isinstance(examples, Concatenated) else (examples,)
   bad: list[str] = []
   left_out: collections.Counter[str] = collections.Counter()
-  for part in parts:
+  for part in _parts(examples):
     if isinstance(part, Published):
       bad += part.counts.bad
       left_out += part.counts.left_out
   return Found(bad, dict(left_out))
+
+
+def _parts(examples: Sequence[Example]) -> Sequence[Sequence[Example]]:
+  """The sources of which a source of `open` was made, or a part of one."""
+  while isinstance(examples, selection.Subset):
+    examples = examples.source
+  return examples.parts if isinstance(examples, Concatenated) else (examples,)

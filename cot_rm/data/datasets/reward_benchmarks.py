@@ -32,7 +32,7 @@ def pairs(row: Row) -> Iterator[Pair | LeftOut]:
     gold = golds[row.label("Better")]
     answers = row.text("Output1"), row.text("Output2")
     question, images = row.text("Text"), ("Image",)
-    id, extra = row.id("ID"), row.extra("Category")
+    id, extra = row.id("ID"), row.extra("Category", "Image")
   else:
     ranking = [row.as_number(rank, "human_ranking") for rank in row.items("human_ranking")]
     answers = tuple(row.items("response"))

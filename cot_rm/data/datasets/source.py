@@ -100,6 +100,17 @@ class Published(Sequence[Example]):
   def __iter__(self) -> Iterator[Example]:
     return map(self.__getitem__, range(len(self)))
 
+  def repeated_ids(self, count: int) -> list[str]:
+    """The first `count` ids that came before, without reading media."""
+    out = []
+    for index in itertools.islice(sorted(self._repeats), count):
+      group = int(self._index.groups_N[index])
+      numbers = self._groups[group] if self._groups is not None else [group]
+      row = _grouped([self._row(self._part[i], i, None) for i in numbers])
+      found = [one for one in self._adapter.pairs(row) if not isinstance(one, pair.LeftOut)]
+      out.append(_ids(row, found)[int(self._index.numbers_N[index])])
+    return out
+
   def _row(self, record: Record, number: int, files: media_files.MediaFiles | None) -> Row:
     return Row(
       record=record,

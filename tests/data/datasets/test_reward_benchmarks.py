@@ -27,7 +27,11 @@ def test_multimodal_rewardbench(folder):
   record = {"ID": "1", "Category": "c", "Text": QUESTION, "Image": "images/1.png"}
   record |= {"Output1": CHOSEN, "Output2": REJECTED, "Better": "Output2"}
   (one,) = folder.open([record], "all_data.json")
-  assert (one.id, preferred(one), one.extra) == ("1", REJECTED, {"Category": "c"})
+  assert (one.id, preferred(one), one.extra) == (
+    "1",
+    REJECTED,
+    {"Category": "c", "Image": "images/1.png"},
+  )
   with pytest.raises(bad_examples.TooManyBad, match="'Better' must be Output1 or Output2"):
     folder.open([{**record, "Better": "3"}])
 
