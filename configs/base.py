@@ -455,6 +455,10 @@ def _eval() -> dict[str, Any]:
     pairs=1000,  # of the split, the first ones; a public benchmark is scored completely
     blank_pairs=128,  # pairs that are judged again with blank pictures
     baselines=True,  # judges without a model beside the others: a position, a coin, lengths
+    # Two models' answers, "A,B", to compare instead of asking: models that the run has scored,
+    # folders <workdir>/eval/<model>, or workdirs. Writes eval/comparison.html.
+    compare="",
+    compare_pairs=40,  # pairs on that page: where the two differ most
     val_split="check",  # of `data`: the validation pairs, which are judged during training
     val_pairs=64,  # number of validation pairs
     votes=0,  # samples of each pair and order for majority votes; 0: no votes

@@ -37,7 +37,8 @@ FLOORS = (  # bottom first: a unit imports only units on floors below it
 FLOOR = {unit: i for i, floor in enumerate(FLOORS) for unit in floor}
 
 SHARED_BY_STAGES = tuple(
-  f"cot_rm.stages.{name}" for name in ("benchmark_pairs", "common", "preflight", "validation")
+  f"cot_rm.stages.{name}"
+  for name in ("benchmark_pairs", "common", "comparing", "preflight", "validation")
 )
 ANYWHERE = {"PIL", "absl", "cot_rm", "etils", "flax", "jax", "ml_dtypes", "numpy"}
 DOORS = {  # any other dependency enters through the units named here, and no other

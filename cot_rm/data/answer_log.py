@@ -193,6 +193,27 @@ def complete(
   return given, swapped
 
 
+def logged(
+  path: str | os.PathLike, examples: Sequence[Example], *, mark: Mark = identity.question_hash
+) -> tuple[list[LoggedJudgement | None], list[LoggedJudgement | None]]:
+  """The first answers of a log to the examples, as they are: nothing is asked, or written.
+
+  Returns:
+    (as given, swapped): per example a LoggedJudgement; None where the log has no answer to it.
+
+  Raises:
+    ValueError: a line is not JSON.
+  """
+  matched = _Matches(examples, mark)
+  out: tuple[list[LoggedJudgement | None], ...] = ([None] * len(examples), [None] * len(examples))
+  for record in _parse(pathlib.Path(path), repair=False):
+    if "error" not in record and record["sample"] == 0 and matched.take(record):
+      row, order = record["row"], record["order"]
+      shown = examples[row].swapped() if order else examples[row]
+      out[order][row] = _from_records(row, order, dataclasses.replace(shown, media=()), [record])
+  return out
+
+
 def _is_fetched(example: Example) -> bool:
   """Whether a picture or video of the example is on the network."""
 
@@ -253,14 +274,14 @@ class _Matches:
     return self._rows.get(id, [])
 
 
-def _parse(path: pathlib.Path) -> list[Record]:
-  """The records of a file in their order; an incomplete last line is removed."""
+def _parse(path: pathlib.Path, *, repair: bool = True) -> list[Record]:
+  """The records of a file in their order, but for an incomplete last line: `repair` removes it."""
   if not path.exists():
     return []
-  with open(path, "rb+") as file:
+  with open(path, "rb+" if repair else "rb") as file:
     content = file.read()
     end = content.rfind(b"\n") + 1
-    if end < len(content):
+    if repair and end < len(content):
       file.truncate(end)
   records = []
   for number, line in enumerate(content[:end].split(b"\n")[:-1], 1):

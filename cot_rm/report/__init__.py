@@ -4,7 +4,6 @@ import json
 import os
 from collections.abc import Sequence
 
-import jinja2
 from etils import epath
 
 from cot_rm import files
@@ -12,6 +11,7 @@ from cot_rm.report import (
   curves,
   data_section,
   interval_plots,
+  page,
   run_info,
   sample_cards,
   tables,
@@ -51,14 +51,8 @@ def write(
   }
   plotted = {name: curves.plot_all(path / "metrics.jsonl") for name, path in folders.items()}
   samples = {name: sample_cards.newest(path) for name, path in folders.items()}
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(str(epath.Path(__file__).parent)),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  page = environment.get_template("page.html.j2").render(
+  text = page.render(
+    "page.html.j2",
     title=workdir.name,
     subtitle=run_info.subtitle(run, summary),
     stages=run_info.stages(workdir, run),
@@ -81,7 +75,7 @@ def write(
     config=json.dumps(run["config"], indent=2) if run else "",
   )
   path = workdir / "report.html"
-  files.write_atomic(path, page)
+  files.write_atomic(path, text)
   return path
 
 

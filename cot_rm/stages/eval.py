@@ -19,7 +19,7 @@ from cot_rm.data import answer_log, sample_records, selection
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
-from cot_rm.stages import benchmark_pairs, common, preflight_examples, preflight_memory
+from cot_rm.stages import benchmark_pairs, common, comparing, preflight_examples, preflight_memory
 from cot_rm.stages import preflight as checking
 from cot_rm.toy_world import descriptions, world
 
@@ -46,6 +46,8 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   is written as soon as it comes: an interrupted run asks only for missing answers, and figures are
   computed from the files alone. A stage of the plan that left no model is skipped.
 
+  With the knob `compare` no model is asked: the answers of two are compared; see `comparing.run`.
+
   Raises:
     ValueError: an unknown benchmark, mode, grammar or model name, before a model is loaded.
   """
@@ -54,12 +56,15 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   prompts.get(config.grammar)
   benchmark = benchmarks.get(knobs.benchmark)
   registry.lookup(benchmark.MODES, knobs.mode, f"config.{section}.mode")
-  models = _models(config, workdir, section)
+  models = [] if knobs.compare else _models(config, workdir, section)
   skips, summary = common.open_skips(config, workdir, name), {}
   opened = benchmark_pairs.open_pairs(config, workdir, knobs, section)
   examples = benchmark_pairs.usable(
     common.count_bad_records(opened, skips), benchmark.MODES[knobs.mode], skips
   )
+  if knobs.compare:
+    comparing.run(config, knobs, workdir, name, benchmark=benchmark, examples=examples)
+    return False
   for model in models:
     label = model.strip("/").replace("/", "--")
     evaluation = _Evaluation(config, knobs, workdir, model, folder / label, skips=skips)
@@ -98,7 +103,10 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
     benchmark = benchmarks.get(knobs.benchmark)
     registry.lookup(benchmark.MODES, knobs.mode, f"{where}.mode")
   with checks.catching():
-    folders = _folders(checks, config, workdir, section)
+    if knobs.compare:
+      comparing.folders(workdir, name, knobs.compare)
+    else:
+      folders = _folders(checks, config, workdir, section)
   checks.require(
     not knobs.votes or any(k <= knobs.votes for k in knobs.vote_at),
     f"{where}.votes is {knobs.votes}, and {where}.vote_at, {tuple(knobs.vote_at)}, has no number "

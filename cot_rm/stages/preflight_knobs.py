@@ -141,6 +141,7 @@ OF_STAGES: dict[str, dict[str, Range]] = {
   "eval": {
     **dict(pairs=SIZE, blank_pairs=COUNT, val_pairs=SIZE, votes=COUNT, vote_pairs=COUNT),
     **dict(vote_temperature=FROM_0, vote_at=SIZE, samples=COUNT, best=COUNT, worst=COUNT),
+    **dict(compare_pairs=COUNT),
     **dict(max_prompts=SIZE, max_tokens=SIZE, repetition_penalty=_or_none(ABOVE_0)),
   },
   "judge": dict(
