@@ -14,6 +14,8 @@ from cot_rm.schema import Choice, Completion, Example, Verdict
 FIGURES = (
   *("accuracy", "accuracy_macro", "accuracy_plus", "accuracy_pictures"),
   *("first_slot_accuracy", "second_slot_accuracy", "order_consistency", "verdict_slots"),
+  *("position_bias", "right_in_both_orders"),
+  *("accuracy_longer", "accuracy_shorter", "gold_longer", "verdicts_longer"),
   *("families", "families_plus", "n", "intervals", "definitions"),
 )
 

@@ -1,18 +1,33 @@
 """The definition of each figure, in words, and the number of items that it is a mean of."""
 
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
+
+import numpy as np
 
 WORDS = {
   "accuracy": "share of right verdicts (of pairs)",
   "first_slot_accuracy": "accuracy where the better candidate is the first (of verdicts)",
   "second_slot_accuracy": "accuracy where the better candidate is the second (of verdicts)",
+  "position_bias": "first_slot_accuracy minus second_slot_accuracy (of pairs asked in both orders)",
+  "right_in_both_orders": "share of pairs that are right in both orders (of pairs asked in both)",
   "ties": "share of answers that call the candidates equal, which is no verdict (of answers)",
   "left_out": "answers that the reading leaves out of all accuracies (of answers)",
   "order_consistency": "share of pairs whose two orders name the same candidate (of pairs)",
   "parse_rate": "share of verdicts inside the grammar (of verdicts)",
+  "unparsable": "share of answers outside the grammar that are no tie (of answers)",
   "accuracy_parsed": "share of right verdicts among those inside the grammar (of parsed verdicts)",
   "verdict_slots": "share of verdicts for the first candidate (of parsed verdicts)",
+  "label_mass": "mean probability of the tokens 1 and 2 together where a verdict has its digit "
+  "(of parsed verdicts)",
+  "label_top": "share of verdicts where one of these tokens is the likeliest (of parsed verdicts)",
+  "accuracy_longer": "accuracy where the better text has more characters (of pairs)",
+  "accuracy_shorter": "accuracy where the better text has fewer characters (of pairs)",
+  "gold_longer": "share of pairs whose better text is the longer one (of pairs of unequal length)",
+  "verdicts_longer": "share of verdicts for the text of more characters (of parsed verdicts about "
+  "pairs of unequal length)",
+  "lengths": "accuracy by the characters of the better text minus those of the other, in percent "
+  "of the longer one (of pairs)",
   "mean_length": "mean number of tokens of an answer (of answers)",
   "cut": "share of answers that reached the limit of tokens (of answers)",
   "fidelity": "mean share of an answer's description that is true of the scene (of answers)",
@@ -31,6 +46,20 @@ WORDS = {
   "blank_accuracy": "accuracy where every picture is blank (of pairs)",
   "blank_accuracy_parsed": "accuracy_parsed where every picture is blank (of parsed verdicts)",
 }
+
+
+class Number(NamedTuple):
+  """A figure and the number of items that it is a mean of."""
+
+  value: float | np.floating
+  n: int
+
+
+class Measured(NamedTuple):
+  """Figures by name, and the 95 % intervals of some of them."""
+
+  numbers: dict[str, Number]
+  bounds: dict[str, list[float]]
 
 
 class Definition(TypedDict):

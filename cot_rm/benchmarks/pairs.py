@@ -1,13 +1,22 @@
 """Accuracy on preference pairs, each asked in both orders."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NotRequired, Protocol, TypedDict, TypeVar
+from typing import NotRequired, Protocol, TypedDict, TypeVar
 
 import numpy as np
 
 from cot_rm import registry
-from cot_rm.benchmarks import answers, definitions, intervals, rules
+from cot_rm.benchmarks import (
+  answers,
+  definitions,
+  intervals,
+  label_tokens,
+  lengths,
+  position_bias,
+  rules,
+)
 from cot_rm.benchmarks.answers import Judgements
+from cot_rm.benchmarks.definitions import Number
 from cot_rm.schema import Example, Judged, Task
 
 # `(text, example)`: share of the described scene that is true, from 0 to 1; None: unknown.
@@ -28,19 +37,29 @@ class Figures(TypedDict):
   accuracy: float
   first_slot_accuracy: NotRequired[float]
   second_slot_accuracy: NotRequired[float]
+  position_bias: NotRequired[float]
+  right_in_both_orders: NotRequired[float]
   parse_rate: float
   ties: float
+  unparsable: float
   mean_length: float
   cut: float
   left_out: NotRequired[float]
   order_consistency: NotRequired[float]
   accuracy_parsed: NotRequired[float]
   verdict_slots: NotRequired[float]
+  label_mass: NotRequired[float]
+  label_top: NotRequired[float]
+  accuracy_longer: NotRequired[float]
+  accuracy_shorter: NotRequired[float]
+  gold_longer: NotRequired[float]
+  verdicts_longer: NotRequired[float]
   accuracy_plus: NotRequired[float]
   fidelity: NotRequired[float]
   contradictions: NotRequired[float]
   contradictions_decided: NotRequired[float]
   families: dict[str, float]
+  lengths: NotRequired[dict[str, float]]
   accuracy_pictures: NotRequired[float]
   n: int
   intervals: dict[str, list[float]]
@@ -100,13 +119,18 @@ def tally(
       the share of right verdicts, an unparsable one being wrong.
     first_slot_accuracy: accuracy of the answers whose gold answer is candidate 1, if any.
     second_slot_accuracy: the same, candidate 2.
+    position_bias, right_in_both_orders: see `position_bias.measure`.
     ties: share of completions that call the candidates equal, which is no verdict.
+    unparsable: share of completions that are neither a verdict nor a tie.
     left_out: number of answers that the rule's reading does not count, if any.
     order_consistency: share of pairs whose two orders name the same candidate, of the pairs that
       were asked in both orders, if there are any.
     parse_rate: share of completions inside the grammar.
     accuracy_parsed: share of right verdicts among the parsable completions, if there are any.
     verdict_slots: share of verdicts for candidate 1 among these.
+    label_mass, label_top: see `label_tokens.measure`.
+    accuracy_longer, accuracy_shorter, gold_longer, verdicts_longer, lengths: see `lengths.measure`;
+      lengths is {bin: accuracy}.
     mean_length: mean number of tokens of a completion.
     cut: share of completions that reached the limit of tokens.
     fidelity: mean of `fidelity` over the completions for which it is not None.
@@ -118,41 +142,53 @@ def tally(
     accuracy_pictures: mean accuracy of the families without video; left out if there is no such.
     n: number of pairs.
     intervals: {figure: [low, high]}, 95 %, of accuracy, first_slot_accuracy, order_consistency,
-      accuracy_plus and, as "families/<family>", of each family; see `intervals.share`. The
-      clusters are the rule's, else the pairs.
+      accuracy_plus, the figures of `position_bias` and `lengths`, and, as "families/<family>", of
+      each family; see `intervals`. The clusters are the rule's, else the pairs.
     definitions: {figure: its definition}, see `definitions.describe`.
 
   Raises:
     ValueError: no pairs, or a pair without a gold answer.
   """
   table = answers.tabulate(judgements, swapped, rule)
-  numbers, bounds = _numbers(table), _bounds(table)
+  numbers, bounds = _numbers(table) | label_tokens.measure(table), _bounds(table)
+  for measured in (position_bias.measure(table), lengths.measure(table)):
+    numbers |= measured.numbers
+    bounds |= measured.bounds
   if agree := _agreement(judgements, swapped):
     values = [*agree.values()]
-    numbers["order_consistency"] = _Number(np.mean(values), len(values))
+    numbers["order_consistency"] = Number(np.mean(values), len(values))
     bounds["order_consistency"] = intervals.share(values, [table.labels[row] for row in agree])
   if rule.question:
     joint = table.joint_accuracy([*map(rule.question, table.examples)])
-    numbers["accuracy_plus"] = _Number(np.mean([*joint.values()]), len(joint))
+    numbers["accuracy_plus"] = Number(np.mean([*joint.values()]), len(joint))
     bounds["accuracy_plus"] = intervals.share([*joint.values()], [*joint])
   numbers |= _text_numbers(table.judged, table.parsed_A, fidelity, contradicts)
-  counts = {name: number.n for name, number in numbers.items()}
+  return _figures(table, numbers, bounds, rule.description)
+
+
+def _figures(
+  table: answers.Answers,
+  numbers: dict[str, Number],
+  bounds: dict[str, list[float]],
+  description: str,
+) -> Figures:
+  """The figures with their definitions; those of families and bins of length in dicts by name."""
   means = family_means(table)
-  pictures: dict[str, float] = {}
   if still := [value for family, value in means.items() if family.startswith("image")]:
-    pictures["accuracy_pictures"] = _round(np.mean(still))
-    counts["accuracy_pictures"] = len(still)
-  counts |= {
-    f"families/{name}": len(np.unique(table.row_A[some_A]))
-    for name, some_A in table.by_family().items()
-  }
+    numbers["accuracy_pictures"] = Number(np.mean(still), len(still))
+  for name, some_A in table.by_family().items():
+    numbers[f"families/{name}"] = Number(means[name], len(np.unique(table.row_A[some_A])))
+  out: dict[str, object] = {"families": {}}
+  for name, number in numbers.items():
+    group, _, member = name.partition("/")
+    of = out.setdefault(group, {}) if member else out
+    of[member or group] = _round(number.value)  # type: ignore[index]
+  counts = {name: number.n for name, number in numbers.items()}
   return {
-    **{name: _round(number.value) for name, number in numbers.items()},  # type: ignore
-    "families": {name: _round(value) for name, value in means.items()},
-    **pictures,  # type: ignore[typeddict-item]
+    **out,  # type: ignore[typeddict-item]
     "n": len(table.examples),
     "intervals": bounds,
-    "definitions": definitions.describe(counts, rule.description),
+    "definitions": definitions.describe(counts, description),
   }
 
 
@@ -162,39 +198,34 @@ def decided(judgements: Judgements, swapped: Judgements) -> list[int]:
   return [i for i, two in rows if any(j is not None and j.example.gold is not None for j in two)]
 
 
-class _Number(NamedTuple):
-  """A figure and the number of items that it is a mean of."""
-
-  value: float | np.floating
-  n: int
-
-
 def family_means(table: answers.Answers) -> dict[str, float]:
   """{family: its accuracy, not rounded}: for figures that are computed from accuracies."""
   return {name: table.mean(some_A) for name, some_A in table.by_family().items()}
 
 
-def _numbers(table: answers.Answers) -> dict[str, _Number]:
+def _numbers(table: answers.Answers) -> dict[str, Number]:
   """The figures that are means over answers, each answer by itself."""
   counted_A, first_A, parsed_A = table.counted_A, table.first_A, table.parsed_A
+  tie_A = np.array([j.verdicts[0].tie for j in table.judged])
   completions, n = [j.completions[0] for j in table.judged], len(table.judged)
   out = {
-    "first_slot_accuracy": _Number(table.mean(first_A), int((first_A & counted_A).sum())),
-    "second_slot_accuracy": _Number(table.mean(~first_A), int((~first_A & counted_A).sum())),
-    "parse_rate": _Number(parsed_A.mean(), n),
-    "ties": _Number(np.mean([j.verdicts[0].tie for j in table.judged]), n),
-    "mean_length": _Number(np.mean([len(c.tokens) for c in completions]), n),
-    "cut": _Number(np.mean([c.finish == "length" for c in completions]), n),
+    "first_slot_accuracy": Number(table.mean(first_A), int((first_A & counted_A).sum())),
+    "second_slot_accuracy": Number(table.mean(~first_A), int((~first_A & counted_A).sum())),
+    "parse_rate": Number(parsed_A.mean(), n),
+    "ties": Number(tie_A.mean(), n),
+    "unparsable": Number((~parsed_A & ~tie_A).mean(), n),
+    "mean_length": Number(np.mean([len(c.tokens) for c in completions]), n),
+    "cut": Number(np.mean([c.finish == "length" for c in completions]), n),
   }
   if left_out := n - int(counted_A.sum()):
-    out["left_out"] = _Number(left_out, n)
+    out["left_out"] = Number(left_out, n)
   if parsed := int(parsed_A.sum()):
-    out["accuracy_parsed"] = _Number(table.mean(parsed_A), parsed)
-    out["verdict_slots"] = _Number(table.choices.count(1) / parsed, parsed)
+    out["accuracy_parsed"] = Number(table.mean(parsed_A), parsed)
+    out["verdict_slots"] = Number(table.choices.count(1) / parsed, parsed)
   out = {name: number for name, number in out.items() if number.n}
   # Where no answer counts, nothing is right: published scripts say 0, too.
   accuracy = table.mean(counted_A) if counted_A.any() else 0.0
-  return {"accuracy": _Number(accuracy, len(np.unique(table.row_A[counted_A])))} | out
+  return {"accuracy": Number(accuracy, len(np.unique(table.row_A[counted_A])))} | out
 
 
 def _bounds(table: answers.Answers) -> dict[str, list[float]]:
@@ -227,22 +258,22 @@ def _text_numbers(
   parsed: np.ndarray,
   fidelity: Fidelity | None,
   contradicts: Contradicts | None,
-) -> dict[str, _Number]:
+) -> dict[str, Number]:
   """{figure: number} of the figures of `tally` that are computed from the texts of completions.
 
   parsed: bool[answers], whether each text is inside the grammar.
   """
-  out: dict[str, _Number] = {}
+  out: dict[str, Number] = {}
   if fidelity is not None:
     values = [fidelity(j.completions[0].text, j.example) for j in judged]
     if known := [value for value in values if value is not None]:
-      out["fidelity"] = _Number(np.mean(known), len(known))
+      out["fidelity"] = Number(np.mean(known), len(known))
   if contradicts is not None and parsed.any():
     texts = [j for j, inside in zip(judged, parsed, strict=True) if inside]
     found = [contradicts(j.completions[0].text, j.example.task) for j in texts]
     decided = [one for one in found if one is not None]
-    out["contradictions"] = _Number(sum(decided) / len(found), len(found))
-    out["contradictions_decided"] = _Number(len(decided) / len(found), len(found))
+    out["contradictions"] = Number(sum(decided) / len(found), len(found))
+    out["contradictions_decided"] = Number(len(decided) / len(found), len(found))
   return out
 
 

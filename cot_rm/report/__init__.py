@@ -66,6 +66,8 @@ def write(
     by_family_plus=tables.by_family(summary, "families_plus"),
     voting=voting_section.section(summary),
     position_bias=interval_plots.position_bias(summary),
+    lengths=interval_plots.lengths(summary),
+    by_length=tables.by_length(summary),
     data=data_section.sections(workdir, plan),
     curves={name: found for name, found in plotted.items() if any(found)},
     samples={name: found for name, found in samples.items() if found},

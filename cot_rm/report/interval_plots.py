@@ -49,9 +49,15 @@ def position_bias(summary: tables.Summary) -> list[IntervalPlot]:
       CHANCE,
     ),
     (
-      "first_slot_accuracy",
-      "Accuracy, preferred candidate first",
-      "far from the overall accuracy: the verdict depends on the position",
+      "position_bias",
+      "Position bias",
+      "accuracy with the preferred candidate first, less that with it second",
+      0.0,
+    ),
+    (
+      "right_in_both_orders",
+      "Right in both orders",
+      "share of pairs that are right in both orders",
       None,
     ),
     (
@@ -63,6 +69,20 @@ def position_bias(summary: tables.Summary) -> list[IntervalPlot]:
   ):
     if rows := _rows(summary, name):
       url = plots.forest(rows, limits=_limits(rows, level), level=level)
+      out.append(IntervalPlot(title, caption, url))
+  return out
+
+
+def lengths(summary: tables.Summary) -> list[IntervalPlot]:
+  """How accuracy depends on the lengths of two texts, and how often verdicts are for the longer."""
+  out = []
+  for name, title, caption in (
+    ("accuracy_longer", "Better text longer", "accuracy where the better text is the longer one"),
+    ("accuracy_shorter", "Better text shorter", "accuracy where it is the shorter one"),
+    ("verdicts_longer", "Verdicts for the longer text", "share of verdicts for the longer text"),
+  ):
+    if rows := _rows(summary, name):
+      url = plots.forest(rows, limits=_limits(rows), level=CHANCE)
       out.append(IntervalPlot(title, caption, url))
   return out
 

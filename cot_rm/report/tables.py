@@ -125,7 +125,19 @@ OTHERS = (
     "Preferred second",
     "Accuracy in the order that shows the preferred candidate second.",
   ),
+  Figure(
+    "position_bias",
+    "Position bias",
+    "Accuracy with the preferred candidate first, less that with it second.",
+  ),
+  Figure(
+    "right_in_both_orders",
+    "Right in both orders",
+    "Share of pairs that are right in both orders.",
+    sign=1,
+  ),
   Figure("ties", "Ties", "Share of answers that call the candidates equal, which is no verdict."),
+  Figure("unparsable", "Unreadable", "Share of answers that are neither a verdict nor a tie."),
   Figure(
     "left_out", "Not counted", "Answers that the mode leaves out of all accuracies.", "number"
   ),
@@ -134,6 +146,21 @@ OTHERS = (
     "Verdicts for first",
     "Share of verdicts for the candidate that is shown first. 50 % is without position bias.",
   ),
+  Figure(
+    "label_mass",
+    "Mass of 1 and 2",
+    "Mean probability of the tokens 1 and 2 together at a verdict's digit. A verdict's probability "
+    "is divided among these two.",
+  ),
+  Figure(
+    "label_top",
+    "1 or 2 likeliest",
+    "Share of verdicts at whose digit one of them is likeliest.",
+  ),
+  Figure("accuracy_longer", "Better text longer", "Accuracy where the better text is longer."),
+  Figure("accuracy_shorter", "Better text shorter", "Accuracy where the better text is shorter."),
+  Figure("gold_longer", "Labels for longer", "Share of pairs whose better text is the longer one."),
+  Figure("verdicts_longer", "Verdicts for longer", "Share of verdicts for the longer text."),
   Figure("accuracy_parsed", "Accuracy of parsed", "Accuracy among answers with a verdict."),
   Figure(
     "contradictions_decided",
@@ -221,12 +248,23 @@ def other_figures(summary: Summary) -> Table:
 def by_family(summary: Summary, key: Literal["families", "families_plus"] = "families") -> Table:
   """Accuracy ("families") or Acc+ ("families_plus") by task family."""
   families = sorted({name for figures in summary.values() for name in figures.get(key, ())})
+  return _members(summary, key, families, sign=1)
+
+
+def by_length(summary: Summary) -> Table:
+  """Accuracy by the difference of the lengths of two texts, in the order of the differences."""
+  bins = dict.fromkeys(name for figures in summary.values() for name in figures.get("lengths", ()))
+  return _members(summary, "lengths", [*bins])
+
+
+def _members(summary: Summary, key: str, names: Sequence[str], *, sign: Sign = 0) -> Table:
+  """A column for each of the figures that are {name: value} in the figure `key` of a model."""
   flat = {
     model: {f"{key}/{name}": value for name, value in figures.get(key, {}).items()}
     | {"intervals": figures.get("intervals", {})}
     for model, figures in summary.items()
   }
-  columns = [Figure(f"{key}/{name}", readable(name), sign=1) for name in families]
+  columns = [Figure(f"{key}/{name}", readable(name), sign=sign) for name in names]
   return table(columns, flat, colors(summary))
 
 

@@ -22,6 +22,7 @@ def test_no_figure_is_without_its_definition(example, says, benchmark):
   found = benchmark.score(given, swapped, **truth)
   numbers = {name for name, value in found.items() if isinstance(value, float)}
   numbers |= {f"families/{name}" for name in found["families"]}
+  numbers |= {f"lengths/{name}" for name in found.get("lengths", ())}
   numbers |= {f"families_plus/{name}" for name in found.get("families_plus", ())}
   assert set(found["definitions"]) == numbers
   counts = {name: said["n"] for name, said in found["definitions"].items()}

@@ -1,8 +1,11 @@
 """Accuracy on pairs, worked out by hand."""
 
+import dataclasses
+
 import pytest
 
 from cot_rm.benchmarks import intervals, pairs
+from cot_rm.schema import TIE, Verdict
 
 
 @pytest.fixture
@@ -40,6 +43,12 @@ def test_every_figure_by_hand(given, swapped):
   assert found["cut"] == 1 / 8
   assert found["families"] == {"image_generation": 0.5, "video_generation": 0.5}
   assert found["n"] == 4 and "fidelity" not in found and "contradictions" not in found
+
+
+def test_an_answer_is_a_verdict_a_tie_or_unparsable(example, says):
+  tie = dataclasses.replace(says(example(1), None), verdicts=(Verdict(None, error=TIE),))
+  found = pairs.score([says(example(1), 1), says(example(1), None), tie, tie], [None] * 4)
+  assert (found["parse_rate"], found["unparsable"], found["ties"]) == (0.25, 0.25, 0.5)
 
 
 def test_intervals_take_a_pair_for_a_cluster(given, swapped):

@@ -43,5 +43,19 @@ def test_the_axis_of_position_bias_is_centred_at_a_half(drawn):
   assert how["limits"] == (pytest.approx(0.23), pytest.approx(0.77))
 
 
+def test_a_difference_of_accuracies_has_its_axis_around_zero(drawn):
+  bias = {"families": {}, "position_bias": -0.2, "intervals": {"position_bias": [-0.3, -0.1]}}
+  (plot,) = interval_plots.position_bias({"sft": bias})
+  assert plot.title == "Position bias" and drawn[0][1]["level"] == 0
+  assert drawn[0][1]["limits"] == (pytest.approx(-0.32), pytest.approx(0.32))
+
+
+def test_accuracies_by_length_are_of_models_that_judged_texts(drawn):
+  texts = {"families": {}, "accuracy_longer": 0.9, "accuracy_shorter": 0.4}
+  found = interval_plots.lengths({"sft": SFT, "rl": texts})
+  assert [one.title for one in found] == ["Better text longer", "Better text shorter"]
+  assert drawn[1][0] == [("rl", 0.4, None, plots.color(1))]
+
+
 def test_without_models_nothing_is_drawn(drawn):
   assert interval_plots.families({}) == [] and interval_plots.position_bias({}) == [] and not drawn

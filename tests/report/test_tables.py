@@ -133,3 +133,10 @@ def test_published_results_stand_with_their_caveats():
     *("49.1", tables.MISSING),
     *("one order; 4,711 items", "a paper"),
   ]
+
+
+def test_bins_of_length_stay_in_their_order():
+  summary = {"sft": {"lengths": {"shorter": 0.4, "within": 0.5}, "intervals": {}}}
+  found = tables.by_length(summary | {"rl": {"lengths": {"within": 0.6, "longer": 0.9}}})
+  assert [head.text for head in found.heads] == ["Model", "shorter", "within", "longer"]
+  assert [cell.text for cell in found.rows[1].cells] == ["–", "60.0 %", "90.0 %"]
