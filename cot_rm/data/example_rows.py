@@ -35,7 +35,8 @@ FEATURES = tfds.features.FeaturesDict(
     "media_kind": tfds.features.Sequence(tfds.features.Text()),
     "media_form": tfds.features.Sequence(tfds.features.Text()),  # picture, frames or file
     "media_fps": tfds.features.Sequence(np.float64),  # NaN: unknown
-    "media_settings": tfds.features.Sequence(tfds.features.Text(doc="JSON")),  # "": none
+    # "": none. "place": [0 to 2, characters], see Example.places: of which text, and where in it.
+    "media_settings": tfds.features.Sequence(tfds.features.Text(doc="JSON")),
     "media_pictures": tfds.features.Sequence(np.int64),  # number of `pictures` of each medium
     "pictures": tfds.features.Sequence(_BYTES),  # encoded, of all media in order
   }
@@ -58,9 +59,7 @@ def to_row(example: Example, *, options: media.Options = media.DEFAULT) -> Row:
     "media_kind": [medium.kind for medium in example.media],
     "media_form": [form for form, _ in stored],
     "media_fps": [math.nan if medium.fps is None else medium.fps for medium in example.media],
-    "media_settings": [
-      json.dumps(dict(medium.settings)) if medium.settings else "" for medium in example.media
-    ],
+    "media_settings": _settings(example),
     "media_pictures": [len(pictures) for _, pictures in stored],
     "pictures": [picture for _, pictures in stored for picture in pictures],
   }
@@ -81,17 +80,24 @@ def check_storable(example: Example, *, options: media.Options = media.DEFAULT) 
 
 def to_example(row: Row) -> Example:
   """The example of a row, also of one that an older version wrote."""
+  # Older rows have no settings.
+  texts = map(_text, row.get("media_settings", [""] * len(row["media_kind"])))
+  settings = [json.loads(text) if text else {} for text in texts]
+  places = [own.pop("place", None) for own in settings]
   return Example(
     id=_text(row["id"]),
     source=_text(row["source"]),
     task=_text(row["task"]),
     question=_text(row["question"]),
-    media=tuple(_media(row)),
+    media=tuple(_media(row, settings)),
     responses=tuple(_text(response) for response in row["responses"]),
     gold=int(row["gold"]) or None,
     reasoning=_text(row["reasoning"]) or None,
     attempts=None if row["attempts"] < 0 else int(row["attempts"]),
     extra=json.loads(_text(row["extra"])),
+    places=tuple(tuple(at for of, at in places if of == text) for text in range(3))
+    if any(places)
+    else (),
   )
 
 
@@ -147,19 +153,26 @@ def _stored(medium: Media, name: str, options: media.Options) -> tuple[str, Sequ
   return "frames", media.encoded_frames(medium.source, name=name, options=options)
 
 
-def _media(row: Row) -> Iterator[Media]:
+def _settings(example: Example) -> list[str]:
+  """The settings of each medium, with its place in a pair that mixes texts and media; as JSON."""
+  places = [(text, at) for text, of_text in enumerate(example.places) for at in of_text]
+  own = [dict(medium.settings or {}) for medium in example.media]
+  if places:
+    own = [{**one, "place": place} for one, place in zip(own, places, strict=True)]
+  return [json.dumps(one) if one else "" for one in own]
+
+
+def _media(row: Row, settings: Sequence[dict[str, float]]) -> Iterator[Media]:
   kinds = [_text(kind) for kind in row["media_kind"]]
-  # Older rows have neither forms nor settings: their videos are frames.
+  # Older rows have no forms: their videos are frames.
   forms = row.get("media_form", ["picture" if kind == "image" else "frames" for kind in kinds])
-  settings = row.get("media_settings", [""] * len(kinds))
   columns = kinds, forms, row["media_fps"], settings, row["media_pictures"]
   at = 0
-  for kind, form, fps, given, count in zip(*columns, strict=True):
+  for kind, form, fps, own, count in zip(*columns, strict=True):
     pictures = tuple(bytes(picture) for picture in row["pictures"][at : at + count])
     at += count
     source = pictures if _text(form) == "frames" else pictures[0]
-    own = json.loads(_text(given)) if len(given) else None
-    yield Media(kind, source, None if math.isnan(fps) else float(fps), own)
+    yield Media(kind, source, None if math.isnan(fps) else float(fps), own or None)
 
 
 def _text(value: bytes | str) -> str:

@@ -128,15 +128,18 @@ def renamed(taken: Taken, id: str) -> Taken:
 
 def group_of(example: Example) -> str:
   """Hash of what related examples share: the media of a question, or the caption of media."""
-  if example.generation or not example.media:
+  asked = example.media_of[0]
+  if not asked:
     return files.digest(example.question.encode())
-  return files.digest(*(identity.content_hash(m.source).encode() for m in example.media))
+  return files.digest(*(identity.content_hash(medium.source).encode() for medium in asked))
 
 
 def _check_difference(example: Example) -> None:
   """Raises BadMedia where the pictures or videos that are compared are the same."""
-  if example.generation and len({identity.content_hash(m.source) for m in example.media}) == 1:
-    raise BadMedia(f"example {example.id!r}: both candidates are the same {example.media[0].kind}")
+  if example.generation:
+    (first,), (second,) = example.media_of[1:]
+    if identity.content_hash(first.source) == identity.content_hash(second.source):
+      raise BadMedia(f"example {example.id!r}: both candidates are the same {first.kind}")
 
 
 def _with_checked_reference(example: Example, rules: Rules, grammar: prompts.Grammar) -> Example:

@@ -11,7 +11,14 @@ or "url" or "frames": ..., "fps": ...}, a frame {"path" or "url" or "base64": ..
 abbreviated to a string: a path, a URL (file, data, http) or base64. Pictures and videos may have
 the settings of schema.MEDIA_SETTINGS ("max_pixels", "nframes", ...). Hugging Face's {"bytes": null,
 "path": ...} and OpenAI's {"type": "image_url", "image_url": {"url": ...}} are read too. "images":
-[...] is short for media that are all pictures. Paths are relative to the file. Files must exist;
+[...] is short for media that are all pictures. A question or response that mixes texts and media is
+a list of strings, which are texts, and of objects, which are media; the record then has no "media":
+
+    {"id": "e-1", "task": "image_generation", "gold": 2,
+     "question": [{"kind": "image", "path": "cat.png"}, "Make the cat black."],
+     "responses": [[{"kind": "image", "path": "a.png"}], [{"kind": "image", "path": "b.png"}]]}
+
+Paths are relative to the file. Files must exist;
 whether URLs on the network are fetched is decided when they are opened, see media.Options.
 """
 
@@ -91,21 +98,16 @@ def to_example(record: object, folder: str | os.PathLike = ".", where: str = "re
   attempts = fields.get("attempts")
   if not 0 <= (attempts.optional(int) or 0) <= MOST_ATTEMPTS:
     attempts.fail(f"must be 0 or more, not {str(attempts.value)[:20]}")
-  generation = task.value.endswith("generation")
   values = dict(
+    _compared(fields, task, folder),
     id=fields.get("id").text(),
     source=fields.get("source").optional(str, ""),
     task=task.value,
-    question=fields.get("question").text(),
-    media=_media(fields, task.value, folder),
-    responses=_responses(fields.get("responses"), generation),
     gold=fields.get("gold").optional(int),
     reasoning=fields.get("reasoning").optional(str),
     attempts=attempts.optional(int),
     extra=fields.get("extra").optional(dict, {}),
   )
-  if generation and len(values["media"]) != 2:
-    fields.get("media").fail(f"{task.value} compares two media; got {len(values['media'])}")
   try:
     return Example(**values)
   except ValueError as error:
@@ -127,6 +129,14 @@ def to_record(example: Example, folder: str | os.PathLike | None = None) -> Reco
     "responses": list(example.responses),
     "extra": dict(example.extra),
   }
+  del values["places"]
+  if example.places:
+    question, *responses = [
+      [one if isinstance(one, str) else _medium_record(one, folder, name) for one in mixture]
+      for mixture in example.pieces
+    ]
+    del values["media"]
+    values |= {"question": question, "responses": responses}
   return {
     key: value for key, value in values.items() if key == "media" or value not in (None, [], {}, "")
   }
@@ -160,6 +170,46 @@ def parse(line: bytes, where: str, *, first: bool = False) -> object:
     raise BadRecord(f"{where}: not JSON: {error.msg} at column {error.colno}") from error
   except (ValueError, RecursionError) as error:  # thousands of digits, thousands of brackets
     raise BadRecord(f"{where}: not JSON that can be read: {error}") from error
+
+
+def _compared(fields: Field, task: Field, folder: pathlib.Path) -> dict[str, object]:
+  """The fields of an Example that say what is compared."""
+  question, responses = fields.get("question"), fields.get("responses")
+  given = [question.value, *(responses.value if isinstance(responses.value, list) else ())]
+  first = any(fields.get(name).value not in (MISSING, None) for name in ("media", "images"))
+  if first or not any(isinstance(one, list | dict) for one in given):
+    generation = task.value.endswith("generation")
+    values = {
+      "question": question.text(),
+      "media": _media(fields, task.value, folder),
+      "responses": _responses(responses, generation),
+    }
+    if generation and len(values["media"]) != 2:
+      fields.get("media").fail(f"{task.value} compares two media; got {len(values['media'])}")
+    return values
+  if len(responses.items()) != 2:
+    responses.fail(f"must be two responses; got {len(responses.items())}")
+  kind = task.value.split("_")[0]
+  mixtures = [_mixture(one, kind, folder) for one in (question, *responses.items())]
+  try:
+    pair = Example.mixed(*mixtures, id=fields.get("id").text())
+  except ValueError as error:
+    raise BadRecord(f"{fields.where}: {error}") from error
+  if pair.task != task.value:
+    task.fail(f"is {task.value!r}, and the question and responses make a pair of {pair.task!r}")
+  return {name: getattr(pair, name) for name in ("question", "media", "responses", "places")}
+
+
+def _mixture(field: Field, kind: str, folder: pathlib.Path) -> list[str | Media]:
+  """The texts and media of a question or response; `kind` as of `_medium`."""
+  pieces = field.items() if isinstance(field.value, list) else [field]
+  out: list[str | Media] = []
+  for piece in pieces:
+    text = isinstance(piece.value, str)
+    out.append(piece.value if text else _medium(piece, kind, folder))
+  if not any(isinstance(one, Media) or one.strip() for one in out):
+    field.fail("is empty")
+  return out
 
 
 def _responses(field: Field, generation: bool) -> tuple[str, ...]:

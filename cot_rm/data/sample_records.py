@@ -32,6 +32,7 @@ def to_record(
     "rewards": {name: round(float(reward), 4) for name, reward in rewards.items()},
     "reasoning_ok": verdict.error or "",
     "media": [_data_urls(medium, f"example {example.id!r}", options) for medium in example.media],
+    **({"places": [[*of] for of in example.places]} if example.places else {}),
   }
 
 

@@ -9,14 +9,16 @@ solution = think.solution
 formatted = think.formatted
 answered = think.answered
 
-
 _GENERATION = "Caption: {prompt}"
 _UNDERSTANDING = "Question: {Query}\nAnswer 1: {R1}\nAnswer 2: {R2}"
+_MIXED = "Question: {Query}\n{Noun} 1: {R1}\n{Noun} 2: {R2}"
 
 
 def render(example: Example) -> list[Message]:
   """Messages with the question alone. Raises ValueError on an example that cannot be judged."""
   template.check(example)
+  if example.places:
+    return template.mixed_messages(example, think.mixed(_MIXED, example.task))
   prompt = template.fill(_text(example.task), template.fields(example))
   return template.messages(example, prompt)
 

@@ -14,6 +14,9 @@ _TIE = re.compile(r"Both (?:images|videos|answers) are equally good")
 def render(example: Example) -> list[Message]:
   """Messages with the task's prompt. Raises ValueError on an example that cannot be judged."""
   template.check(example)
+  if example.places:
+    text = think.mixed(template.text("direct_mixed"), example.task)
+    return template.mixed_messages(example, text)
   prompt = template.fill(template.text(f"direct_{example.task}"), template.fields(example))
   return template.messages(example, prompt)
 

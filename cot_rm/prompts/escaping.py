@@ -9,17 +9,30 @@ import dataclasses
 import re
 from typing import Literal
 
+from cot_rm.prompts import template
 from cot_rm.prompts.interface import Grammar
 from cot_rm.prompts.template import Inverted
 from cot_rm.schema import TASKS, Choice, Example, Media, Message, Task, Verdict
 
 SUFFIX = ":escaped"
-_FIELDS = ("<<question>>", "<<first>>", "<<second>>")  # stand-ins for the texts of a pair
+_NAMES = ("question", "first", "second")
+_FIELDS = tuple(f"{{{name}}}" for name in _NAMES)  # stand-ins for the texts of a pair
+_MEDIUM = "\0"  # stands for a picture or video between texts
 
 
 def ambiguous(grammar: Grammar, example: Example) -> bool:
   """Whether another pair of texts, with the same media, has the same prompt in this grammar."""
-  ways = grammar.invert(_text(grammar.render(example)), example.task)
+  chat = grammar.render(example)
+  if not example.places:
+    ways = grammar.invert(_text(chat), example.task)
+  elif example.generation:  # the last two media are the candidates, whatever the texts hold
+    return False
+  else:
+    form = _text(grammar.render(_stand_in(example.task, mixed=True)))
+    ways = template.invert(form, _NAMES, _text(chat, medium=_MEDIUM))
+    pattern = isinstance(grammar, Escaped) and _separators(grammar, example.task, mixed=True)
+    if pattern:
+      ways = [way for way in ways if not _bare(pattern, way)]
   return sum(all(text.strip() for text in way.responses) for way in ways) > 1
 
 
@@ -43,14 +56,22 @@ class Escaped:
 
   def render(self, example: Example) -> list[Message]:
     """The chat with escaped texts."""
-    pattern = _separators(self.grammar, example.task)
+    if example.places:
+      self.grammar.render(example)  # a grammar that cannot says so here, and names the example
+    pattern = _separators(self.grammar, example.task, mixed=bool(example.places))
     if pattern is None:
       return self.grammar.render(example)
     escape = lambda text: pattern.sub(lambda found: found[0] + "\\", text)
+    moved = lambda text, places: tuple(
+      place + sum(found.end() < place for found in pattern.finditer(text)) for place in places
+    )
+    texts = (example.question, *example.responses)
+    question, *responses = map(escape, texts)
     escaped = dataclasses.replace(
       example,
-      question=escape(example.question),
-      responses=tuple(map(escape, example.responses)),
+      question=question,
+      responses=tuple(responses),
+      places=tuple(map(moved, texts, example.places)),
     )
     return self.grammar.render(escaped)
 
@@ -61,11 +82,10 @@ class Escaped:
     if pattern is None:
       return found
     plain = lambda text: pattern.sub(lambda match: match[0][1:], text)
-    bare = lambda text: any(not match[0] for match in pattern.finditer(text))
     return [
-      Inverted(plain(question), tuple(map(plain, responses)))
-      for question, responses in found
-      if not any(map(bare, (question, *responses)))
+      Inverted(plain(way.question), tuple(map(plain, way.responses)))
+      for way in found
+      if not _bare(pattern, way)
     ]
 
   def parse(self, text: str, task: Task) -> Verdict:
@@ -85,23 +105,38 @@ class Escaped:
     return self.grammar.answered(text, task)
 
 
-def _text(messages: list[Message]) -> str:
-  """The text of a chat of one user turn."""
+def _text(messages: list[Message], medium: str = "") -> str:
+  """The text of a chat of one user turn, with `medium` in place of its pictures and videos."""
   parts = messages[0]["content"]
   assert isinstance(parts, list)
-  return parts[-1]["text"]
+  return "".join(part.get("text", medium) for part in parts)
 
 
-def _separators(grammar: Grammar, task: Task) -> re.Pattern[str] | None:
+def _bare(pattern: re.Pattern[str], way: Inverted) -> bool:
+  """Whether a text holds a separator that is not escaped."""
+  texts = (way.question, *way.responses)
+  return any(not found[0] for text in texts for found in pattern.finditer(text))
+
+
+def _stand_in(task: Task, *, mixed: bool) -> Example:
+  """A pair of answers whose texts are _FIELDS."""
+  kind: Literal["image", "video"] = "video" if task.startswith("video") else "image"
+  question, *responses = _FIELDS
+  places = ((0,), (), ()) if mixed else ()
+  media = (Media(kind, b"x"),)
+  return Example("separators", "", task, question, media, tuple(responses), places=places)
+
+
+def _separators(grammar: Grammar, task: Task, *, mixed: bool = False) -> re.Pattern[str] | None:
   """Pattern of the backslashes, none or more, in front of the first word of a separator of the
-  template. None: the template has one field.
+  template. None: the template has one field with a text.
+
+  mixed: of the template for pairs that mix texts and media.
   """
   if task not in TASKS or task.endswith("generation"):
     return None
-  kind: Literal["image", "video"] = "video" if task.startswith("video") else "image"
-  question, first, second = _FIELDS
-  example = Example("separators", "", task, question, (Media(kind, b"x"),), (first, second))
-  _, *between, _ = re.split("|".join(_FIELDS), _text(grammar.render(example)))
+  form = _text(grammar.render(_stand_in(task, mixed=mixed)))
+  _, *between, _ = re.split("|".join(map(re.escape, _FIELDS)), form)
   ways = []
   for separator in between:
     at = re.search(r"[\w#]", separator)

@@ -18,6 +18,11 @@ def render(example: Example) -> list[Message]:
       f"example {example.id!r}: grammar 'r1_reward' compares two texts, and the "
       f"candidates of {example.task} are media; use 'think', 'direct' or 'brief'"
     )
+  if example.places:
+    raise BadExample(
+      f"example {example.id!r}: grammar 'r1_reward' compares two texts, and this pair mixes texts "
+      "and media; use 'think', 'direct' or 'brief'"
+    )
   values = {
     "question": example.question,
     "answer1": example.responses[0],

@@ -1,4 +1,8 @@
-"""Renders an example as one user turn: its media, then the filled prompt text."""
+"""Renders an example as one user turn: its media, then the filled prompt text.
+
+The media of a pair that mixes texts and media (`Example.places`) stand in the prompt text itself,
+where its question and its candidates have them.
+"""
 
 import functools
 import itertools
@@ -7,11 +11,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cot_rm.schema import BadExample, Example, Message, Task, check_text
+from cot_rm.schema import BadExample, Example, Media, Message, Task, check_text
 
 _TEXTS = pathlib.Path(__file__).parent / "texts"
 _MARK = re.compile(r"<(?:image|video)>")
 _CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+MIXED_FIELDS = ("Query", "R1", "R2")  # of a template for pairs that mix texts and media
 _MOST = 100  # ways in which a prompt is taken apart, at most
 
 
@@ -45,7 +50,7 @@ def check(example: Example) -> None:
   have such marks where a picture stands; the programs that they were made for replace each by the
   picture. Here the media of an example come first, and a mark that is left would go to the model
   as text. A question about the words themselves has them in code (`<image>`), and a candidate may
-  hold them: its text is what a model wrote.
+  hold them: its text is what a model wrote. A candidate with a picture needs no text.
   """
   where = f"example {example.id!r}"
   check_text(example.question, f"{where}: the question")
@@ -54,6 +59,8 @@ def check(example: Example) -> None:
       f"{where}: the question has the mark {found[0]!r}, which stands for a picture or video; take "
       "it out and put the media into `media`, or write it as code: `<image>`"
     )
+  if example.places and not example.media:
+    raise BadExample(f"{where}: its media are missing")
   if example.generation:
     if not example.media:
       kind = example.task.split("_")[0]
@@ -63,7 +70,7 @@ def check(example: Example) -> None:
     raise BadExample(f"{where}: {example.task} needs two responses; got none")
   for number, response in enumerate(example.responses, 1):
     check_text(response, f"{where}: response {number}")
-    if not response.strip():
+    if not response.strip() and not example.media_of[number]:
       raise BadExample(f"{where}: response {number} is empty")
 
 
@@ -119,13 +126,39 @@ def _splits(text: str, separators: list[str]) -> Iterator[list[str]]:
 
 def messages(example: Example, prompt: str) -> list[Message]:
   """One user turn: the example's media in order, then `prompt`."""
-  parts: list[Message] = [
-    {
-      "type": media.kind,
-      media.kind: media.source,
-      **({"fps": media.fps} if media.kind == "video" else {}),
-      **(media.settings or {}),
-    }
-    for media in example.media
+  parts = [*map(_part, example.media), _text_part(prompt)]
+  return [{"role": "user", "content": parts}]
+
+
+def mixed_messages(example: Example, template: str) -> list[Message]:
+  """One user turn: the template with the texts and media of the example in its fields.
+
+  Args:
+    example: a pair with `places`.
+    template: a text with MIXED_FIELDS, in this order.
+  """
+  between = _between(template, MIXED_FIELDS)
+  parts, text = [], between[0]
+  for mixture, separator in zip(example.pieces, between[1:], strict=True):
+    for one in (*mixture, separator):
+      if isinstance(one, str):
+        text += one
+      else:
+        parts += [_text_part(text), _part(one)]
+        text = ""
+  return [
+    {"role": "user", "content": [p for p in (*parts, _text_part(text)) if p.get("text") != ""]}
   ]
-  return [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}]
+
+
+def _text_part(text: str) -> Message:
+  return {"type": "text", "text": text}
+
+
+def _part(medium: Media) -> Message:
+  return {
+    "type": medium.kind,
+    medium.kind: medium.source,
+    **({"fps": medium.fps} if medium.kind == "video" else {}),
+    **(medium.settings or {}),
+  }

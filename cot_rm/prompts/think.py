@@ -43,6 +43,8 @@ _SUM = re.compile(
 def render(example: Example) -> list[Message]:
   """Messages with the task's prompt. Raises ValueError on an example that cannot be judged."""
   template.check(example)
+  if example.places:
+    return template.mixed_messages(example, mixed(template.text("think_mixed"), example.task))
   prompt = template.fill(template.text(f"think_{example.task}"), template.fields(example))
   return template.messages(example, prompt)
 
@@ -55,6 +57,11 @@ def invert(prompt: str, task: Task) -> list[template.Inverted]:
 def noun(task: Task) -> str:
   """The noun of a task's candidates: "Image". Raises ValueError on an unknown task."""
   return registry.lookup(NOUNS, task, "task")
+
+
+def mixed(text: str, task: Task) -> str:
+  """A template for pairs that mix texts and media, with the task's noun: {Noun} and {noun}."""
+  return template.fill(text, {"Noun": noun(task), "noun": noun(task).lower()})
 
 
 def solution(task: Task, choice: Choice) -> str:

@@ -1,5 +1,6 @@
 """Sample cards: question, pictures, candidates, the model's answer, its verdict and rewards."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, get_args
@@ -32,6 +33,8 @@ class Card(NamedTuple):
   verdict: str  # the verdict in words
   rewards: list[tuple[str, str]]  # (name, value)
   note: str  # about the reasoning
+  mixed: list[list[str | list[str]]]  # question and candidates, each a list of texts and of media,
+  # of a pair that mixes both; [] of other pairs
 
 
 class Newest(NamedTuple):
@@ -69,7 +72,8 @@ def card(record: Mapping[str, object]) -> Card:
   Args:
     record: as data.sample_records.to_record makes it: id, task, question, responses, gold, text,
       answer, rewards {name: number}, media (each a data URL, or a list of them for the frames of a
-      video), and reasoning_ok: a note on the reasoning, or true, false or null.
+      video), places of the media in the texts if the pair mixes both, and reasoning_ok: a note on
+      the reasoning, or true, false or null.
 
   Raises:
     ValueError: a medium is no data URL of a picture; names the sample.
@@ -90,7 +94,21 @@ def card(record: Mapping[str, object]) -> Card:
     verdict=MARKS[outcome] + _verdict_text(record["answer"], record["gold"]),
     rewards=[(name, metrics.format_value(value)) for name, value in record["rewards"].items()],
     note=reasoning if isinstance(reasoning, str) else REASONING.get(reasoning, ""),
+    mixed=_mixed(record, media),
   )
+
+
+def _mixed(record: Mapping[str, object], media: list[list[str]]) -> list[list[str | list[str]]]:
+  """The texts of a pair with its media in their places; [] of a pair that does not mix both."""
+  out, left = [], iter(media)
+  texts = [record["question"], *(record["responses"] or ("", ""))]
+  for text, places in zip(texts, record.get("places", ()), strict=False):
+    bounds = [0, *places, len(text)]
+    pieces = [text[: bounds[1]]]
+    for start, end in itertools.pairwise(bounds[1:]):
+      pieces += [next(left), text[start:end]]
+    out.append([piece for piece in pieces if piece])
+  return out
 
 
 def _outcome(answer: int | None, gold: int | None) -> Outcome:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, Protocol, get_args
 import numpy as np
 
 from cot_rm import registry
+from cot_rm.schema import mixture
 from cot_rm.schema.medium import KINDS as KINDS
 from cot_rm.schema.medium import MEDIA_SETTINGS as MEDIA_SETTINGS
 from cot_rm.schema.medium import ImageSource, Kind, Media, VideoSource
@@ -70,12 +71,15 @@ class Example:
       Example.images("a red star", "a.png", "b.png")
       Example.videos("a cat jumps", "a.mp4", "b.mp4")
       Example.answers("How many cats are there?", "two", "three", media="cats.png")
+      Example.mixed([source, "Make the cat black."], edited, edited_otherwise)
 
   In generation tasks the candidates are the two media; in understanding tasks they are the two
-  responses, and the media are what the question is about.
+  responses, and the media are what the question is about. Where question and candidates mix texts
+  and media, `places` says where each medium stands.
 
   Raises:
-    BadExample: an unknown task or gold, or candidates that no judge could compare, by the id.
+    BadExample: an unknown task or gold, candidates that no judge could compare, or places that do
+      not fit the texts and media, by the id.
     TypeError: a question or a response that is no text, or media that are no Media.
   """
 
@@ -89,6 +93,10 @@ class Example:
   reasoning: str | None = None  # a whole reference judgement: reasoning and verdict
   attempts: int | None = None  # how many attempts the teacher needed; None: unknown
   extra: Mapping[str, object] = dataclasses.field(default_factory=dict)  # the data set's own fields
+  # Of the question, of candidate 1 and of candidate 2: how many characters of its text stand before
+  # each of its media. `media` has them in this order. (): no candidate mixes texts and media, and
+  # the media of a question come before its text.
+  places: tuple[tuple[int, ...], ...] = ()
 
   def __post_init__(self) -> None:
     where = f"example {self.id!r}"
@@ -103,6 +111,9 @@ class Example:
     for media in self.media:
       if not isinstance(media, Media):
         raise TypeError(f"{where}: media must be a tuple of Media; found {type(media).__name__}")
+    texts = (self.question, *(self.responses or ("", "")))
+    if self.places and (fault := mixture.fault(texts, self.places, len(self.media))):
+      raise BadExample(f"{where}: {fault}")
     if not self.generation:
       if len(self.responses) not in (0, 2):
         raise BadExample(f"{where}: {self.task} needs two responses; got {len(self.responses)}")
@@ -112,8 +123,8 @@ class Example:
         f"{where}: {self.task} compares its media and takes no responses; got {len(self.responses)}"
       )
     kind = self.task.split("_")[0]
-    found = [media.kind for media in self.media]
-    if found and found != [kind, kind]:
+    found = [media.kind for of in self.media_of[1:] for media in of]
+    if self.media and found != [kind, kind]:
       raise BadExample(
         f"{where}: {self.task} compares two media of kind {kind!r}; got {', '.join(found)}"
       )
@@ -127,6 +138,22 @@ class Example:
   def tie(self) -> bool:
     """Whether people call the candidates equal: there is no gold answer, and `extra` says why."""
     return self.gold is None and self.extra.get("tie") is True
+
+  @property
+  def media_of(self) -> tuple[tuple[Media, ...], tuple[Media, ...], tuple[Media, ...]]:
+    """The media of the question, of candidate 1 and of candidate 2."""
+    if self.places:
+      first, second = len(self.places[0]), len(self.places[0]) + len(self.places[1])
+    else:
+      first, second = (0, 1) if self.generation else (len(self.media), len(self.media))
+    return self.media[:first], self.media[first:second], self.media[second:]
+
+  @property
+  def pieces(self) -> tuple[tuple[str | Media, ...], ...]:
+    """The question, candidate 1 and candidate 2: their texts and media in their order."""
+    texts = (self.question, *(self.responses or ("", "")))
+    places = self.places or tuple((0,) * len(of) for of in self.media_of)
+    return tuple(map(mixture.pieces_of, texts, self.media_of, places))
 
   @classmethod
   def images(
@@ -200,13 +227,55 @@ class Example:
     task: Task = "video_understanding" if video else "image_understanding"
     return cls(id or shorten(question), "user", task, question, shown, (first, second), gold)
 
+  @classmethod
+  def mixed(
+    cls,
+    question: mixture.Mixture,
+    first: mixture.Mixture,
+    second: mixture.Mixture,
+    *,
+    id: str = "",
+    gold: Choice | None = None,
+  ) -> Example:
+    """A pair of candidates that mix texts and media, or that were made from media.
+
+    The task is generation if each candidate is one image, or one video, without text: an edit of
+    the question's media. Else it is understanding, and the candidates are answers. A pair that
+    `images`, `videos` or `answers` makes is the same as theirs.
+
+    Args:
+      question: what both candidates were made for: a text, Media, or a sequence of both, in order.
+      first, second: the candidates, likewise.
+      id: names the example in errors and records; "": the beginning of the question's text.
+      gold: the preferred candidate, 1 or 2, if known.
+    """
+    texts, media, places = zip(*map(mixture.lay_out, (question, first, second)), strict=True)
+    every = tuple(medium for of in media for medium in of)
+    kinds = {medium.kind for of in media[1:] for medium in of}
+    generation = not any(texts[1:]) and len(kinds) == 1 and [*map(len, media[1:])] == [1, 1]
+    video = "video" in (kinds if generation else {medium.kind for medium in every})
+    kind: Kind = "video" if video else "image"
+    plain = not media[0] if generation else not (any(places[0]) or media[1] or media[2])
+    return cls(
+      id or shorten(texts[0]),
+      "user",
+      f"{kind}_{'generation' if generation else 'understanding'}",  # type: ignore[arg-type]
+      texts[0],
+      every,
+      () if generation else texts[1:],
+      gold,
+      places=() if plain else places,
+    )
+
   def swapped(self) -> Example:
     """The example with its candidates exchanged; without `reasoning`, as it is of the old order."""
     exchanged: Mapping[Choice | None, Choice | None] = {1: 2, 2: 1, None: None}
+    asked, first, second = self.media_of
     return dataclasses.replace(
       self,
-      media=self.media[::-1] if self.generation else self.media,
+      media=(*asked, *second, *first),
       responses=self.responses[::-1],
+      places=self.places[:1] + self.places[:0:-1],
       gold=exchanged[self.gold],
       reasoning=None,
       extra={**self.extra, "swapped": not self.extra.get("swapped", False)},

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cot_rm import schema
-from cot_rm.data import array_record, example_rows
+from cot_rm.data import array_record, example_rows, identity
 from tests.stored_examples import example, png
 
 
@@ -43,6 +43,7 @@ def test_every_field_of_an_example_and_of_its_media_is_stored():
     "pictures": "source",
   }
   stored = {columns.get(name, name) for name in example_rows.FEATURES}
+  stored.add("places")  # in media_settings
   fields = [*dataclasses.fields(schema.Example), *dataclasses.fields(schema.Media)]
   assert {field.name for field in fields} - {"media"} <= stored
 
@@ -119,3 +120,31 @@ def test_what_cannot_be_stored_is_known_before_anything_is_stored(tmp_path):
     for refuses in (example_rows.check_storable, array_record.serialize):
       with pytest.raises(schema.BadExample, match=f"^example '{one.id}'"):
         refuses(one)
+
+
+def test_a_pair_that_mixes_texts_and_media_is_read_as_it_was_written():
+  red, blue = (schema.Media("image", png(colour)) for colour in ("red", "blue"))
+  large = schema.Media("image", png("green"), settings={"max_pixels": 784})
+  clip = schema.Media("video", (png("red"), png("blue")), 2.0)
+  for pair in (
+    schema.Example.mixed([red, "Make it ", large, "."], blue, large, id="edit", gold=2),
+    schema.Example.mixed("Tell.", ["One ", red, clip, " day"], [blue, "and"], id="story", gold=1),
+    schema.Example.mixed(["Which?", red, blue], "one", "two", id="asked", gold=1),
+  ):
+    stored = array_record.serialize(pair)
+    assert array_record.deserialize(stored.data) == pair
+    assert array_record.serialize(pair.swapped()).mark != stored.mark
+
+
+def test_the_row_and_the_hashes_of_a_pair_that_mixes_nothing_are_those_of_older_versions():
+  drawn = example("p", b"\x89PNG\r\n\x1a\n")
+  other = schema.Media("image", b"\x89PNG\r\n\x1a\n2", settings={"max_pixels": 784})
+  pair = dataclasses.replace(
+    drawn, task="image_generation", media=(*drawn.media, other), responses=(), gold=1
+  )
+  row = example_rows.to_row(pair)
+  assert row["media_settings"] == ["", '{"max_pixels": 784}']
+  assert [*row] == sorted([*example_rows.FEATURES], key=[*row].index)
+  # Of the version before pairs could mix texts and media.
+  assert row["hash"] == "ce0e1df0032d647a"
+  assert identity.question_hash(pair) == "c1e3404764568f79"

@@ -218,3 +218,14 @@ def test_two_equal_pictures_are_no_pair():
   left = _examine(example)
   assert isinstance(left, import_checks.Left) and left.reason == "media"
   assert "both candidates are the same image" in str(left.error)
+
+
+def test_pairs_of_edits_are_grouped_and_compared_by_what_they_were_made_from_and_by_the_edits():
+  source, one, two = (schema.Media("image", _picture(form)) for form in ("PNG", "JPEG", "WEBP"))
+  pair = schema.Example.mixed([source, "Make it black."], one, two, id="e", gold=1)
+  group = import_checks.group_of
+  assert group(pair) == group(schema.Example.mixed([source, "And red."], two, one))
+  assert group(pair) != group(schema.Example.mixed([one, "Make it black."], one, two))
+  left = _examine(schema.Example.mixed([source, "Make it black."], one, one, id="e", gold=1))
+  assert "both candidates are the same image" in str(left.error)
+  assert isinstance(_examine(pair), import_checks.Taken)

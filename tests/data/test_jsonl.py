@@ -1,6 +1,7 @@
 """Examples in JSON Lines files."""
 
 import base64
+import dataclasses
 import io
 import json
 import re
@@ -503,3 +504,54 @@ def test_settings_of_a_medium_are_read_and_written(folder):
 def test_a_wrong_setting_names_the_line_and_the_field(folder, medium, words):
   with pytest.raises(schema.BadRecord, match=f"line 1, field 'media.0..*{words}"):
     read(folder, good(media=[medium]))
+
+
+EDIT = good(
+  task="image_generation",
+  question=[{"kind": "image", "path": "a.png"}, "Make it black."],
+  media=...,
+  responses=[[{"kind": "image", "path": "b.png"}], {"path": "a.png"}],
+)
+STORY = good(
+  question="Tell a story.",
+  media=...,
+  responses=[["One ", {"path": "a.png", "max_pixels": 784}, " day"], "no"],
+)
+
+
+def test_a_question_or_response_may_be_a_list_of_texts_and_media(folder):
+  edit, story = read(folder, EDIT, STORY)
+  a, b = (schema.Media("image", str(folder / name)) for name in ("a.png", "b.png"))
+  assert edit == dataclasses.replace(
+    schema.Example.mixed([a, "Make it black."], b, a, id="u-1", gold=1), source=""
+  )
+  small = dataclasses.replace(a, settings={"max_pixels": 784})
+  assert story.pieces == (("Tell a story.",), ("One ", small, " day"), ("no",))
+  for example in (edit, story):
+    record = jsonl.to_record(example, folder)
+    assert "media" not in record and "places" not in record
+    assert jsonl.to_example(record, folder) == example
+
+
+def test_a_list_without_media_between_its_texts_is_a_plain_pair(folder):
+  record = good(
+    media=..., question=[{"path": "a.png"}, "How", " many?"], responses=["two", "three"]
+  )
+  assert read(folder, record) == read(folder, good())
+
+
+@pytest.mark.parametrize(
+  ("changed", "message"),
+  [
+    ({"responses": [["a"]]}, "field 'responses': must be two responses; got 1"),
+    ({"responses": [["a"], []]}, r"field 'responses\[1\]': is empty"),
+    ({"responses": [["a"], 3]}, r"field 'responses\[1\]': must be an object or a string, not int"),
+    ({"question": [" "]}, "field 'question': is empty"),
+    ({"question": [{"path": "gone.png"}]}, r"field 'question\[0\].path': no such file"),
+    ({"task": "image_understanding"}, "field 'task': is 'image_understanding', and .* make a pair"),
+    ({"media": [{"path": "a.png"}]}, "field 'question': must be a string, not list"),
+  ],
+)
+def test_a_bad_mixture_is_named_by_its_field(folder, changed, message):
+  with pytest.raises(schema.BadRecord, match=rf"data\.jsonl, line 2.*{message}"):
+    read(folder, good(), EDIT | changed)

@@ -53,3 +53,12 @@ def test_a_long_video_is_a_few_frames_evenly_spread():
   assert shown[0] == 0 and shown[-1] >= 28
   short = sample((schema.Media("video", frames[:3], 2.0),))
   assert len(short["media"][0]) == 3
+
+
+def test_the_record_of_a_mixture_says_where_its_media_stand():
+  picture = schema.Media("image", Image.new("RGB", (40, 30), "red"))
+  pair = schema.Example.mixed(["Draw ", picture], picture, picture)
+  done = schema.Completion("it is the second", np.arange(3), np.zeros(3), "stop")
+  found = sample_records.to_record(pair, done, schema.Verdict(2), {})
+  assert found["places"] == [[5], [0], [0]] and len(found["media"]) == 3
+  assert "places" not in sample((picture, picture))

@@ -99,3 +99,43 @@ def test_an_escaped_grammar_is_the_grammar_in_all_else():
   assert grammar.solution(U, 1) == "Answer 1 is better"
   with pytest.raises(ValueError, match="'thnk'; did you mean 'think'"):
     prompts.get("thnk:escaped")
+
+
+PICTURE = schema.Media("image", b"x")
+
+
+def flat(name, pair):
+  """The prompt with a mark in place of each picture."""
+  parts = prompts.get(name).render(pair)[0]["content"]
+  return "".join(part.get("text", "<>") for part in parts)
+
+
+@pytest.mark.parametrize("name", ("think", "direct", "brief"))
+def test_mixtures_of_one_prompt_are_found_and_told_apart(name):
+  one = schema.Example.mixed("q", ["a\nAnswer 2: b", PICTURE], "c")
+  other = schema.Example.mixed("q", "a", ["b", PICTURE, "\nAnswer 2: c"])
+  assert flat(name, one) == flat(name, other)
+  assert all(escaping.ambiguous(prompts.get(name), pair) for pair in (one, other))
+  escaped = f"{name}:escaped"
+  assert flat(escaped, one) != flat(escaped, other)
+  assert not any(escaping.ambiguous(prompts.get(escaped), pair) for pair in (one, other))
+
+
+@pytest.mark.parametrize("name", ("think", "direct", "brief"))
+def test_mixtures_of_one_reading_are_not_changed(name):
+  for pair in (
+    schema.Example.mixed(["q", PICTURE, "Answer 1: "], ["a\n", PICTURE, "Answer 2: b"], "c"),
+    schema.Example.mixed([PICTURE, "a\nImage 1: \nImage 2: "], PICTURE, PICTURE),
+  ):
+    assert not escaping.ambiguous(prompts.get(name), pair)
+    assert flat(name, pair).replace("\\", "") == flat(f"{name}:escaped", pair).replace("\\", "")
+
+
+@pytest.mark.parametrize(("place", "moved"), [(0, 0), (2, 2), (13, 14), (14, 15)])
+def test_a_picture_stays_where_it_is_between_the_words_of_an_escaped_text(place, moved):
+  text = "a\nAnswer 2: b"  # one backslash comes in front of "Answer"
+  first = [text[:place], PICTURE, text[place:]] if place < 14 else [text, PICTURE]
+  found = flat("brief:escaped", schema.Example.mixed("q", first, "c"))
+  after = "a\n\\Answer 2: b"
+  shown = found.partition("Answer 1: ")[2].rpartition("\nAnswer 2: c")[0]
+  assert shown.replace("<>", "") == after and shown.index("<>") == min(moved, len(after))

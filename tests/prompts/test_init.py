@@ -79,3 +79,45 @@ def test_a_prompt_is_taken_apart_into_what_it_was_rendered_from(name, task):
   prompt = grammar.render(one)[0]["content"][-1]["text"]
   assert grammar.invert(prompt, task) == [template.Inverted(one.question, answers)]
   assert grammar.invert(prompt[1:], task) == []
+
+
+SOURCE, ONE, TWO = (schema.Media("image", name) for name in "sab")
+EDIT = schema.Example.mixed([SOURCE, "Make it black."], ONE, TWO, id="edit")
+STORY = schema.Example.mixed("Tell a story.", ["One day ", ONE], ["Once ", TWO, " too"], id="story")
+
+
+@pytest.mark.parametrize("name", ("think", "direct", "brief", "think:escaped", "brief:escaped"))
+def test_a_pair_that_mixes_texts_and_media_has_them_in_their_places(name):
+  def lines(pair):
+    """The end of the prompt, with a picture's name in its place."""
+    [turn] = prompts.get(name).render(pair)
+    texts = [part.get("text") or f"<{part['image']}>" for part in turn["content"]]
+    return "".join(texts).split("\n")[-3:]
+
+  question = "Question" if name.startswith("brief") else "Prompt"
+  assert lines(EDIT) == [f"{question}: <s>Make it black.", "Image 1: <a>", "Image 2: <b>"]
+  assert lines(EDIT.swapped())[1:] == ["Image 1: <b>", "Image 2: <a>"]
+  answers = ["Answer 1: One day <a>", "Answer 2: Once <b> too"]
+  assert lines(STORY) == [f"{question}: Tell a story.", *answers]
+
+
+@pytest.mark.parametrize("name", ("think", "direct"))
+def test_the_prompt_of_a_mixed_pair_asks_for_the_verdicts_that_the_grammar_reads(name):
+  grammar = prompts.get(name)
+  for pair in (EDIT, STORY):
+    text = "".join(part.get("text", "") for part in grammar.render(pair)[0]["content"])
+    for choice in schema.CHOICES:
+      assert f"'{grammar.solution(pair.task, choice)}" in text
+    assert "{noun}" not in text and "{Noun}" not in text
+  if name == "think":
+    shown = text[text.index("<think>\n") : text.index("</answer>") + len("</answer>")]
+    verdict = grammar.parse(shown, STORY.task)
+    assert (verdict.answer, verdict.totals, verdict.sheet.faults) == (1, (26, 22), ())
+
+
+@pytest.mark.parametrize("name", ("r1_reward", "r1_reward:escaped"))
+def test_r1_reward_compares_two_texts_and_refuses_a_mixture_by_name(name):
+  with pytest.raises(schema.BadExample, match="'story': grammar 'r1_reward' compares two texts"):
+    prompts.get(name).render(STORY)
+  with pytest.raises(schema.BadExample, match="'edit': grammar 'r1_reward' compares two texts"):
+    prompts.get(name).render(EDIT)

@@ -1,5 +1,6 @@
 """Prompt texts, filled places and the turn they make."""
 
+import dataclasses
 import hashlib
 
 import pytest
@@ -149,3 +150,38 @@ def test_a_candidate_may_hold_a_mark():
 def test_half_an_emoji_is_refused_by_name(example, message):
   with pytest.raises(schema.BadExample, match=f"example 'm': {message}"):
     template.check(example)
+
+
+EDITED = schema.Media("image", "b.png")
+FORM = "Q: {Query}\n1: {R1}\n2: {R2}."
+
+
+def test_media_of_a_mixture_stand_where_the_mixture_has_them():
+  pair = schema.Example.mixed(
+    ["Draw ", PICTURE, " again {R1}."], [EDITED, "like {Query} this"], ["or", VIDEO]
+  )
+  [turn] = template.mixed_messages(pair, FORM)
+  assert turn["content"] == [
+    {"type": "text", "text": "Q: Draw "},
+    {"type": "image", "image": "a.png"},
+    {"type": "text", "text": " again {R1}.\n1: "},
+    {"type": "image", "image": "b.png"},
+    {"type": "text", "text": "like {Query} this\n2: or"},
+    {"type": "video", "video": "a.mp4", "fps": 2.0},
+    {"type": "text", "text": "."},
+  ]
+
+
+def test_media_side_by_side_have_no_empty_text_between_them():
+  pair = schema.Example.mixed([PICTURE, EDITED], PICTURE, EDITED)
+  [turn] = template.mixed_messages(pair, "{Query}{R1}{R2}")
+  assert [part["type"] for part in turn["content"]] == ["image"] * 4
+
+
+def test_a_candidate_with_a_picture_needs_no_text_and_one_without_both_is_empty():
+  template.check(schema.Example.mixed("Which?", [PICTURE, PICTURE], "the first"))
+  with pytest.raises(ValueError, match="'Which\\?': response 2 is empty"):
+    template.check(schema.Example.mixed("Which?", [PICTURE, PICTURE], [" "]))
+  unkept = dataclasses.replace(schema.Example.mixed([PICTURE, "?"], EDITED, EDITED), media=())
+  with pytest.raises(schema.BadExample, match="its media are missing"):
+    template.check(unkept)

@@ -163,3 +163,11 @@ def test_a_run_of_an_earlier_version_opens(tmp_path):
   html = report.write(tmp_path, figures).read_text()
   assert html.count("<small>over sft</small>") == 2 and "+25.0" in html and "-25.0" in html
   assert "<b>again</b> (sft)" in html and "<b>eval/again</b>" in html
+
+
+def test_a_mixture_is_shown_with_its_pictures_between_its_texts(page):
+  places = {"places": [[0], [4], [0]], "media": [picture("red"), picture("blue"), picture("red")]}
+  html = page(record(question=NASTY, responses=["one two", "three"], gold=1, **places))
+  assert "<script" not in html and html.count(picture("red")) == 2
+  assert '<div class="mixed preferred">1. one <span class="media"><img' in html
+  assert html.index("one <span") < html.index(picture("blue")) < html.index("</span>two")

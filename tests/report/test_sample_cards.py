@@ -82,3 +82,23 @@ def test_an_unknown_kind_is_named(tmp_path):
 
 def test_a_stage_without_samples_has_none(tmp_path):
   assert sample_cards.newest(epath.Path(tmp_path)) is None
+
+
+def test_the_card_of_a_mixture_has_its_media_between_its_texts():
+  shown = [f"{PIXEL}{number}" for number in range(4)]
+  card = sample_cards.card(
+    record(question="Draw it.", responses=["one two", ""], media=shown, places=[[5], [0, 4], [0]])
+  )
+  assert card.mixed == [
+    ["Draw ", [shown[0]], "it."],
+    [[shown[1]], "one ", [shown[2]], "two"],
+    [[shown[3]]],
+  ]
+  edits = record(question="Black.", responses=[], media=shown[:3], places=[[0], [0], [0]])
+  edits["task"] = "image_generation"
+  assert sample_cards.card(edits).mixed == [
+    [[shown[0]], "Black."],
+    [[shown[1]]],
+    [[shown[2]]],
+  ]
+  assert sample_cards.card(record()).mixed == []

@@ -1,5 +1,7 @@
 """The public data types: pairs in one line, checked where they are made, and exchanged."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,58 @@ def test_the_constants_are_those_of_the_types():
     "video_understanding",
     "video_generation",
   )
+
+
+C = Media("image", "c.png")
+
+
+def test_a_pair_of_edits_is_a_pair_of_images_made_from_the_media_of_its_question():
+  pair = Example.mixed([A, "Make it ", C, " black."], [B], C, id="e", gold=1)
+  assert (pair.task, pair.question, pair.responses) == ("image_generation", "Make it  black.", ())
+  assert pair.media == (A, C, B, C) and pair.places == ((0, 8), (0,), (0,))
+  assert pair.media_of == ((A, C), (B,), (C,)) and pair.gold == 1
+  assert pair.pieces == ((A, "Make it ", C, " black."), (B,), (C,))
+
+
+def test_candidates_of_texts_and_media_are_answers():
+  pair = Example.mixed(["Tell a story."], ["One day ", B, "."], [C, A])
+  assert (pair.task, pair.responses) == ("image_understanding", ("One day .", ""))
+  assert pair.media == (B, C, A) and pair.places == ((), (8,), (0, 0))
+  assert pair.pieces == (("Tell a story.",), ("One day ", B, "."), (C, A))
+  clip = Media("video", "a.mp4")
+  assert Example.mixed("Cut it.", [clip, "cut"], ["no"]).task == "video_understanding"
+  assert Example.mixed([A, "Move."], clip, clip).task == "video_generation"
+  assert Example.mixed("Which?", A, clip).task == "video_understanding"  # of no one kind
+
+
+def test_a_pair_that_another_constructor_makes_is_the_same_as_theirs():
+  assert Example.mixed("a star", A, [B]) == Example.images("a star", A, B)
+  answers = Example.answers("How many?", "two", "three", media=[A, B])
+  assert Example.mixed([A, B, "How many?"], "two", ["thr", "ee"]) == answers
+  assert Example.mixed("1 + 1?", "2", "3") == Example.answers("1 + 1?", "2", "3")
+  assert Example.mixed(["How many?", A], "two", "three").places == ((9,), (), ())
+
+
+@pytest.mark.parametrize(
+  "pair",
+  [
+    Example.mixed([A, "Make it black."], B, C, gold=1),
+    Example.mixed(["Tell ", A, "a story."], ["One day ", B, "."], [C, A, "The end."], gold=1),
+  ],
+)
+def test_swapping_exchanges_whole_candidates(pair):
+  other = pair.swapped()
+  question, first, second = pair.pieces
+  assert other.pieces == (question, second, first) and other.gold == 2
+  assert other.swapped().media == pair.media and other.swapped().places == pair.places
+  unkept = dataclasses.replace(pair, media=())  # as a log of answers keeps it
+  assert unkept.swapped() == dataclasses.replace(other, media=())
+
+
+def test_places_that_do_not_fit_name_the_example():
+  with pytest.raises(schema.BadExample, match="'e': 1 media, and 3 places"):
+    Example("e", "s", "image_generation", "q", (A,), places=((0,), (0,), (0,)))
+  with pytest.raises(schema.BadExample, match="'e': places are of 3 texts"):
+    Example("e", "s", "image_understanding", "q", (A,), ("a", "b"), places=((0,),))
+  with pytest.raises(schema.BadExample, match="'e': image_generation compares two media"):
+    Example("e", "s", "image_generation", "q", (A, B, C), places=((0, 0), (0,), ()))

@@ -216,3 +216,15 @@ def test_the_corpus_holds_prompts_and_judgements():
 def test_a_value_out_of_range_is_named(knobs, message):
   with pytest.raises(ValueError, match=message):
     toy_world.World(**knobs)
+
+
+def test_a_blank_mixture_keeps_its_texts_and_the_places_of_its_pictures():
+  shown = [Media("image", colours(20, 30, seed)) for seed in range(3)]
+  pair = Example.mixed(["Draw ", shown[0], "again"], ["one ", shown[1]], [shown[2], "two"])
+  blank = toy_world.blank(pair)
+  assert (blank.question, blank.responses, blank.places) == ("Draw again", ("one ", "two"), PLACES)
+  for before, after in zip(pair.media, blank.media, strict=True):
+    assert (_pixels(after.source) == before.source[0, 0]).all()
+
+
+PLACES = ((5,), (4,), (0,))
