@@ -6,6 +6,7 @@ B sequences, T tokens, R rows of pictures (one row per prompt), P patches, C val
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -40,6 +41,18 @@ class Encoded:
   windows: np.ndarray  # i32[P]: window id of the patch, from 1
   frames: np.ndarray  # i32[P]: frame (pair) id of the patch, from 1
   pixel_values: np.ndarray | None = None  # f32[channels, 256]: normalized value of each byte
+
+  def extended(self, tokens: Sequence[int]) -> Encoded:
+    """The prompt with the first tokens of its answer: text, at the positions that follow."""
+    count = len(tokens)
+    following = np.arange(self.next_position, self.next_position + count, dtype=np.int32)
+    return dataclasses.replace(
+      self,
+      tokens=np.concatenate([self.tokens, np.asarray(tokens, np.int32)]),
+      positions=np.concatenate([self.positions, np.repeat(following[:, None], 3, axis=1)]),
+      visual=np.concatenate([self.visual, np.full(count, -1, np.int32)]),
+      next_position=self.next_position + count,
+    )
 
   def write_pixels(self, out_PC: np.ndarray) -> None:
     """Writes the normalized patches into f32[P, C]."""

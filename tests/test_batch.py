@@ -42,3 +42,13 @@ def test_patches_that_are_numbers_already_are_copied():
 def test_a_prompt_without_pictures_writes_nothing():
   tables_KI = np.zeros((3, 256), np.float32)
   encoded(np.zeros((0, 12), np.uint8), tables_KI).write_pixels(np.zeros((0, 12), np.float32))
+
+
+def test_the_first_tokens_of_an_answer_follow_the_prompt_as_text():
+  prompt = encoded(np.zeros((2, 4), np.uint8), None)
+  longer = prompt.extended([7, 8, 9])
+  assert longer.tokens.tolist() == [0, 7, 8, 9] and longer.tokens.dtype == np.int32
+  assert longer.positions.tolist() == [[0] * 3, [1] * 3, [2] * 3, [3] * 3]
+  assert longer.positions.dtype == np.int32
+  assert longer.visual.tolist() == [-1] * 4 and longer.next_position == 4
+  assert longer.patches is prompt.patches and prompt.tokens.tolist() == [0]

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 
-from cot_rm import prompts, voting
+from cot_rm import prompts, registry, voting
 from cot_rm.batch import Encoded
-from cot_rm.policy import Policy
+from cot_rm.policy import LABELS, Policy
 from cot_rm.prompts import Grammar
 from cot_rm.sampler import text_stops
 from cot_rm.sampler.sampling import Sampling
-from cot_rm.schema import BadExample, Completion, Example, Verdict
+from cot_rm.schema import CHOICES, BadExample, Completion, Example, Task, Verdict
+
+# How a verdict is read. "text": the model writes its judgement. "direct": it writes nothing. The
+# prompt goes on with the opening of a verdict without reasoning ("<answer>Image "), and the
+# probabilities of "1" and "2" as the next token are the verdict, whatever other token is likelier.
+Read = Literal["text", "direct"]
+READS: tuple[Read, ...] = get_args(Read)
 
 _ROUNDING = 1e-5  # by which two log-probabilities of one token may differ
 
@@ -45,6 +52,7 @@ class Asking(Policy):
     progress: Callable[[int], None] | None = None,
     encoded: Sequence[Encoded] | None = None,
     stop_group: Callable[[int, list[str]], bool] | None = None,
+    read: Read = "text",
   ) -> list[Judgement]:
     """Samples n judgements of each example, with its candidates in the given order.
 
@@ -57,21 +65,33 @@ class Asking(Policy):
       progress: see `sample`.
       encoded: the examples as `encode` returns them; None: they are encoded here.
       stop_group: see `sample`.
+      read: "direct": nothing is sampled, `sampling` is not used and n must be 1; see Read. The
+        completion is then the shortest text with the verdict, of one token: its digit.
 
     Returns:
       One Judgement per example.
 
     Raises:
-      ValueError: an example that the grammar, its media or the buckets do not allow, by its id.
+      ValueError: an example that the grammar, its media or the buckets do not allow, by its id; an
+        unknown `read`, several direct reads, or a tokenizer without a token for the digit.
     """
-    words = prompts.get(grammar)
+    words, read = prompts.get(grammar), registry.lookup({r: r for r in READS}, read, "read")
+    if read == "direct":
+      if n != 1:
+        raise ValueError(f"{n} votes of a direct read would all be the same; it has one")
+      sampling = Sampling(temperature=0.0, max_tokens=1)
     if encoded is None:
-      encoded = [self.encode(e, grammar=grammar) for e in examples]
+      encoded = [self.encode(e, grammar=grammar, read=read) for e in examples]
     groups = self.sample(
       encoded, n=n, sampling=sampling, seed=seed, progress=progress, stop_group=stop_group
     )
+    if read == "direct":
+      groups = [
+        [self._next_label(group[0], e.task, words)]
+        for e, group in zip(examples, groups, strict=True)
+      ]
     return [
-      self._judgement(e, prompt, group, words)
+      self._judgement(e, prompt, group, words, read)
       for e, prompt, group in zip(examples, encoded, groups, strict=True)
     ]
 
@@ -85,6 +105,7 @@ class Asking(Policy):
     seed: int,
     progress: Callable[[int], None] | None = None,
     vote_stop: bool = False,
+    read: Read = "text",
   ) -> tuple[list[Judgement], list[Judgement]]:
     """`judge` of the examples as given, and of the same with their candidates exchanged.
 
@@ -102,6 +123,7 @@ class Asking(Policy):
       seed=seed,
       progress=progress,
       stop_group=stop_group,
+      read=read,
     )
     return judged[: len(examples)], judged[len(examples) :]
 
@@ -115,6 +137,7 @@ class Asking(Policy):
     sampling: Sampling,
     seed: int,
     vote_stop: bool = False,
+    read: Read = "text",
   ) -> list[tuple[Sequence[Verdict], Sequence[Verdict] | None]]:
     """The verdicts of `judge` about each pair: as given, and exchanged (None: not asked).
 
@@ -123,23 +146,38 @@ class Asking(Policy):
     """
     if both_orders:
       both = self.judge_both_orders(
-        examples, grammar=grammar, n=n, sampling=sampling, seed=seed, vote_stop=vote_stop
+        examples,
+        grammar=grammar,
+        n=n,
+        sampling=sampling,
+        seed=seed,
+        vote_stop=vote_stop,
+        read=read,
       )
       return [(given.verdicts, swapped.verdicts) for given, swapped in zip(*both, strict=True)]
     stop_group = voting.Decided(examples, grammar=grammar, n=n) if vote_stop else None
     judged = self.judge(
-      examples, grammar=grammar, n=n, sampling=sampling, seed=seed, stop_group=stop_group
+      examples,
+      grammar=grammar,
+      n=n,
+      sampling=sampling,
+      seed=seed,
+      stop_group=stop_group,
+      read=read,
     )
     return [(one.verdicts, None) for one in judged]
 
-  def encode(self, example: Example, *, grammar: str) -> Encoded:
-    """The prompt of an example.
+  def encode(self, example: Example, *, grammar: str, read: Read = "text") -> Encoded:
+    """The prompt of an example; of a direct read with the opening of the verdict.
 
     Raises:
       BadExample: the grammar cannot render the example, its media cannot be read, or its prompt
         fits no bucket, by its id.
     """
-    encoded = self.processor(prompts.get(grammar).render(example), id=example.id)
+    words = prompts.get(grammar)
+    encoded = self.processor(words.render(example), id=example.id)
+    if read == "direct":
+      encoded = encoded.extended(self.opening_tokens(words, example.task))
     self.buckets.token_bucket(example.id, len(encoded.tokens))
     self.buckets.patch_bucket(example.id, len(encoded.patches))
     return encoded
@@ -153,13 +191,14 @@ class Asking(Policy):
     sampling: Sampling,
     seed: int,
     progress: Callable[[int], None] | None = None,
+    read: Read = "text",
   ) -> list[Judgement | BadExample]:
     """`judge` of the examples that can be judged; the others have their error in their place."""
     out: dict[int, Judgement | BadExample] = {}
     usable, encoded = [], []
     for i, example in enumerate(examples):
       try:
-        encoded.append(self.encode(example, grammar=grammar))
+        encoded.append(self.encode(example, grammar=grammar, read=read))
         usable.append(i)
       except BadExample as error:
         out[i] = error
@@ -172,30 +211,76 @@ class Asking(Policy):
         seed=seed,
         progress=progress,
         encoded=encoded,
+        read=read,
       )
       out |= dict(zip(usable, judged, strict=True))
     if progress and len(usable) < len(examples):
       progress(len(examples) - len(usable))
     return [out[i] for i in range(len(examples))]
 
+  def opening_tokens(self, grammar: Grammar, task: Task) -> list[int]:
+    """The tokens that open a verdict without reasoning, up to its digit.
+
+    Raises:
+      ValueError: the tokenizer has no token for the digit alone there, or the chat template begins
+        the answer with other text.
+    """
+    opening, prefix = prompts.opening(grammar, task), self.processor.answer_prefix.strip()
+    if not opening.startswith(prefix):
+      raise ValueError(
+        f"a direct read opens an answer with {opening!r}, and the chat template of the model with "
+        f"{prefix!r}: take the grammar that the model was trained with"
+      )
+    tokens = self.processor.encode_answer(opening)
+    for label, token in zip(LABELS, self.label_ids, strict=True):
+      found = self.processor.encode_answer(opening + label)
+      if found != [*tokens, token]:
+        raise ValueError(
+          f"a direct read needs {label!r} to be one token after {opening!r}; the tokenizer makes "
+          f"{found} of both, and {tokens} and {token} of each"
+        )
+    return tokens
+
+  def _next_label(self, completion: Completion, task: Task, grammar: Grammar) -> Completion:
+    """The shortest answer with the likelier digit, by what the model said of its first token."""
+    assert completion.label_logps is not None and completion.top_logps is not None
+    at = int(completion.label_logps[0].argmax())
+    return Completion(
+      text=grammar.unreasoned(task, CHOICES[at]),
+      tokens=np.array([self.label_ids[at]], np.int32),
+      logps=completion.label_logps[0, at : at + 1],
+      finish="stop",
+      label_logps=completion.label_logps[:1],
+      top_logps=completion.top_logps[:1],
+    )
+
   def _judgement(
-    self, example: Example, prompt: Encoded, group: Sequence[Completion], grammar: Grammar
+    self,
+    example: Example,
+    prompt: Encoded,
+    group: Sequence[Completion],
+    grammar: Grammar,
+    read: Read,
   ) -> Judgement:
     verdicts = []
     for completion in group:
       verdict = grammar.parse(completion.text, example.task)
       if verdict.answer is not None:
-        verdict = self._with_probabilities(completion, verdict)
+        verdict = self._with_probabilities(completion, verdict, read)
       verdicts.append(verdict)
     return Judgement(example, prompt, tuple(group), tuple(verdicts))
 
-  def _with_probabilities(self, completion: Completion, verdict: Verdict) -> Verdict:
+  def _with_probabilities(
+    self, completion: Completion, verdict: Verdict, read: Read = "text"
+  ) -> Verdict:
     """The verdict with what the model said of LABELS at the token that holds the verdict's digit.
 
     `probability`, P(verdict.answer), is normalized over LABELS.
     """
     assert verdict.span is not None and completion.label_logps is not None
-    t = text_stops.token_at(self.text, completion.tokens, verdict.span[0])
+    t = 0  # of a direct read the digit is the only token
+    if read == "text":
+      t = text_stops.token_at(self.text, completion.tokens, verdict.span[0])
     first, second = map(float, completion.label_logps[t])
     top = None if completion.top_logps is None else float(completion.top_logps[t])
     return dataclasses.replace(

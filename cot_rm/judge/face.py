@@ -10,7 +10,7 @@ from absl import logging
 from cot_rm import prompts, ranking, voting
 from cot_rm.candidates import Candidates
 from cot_rm.judge import scoring
-from cot_rm.judge.asking import Asking
+from cot_rm.judge.asking import Asking, Read
 from cot_rm.sampler.sampling import Sampling
 from cot_rm.schema import Example, PairVerdict
 
@@ -43,6 +43,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
     vote_stop: bool = False,
   ) -> PairVerdict: ...
 
@@ -60,6 +61,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
     vote_stop: bool = False,
   ) -> list[PairVerdict]: ...
 
@@ -76,6 +78,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
     vote_stop: bool = False,
   ) -> PairVerdict | list[PairVerdict]:
     """Decides which candidate of each pair is better.
@@ -94,6 +97,9 @@ class Judge(Asking):
       repetition_penalty: lowers tokens that are in the prompt or the answer; 1: none; None: as the
         checkpoint's generation_config.json says.
       seed: of the sampling; the same seed gives the same verdicts.
+      read: "text": the model writes its reasoning and its verdict. "direct": it writes nothing, and
+        the probabilities of "1" and "2" after the opening of a verdict without reasoning decide;
+        then `votes` is 1, and the arguments of sampling are not used.
       vote_stop: leave out votes that can no longer change a majority: the same answers from fewer
         votes, and a `probability` with a larger error.
 
@@ -125,6 +131,7 @@ class Judge(Asking):
       sampling=sampling,
       seed=seed,
       vote_stop=vote_stop,
+      read=read,
     )
     verdicts = [voting.combine(*votes) for votes in judged]
     return verdicts[0] if isinstance(examples, Example) else verdicts
@@ -143,6 +150,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
     clip: float = scoring.CLIP,
   ) -> scoring.PairScore: ...
 
@@ -160,6 +168,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
     clip: float = scoring.CLIP,
   ) -> list[scoring.PairScore]: ...
 
@@ -176,6 +185,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
     clip: float = scoring.CLIP,
   ) -> scoring.PairScore | list[scoring.PairScore]:
     """Makes a number of each pair: how much better candidate 1 is than candidate 2.
@@ -183,8 +193,8 @@ class Judge(Asking):
     Args:
       examples: one pair, or a list of pairs.
       clip: the largest log-odds of one vote, above 0: certainty is no infinite number.
-      grammar, votes, both_orders, temperature, top_p, top_k, max_tokens, repetition_penalty, seed:
-        see `compare`.
+      grammar, votes, both_orders, temperature, top_p, top_k, max_tokens, repetition_penalty, seed,
+        read: see `compare`.
 
     Returns:
       A PairScore about the pair as given; for a list of pairs a list. `log_odds` is the mean over
@@ -206,7 +216,13 @@ class Judge(Asking):
       repetition_penalty=repetition_penalty,
     )
     every = self.verdicts(
-      pairs, both_orders=both_orders, grammar=grammar, n=votes, sampling=sampling, seed=seed
+      pairs,
+      both_orders=both_orders,
+      grammar=grammar,
+      n=votes,
+      sampling=sampling,
+      seed=seed,
+      read=read,
     )
     scores = [scoring.score(*verdicts, clip=clip) for verdicts in every]
     return scores[0] if isinstance(examples, Example) else scores
@@ -227,6 +243,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
   ) -> ranking.Ranking: ...
 
   @overload
@@ -245,6 +262,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
   ) -> list[ranking.Ranking]: ...
 
   def rank(
@@ -262,6 +280,7 @@ class Judge(Asking):
     max_tokens: int = 1024,
     repetition_penalty: float | None = 1.0,
     seed: int = 0,
+    read: Read = "text",
   ) -> ranking.Ranking | list[ranking.Ranking]:
     """Ranks several candidates for a question by comparisons of pairs, each in both orders.
 
@@ -280,7 +299,7 @@ class Judge(Asking):
       goal: of "adaptive": to find the "best" candidate, or the "order" of all.
       comparisons: the most judgements of "adaptive" for each N candidates, an order of a pair
         being one, whatever the votes; None: N log2 N, of N (N - 1) that there are.
-      grammar, votes, temperature, top_p, top_k, max_tokens, repetition_penalty, seed: see
+      grammar, votes, temperature, top_p, top_k, max_tokens, repetition_penalty, seed, read: see
         `compare`.
 
     Returns:
@@ -288,8 +307,7 @@ class Judge(Asking):
       strength 0, the mean, with the standard error of the prior.
 
     Raises:
-      ValueError: as `compare`; an unknown method or goal, or comparisons that are too few.
-      TypeError: `candidates` holds something else than Candidates.
+      ValueError, TypeError: as `compare`; an unknown method or goal, or too few comparisons.
     """
     _check_votes(votes, temperature)
     questions = _questions(candidates)
@@ -318,6 +336,7 @@ class Judge(Asking):
         n=votes,
         sampling=sampling,
         seed=seed,
+        read=read,
       )
       return [
         scoring.compared(*pair, *of_pair)

@@ -7,12 +7,14 @@ so a candidate that contains tags or control tokens decides nothing. render() pa
 in a text part; the processor must not read control tokens out of text parts.
 """
 
+import os
 from typing import Literal
 
 from cot_rm import registry
 from cot_rm.prompts import brief, direct, r1_reward, think
 from cot_rm.prompts.escaping import SUFFIX, Escaped
 from cot_rm.prompts.interface import Grammar
+from cot_rm.schema import Task
 
 # With ":escaped" behind it, a grammar marks its separators in the texts of a pair, see `escaping`.
 Name = Literal[
@@ -39,3 +41,8 @@ def get(name: str) -> Grammar:
   if name.endswith(SUFFIX):
     return Escaped(registry.lookup(PROMPTS, name.removesuffix(SUFFIX), "prompt grammar"))
   return registry.lookup(PROMPTS, name, "prompt grammar")
+
+
+def opening(grammar: Grammar, task: Task) -> str:
+  """The text of Grammar.unreasoned up to the digit of the choice: "Image "."""
+  return os.path.commonprefix([grammar.unreasoned(task, 1), grammar.unreasoned(task, 2)])

@@ -6,6 +6,7 @@ from cot_rm.schema import Example, Message, Task
 WRITES_SCORES: bool = think.WRITES_SCORES
 parse = think.parse
 solution = think.solution
+unreasoned = think.unreasoned
 formatted = think.formatted
 answered = think.answered
 

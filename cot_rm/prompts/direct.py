@@ -70,6 +70,9 @@ def solution(task: Task, choice: Choice) -> str:
   return stated
 
 
+unreasoned = solution
+
+
 def formatted(text: str) -> bool:
   """Whether the text states one verdict. Upstream has no format reward for these prompts."""
   return any(parse(text, task).answer is not None for task in TASKS)

@@ -96,6 +96,10 @@ class Escaped:
     """The grammar's own."""
     return self.grammar.solution(task, choice)
 
+  def unreasoned(self, task: Task, choice: Choice) -> str:
+    """The grammar's own."""
+    return self.grammar.unreasoned(task, choice)
+
   def formatted(self, text: str) -> bool:
     """The grammar's own."""
     return self.grammar.formatted(text)

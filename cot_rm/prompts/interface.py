@@ -33,6 +33,13 @@ class Grammar(Protocol):
     """The verdict for a candidate as the grammar writes it."""
     ...
 
+  def unreasoned(self, task: Task, choice: Choice) -> str:
+    """The shortest whole answer for a candidate: no reasoning, and the verdict. parse() reads it.
+
+    Up to the digit of the choice it is the same for both candidates.
+    """
+    ...
+
   def formatted(self, text: str) -> bool:
     """Whether the published format reward accepts the text."""
     ...

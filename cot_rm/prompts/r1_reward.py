@@ -54,6 +54,11 @@ def solution(task: Task, choice: Choice) -> str:
   return str(choice)
 
 
+def unreasoned(task: Task, choice: Choice) -> str:
+  """An empty reasoning and the digit, without the white space that costs the format reward."""
+  return f"<think></think><answer>{solution(task, choice)}</answer>"
+
+
 def formatted(text: str) -> bool:
   """Upstream's format rule: the tags meet without a character between, each opens once."""
   text = text.strip()

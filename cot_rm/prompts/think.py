@@ -71,6 +71,11 @@ def solution(task: Task, choice: Choice) -> str:
   return f"{noun(task)} {choice} is better"
 
 
+def unreasoned(task: Task, choice: Choice) -> str:
+  """An empty reasoning and the verdict."""
+  return f"<think>\n</think>\n<answer>{solution(task, choice)}</answer>"
+
+
 def parse(text: str, task: Task) -> Verdict:
   """The verdict, strictly, with the sheet of its reasoning; a verdict does not need scores.
 

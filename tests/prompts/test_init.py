@@ -11,7 +11,7 @@ from cot_rm.prompts import template
 
 @pytest.mark.parametrize("name", prompts.PROMPTS)
 def test_a_module_is_a_grammar(name):
-  for member in ("render", "invert", "parse", "solution", "formatted", "answered"):
+  for member in ("render", "invert", "parse", "solution", "unreasoned", "formatted", "answered"):
     assert callable(getattr(prompts.get(name), member)), member
   assert isinstance(prompts.get(name).WRITES_SCORES, bool)
 
@@ -121,3 +121,30 @@ def test_r1_reward_compares_two_texts_and_refuses_a_mixture_by_name(name):
     prompts.get(name).render(STORY)
   with pytest.raises(schema.BadExample, match="'edit': grammar 'r1_reward' compares two texts"):
     prompts.get(name).render(EDIT)
+
+
+@pytest.mark.parametrize("name", [*prompts.PROMPTS, "think:escaped"])
+@pytest.mark.parametrize("task", schema.TASKS)
+def test_the_shortest_answer_is_read_and_opens_alike_for_both_candidates(name, task):
+  grammar = prompts.get(name)
+  opening = prompts.opening(grammar, task)
+  for choice in schema.CHOICES:
+    text = grammar.unreasoned(task, choice)
+    verdict = grammar.parse(text, task)
+    assert verdict.answer == choice and not verdict.reasoning.strip()
+    assert text.startswith(opening) and verdict.span == (len(opening), len(opening) + 1)
+    assert grammar.formatted(text) and grammar.answered(text, task) == choice
+
+
+def test_the_openings_are_those_of_the_published_forms():
+  opened = {
+    name: prompts.opening(prompts.get(name), "image_generation") for name in prompts.PROMPTS
+  }
+  assert opened == {
+    "r1_reward": "<think></think><answer>",
+    "think": "<think>\n</think>\n<answer>Image ",
+    "direct": "Image ",
+    "brief": "<think>\n</think>\n<answer>Image ",
+  }
+  video = prompts.opening(prompts.get("direct"), "video_understanding")
+  assert video == "Overall Judgment: Answer "
