@@ -29,6 +29,9 @@ PRESETS = (  # of benchmarks.BENCHMARKS
   "vl_rewardbench",
   "mm_rlhf_rewardbench",
   "multimodal_rewardbench",
+  "genai_bench",
+  "videogen_rewardbench",
+  "sharegptvideo",
 )
 
 

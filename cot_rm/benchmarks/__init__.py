@@ -9,10 +9,13 @@ from typing import Protocol
 
 from cot_rm import registry
 from cot_rm.benchmarks import (
+  genai_bench,
   mm_rlhf_rewardbench,
   multimodal_rewardbench,
   pairs,
   rules,
+  sharegptvideo,
+  videogen_rewardbench,
   vl_rewardbench,
 )
 from cot_rm.schema import Example
@@ -63,6 +66,9 @@ PUBLIC: dict[str, PublicBenchmark] = {
 }
 BY_LAYOUT: dict[str, LayoutBenchmark] = {
   "multimodal_rewardbench": multimodal_rewardbench,
+  "genai_bench": genai_bench,
+  "videogen_rewardbench": videogen_rewardbench,
+  "sharegptvideo": sharegptvideo,
 }
 BENCHMARKS: dict[str, Benchmark] = {"pairs": pairs, **PUBLIC, **BY_LAYOUT}
 

@@ -13,6 +13,7 @@ from cot_rm.schema import Choice, Completion, Example, Verdict
 # Of the figures of `score`, those that say something about a judge that writes no text.
 FIGURES = (
   *("accuracy", "accuracy_macro", "accuracy_plus", "accuracy_pictures"),
+  *("diff", "tau", "families_tau"),
   *("first_slot_accuracy", "second_slot_accuracy", "order_consistency", "verdict_slots"),
   *("position_bias", "right_in_both_orders"),
   *("accuracy_longer", "accuracy_shorter", "gold_longer", "verdicts_longer"),

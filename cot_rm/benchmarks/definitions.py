@@ -36,6 +36,9 @@ WORDS = {
   "accuracy_plus": "share of questions of which every pair is right (of questions)",
   "accuracy_pictures": "mean of the accuracies of the families without video (of families)",
   "accuracy_macro": "mean of the groups' accuracies before rounding (of groups)",
+  "diff": "share of right verdicts on pairs of which people prefer a candidate (of pairs)",
+  "tau": "share of right predictions, a tie being one of three (of pairs, ties included)",
+  "families_tau": "share of right predictions, a tie being one of three (of pairs, ties included)",
   "families": "share of right verdicts (of pairs)",
   "families_plus": "share of questions of which every pair is right (of questions)",
   "vote": "chance that the majority of k samples is right, over all subsets of k; samples outside "

@@ -66,6 +66,9 @@ class Figures(TypedDict):
   definitions: dict[str, definitions.Definition]
   accuracy_macro: NotRequired[float]  # of VL-RewardBench
   families_plus: NotRequired[dict[str, float]]  # of MM-RLHF-RewardBench
+  diff: NotRequired[float]  # of pairs that people may call equal, see ties.score
+  tau: NotRequired[float]
+  families_tau: NotRequired[dict[str, float]]
 
 
 class BothOrders(Protocol[Sampling]):

@@ -79,6 +79,20 @@ def substring(judged: Sequence[Judged], /) -> list[Credit]:
   return out
 
 
+def first_label(judged: Sequence[Judged], /) -> list[Credit]:
+  """UnifiedReward's reading for videos: the first label that it looks for, wherever it stands.
+
+  "Video 1 is better" anywhere in the text is a verdict for the first, else "Video 2 is better" one
+  for the second, and a text with neither calls them equal, which is right where people do.
+  """
+  out: list[Credit] = []
+  for j in judged:
+    text, task = _text(j), j.example.task
+    named = (c for c in CHOICES if think.solution(task, c) in text)
+    out.append(float(next(named, j.verdicts[0].answer) == j.example.gold))
+  return out
+
+
 def lmms_eval_sentence(judged: Sequence[Judged], /) -> list[Credit]:
   """lmms-eval's reading for VL-RewardBench: a sentence "Overall Judgment: Answer 1 is better".
 

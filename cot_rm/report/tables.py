@@ -115,6 +115,8 @@ OTHERS = (
   Figure("steps", "Steps", "Training steps.", "number"),
   Figure("accuracy_pictures", "Still images", "Accuracy, mean of the task families without video."),
   Figure("accuracy_macro", "Macro accuracy", "Accuracy, mean of the task families."),
+  Figure("diff", "diff", "Accuracy on pairs of which people prefer a candidate."),
+  Figure("tau", "tau", "Share of right predictions over all pairs, a tie being one of three."),
   Figure(
     "first_slot_accuracy",
     "Preferred first",

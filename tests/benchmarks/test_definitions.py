@@ -2,7 +2,7 @@
 
 import pytest
 
-from cot_rm.benchmarks import definitions, mm_rlhf_rewardbench, pairs, rules, vl_rewardbench, voting
+from cot_rm.benchmarks import BENCHMARKS, definitions, rules, voting
 
 
 def test_a_figure_by_family_is_of_its_kind():
@@ -11,9 +11,9 @@ def test_a_figure_by_family_is_of_its_kind():
   assert found["accuracy"]["n"] == 7
 
 
-@pytest.mark.parametrize("benchmark", [pairs, vl_rewardbench, mm_rlhf_rewardbench])
+@pytest.mark.parametrize("benchmark", [*BENCHMARKS.values()])
 def test_no_figure_is_without_its_definition(example, says, benchmark):
-  extra = {"id": "RLHF-V_1", "path": "mcq/1.png"}
+  extra = {"id": "RLHF-V_1", "path": "mcq/1.png", "Category": "vqa"}
   rows = [example(1, **extra), example(2, **extra), example(1, **extra)]
   answers = ((1, 1, None), (2, 2, 1))
   given = [says(row, a) for row, a in zip(rows, answers[0], strict=True)]
@@ -22,8 +22,8 @@ def test_no_figure_is_without_its_definition(example, says, benchmark):
   found = benchmark.score(given, swapped, **truth)
   numbers = {name for name, value in found.items() if isinstance(value, float)}
   numbers |= {f"families/{name}" for name in found["families"]}
-  numbers |= {f"lengths/{name}" for name in found.get("lengths", ())}
-  numbers |= {f"families_plus/{name}" for name in found.get("families_plus", ())}
+  for kind in ("lengths", "families_plus", "families_tau"):
+    numbers |= {f"{kind}/{name}" for name in found.get(kind, ())}
   assert set(found["definitions"]) == numbers
   counts = {name: said["n"] for name, said in found["definitions"].items()}
   assert counts["accuracy"] == counts["order_consistency"] == 3

@@ -65,6 +65,25 @@ def test_unified_reward_s_words_have_the_noun_of_the_task(example, says):
 
 
 @pytest.mark.parametrize(
+  "text, credits_",  # for the golds 1, 2 and a tie
+  [
+    ("Video 1 is better", [1, 0, 0]),
+    ("It seems Video 2 is better. But no: Video 1 is better", [1, 0, 0]),  # 1 is looked for first
+    ("Video 2 is better, and Image 1 is better", [0, 1, 0]),
+    ("Both videos are equally good", [0, 0, 1]),
+    ("", [0, 0, 1]),
+  ],
+)
+def test_unified_reward_s_reading_for_videos_takes_neither_label_for_a_tie(
+  example, says, text, credits_
+):
+  judged = [says(example(gold, "video_generation"), None, text=text) for gold in (1, 2, None)]
+  assert readings.first_label(judged) == credits_
+  other = says(example(2, "video_generation"), 2, text="<answer>2</answer>")  # another grammar
+  assert readings.first_label([other]) == [1]
+
+
+@pytest.mark.parametrize(
   "text, right",
   [
     ("**Overall Judgment:** Answer 2 is better.", [0, 1]),
@@ -101,6 +120,7 @@ def test_lmms_eval_answers_a_to_everything_that_cannot_be_read(example, says, te
     readings.r1_reward,
     readings.r1_reward_first_line,
     readings.substring,
+    readings.first_label,
     readings.lmms_eval_sentence,
     readings.brackets_or_first,
     readings.brackets_or_coin,

@@ -8,7 +8,7 @@ from cot_rm import schema
 from cot_rm.benchmarks import multimodal_rewardbench, pairs
 from cot_rm.data import bad_examples
 from cot_rm.stages import benchmark_pairs
-from tests.published_sets import CHOSEN, QUESTION, REJECTED, Folder
+from tests.published_sets import CHOSEN, QUESTION, REJECTED, Folder, encoded, preferred
 
 RECORD = {"Category": "vqa", "Text": QUESTION, "Output1": CHOSEN, "Output2": REJECTED}
 
@@ -95,6 +95,67 @@ def test_pairs_without_a_group_are_found_before_a_model_is_trained(folder, opene
   multimodal(folder, {"Category": None})
   with pytest.raises(schema.BadRecord, match="'RealworldQA-0': field 'Category' must be text"):
     opened("multimodal_rewardbench")
+
+
+GENERATED = {"prompt": "a box"}
+CSV = "path_A,path_B,A_model,B_model,prompt,VQ,MQ,TA,Overall\n"
+
+
+def test_genai_bench_s_votes_are_read_in_the_published_order_with_ties(folder, opened):
+  votes = ("rightvote", "leftvote", "tievote", "bothbad_vote")
+  side = lambda color: {"bytes": encoded(color), "path": None}
+  records = [
+    {**GENERATED, "left_image": side("red"), "right_image": side("blue"), "vote_type": vote}
+    for vote in votes
+  ]
+  folder.write(records[:2], "test-00000-of-00002.parquet")
+  folder.write(records[2:], "test-00001-of-00002.parquet")
+  folder.write(records[2:], "test_v1-00000-of-00001.parquet")  # another split
+  found = opened("genai_bench")
+  assert [(e.gold, e.tie) for e in found] == [(2, False), (1, False), (None, True), (None, True)]
+  assert all(e.media[0].source == encoded("red") for e in found)
+
+
+def test_genai_bench_s_local_videos_are_read(folder, opened, workdir):
+  folder.media("0.mp4", "1.mp4")
+  record = {**GENERATED, "video_left": "0.mp4", "video_right": "1.mp4", "vote_type": "leftvote"}
+  folder.write([{"id": 7, **record}], "data.json")
+  (one,) = opened("genai_bench")
+  assert (one.id, one.task, one.gold) == ("7", "video_generation", 1)
+  assert one.media[0].source.endswith("0.mp4")
+
+
+def test_videogen_rewardbench_s_table_is_read_with_a_first(folder, opened):
+  folder.media("videos/a.mp4", "videos/b.mp4")
+  labels = ("B", "same", "A")
+  rows = [f"videos/a.mp4,videos/b.mp4,a,b,a box,A,A,A,{label}\n" for label in labels]
+  (folder.path / "videogen-rewardbench.csv").write_text(CSV + "".join(rows))
+  found = opened("videogen_rewardbench")
+  assert [(e.gold, e.tie) for e in found] == [(2, False), (None, True), (1, False)]
+  assert all(e.media[0].source.endswith("a.mp4") for e in found)
+
+
+def test_held_out_pairs_of_sharegptvideo_are_read(folder, opened):
+  folder.media("videos/clip/0.jpg", "videos/clip/1.jpg")
+  record = {"video": "clip", "prompt": f"<video>\n{QUESTION}"}
+  folder.write([{"id": "a", **record, "chosen": CHOSEN, "rejected": REJECTED}], "test.jsonl")
+  (one,) = opened("sharegptvideo")
+  assert (preferred(one), one.task, one.question) == (CHOSEN, "video_understanding", QUESTION)
+  assert one.extra["video"] == "clip" and one.media[0].source.endswith("videos/clip")
+
+
+@pytest.mark.parametrize(
+  "name, message",
+  [
+    ("genai_bench", "a folder of TIGER-Lab/GenAI-Bench, image_generation or video_generation"),
+    ("videogen_rewardbench", "the folder videos/, unpacked, of KwaiVGI/VideoGen-RewardBench"),
+    ("sharegptvideo", "held-out records of ShareGPTVideo-DPO"),
+  ],
+)
+def test_what_has_to_be_downloaded_is_said(folder, opened, name, message):
+  folder.media("a.png")
+  with pytest.raises(FileNotFoundError, match=f"{message}.*holds none of .*config.eval.data"):
+    opened(name)
 
 
 def test_pairs_called_equal_are_usable_and_pairs_without_a_label_are_not(tmp_path):

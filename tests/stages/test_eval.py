@@ -230,6 +230,34 @@ def test_a_public_benchmark_is_scored_by_its_rule(workdir, config, sure):
   assert "baselines" not in json.loads((workdir / "summary.json").read_text())
 
 
+def test_pairs_that_people_call_equal_are_asked_for_tau_alone(workdir, config, sure):
+  folder = workdir / "bench"
+  folder.mkdir()
+  for name, color in (("0.png", "red"), ("1.png", "blue")):
+    PIL.Image.new("RGB", (56, 56), color).save(folder / name)
+  votes = ("leftvote", "rightvote", "tievote", "bothbad_vote", "leftvote")
+  side = {"left_image": "0.png", "right_image": "1.png"}
+  lines = [{"prompt": f"box {i}", **side, "vote_type": vote} for i, vote in enumerate(votes)]
+  (folder / "data.json").write_text(json.dumps(lines))
+  config.eval.benchmark, config.eval.data, config.eval.mode = "genai_bench", "bench", "both"
+  config.eval.blank_pairs, config.eval.votes, config.eval.vote_at = 4, 1, (1,)
+  eval_stage.run(config, workdir, "eval")
+  found = summary(workdir)["sft"]
+  # Always the first: each decided pair is half right, and all orders disagree: ties everywhere.
+  assert (found["diff"], found["tau"], found["n"]) == (0.5, 2 / 5, 3)
+  assert found["voting"]["n"] == found["definitions"]["blank_accuracy"]["n"] == 3
+  assert "not_judged" not in found
+  judged = workdir / "eval" / "sft" / "judgements.jsonl"
+  assert len(records(judged)) == 10
+  before = sum(map(len, sure))
+  config.eval.mode = "unified_reward_vllm"  # asks no ties; no answer to one is lost
+  eval_stage.run(config, workdir, "eval")
+  found = summary(workdir)["sft"]
+  assert found["diff"] == 0.5 and "tau" not in found and "not_judged" not in found
+  assert sum(map(len, sure)) == before and len(records(judged)) == 10
+  assert not (workdir / "eval" / "sft" / "earlier").exists()
+
+
 @pytest.mark.parametrize(
   "change, message",
   [

@@ -25,6 +25,7 @@ KEPT = (
   "origin_dataset",
   "dataset",
   "model",
+  "video",
 )
 
 
