@@ -10,9 +10,9 @@ from cot_rm.schema import (
   Example,
   ImageSource,
   Media,
-  Task,
   VideoSource,
   as_media,
+  mixture,
   shorten,
 )
 
@@ -24,24 +24,20 @@ class Candidates:
       Candidates.images("a red star", ["a.png", "b.png", "c.png"])
       Candidates.videos("a cat jumps", ["a.mp4", "b.mp4", "c.mp4"])
       Candidates.answers("How many cats?", ["two", "three", "four"], media="cats.png")
-
-  As in an Example, in generation tasks the candidates are the media; in understanding tasks they
-  are the responses, and the media are what the question is about.
+      Candidates.mixed([Media("image", "cat.png"), "Make it black."], edits)  # [Media(...), ...]
 
   Raises:
     BadExample: fewer than two candidates, or what Example refuses in a pair of them, by the id.
-    TypeError: as Example does.
+    TypeError: as Example.mixed does; or one text in place of several candidates.
   """
 
   id: str  # names the candidates in errors
-  task: Task
-  question: str  # for generation tasks the caption
-  media: tuple[Media, ...] = ()
-  responses: tuple[str, ...] = ()  # understanding tasks: the answers
+  question: mixture.Mixture  # what the candidates were made for: text, Media, or both in order
+  candidates: tuple[mixture.Mixture, ...]
 
   def __post_init__(self) -> None:
-    if isinstance(self.responses, str):
-      raise TypeError(f"candidates {self.id!r}: responses must be several texts; found one")
+    if isinstance(self.candidates, str):
+      raise TypeError(f"candidates {self.id!r}: several are needed; found one text")
     if len(self) < 2:
       raise BadExample(f"candidates {self.id!r}: two or more are needed; got {len(self)}")
     for at in range(1, len(self)):  # Example checks what it is made of
@@ -49,23 +45,16 @@ class Candidates:
 
   def __len__(self) -> int:
     """N, the number of candidates."""
-    return len(self.media if self._generation else self.responses)
+    return len(self.candidates)
 
   def pair(self, first: int, second: int) -> Example:
     """The pair of two candidates by their indices, from 0: `first` is its candidate 1."""
-    places = first, second
-    return Example(
-      f"{self.id} [{first}, {second}]",
-      "user",
-      self.task,
+    return Example.mixed(
       self.question,
-      tuple(self.media[at] for at in places) if self._generation else self.media,
-      () if self._generation else tuple(self.responses[at] for at in places),
+      self.candidates[first],
+      self.candidates[second],
+      id=f"{self.id} [{first}, {second}]",
     )
-
-  @property
-  def _generation(self) -> bool:
-    return str(self.task).endswith("generation")
 
   @classmethod
   def images(
@@ -79,7 +68,7 @@ class Candidates:
       id: names the candidates in errors; "": the beginning of the caption.
     """
     shown = tuple(as_media(one, "image") for one in images)
-    return cls(id or shorten(caption), "image_generation", caption, shown)
+    return cls(id or shorten(caption), caption, shown)
 
   @classmethod
   def videos(
@@ -99,7 +88,7 @@ class Candidates:
       id: names the candidates in errors; "": the beginning of the caption.
     """
     shown = tuple(as_media(one, "video", fps) for one in videos)
-    return cls(id or shorten(caption), "video_generation", caption, shown)
+    return cls(id or shorten(caption), caption, shown)
 
   @classmethod
   def answers(
@@ -117,13 +106,21 @@ class Candidates:
       answers: the candidates.
       media: what the question is about, as in Example.answers.
       id: names the candidates in errors; "": the beginning of the question.
-
-    Raises:
-      TypeError: one text in place of several.
     """
-    if isinstance(answers, str):
-      raise TypeError("answers must be several texts; found one")
-    if len(answers) < 2:
-      raise BadExample(f"candidates {id or shorten(question)!r}: two or more are needed")
-    pair = Example.answers(question, answers[0], answers[1], media=media, id=id)
-    return cls(pair.id, pair.task, question, pair.media, tuple(answers))
+    given = media if isinstance(media, list | tuple) else (media,)
+    shown = [as_media(one, "image") for one in given]
+    many = answers if isinstance(answers, str) else tuple(answers)
+    return cls(id or shorten(question), [*shown, question], many)  # type: ignore[arg-type]
+
+  @classmethod
+  def mixed(
+    cls, question: mixture.Mixture, candidates: Sequence[mixture.Mixture], *, id: str = ""
+  ) -> Candidates:
+    """Candidates that mix texts and media, or that were made from media, such as edits.
+
+    Args:
+      question: what the candidates were made for: a text, Media, or a sequence of both, in order.
+      candidates: likewise, each.
+      id: names the candidates in errors; "": the beginning of the question's text.
+    """
+    return cls(id or shorten(mixture.lay_out(question)[0]), question, tuple(candidates))

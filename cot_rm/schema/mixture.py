@@ -3,7 +3,7 @@
 A place is the number of characters of the text that stand before the medium.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cot_rm.schema.medium import Media
 
@@ -16,7 +16,9 @@ def lay_out(mixture: Mixture) -> tuple[str, tuple[Media, ...], tuple[int, ...]]:
 
   Raises TypeError if something in it is neither a text nor Media.
   """
-  pieces = [mixture] if isinstance(mixture, str | Media) else [*mixture]
+  pieces: Sequence[object] = [mixture]
+  if isinstance(mixture, Iterable) and not isinstance(mixture, str):
+    pieces = [*mixture]
   text, media, places = "", [], []
   for one in pieces:
     if isinstance(one, Media):
