@@ -45,6 +45,15 @@ WORDS = {
   "the grammar abstain, a tie counts half (of pairs)",
   "vote_plus": "share of questions of which every pair is voted right (of questions)",
   "any": "chance that one of k samples is right, over all subsets of k (of pairs)",
+  "ece": "expected calibration error: mean of |accuracy - mean probability| of a verdict's bin, 20 "
+  "bins of equal width from 0 to 1 (of verdicts)",
+  "brier": "mean squared difference of a verdict's probability and 1 if right, 0 if wrong (of "
+  "verdicts)",
+  "log_loss": "mean negative logarithm of the probability of what is right (of verdicts)",
+  "temperature": "divides the logits so that the log loss is least on a random half of the "
+  "clusters; errors after it are of the other half (of verdicts)",
+  "selective": "accuracy of the surest items, and its mean over all coverages; items without a "
+  "verdict are wrong and the last (of items)",
   "not_judged": "pairs that could not be judged, and are in no other figure (of pairs)",
   "blank_accuracy": "accuracy where every picture is blank (of pairs)",
   "blank_accuracy_parsed": "accuracy_parsed where every picture is blank (of parsed verdicts)",

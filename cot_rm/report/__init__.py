@@ -8,6 +8,7 @@ from etils import epath
 
 from cot_rm import files
 from cot_rm.report import (
+  calibration_section,
   curves,
   data_section,
   interval_plots,
@@ -66,6 +67,7 @@ def write(
     by_family_plus=tables.by_family(summary, "families_plus"),
     voting=voting_section.section(summary),
     position_bias=interval_plots.position_bias(summary),
+    calibration=calibration_section.section(summary),
     lengths=interval_plots.lengths(summary),
     by_length=tables.by_length(summary),
     data=data_section.sections(workdir, plan),

@@ -5,7 +5,7 @@ A share is a number between 0 and 1, shown in per cent.
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
 import matplotlib.axes
@@ -227,6 +227,49 @@ def points_with_intervals(
     axes.grid(axis="y", **GRID)
 
   return _data_url(draw, width=WIDE, height=2.4)
+
+
+def reliability(series: Sequence[tuple[Sequence[Mapping[str, object]], str]]) -> str:
+  """Reliability diagram: accuracy (y) over the mean probability of a bin (x), and the diagonal.
+
+  The area of a marker grows with the number of forecasts in its bin.
+
+  Args:
+    series: (bins, colour) of each model; a bin has `probability`, `accuracy`, `interval` and `n`.
+  """
+
+  def draw(axes):
+    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=0.9, linestyle=":")
+    for bins, colour in series:
+      x, y = ([one[name] for one in bins] for name in ("probability", "accuracy"))
+      low, high = np.array([one["interval"] for one in bins]).T
+      count = np.array([one["n"] for one in bins])
+      axes.vlines(x, low, high, color=colour, linewidth=1.2, alpha=0.6)
+      axes.plot(x, y, color=colour, linewidth=1.1, alpha=0.7)
+      axes.scatter(x, y, s=4 + 60 * count / count.max(), color=colour, linewidth=0, zorder=3)
+    left = min(one["probability"] for bins, _ in series for one in bins)
+    axes.set_xlim(min(left - 0.02, 0.48), 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    for axis in (axes.xaxis, axes.yaxis):
+      axis.set_major_locator(matplotlib.ticker.MaxNLocator(6, steps=ROUND_STEPS))
+      axis.set_major_formatter(format_percent)
+    axes.grid(**GRID)
+
+  return _data_url(draw, width=WIDE, height=2.6)
+
+
+def lines(series: Sequence[tuple[Sequence[float], Sequence[float], str]]) -> str:
+  """Lines of shares (y) over shares (x): (x, y, colour) of each model."""
+
+  def draw(axes):
+    for x, y, colour in series:
+      axes.plot(x, y, color=colour, linewidth=1.4, marker="o", markersize=3)
+    for axis in (axes.xaxis, axes.yaxis):
+      axis.set_major_locator(matplotlib.ticker.MaxNLocator(6, steps=ROUND_STEPS))
+      axis.set_major_formatter(format_percent)
+    axes.grid(axis="y", **GRID)
+
+  return _data_url(draw, width=WIDE, height=2.6)
 
 
 def stacked_bars(rows: Sequence[tuple[str, Sequence[int]]], colours: Sequence[str]) -> str:

@@ -13,8 +13,17 @@ from absl import logging
 from etils import epath
 
 from cot_rm import benchmarks, files, media, metrics, prompts, registry, report, schema, stages
+from cot_rm import voting as pair_votes  # the benchmarks have a `voting`, too
 from cot_rm import workdir as run_folder  # `workdir` is an argument here
-from cot_rm.benchmarks import baselines, definitions, pairs, published_results, rules, voting
+from cot_rm.benchmarks import (
+  baselines,
+  calibration,
+  definitions,
+  pairs,
+  published_results,
+  rules,
+  voting,
+)
 from cot_rm.data import answer_log, sample_records, selection
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
@@ -250,6 +259,11 @@ class _Evaluation:
     if failed := sum(map(bool, asked)) - len(usable):
       figures["not_judged"] = failed
       figures["definitions"] |= definitions.describe({"not_judged": failed}, rule.description)
+    sides = [[side[i] for i in decided] for side in (given, swapped)]
+    forecasts = {
+      "pairs": calibration.of_pairs(*sides, rule, pair_votes.combine),
+      "verdicts": calibration.of_verdicts(*sides, rule),
+    }
     if knobs.votes:
       some = decided[: knobs.vote_pairs or None]
       warm = _sampling(knobs, knobs.vote_temperature)
@@ -260,6 +274,9 @@ class _Evaluation:
       figures["voting"] = voting.score(*voted, rule, at=at)
       figures["voting"]["temperature"] = knobs.vote_temperature
       figures["definitions"] |= figures["voting"].pop("definitions")
+      forecasts["voted_pairs"] = calibration.of_pairs(*voted, rule, pair_votes.combine)
+    figures["calibration"], words = calibration.figures(forecasts, rule.description)
+    figures["definitions"] |= words
     if knobs.blank_pairs:
       # With blank pictures a judge that uses the pictures is no better than chance.
       blanked = self._blanked(usable.take(decided[: knobs.blank_pairs]), options)

@@ -38,6 +38,16 @@ PUBLIC = {
   "definitions": {"accuracy": {"what": "share of <i>right</i> verdicts", "n": 2500}},
 }
 TEXTS = {"lengths": {"longer by 10 to 25 %": 0.625}, "verdicts_longer": 0.6, "position_bias": -0.1}
+BIN = {"probability": 0.62, "accuracy": 0.5, "interval": [0.3, 0.7], "n": 20}
+SURE = {
+  "calibration": {
+    "pairs": {
+      **{"ece": 0.3456, "brier": 0.2, "log_loss": 0.6, "probability": 0.62, "accuracy": 0.5},
+      **{"bins": [BIN], "n": 20},
+      "selective": {"coverage": [0.5, 1.0], "accuracy": [0.5, 0.5], "area": 0.5, "n": 20},
+    }
+  }
+}
 NASTY = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
@@ -86,12 +96,15 @@ def test_the_page_has_a_section_for_every_result(page, tmp_path):
   run = {"config": {"stages": ["rl", "eval"], "seed": 3, "rl": {"start": "<sft>"}}, "runs": [last]}
   run["runs"][0]["command"] = ["main.py", "--config", "a b.py"]
   (tmp_path / "config.json").write_text(json.dumps(run))
-  html = page(record(kind="best"), record(kind="worst"), record(), voting=VOTING, **PUBLIC, **TEXTS)
+  html = page(
+    record(kind="best"), record(kind="worst"), record(), voting=VOTING, **PUBLIC, **TEXTS, **SURE
+  )
   for text in (
     *("85.3 %", "83.0–87.5", "90.0 %", "41.5", "3 min 05 s", "88.0–94.0", "video generation"),
     *("voting@5", "5 samples at temperature 1.0 for each order of 1,000 pairs", "Position bias"),
     *("share of &lt;i&gt;right&lt;/i&gt; verdicts", "2,500", "Acc+ by task family", "40.0 %"),
     *("Length of the texts", "longer by 10 to 25 %", "62.5 %", "Verdicts for the longer text"),
+    *("Pairs, both orders together", "Reliability", "34.6 %"),
     *("pairs kept by rejection sampling", "Loss", "my/own", "1 more metric of rl"),
     *("<h3>Best</h3>", "<h3>Worst</h3>", "<h3>Unselected</h3>", "step 59"),
     *("main.py --config &#39;a b.py&#39;", "abcdef", "&#34;start&#34;: &#34;&lt;sft&gt;&#34;"),

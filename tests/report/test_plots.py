@@ -83,3 +83,17 @@ def test_a_single_step_is_labelled_by_a_whole_number():
   assert "1" in texts(plots.curves([([1], [0.5])])) and "0.95" not in texts(
     plots.curves([([1], [0.5])])
   )
+
+
+def test_the_reliability_of_a_sure_judge_is_drawn_from_a_half_on():
+  bins = [
+    {"probability": 0.55, "accuracy": 0.6, "interval": [0.4, 0.8], "n": 10},
+    {"probability": 1.0, "accuracy": 0.9, "interval": [0.85, 0.95], "n": 90},
+  ]
+  found = texts(plots.reliability([(bins, BLUE)]))
+  assert {"50 %", "100 %", "0 %"} <= set(found) and found.index("50 %") < found.index("0 %")
+
+
+def test_accuracy_over_coverage_is_in_per_cent_on_both_axes():
+  found = texts(plots.lines([([0.5, 1.0], [0.95, 0.8], BLUE)]))
+  assert {"50 %", "100 %", "80 %"} <= set(found)
