@@ -5,7 +5,7 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from cot_rm.benchmarks import answers, bootstrap, rules
+from cot_rm.benchmarks import answers, bootstrap, pairs, rules
 
 
 class Share(TypedDict):
@@ -43,8 +43,8 @@ Sides = tuple[answers.Judgements, answers.Judgements]  # as given, and with exch
 def compare(first: Sides, second: Sides, rule: rules.Rule) -> Comparison:
   """Compares two models on the pairs that both answered in all orders that the rule asks.
 
-  A pair's credit is the mean of its answers' credits. Answers that the rule's reading leaves out
-  take their pair out.
+  Pairs that people call equal are left out. A pair's credit is the mean of its answers' credits.
+  Answers that the rule's reading leaves out take their pair out.
 
   Args:
     first, second: the judgements of each model, one per pair; None where there is no answer.
@@ -54,9 +54,8 @@ def compare(first: Sides, second: Sides, rule: rules.Rule) -> Comparison:
     ValueError: no pair has an answer of both.
   """
   asked = [[one is not None for one in side] for sides in (first, second) for side in sides]
-  common = [
-    i for i, (a, b, c, d) in enumerate(zip(*asked, strict=True)) if (a, b) == (c, d) != (0, 0)
-  ]
+  answered = [(a, b) == (c, d) != (0, 0) for a, b, c, d in zip(*asked, strict=True)]
+  common = [i for i in pairs.decided(*first) if answered[i]]
   tables = [
     answers.tabulate([given[i] for i in common], [swapped[i] for i in common], rule)
     for given, swapped in (first, second)

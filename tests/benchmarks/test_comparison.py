@@ -44,6 +44,16 @@ def test_pairs_that_only_one_model_answered_are_left_out(sides):
     comparison.compare(sides(["-"], [1]), sides([1], ["-"]), rules.Rule())
 
 
+def test_pairs_that_people_call_equal_are_left_out(sides, example, says):
+  first, second = sides([1, 2], [2, 1]), sides([1, 1], [2, 2])
+  equal = example(None, tie=True)
+  for given, swapped in (first, second):
+    given.insert(0, says(equal, 1))
+    swapped.insert(0, says(equal.swapped(), 1))
+  found = comparison.compare(first, second, rules.Rule(tau="agreed"))
+  assert found.rows == [1, 2] and found.gains == [0, 1]
+
+
 def test_answers_that_do_not_count_take_their_pair_out(sides):
   rule = rules.Rule(reading=readings.grammar_or_left_out)
   found = comparison.compare(sides([1, None], [2, 2]), sides([2, 1], [1, 2]), rule)

@@ -46,7 +46,9 @@ def root(tmp_path, fixtures):
       PIL.Image.new("RGB", (8, 8), "red").save(path, "PNG")
     else:
       folder = tmp_path / "images" / record["video"].removeprefix("video/")
-      folder.mkdir(exist_ok=True)
+      if folder.exists():  # of another pair about it
+        continue
+      folder.mkdir()
       for i in reversed(range(40)):
         PIL.Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"c01_{i + 1:04d}.jpeg")
   return tmp_path
@@ -96,7 +98,8 @@ def test_in_both_orders_acc_plus_is_the_mean_of_the_two(example, says):
 
 
 def test_the_category_is_the_first_word_in_the_path(fixtures):
-  paths = (fixtures / "mm_rlhf_rewardbench_paths.txt").read_text().split()
+  lines = (fixtures / "mm_rlhf_rewardbench.jsonl").read_text().splitlines()
+  paths = [r.get("image") or r["video"] for r in map(json.loads, lines)]
   found = collections.Counter(map(mm_rlhf_rewardbench.category, paths))
   assert found == {"mcq": 9, "short": 7, "long": 7, "video": 5}
   assert mm_rlhf_rewardbench.category("long/a_short_video.png") == "long"
@@ -106,12 +109,11 @@ def test_the_category_is_the_first_word_in_the_path(fixtures):
 
 def test_records_with_pictures_and_videos(root):
   found = mm_rlhf_rewardbench.examples(root)
-  assert len(found) == 7 and len({e.extra["id"] for e in found}) == 3
-  assert len({e.id for e in found}) == 7  # a row has its own id
-  picture, video = found[0], found[5]
+  assert len({e.id for e in found}) == 28  # a row has its own id
+  picture, video = found[0], found[23]
   assert picture.task == "image_understanding" and picture.gold == 1
   assert picture.media[0].source == str(root / "images" / "mcq" / "073712.png")
-  assert video.task == "video_understanding" and video.id == "5:-77dfCjTbSc_2_94421"
+  assert video.task == "video_understanding" and video.id == "23:-77dfCjTbSc_2_94421"
   names = [path.rpartition("/")[2] for path in video.media[0].source]
   assert len(names) == 32 and names == sorted(names)
   # 39 / 31 apart, cut to whole numbers: frames 0, 1, 2, 3, 5, ... 39
@@ -122,6 +124,21 @@ def test_records_with_pictures_and_videos(root):
   assert [part["type"] for part in message["content"]] == ["video", "text"]
 
 
+def test_all_real_records_are_read_and_become_prompts(root):
+  rows = mm_rlhf_rewardbench.examples(root)
+  lines = (root / "mm_reward_bench.jsonl").read_text().splitlines()
+  assert len(rows) == len(lines) == 28 and len({e.extra["id"] for e in rows}) == 8
+  for row, record in zip(rows, map(json.loads, lines), strict=True):
+    assert (row.question, *row.responses) == tuple(
+      record[name] for name in ("prompt", "chosen", "rejected")
+    )
+    (message,) = r1_reward.render(row)
+    assert record["chosen"] in message["content"][-1]["text"]
+    for rule in mm_rlhf_rewardbench.MODES.values():
+      assert rule.family(row) == record.get("image", record.get("video")).partition("/")[0]
+      assert rule.question(row) == record["id"] and rule.asked([row])[0]
+
+
 def test_a_short_video_repeats_its_frames_and_an_empty_one_is_named(root):
   folder = root / "images" / "-77dfCjTbSc"
   for path in sorted(folder.iterdir())[2:]:
@@ -130,8 +147,8 @@ def test_a_short_video_repeats_its_frames_and_an_empty_one_is_named(root):
   assert names == ["c01_0001.jpeg"] * 31 + ["c01_0002.jpeg"]
   for path in folder.iterdir():
     path.unlink()
-  with pytest.raises(ValueError, match="line 6, field 'video': .*a video without frames"):
+  with pytest.raises(ValueError, match="line 24, field 'video': .*a video without frames"):
     mm_rlhf_rewardbench.examples(root)
   folder.rmdir()
-  with pytest.raises(schema.BadMedia, match="line 6, field 'video': .*-77dfCjTbSc"):
+  with pytest.raises(schema.BadMedia, match="line 24, field 'video': .*-77dfCjTbSc"):
     mm_rlhf_rewardbench.examples(root)

@@ -65,7 +65,8 @@ def test_the_sizes_of_the_groups(group, general, hallucination, reasoning):
 
 
 def test_the_groups_of_real_ids(fixtures):
-  ids = (fixtures / "vl_rewardbench_ids.txt").read_text().split()
+  lines = (fixtures / "vl_rewardbench.jsonl").read_text().splitlines()
+  ids = [json.loads(line)["id"] for line in lines]
   for name, due in (
     ("hallucination_pair-13434", ("hallucination", "hallucination", "general")),
     ("RLAIF-V-61727", ("hallucination", "general", "hallucination")),
@@ -231,14 +232,29 @@ def test_the_macro_accuracy_is_the_mean_of_the_groups_before_they_are_rounded(ex
 
 def test_records_with_chosen_and_rejected_are_read_as_they_are(root):
   rows = vl_rewardbench.examples(root)
-  assert len(rows) == 9
-  clock = rows[5]
-  assert clock.id == "5:RLHF-V-414" and clock.extra == {"id": "RLHF-V-414", "row": 5}
+  clock = rows[32]
+  assert clock.id == "32:RLHF-V-414" and clock.extra == {"id": "RLHF-V-414", "row": 32}
   assert clock.question == "What type of clock is on the wall?" and clock.gold == 1
   assert clock.task == "image_understanding" and len(clock.responses[1]) == 26
   assert clock.media[0].source == str(root / "vl_reward/img/image_1007.jpg")
   (message,) = r1_reward.render(clock)
   assert [part["type"] for part in message["content"]] == ["image", "text"]
+
+
+def test_all_real_records_are_read_and_become_prompts(root):
+  rows = vl_rewardbench.examples(root)
+  records = [json.loads(line) for line in (root / "data.jsonl").read_text().splitlines()]
+  assert len(rows) == len(records) == 50
+  for row, record in zip(rows, records, strict=True):
+    assert (row.question, *row.responses) == tuple(
+      record[name] for name in ("prompt", "chosen", "rejected")
+    )
+    assert row.media[0].source == str(root / record["image"]) and row.gold == 1
+    (message,) = r1_reward.render(row)
+    assert record["chosen"] in message["content"][-1]["text"]
+    for rule in vl_rewardbench.MODES.values():
+      assert rule.family(row) in ("general", "hallucination", "reasoning")
+      assert rule.asked([row])[0]
 
 
 def test_records_with_a_ranking_are_turned_to_the_better_one_first(tmp_path):
@@ -288,5 +304,5 @@ def test_the_hub_s_parquet_holds_its_pictures(tmp_path):
 
 def test_a_missing_picture_is_named_by_its_row(root):
   (root / "vl_reward/img/image_1007.jpg").unlink()
-  with pytest.raises(schema.BadMedia, match="line 6, field 'image': no such picture.*image_1007"):
+  with pytest.raises(schema.BadMedia, match="line 33, field 'image': no such picture.*image_1007"):
     vl_rewardbench.examples(root)

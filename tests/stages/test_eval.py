@@ -237,16 +237,16 @@ def test_a_public_benchmark_is_scored_by_its_rule(workdir, config, sure):
   config.eval.mode = "r1_reward"
   eval_stage.run(config, workdir, "eval")
   found = summary(workdir)["sft"]
-  assert sum(map(len, sure)) == 9 and found["accuracy"] == found["accuracy_macro"] == 1
+  assert sum(map(len, sure)) == 50 and found["accuracy"] == found["accuracy_macro"] == 1
   config.eval.mode = "both"
   eval_stage.run(config, workdir, "eval")  # the other order is asked, and the first kept
   found = summary(workdir)["sft"]
-  assert sum(map(len, sure)) == 18 and found["accuracy"] == 0.5
+  assert sum(map(len, sure)) == 100 and found["accuracy"] == 0.5
   assert found["families"] == {"general": 0.5, "hallucination": 0.5, "reasoning": 0.5}
-  assert found["definitions"]["families/hallucination"]["n"] == 5
+  assert found["definitions"]["families/hallucination"]["n"] == 24
   # Judges without a model are scored by the same rule; published results are in the report.
   plain = json.loads((workdir / "summary.json").read_text())["baselines"]
-  assert plain["always the first"]["accuracy"] == 0.5 and plain["the longer answer"]["n"] == 9
+  assert plain["always the first"]["accuracy"] == 0.5 and plain["the longer answer"]["n"] == 50
   page = (workdir / "report.html").read_text()
   assert "the shorter answer" in page and "UnifiedReward-Think 7B" in page
   config.eval.mode, config.eval.baselines = "r1_reward", False
@@ -265,6 +265,7 @@ def test_pairs_that_people_call_equal_are_asked_for_tau_alone(workdir, config, s
   (folder / "data.json").write_text(json.dumps(lines))
   config.eval.benchmark, config.eval.data, config.eval.mode = "genai_bench", "bench", "both"
   config.eval.blank_pairs, config.eval.votes, config.eval.vote_at = 4, 1, (1,)
+  assert not [f for f in eval_stage.preflight(config, workdir, "eval").faults if "gold" in f]
   eval_stage.run(config, workdir, "eval")
   found = summary(workdir)["sft"]
   # Always the first: each decided pair is half right, and all orders disagree: ties everywhere.
