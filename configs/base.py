@@ -226,6 +226,7 @@ def _importing() -> dict[str, Any]:
   return dict(
     source="",  # "path" or "layout:path", see data.datasets; several separated by commas
     split="train",  # of the sources
+    exclude="",  # a file with ids of examples to leave out, one a line, as eval writes exclude.txt
     val=0.02,  # validation pairs, the split "check": a share, or from 1 on about this many; 0: none
     start="",  # a model: the lengths of its prompts are checked by `buckets`; "": they are not
     check="decode",  # of media: the pixels that a model sees, or the "header" alone
@@ -459,6 +460,10 @@ def _eval() -> dict[str, Any]:
     # folders <workdir>/eval/<model>, or workdirs. Writes eval/comparison.html.
     compare="",
     compare_pairs=40,  # pairs on that page: where the two differ most
+    # Training data, one or several with commas, in which the pairs are looked for by picture
+    # and text: eval/contamination.json, eval/exclude.txt, and the accuracy on pairs not in them.
+    contamination="",
+    contamination_split="train",  # of the training data
     val_split="check",  # of `data`: the validation pairs, which are judged during training
     val_pairs=64,  # number of validation pairs
     votes=0,  # samples of each pair and order for majority votes; 0: no votes

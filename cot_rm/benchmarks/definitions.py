@@ -54,6 +54,7 @@ WORDS = {
   "clusters; errors after it are of the other half (of verdicts)",
   "selective": "accuracy of the surest items, and its mean over all coverages; items without a "
   "verdict are wrong and the last (of items)",
+  "accuracy_clean": "accuracy on the pairs that are not in the training data (of pairs)",
   "not_judged": "pairs that could not be judged, and are in no other figure (of pairs)",
   "blank_accuracy": "accuracy where every picture is blank (of pairs)",
   "blank_accuracy_parsed": "accuracy_parsed where every picture is blank (of parsed verdicts)",

@@ -43,6 +43,18 @@ def first(source: Sequence[Example], count: int) -> Subset:
   return Subset(source, tuple(range(min(count, len(source)))))
 
 
+def without(source: Sequence[Example], ids: Collection[str]) -> Subset:
+  """The examples of other ids, in their order; one that cannot be read stays."""
+
+  def other(index: int) -> bool:
+    try:
+      return source[index].id not in ids
+    except BadExample:
+      return True  # whoever uses it says what is wrong with it
+
+  return Subset(source, tuple(filter(other, range(len(source)))))
+
+
 def select(
   source: Sequence[Example],
   *,

@@ -169,6 +169,11 @@ OTHERS = (
     "Contradiction decidable",
     "Share of answers whose reasoning favours a candidate, so that it can contradict the verdict.",
   ),
+  Figure(
+    "accuracy_clean",
+    "Not trained on",
+    "Accuracy on the pairs whose pictures and texts are not in the training data.",
+  ),
   Figure("cut", "Truncated", "Share of answers that reached the token limit."),
   Figure(
     "blank_accuracy",

@@ -5,7 +5,7 @@ import itertools
 import json
 import pathlib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +28,14 @@ from cot_rm.data import answer_log, sample_records, selection
 from cot_rm.rewards import accuracy, consistency
 from cot_rm.rewards import format as form
 from cot_rm.sampler import sampling
-from cot_rm.stages import benchmark_pairs, common, comparing, preflight_examples, preflight_memory
+from cot_rm.stages import (
+  benchmark_pairs,
+  common,
+  comparing,
+  contaminated,
+  preflight_examples,
+  preflight_memory,
+)
 from cot_rm.stages import preflight as checking
 from cot_rm.toy_world import descriptions, world
 
@@ -74,10 +81,13 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   if knobs.compare:
     comparing.run(config, knobs, workdir, name, benchmark=benchmark, examples=examples)
     return False
+  seen: set[str] = set()
+  if knobs.contamination:
+    seen = contaminated.run(config, knobs, workdir, name, examples=examples)
   for model in models:
     label = model.strip("/").replace("/", "--")
     evaluation = _Evaluation(config, knobs, workdir, model, folder / label, skips=skips)
-    summary[label] = evaluation.figures(benchmark, examples)
+    summary[label] = evaluation.figures(benchmark, examples, seen)
     training = workdir / model / "training.json"
     if training.exists():
       summary[label] |= json.loads(training.read_text())
@@ -241,8 +251,13 @@ class _Evaluation:
       )
     )
 
-  def figures(self, benchmark: types.ModuleType, examples: selection.Subset) -> dict[str, Any]:
-    """Computes the figures of the model, and writes the samples for the report."""
+  def figures(
+    self, benchmark: types.ModuleType, examples: selection.Subset, seen: Collection[str] = ()
+  ) -> dict[str, Any]:
+    """Computes the figures of the model, and writes the samples for the report.
+
+    seen: ids of examples that are in the training data: the others have an accuracy of their own.
+    """
     knobs, rule = self._knobs, benchmark.MODES[self._knobs.mode]
     options = common.media_options(self._config)
     greedy = _sampling(knobs, 0.0)
@@ -256,6 +271,8 @@ class _Evaluation:
       fidelity=descriptions.fidelity,
       contradicts=functools.partial(consistency.contradicts, grammar=self._grammar),
     )
+    if seen:
+      figures |= _clean(figures, given, swapped, seen, rule)
     if failed := sum(map(bool, asked)) - len(usable):
       figures["not_judged"] = failed
       figures["definitions"] |= definitions.describe({"not_judged": failed}, rule.description)
@@ -337,6 +354,26 @@ class _Evaluation:
       except schema.BadExample as error:
         self._skips.add(example.id, error)
     return selection.Subset(out, tuple(range(len(out))))
+
+
+def _clean(
+  figures: dict[str, Any], given: Judged, swapped: Judged, seen: Collection[str], rule: rules.Rule
+) -> dict[str, Any]:
+  """The figures about the pairs that are not in the training data, if there are any."""
+  kept = [
+    (one, other)
+    for one, other in zip(given, swapped, strict=True)
+    if (one or other).example.id not in seen
+  ]
+  if not (decided := pairs.decided(*zip(*kept, strict=True)) if kept else []):
+    return {}
+  clean = pairs.tally(*zip(*[kept[i] for i in decided], strict=True), rule)
+  counts = {"accuracy_clean": clean["definitions"]["accuracy"]["n"]}
+  return {
+    "accuracy_clean": clean["accuracy"],
+    "intervals": figures["intervals"] | {"accuracy_clean": clean["intervals"]["accuracy"]},
+    "definitions": figures["definitions"] | definitions.describe(counts, rule.description),
+  }
 
 
 def _conditions(config, knobs, path: str) -> dict[str, Any]:

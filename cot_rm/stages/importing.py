@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 
 from cot_rm import media, metrics, prompts, stages
 from cot_rm.checkpoints import huggingface
-from cot_rm.data import datasets, import_checks, importing
+from cot_rm.data import datasets, import_checks, importing, selection
 from cot_rm.stages import common, preflight_data
 from cot_rm.stages import preflight as checking
 
@@ -95,10 +95,15 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
     )
   else:
     logging.info("%s: lengths are not checked, as %s.start names no model", name, where)
-  sources = []
+  sources, excluded = [], _excluded(workdir, knobs.exclude, where)
   for source in _sources(knobs.source, where):
     examples = common.open_examples(config, workdir, source, knobs.split)
-    sources.append(importing.Source(source, examples, *datasets.what_was_found(examples)))
+    bad, no_pairs = datasets.what_was_found(examples)
+    if excluded:
+      kept = selection.without(examples, excluded)
+      no_pairs = {**no_pairs, f"in {where}.exclude": len(examples) - len(kept)}
+      examples = kept
+    sources.append(importing.Source(source, examples, bad, no_pairs))
   return importing.Plan(
     folder=workdir / name,
     sources=sources,
@@ -110,6 +115,16 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
     threads=knobs.threads or os.cpu_count() or 1,
     shard_bytes=knobs.shard_mb << 20,
   )
+
+
+def _excluded(workdir: epath.Path, path: str, where: str) -> set[str]:
+  """The ids of the file that the knob `exclude` names, one a line. Raises ValueError naming it."""
+  if not path:
+    return set()
+  file = epath.Path(common.resolve_path(workdir, path))
+  if not file.is_file():
+    raise ValueError(f"{where}.exclude is {path!r}: there is no such file of ids, one a line")
+  return set(file.read_text().splitlines())
 
 
 def _rules(config: common.Section, knobs: common.Section) -> import_checks.Rules:
@@ -169,6 +184,7 @@ def _conditions(config: common.Section, workdir: epath.Path, name: str) -> dict[
   paths = [common.resolve_data(workdir, s) for s in _sources(knobs.source, _flag(name))]
   return {
     "knobs": {k: v for k, v in knobs.to_dict().items() if k not in ("shard_mb", "threads")},
+    "excluded": sorted(_excluded(workdir, knobs.exclude, _flag(name))),
     "files": [importing.stamp(datasets.path_of(path)) for path in paths],
     "pairs": [config.data.ties, config.data.pairs],
     "grammar": config.grammar,
