@@ -38,7 +38,10 @@ FLOOR = {unit: i for i, floor in enumerate(FLOORS) for unit in floor}
 
 SHARED_BY_STAGES = tuple(
   f"cot_rm.stages.{name}"
-  for name in ("benchmark_pairs", "common", "comparing", "contaminated", "preflight", "validation")
+  for name in (
+    *("benchmark_pairs", "card", "common", "comparing", "contaminated", "evaluation"),
+    *("preflight", "validation"),
+  )
 )
 ANYWHERE = {"PIL", "absl", "cot_rm", "etils", "flax", "jax", "ml_dtypes", "numpy"}
 DOORS = {  # any other dependency enters through the units named here, and no other

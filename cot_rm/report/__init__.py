@@ -62,6 +62,7 @@ def write(
     published=tables.published(*published),
     other_figures=tables.other_figures(summary),
     definitions=tables.definitions(summary),
+    reproduction=run_info.reproduction_cards(workdir),
     accuracy=interval_plots.families(summary),
     by_family=tables.by_family(summary),
     by_family_plus=tables.by_family(summary, "families_plus"),

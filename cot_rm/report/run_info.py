@@ -74,6 +74,18 @@ def subtitle(run: Run | None, summary: tables.Summary) -> list[str]:
   return out
 
 
+def reproduction_cards(workdir: epath.Path) -> dict[str, list[tuple[str, str]]]:
+  """{model: (name, text) of each line of its reproduction card}, of the models that eval scored."""
+  out = {}
+  for path in sorted(workdir.glob("*/*/card.json")):
+    content = read_json(path) or {}
+    out[path.parent.name] = [
+      (name, value if isinstance(value, str) else json.dumps(value))
+      for name, value in content.items()
+    ]
+  return out
+
+
 def commands(run: Run | None) -> list[tuple[str, str, str]]:
   """(time, commit, command line) of each start of the run, newest first."""
   return [

@@ -1,5 +1,6 @@
 """Pairs that a model was trained on are found, scored apart, and left out of the next import."""
 
+import dataclasses
 import json
 
 import pytest
@@ -13,8 +14,6 @@ from tests.stages import answers_by_rule
 @pytest.fixture
 def heldout(workdir, config):
   """The pairs that are scored; the first two are in the training data under other names."""
-  import dataclasses
-
   pairs = list(datasets.open(workdir / "world" / "data", "heldout"))[: config.eval.pairs]
   others = list(datasets.open(workdir / "world" / "data", "train"))[:4]
   seen = [dataclasses.replace(p, id=f"web/{i}", source="web") for i, p in enumerate(pairs[:2])]

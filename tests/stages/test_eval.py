@@ -14,6 +14,7 @@ from cot_rm import judge
 from cot_rm.data import datasets, identity, jsonl
 from cot_rm.schema import TASKS, Completion, Verdict
 from cot_rm.stages import eval as eval_stage
+from cot_rm.stages import evaluation
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks" / "fixtures"
 
@@ -115,7 +116,7 @@ def test_pairs_of_a_file_with_paths_are_asked_with_blank_pictures_too(workdir, c
 
 
 def test_an_interrupted_run_asks_for_missing_answers_only(workdir, config, sure, monkeypatch):
-  monkeypatch.setattr(eval_stage, "BATCHES", 1)  # four prompts a call
+  monkeypatch.setattr(evaluation, "BATCHES", 1)  # four prompts a call
   config.eval.blank_pairs = 0
   eval_stage.run(config, workdir, "eval")
   assert [len(call) for call in sure] == [4, 4, 4]
