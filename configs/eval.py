@@ -5,19 +5,33 @@ Pairs of your own, in a JSONL file:
 python -m cot_rm.main --config configs/eval.py --config.eval.models=FOLDER_OR_HUB_ID \
   --config.eval.data=heldout.jsonl --workdir runs/eval
 
-The public benchmarks, from the files of their owners, which have to be downloaded before
-(MMInstruction/VL-RewardBench and yifanzhang114/MM-RLHF-RewardBench on the hub):
+The public benchmarks, from the files of their owners, which have to be downloaded before:
 
 python -m cot_rm.main --config configs/eval.py:vl_rewardbench \
   --config.eval.models=FOLDER_OR_HUB_ID --config.grammar=r1_reward --config.eval.data=VL-RewardBench
-python -m cot_rm.main --config configs/eval.py:mm_rlhf_rewardbench \
-  --config.eval.models=FOLDER_OR_HUB_ID --config.grammar=r1_reward \
-  --config.eval.data=MM-RLHF-RewardBench
+python -m cot_rm.main --config configs/eval.py:genai_bench \
+  --config.eval.models=FOLDER_OR_HUB_ID --config.eval.data=GenAI-Bench/image_generation
 
---config.eval.mode=r1_reward evaluates as that paper does, with the better response always first.
-Its model, yifanzhang114/R1-Reward, then has 71.9 % on VL-RewardBench, and 80.6 % and Acc+ 54.4 % on
-MM-RLHF-RewardBench. --config.eval.votes=15 adds voting@1, 5 and 15; the paper's results at 15 are
-76.5 %, 86.5 % and 67.4 %. An interrupted run continues with the same command.
+  preset                  data                                    modes besides both and first
+  vl_rewardbench          MMInstruction/VL-RewardBench, or the    official r1_reward unified_reward
+                          copies of R1-Reward, UnifiedReward      lmms_eval
+  mm_rlhf_rewardbench     yifanzhang114/MM-RLHF-RewardBench       r1_reward
+  multimodal_rewardbench  all_data.json and images/, made by      official r1_reward lmms_eval
+                          its owners' 0_download_data.py
+  genai_bench             TIGER-Lab/GenAI-Bench, the folder       unified_reward
+                          image_generation or video_generation    unified_reward_vllm
+  videogen_rewardbench    KwaiVGI/VideoGen-RewardBench, with      unified_reward
+                          videos.zip unpacked                     unified_reward_vllm
+  sharegptvideo           held-out records of ShareGPTVideo-DPO
+                          as test.jsonl, and their videos
+
+"both" orders is the fair one; a mode that is called after a project reproduces its scripts, with
+their defects (MODES in cot_rm/benchmarks/<preset>.py names them). --config.eval.mode=r1_reward has
+the better response always first: yifanzhang114/R1-Reward then has 71.9 % on VL-RewardBench, 82.2 %
+on Multimodal RewardBench without Hateful Memes, and 80.6 % and Acc+ 54.4 % on MM-RLHF-RewardBench.
+--config.eval.votes=15 adds voting@1, 5 and 15; the paper's results at 15 are 76.5 %, 83.3 %, 86.5 %
+and 67.4 %. Videos at addresses on the network (GenAI-Bench's) need --config.data.http.
+An interrupted run continues with the same command; another mode asks only for what it lacks.
 """
 
 from ml_collections import ConfigDict
@@ -43,11 +57,14 @@ def get_config(benchmark: str = "pairs") -> ConfigDict:
   c.model.dtype = "bfloat16"
   c.eval.blank_pairs = 0
   c.eval.benchmark = benchmark
-  if benchmark != "pairs":
-    c.eval.max_prompts, c.eval.max_tokens = 4, 4096
+  if benchmark in ("genai_bench", "videogen_rewardbench", "sharegptvideo"):
+    c.processor.max_pixels = c.processor.video.max_pixels = 512 * 512  # as UnifiedReward's scripts
+  elif benchmark != "pairs":
     # As in R1-Reward's evaluation; frames that are given, 32 of a video, have this bound, too.
     c.processor.max_pixels = 1003520 // 2
     c.processor.video.mode = "qwen_vl_utils_0.0.8"
+  if benchmark != "pairs":
+    c.eval.max_prompts, c.eval.max_tokens = 4, 4096
     c.buckets.tokens = (1024, 2048, 4096, 8192, 16384)  # 32 frames take up to 10,240
     c.buckets.patches = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
   return c
