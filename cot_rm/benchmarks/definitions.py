@@ -55,6 +55,11 @@ WORDS = {
   "selective": "accuracy of the surest items, and its mean over all coverages; items without a "
   "verdict are wrong and the last (of items)",
   "accuracy_clean": "accuracy on the pairs that are not in the training data (of pairs)",
+  "expected_vote": "chance that the mean probability of the right candidate over k samples is "
+  "above a half, over all subsets of k, or 20,000 random ones; a half counts half (of pairs)",
+  "tokens": "mean number of tokens of k samples of a pair in one order (of answers)",
+  "tokens_stopped": "the same of samples that are drawn one after the other until the majority is "
+  "decided (of answers)",
   "not_judged": "pairs that could not be judged, and are in no other figure (of pairs)",
   "blank_accuracy": "accuracy where every picture is blank (of pairs)",
   "blank_accuracy_parsed": "accuracy_parsed where every picture is blank (of parsed verdicts)",

@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from cot_rm.benchmarks import definitions, intervals, rules
+from cot_rm.benchmarks import definitions, expected_vote, intervals, rules, vote_costs
 from cot_rm.schema import Judged
 
 Counts = tuple[int, int, int]  # right, wrong and unparsable samples
@@ -22,6 +22,10 @@ class Figures(TypedDict):
   vote_plus: NotRequired[list[float]]
   any: list[float]
   any_intervals: list[list[float]]
+  expected_vote: NotRequired[list[float]]
+  expected_vote_intervals: NotRequired[list[list[float]]]
+  tokens: list[float]
+  tokens_stopped: list[float]
   samples: int
   n: int
   definitions: dict[str, definitions.Definition]
@@ -75,6 +79,10 @@ def score(
     vote_intervals, any_intervals: [low, high] of each, 95 %, see `intervals.share`.
     vote_plus: only if the rule has questions: share of questions whose pairs are all voted right
       in one order, averaged over the orders asked; the votes of the pairs are independent.
+    expected_vote: the vote by the mean probability of the samples, see `expected_vote.chance`, with
+      its intervals; left out if verdicts have no probability.
+    tokens, tokens_stopped: mean number of tokens of k samples of a pair in one order, and of those
+      that are drawn one after the other until the majority is decided, see `vote_costs.tokens`.
     families: {family: {"vote": [...], "any": [...]}}.
     samples: K.
     n: pairs.
@@ -95,12 +103,18 @@ def score(
   votes = [_each(vote, counts, k) for k in at]
   hits = [_each(hit, counts, k) for k in at]
   items = {"vote": len(examples), "any": len(examples)}
-  plus: dict[str, list[float]] = {}
+  plus: dict[str, object] = {}
   if rule.question:
     questions = [rule.question(e) for e in examples]
     items["vote_plus"] = len(set(questions))
     joint = [rules.joint_accuracy(values, cells, questions) for values in votes]
     plus["vote_plus"] = [_mean([*shares.values()]) for shares in joint]
+  by_probability = [expected_vote.chance(judged, k) for k in at]
+  if known := [values for values in by_probability if values is not None]:
+    items["expected_vote"] = len(examples)
+    plus["expected_vote"] = [_mean(values) for values in known]
+    plus["expected_vote_intervals"] = [intervals.share(values, clusters) for values in known]
+  items |= {"tokens": len(judged), "tokens_stopped": len(judged)}
   return {
     "at": [int(k) for k in at],
     "families": {
@@ -115,6 +129,8 @@ def score(
     **plus,  # type: ignore[typeddict-item]
     "any": [_mean(values) for values in hits],
     "any_intervals": [intervals.share(values, clusters) for values in hits],
+    "tokens": [_mean(vote_costs.tokens(judged, k, early_stop=False)) for k in at],
+    "tokens_stopped": [_mean(vote_costs.tokens(judged, k, early_stop=True)) for k in at],
     "samples": sizes[0],
     "n": len(examples),
     "definitions": definitions.describe(items, rule.description),

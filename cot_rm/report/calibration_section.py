@@ -71,7 +71,7 @@ def section(summary: tables.Summary) -> list[Part]:
           name,
           [(colors[model], model) for model in found],
           plots.reliability([(one["bins"], colors[model]) for model, one in found.items()]),
-          plots.lines([(s["coverage"], s["accuracy"], color) for s, color in curves]),
+          plots.lines([(s["coverage"], s["accuracy"], color, "-") for s, color in curves]),
           tables.table(COLUMNS, {model: _flat(one) for model, one in found.items()}, colors),
         )
       )

@@ -258,15 +258,23 @@ def reliability(series: Sequence[tuple[Sequence[Mapping[str, object]], str]]) ->
   return _data_url(draw, width=WIDE, height=2.6)
 
 
-def lines(series: Sequence[tuple[Sequence[float], Sequence[float], str]]) -> str:
-  """Lines of shares (y) over shares (x): (x, y, colour) of each model."""
+def lines(
+  series: Sequence[tuple[Sequence[float], Sequence[float], str, str]], *, share: bool = True
+) -> str:
+  """Lines of shares (y) over numbers (x).
+
+  Args:
+    series: (x, y, colour, matplotlib's style) of each line.
+    share: the numbers are shares, too.
+  """
 
   def draw(axes):
-    for x, y, colour in series:
-      axes.plot(x, y, color=colour, linewidth=1.4, marker="o", markersize=3)
+    for x, y, colour, style in series:
+      axes.plot(x, y, style, color=colour, linewidth=1.4, marker="o", markersize=3)
     for axis in (axes.xaxis, axes.yaxis):
       axis.set_major_locator(matplotlib.ticker.MaxNLocator(6, steps=ROUND_STEPS))
-      axis.set_major_formatter(format_percent)
+      if share or axis is axes.yaxis:
+        axis.set_major_formatter(format_percent)
     axes.grid(axis="y", **GRID)
 
   return _data_url(draw, width=WIDE, height=2.6)

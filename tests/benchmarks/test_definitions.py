@@ -35,4 +35,9 @@ def test_no_figure_is_without_its_definition(example, says, benchmark):
 def test_votes_have_theirs(example, says):
   given = [says(example(1), 1), says(example(2), 2)]
   found = voting.score(given, [None, None], rules.Rule(), at=[1])
-  assert {name: said["n"] for name, said in found["definitions"].items()} == {"vote": 2, "any": 2}
+  assert {name: said["n"] for name, said in found["definitions"].items()} == {
+    "vote": 2,
+    "any": 2,
+    "tokens": 2,
+    "tokens_stopped": 2,
+  }

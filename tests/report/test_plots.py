@@ -95,5 +95,10 @@ def test_the_reliability_of_a_sure_judge_is_drawn_from_a_half_on():
 
 
 def test_accuracy_over_coverage_is_in_per_cent_on_both_axes():
-  found = texts(plots.lines([([0.5, 1.0], [0.95, 0.8], BLUE)]))
+  found = texts(plots.lines([([0.5, 1.0], [0.95, 0.8], BLUE, "-")]))
   assert {"50 %", "100 %", "80 %"} <= set(found)
+
+
+def test_accuracy_over_tokens_has_numbers_below_it():
+  found = texts(plots.lines([([100, 500], [0.7, 0.8], BLUE, ":")], share=False))
+  assert {"100", "500", "70 %"} <= set(found)
