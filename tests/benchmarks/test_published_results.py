@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cot_rm import benchmarks
 from cot_rm.benchmarks import published_results
 
 NAMES = [*json.loads(published_results.PATH.read_text())["benchmarks"]]
@@ -16,6 +17,10 @@ def test_every_row_has_a_value_for_each_column_and_a_source(name):
     assert len(row.values) == len(found.columns), row.model
     assert all(v is None or 0 < v < 100 for v in row.values) and row.source
   assert len({row.model for row in found.rows}) == len(found.rows)
+
+
+def test_published_results_are_of_benchmarks_that_can_be_scored():
+  assert {*NAMES} - {"mmrb2"} <= {*benchmarks.BENCHMARKS}
 
 
 def test_a_set_of_one_s_own_has_none():
