@@ -19,9 +19,9 @@ python -m cot_rm.main --config configs/eval.py:genai_bench \
   multimodal_rewardbench  all_data.json and images/, made by      official r1_reward lmms_eval
                           its owners' 0_download_data.py
   genai_bench             TIGER-Lab/GenAI-Bench, the folder       unified_reward
-                          image_generation or video_generation    unified_reward_vllm
+                          image_generation or video_generation    unified_reward_{vllm,llava}
   videogen_rewardbench    KwaiVGI/VideoGen-RewardBench, with      unified_reward
-                          videos.zip unpacked                     unified_reward_vllm
+                          videos.zip unpacked                     unified_reward_{vllm,llava}
   sharegptvideo           held-out records of ShareGPTVideo-DPO
                           as test.jsonl, and their videos
 

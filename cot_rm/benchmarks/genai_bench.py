@@ -5,10 +5,12 @@ with a preference (`ties.score`). The pairs of pictures and those of videos are 
 a folder of TIGER-Lab/GenAI-Bench. The figures of its split `test` and of the earlier one of the
 paper, `test_v1`, are not comparable.
 
-UnifiedReward's figures come from two sets of scripts, both here:
+UnifiedReward's figures come from three sets of scripts:
 
-    unified_reward       benchmark_evaluation/Qwen_evaluation, also of the Think models of Qwen2.5
-    unified_reward_vllm  benchmark_evaluation/vLLM_evaluation and vLLM_qwen3_evaluation
+    unified_reward        benchmark_evaluation/Qwen_evaluation, also of the Think models of Qwen2.5
+    unified_reward_vllm   benchmark_evaluation/vLLM_evaluation and vLLM_qwen3_evaluation
+    unified_reward_llava  benchmark_evaluation/LLaVA_evaluation, of the first model: the ones in
+                          which a tie can be predicted
 
 Most draw the order of a pair from a coin without a seed: both orders are asked in its place, whose
 mean is what the script has on average.
@@ -44,6 +46,20 @@ def qwen_scripts(judged: Sequence[Judged], /) -> list[readings.Credit]:
     0.0 if j.example.gold is None else video if j.example.task == "video_generation" else picture
     for j, picture, video in zip(judged, pictures, videos, strict=True)
   ]
+
+
+def llava_scripts(judged: Sequence[Judged], /) -> list[readings.Credit]:
+  """The reading of UnifiedReward's LLaVA scripts: see `compared_label` and `first_label`."""
+  pictures, videos = readings.compared_label(judged), readings.first_label(judged)
+  return [
+    video if j.example.task == "video_generation" else picture
+    for j, picture, video in zip(judged, pictures, videos, strict=True)
+  ]
+
+
+def pictures_as_given(examples: Sequence[Example]) -> list[tuple[int, ...]]:
+  """Both orders of videos, the published one of pictures: the LLaVA scripts swap videos alone."""
+  return [(0,) if example.task == "image_generation" else (0, 1) for example in examples]
 
 
 def videos_as_given(examples: Sequence[Example]) -> list[tuple[int, ...]]:
@@ -82,6 +98,15 @@ MODES: dict[str, rules.Rule] = {
     cluster=prompt,
     description="pictures in both orders for a coin without a seed, videos in the published one; "
     "right if the right label is anywhere in the text; ties are left out",
+  ),
+  "unified_reward_llava": rules.Rule(
+    orders=pictures_as_given,
+    reading=llava_scripts,
+    cluster=prompt,
+    tau="each",
+    description="videos in both orders for a coin without a seed, pictures in the published one; "
+    "right if the right label is anywhere in the text, of videos the label of the first before "
+    "that of the second, and neither is a tie",
   ),
 }
 

@@ -93,6 +93,41 @@ def first_label(judged: Sequence[Judged], /) -> list[Credit]:
   return out
 
 
+def compared_label(judged: Sequence[Judged], /) -> list[Credit]:
+  """UnifiedReward's reading for pictures of its first model: the label's words anywhere.
+
+  The labels are "Image 1 is better than Image 2" and, where people call them equal, "Both images
+  are equally good". A text that has several is right for each of them.
+  """
+  out: list[Credit] = []
+  for j in judged:
+    text, verdict, noun = _text(j), j.verdicts[0], think.noun(j.example.task)
+    named: set[Choice | None] = {c for c in CHOICES if _comparison(j, c) in text}
+    if f"Both {noun.lower()}s are equally good" in text:
+      named.add(None)
+    if not named and (verdict.answer or verdict.tie):
+      named = {verdict.answer}
+    out.append(float(j.example.gold in named))
+  return out
+
+
+def inside_label(judged: Sequence[Judged], /) -> list[Credit]:
+  """UnifiedReward's reading for VideoGen-RewardBench of its first model: the text in the label.
+
+  It looks for the whole text inside of "Video 1 is better than Video 2.", then of the other label,
+  and not for the label in the text: an empty text is a verdict for the first, and one that says
+  more than the label calls them equal.
+  """
+  out: list[Credit] = []
+  for j in judged:
+    text, task = _text(j), j.example.task
+    said = any(think.solution(task, c) in text for c in CHOICES)
+    other = None if said else j.verdicts[0].answer
+    named = (c for c in CHOICES if text in f"{_comparison(j, c)}.")
+    out.append(float(next(named, other) == j.example.gold))
+  return out
+
+
 def lmms_eval_sentence(judged: Sequence[Judged], /) -> list[Credit]:
   """lmms-eval's reading for VL-RewardBench: a sentence "Overall Judgment: Answer 1 is better".
 
@@ -136,6 +171,12 @@ _ANSWER_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 def _text(judged: Judged) -> str:
   return judged.completions[0].text
+
+
+def _comparison(judged: Judged, choice: Choice) -> str:
+  """ "Image 1 is better than Image 2", with the task's noun."""
+  task = judged.example.task
+  return f"{think.solution(task, choice)} than {think.noun(task)} {3 - choice}"
 
 
 def _credit(judged: Judged, choice: Choice) -> float:

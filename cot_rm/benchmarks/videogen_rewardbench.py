@@ -1,11 +1,13 @@
 """VideoGen-RewardBench (Liu et al., arXiv:2501.13918): 26.5 thousand pairs of videos of a prompt.
 
 The label is `Overall`, A, B or same: tau is over all pairs, diff over those with a preference
-(`ties.score`). UnifiedReward's figures come from two sets of scripts, both with video A first:
+(`ties.score`). UnifiedReward's figures come from three sets of scripts, all with video A first:
 
-    unified_reward       benchmark_evaluation/Qwen_evaluation, also of the Think models of Qwen2.5
-    unified_reward_vllm  benchmark_evaluation/vLLM_evaluation and vLLM_qwen3_evaluation, which also
-                         leave out videos that cannot be read, without a word (config.data.max_bad)
+    unified_reward        benchmark_evaluation/Qwen_evaluation, also of the Think models of Qwen2.5
+    unified_reward_vllm   benchmark_evaluation/vLLM_evaluation and vLLM_qwen3_evaluation, which also
+                          leave out videos that cannot be read, without a word
+                          (config.data.max_bad)
+    unified_reward_llava  benchmark_evaluation/LLaVA_evaluation, of the first model
 """
 
 from collections.abc import Mapping
@@ -52,6 +54,13 @@ MODES: dict[str, rules.Rule] = {
     cluster=prompt,
     description="video A first; right if the right label is anywhere in the text; ties are left "
     "out",
+  ),
+  "unified_reward_llava": rules.Rule(
+    orders=rules.first,
+    reading=readings.inside_label,
+    cluster=prompt,
+    tau="each",
+    description="video A first; the first label that the whole text is a part of, else a tie",
   ),
 }
 

@@ -60,6 +60,17 @@ def test_the_vllm_scripts_leave_ties_out_and_swap_pictures_alone(table):
   assert found["diff"] == pytest.approx((3 + 2) / 6, abs=1e-6) and "tau" not in found
 
 
+def test_the_llava_scripts_know_ties_and_swap_videos_alone(table):
+  """Pictures: "Image 1 is better" is not the label of theirs, so nothing but the tie is right.
+
+  Videos as in the Qwen scripts; the ties: right, right; wrong, wrong.
+  """
+  found = genai_bench.score(*table("unified_reward_llava"), mode="unified_reward_llava")
+  assert found["families"] == {IMAGE: 0, VIDEO: 2 / 4}
+  assert found["families_tau"] == {IMAGE: round(1 / 3, 6), VIDEO: 2 / 4}
+  assert found["tau"] == round((1 + 2) / 7, 6) and found["n"] == 4
+
+
 def test_ties_are_asked_where_tau_counts_them(example):
   rows = [example(None, VIDEO, tie=True), example(1, VIDEO), example(2, IMAGE)]
   asked = {mode: rule.asked(rows) for mode, rule in genai_bench.MODES.items()}
@@ -68,6 +79,7 @@ def test_ties_are_asked_where_tau_counts_them(example):
     "first": [(0,)] * 3,
     "unified_reward": [(0, 1)] * 3,
     "unified_reward_vllm": [(), (0,), (0, 1)],
+    "unified_reward_llava": [(0, 1), (0, 1), (0,)],
   }
 
 

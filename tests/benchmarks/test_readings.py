@@ -84,6 +84,39 @@ def test_unified_reward_s_reading_for_videos_takes_neither_label_for_a_tie(
 
 
 @pytest.mark.parametrize(
+  "text, credits_",  # for the golds 1, 2 and a tie
+  [
+    ("Image 1 is better than Image 2.", [1, 0, 0]),
+    ("Image 1 is better. Image 2 is better than Image 1", [0, 1, 0]),
+    ("Image 1 is better than Image 2, or: Both images are equally good", [1, 0, 1]),
+    ("Both videos are equally good", [0, 0, 0]),  # the noun of another task
+    ("no", [0, 0, 0]),
+  ],
+)
+def test_unified_reward_s_reading_for_pictures_of_its_first_model(example, says, text, credits_):
+  judged = [says(example(gold, "image_generation"), None, text=text) for gold in (1, 2, None)]
+  assert readings.compared_label(judged) == credits_
+
+
+@pytest.mark.parametrize(
+  "text, credits_",  # for the golds 1, 2 and a tie
+  [
+    ("Video 1 is better than Video 2.", [1, 0, 0]),
+    ("Video 2 is better", [0, 1, 0]),
+    ("", [1, 0, 0]),  # nothing is inside of everything
+    ("is better than Video 1", [0, 1, 0]),
+    ("Video 1 is better than Video 2. It moves.", [0, 0, 1]),  # says more than the label
+    ("Both videos are equally good.", [0, 0, 1]),
+  ],
+)
+def test_unified_reward_looks_for_the_text_in_the_label(example, says, text, credits_):
+  judged = [says(example(gold, "video_generation"), None, text=text) for gold in (1, 2, None)]
+  assert readings.inside_label(judged) == credits_
+  longer = says(example(1, "video_generation"), 1, text="Video 1 is better than Video 2. It moves.")
+  assert readings.inside_label([longer]) == [0]  # also where a grammar reads a verdict in it
+
+
+@pytest.mark.parametrize(
   "text, right",
   [
     ("**Overall Judgment:** Answer 2 is better.", [0, 1]),
@@ -121,6 +154,8 @@ def test_lmms_eval_answers_a_to_everything_that_cannot_be_read(example, says, te
     readings.r1_reward_first_line,
     readings.substring,
     readings.first_label,
+    readings.compared_label,
+    readings.inside_label,
     readings.lmms_eval_sentence,
     readings.brackets_or_first,
     readings.brackets_or_coin,

@@ -37,9 +37,16 @@ def test_the_vllm_scripts_leave_ties_out(judged):
   assert found["diff"] == 3 / 4 and "tau" not in found
 
 
+def test_the_llava_scripts_look_for_the_text_in_the_label(judged):
+  # Right; says more than a label: a tie, three times; right; an empty text is a verdict for the
+  # first; "Video 2 is better" is a part of a label.
+  found = videogen_rewardbench.score(judged, [None] * 7, mode="unified_reward_llava")
+  assert found["diff"] == 1 / 4 and found["tau"] == round(2 / 7, 6)
+
+
 def test_the_published_order_is_video_a_first(example):
   rows = [example(gold, "video_generation", tie=gold is None) for gold in (1, 2, None)]
-  for mode in ("first", "unified_reward"):
+  for mode in ("first", "unified_reward", "unified_reward_llava"):
     assert videogen_rewardbench.MODES[mode].asked(rows) == [(0,)] * 3
   assert videogen_rewardbench.MODES["both"].asked(rows) == [(0, 1)] * 3
 
