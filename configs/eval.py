@@ -24,6 +24,9 @@ python -m cot_rm.main --config configs/eval.py:genai_bench \
                           videos.zip unpacked                     unified_reward_{vllm,llava}
   sharegptvideo           held-out records of ShareGPTVideo-DPO
                           as test.jsonl, and their videos
+  mmrb2                   facebookresearch/MMRB2, t2i.json, ...   official
+                          and images, made by its owners'
+                          benchmark/build_from_hf.py
 
 "both" orders is the fair one; a mode that is called after a project reproduces its scripts, with
 their defects (MODES in cot_rm/benchmarks/<preset>.py names them). --config.eval.mode=r1_reward has
@@ -31,6 +34,8 @@ the better response always first: yifanzhang114/R1-Reward then has 71.9 % on VL-
 on Multimodal RewardBench without Hateful Memes, and 80.6 % and Acc+ 54.4 % on MM-RLHF-RewardBench.
 --config.eval.votes=15 adds voting@1, 5 and 15; the paper's results at 15 are 76.5 %, 83.3 %, 86.5 %
 and 67.4 %. Videos at addresses on the network (GenAI-Bench's) need --config.data.http.
+Of MMRB2, which is for benchmarking only, official leaves answers without a verdict out; its owners
+give Qwen2.5-VL-7B 50.9 %. r1_reward compares texts alone, and takes few of its pairs.
 An interrupted run continues with the same command; another mode asks only for what it lacks.
 """
 
@@ -46,6 +51,7 @@ PRESETS = (  # of benchmarks.BENCHMARKS
   "genai_bench",
   "videogen_rewardbench",
   "sharegptvideo",
+  "mmrb2",
 )
 
 
@@ -67,4 +73,7 @@ def get_config(benchmark: str = "pairs") -> ConfigDict:
     c.eval.max_prompts, c.eval.max_tokens = 4, 4096
     c.buckets.tokens = (1024, 2048, 4096, 8192, 16384)  # 32 frames take up to 10,240
     c.buckets.patches = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
+  if benchmark == "mmrb2":  # a pair that thinks with pictures may have 30 of them and more
+    c.buckets.tokens = (*c.buckets.tokens, 32768)
+    c.buckets.patches = (*c.buckets.patches, 131072)
   return c

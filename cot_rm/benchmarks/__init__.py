@@ -11,6 +11,7 @@ from cot_rm import registry
 from cot_rm.benchmarks import (
   genai_bench,
   mm_rlhf_rewardbench,
+  mmrb2,
   multimodal_rewardbench,
   pairs,
   rules,
@@ -63,6 +64,7 @@ class LayoutBenchmark(Benchmark, Protocol):
 PUBLIC: dict[str, PublicBenchmark] = {
   "vl_rewardbench": vl_rewardbench,
   "mm_rlhf_rewardbench": mm_rlhf_rewardbench,
+  "mmrb2": mmrb2,
 }
 BY_LAYOUT: dict[str, LayoutBenchmark] = {
   "multimodal_rewardbench": multimodal_rewardbench,

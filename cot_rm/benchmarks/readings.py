@@ -38,11 +38,13 @@ def grammar(judged: Sequence[Judged], /) -> list[Credit]:
 def grammar_or_left_out(judged: Sequence[Judged], /) -> list[Credit]:
   """The verdict by the grammar; one outside of it leaves the denominator, as MMRB2's script does.
 
-  A judge that answers only what it is sure of looks better than it is.
+  A judge that answers only what it is sure of looks better than it is. A tie is an answer, and
+  wrong: the script leaves out only what is empty.
   """
+  credits = zip(judged, grammar(judged), strict=True)
   return [
-    None if j.verdicts[0].answer is None else float(j.verdicts[0].answer == j.example.gold)
-    for j in judged
+    None if j.verdicts[0].answer is None and not j.verdicts[0].tie else credit
+    for j, credit in credits
   ]
 
 

@@ -15,7 +15,7 @@ CHUNK = 1 << 22
 LONGEST_LINE = 1 << 26  # a first line that is longer is taken for a file without lines
 
 # Names under which a single top-level object may have its list of records.
-WRAPPERS = ("data", "examples", "records", "rows", "items", "samples", "instances")
+WRAPPERS = ("data", "examples", "records", "rows", "items", "samples", "instances", "pairs")
 
 Form = Literal["lines", "objects", "array"]
 

@@ -13,8 +13,10 @@ def test_a_figure_by_family_is_of_its_kind():
 
 @pytest.mark.parametrize("benchmark", [*BENCHMARKS.values()])
 def test_no_figure_is_without_its_definition(example, says, benchmark):
-  extra = {"id": "RLHF-V_1", "path": "mcq/1.png", "Category": "vqa"}
-  rows = [example(1, **extra), example(2, **extra), example(1, **extra)]
+  extra = {"id": "RLHF-V_1", "path": "mcq/1.png", "Category": "vqa", "prompt": "p"}
+  rows = [example(gold, **extra) for gold in (1, 2, 1)]
+  for row in rows:
+    row.extra["task"] = "edit"
   answers = ((1, 1, None), (2, 2, 1))
   given = [says(row, a) for row, a in zip(rows, answers[0], strict=True)]
   swapped = [says(row.swapped(), a) for row, a in zip(rows, answers[1], strict=True)]

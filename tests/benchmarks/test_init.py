@@ -13,6 +13,7 @@ KINDS = {  # an id, a path and a category of each benchmark's own, and the task
   "genai_bench": (("{}",), "image_generation"),
   "videogen_rewardbench": (("{}",), "video_generation"),
   "sharegptvideo": (("{}",), "video_understanding"),
+  "mmrb2": (("{}",), "image_generation"),
   "pairs": (("{}",), "video_understanding"),
 }
 BETTER_FIRST = ("vl_rewardbench", "mm_rlhf_rewardbench")  # their examples are read like this
@@ -27,6 +28,7 @@ def pairs_of(name, count):
     id = ids[i % len(ids)].format(i)
     gold = None if ties and i % 5 == 0 else 1 if name in BETTER_FIRST else 1 + i // 2 % 2
     extra = {"id": id, "path": f"mcq/{i}.png", "Category": "safety"}
+    extra |= {"task": "edit", "prompt": id}
     extra |= {} if gold else {"tie": True}
     out.append(Example(id, name, task, f"question {i}", (), (), gold, extra=extra))
   return out

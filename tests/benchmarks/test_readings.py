@@ -1,7 +1,10 @@
 """How published scripts read texts, defects included; each value follows from the script's rule."""
 
+import dataclasses
+
 import pytest
 
+from cot_rm import schema
 from cot_rm.benchmarks import pairs, readings, rules
 
 
@@ -177,6 +180,9 @@ def test_answers_outside_the_grammar_can_leave_the_denominator(example, says):
   judged = [says(example(1), answer) for answer in (1, None, 2, 1)]
   assert readings.grammar(judged) == [1, 0, 0, 1]
   assert readings.grammar_or_left_out(judged) == [1, None, 0, 1]
+  tie = says(example(1), None)
+  tie = dataclasses.replace(tie, verdicts=(schema.Verdict(None, error=schema.TIE),))
+  assert readings.grammar_or_left_out([tie]) == [0]  # an answer that is not the right one
   rule = rules.Rule(reading=readings.grammar_or_left_out, orders=rules.first)
   found = pairs.tally(judged, [None] * 4, rule)
   assert found["accuracy"] == pytest.approx(2 / 3, abs=1e-6) and found["left_out"] == 1
