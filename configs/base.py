@@ -453,6 +453,9 @@ def _eval() -> dict[str, Any]:
     mode="both",  # of the benchmark's MODES: "both" orders, "first", or the mode of a paper
     data="",  # pairs, or the folder of a public benchmark's files
     split="heldout",
+    # How verdicts are read: the model writes its judgement ("text"), or writes nothing, and the
+    # probabilities of "1" and "2" after an empty reasoning decide ("direct"); or "text,direct".
+    read="text",
     pairs=1000,  # of the split, the first ones; a public benchmark is scored completely
     blank_pairs=128,  # pairs that are judged again with blank pictures
     baselines=True,  # judges without a model beside the others: a position, a coin, lengths

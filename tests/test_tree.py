@@ -40,7 +40,7 @@ SHARED_BY_STAGES = tuple(
   f"cot_rm.stages.{name}"
   for name in (
     *("benchmark_pairs", "card", "common", "comparing", "contaminated", "evaluation"),
-    *("preflight", "validation"),
+    *("preflight", "scored_models", "validation"),
   )
 )
 ANYWHERE = {"PIL", "absl", "cot_rm", "etils", "flax", "jax", "ml_dtypes", "numpy"}

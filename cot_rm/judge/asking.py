@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from cot_rm import prompts, registry, voting
+from cot_rm import models, prompts, registry, voting
 from cot_rm.batch import Encoded
 from cot_rm.policy import LABELS, Policy
 from cot_rm.prompts import Grammar
@@ -177,7 +177,7 @@ class Asking(Policy):
     words = prompts.get(grammar)
     encoded = self.processor(words.render(example), id=example.id)
     if read == "direct":
-      encoded = encoded.extended(self.opening_tokens(words, example.task))
+      encoded = encoded.extended(opening_tokens(self.processor, words, example.task))
     self.buckets.token_bucket(example.id, len(encoded.tokens))
     self.buckets.patch_bucket(example.id, len(encoded.patches))
     return encoded
@@ -217,29 +217,6 @@ class Asking(Policy):
     if progress and len(usable) < len(examples):
       progress(len(examples) - len(usable))
     return [out[i] for i in range(len(examples))]
-
-  def opening_tokens(self, grammar: Grammar, task: Task) -> list[int]:
-    """The tokens that open a verdict without reasoning, up to its digit.
-
-    Raises:
-      ValueError: the tokenizer has no token for the digit alone there, or the chat template begins
-        the answer with other text.
-    """
-    opening, prefix = prompts.opening(grammar, task), self.processor.answer_prefix.strip()
-    if not opening.startswith(prefix):
-      raise ValueError(
-        f"a direct read opens an answer with {opening!r}, and the chat template of the model with "
-        f"{prefix!r}: take the grammar that the model was trained with"
-      )
-    tokens = self.processor.encode_answer(opening)
-    for label, token in zip(LABELS, self.label_ids, strict=True):
-      found = self.processor.encode_answer(opening + label)
-      if found != [*tokens, token]:
-        raise ValueError(
-          f"a direct read needs {label!r} to be one token after {opening!r}; the tokenizer makes "
-          f"{found} of both, and {tokens} and {token} of each"
-        )
-    return tokens
 
   def _next_label(self, completion: Completion, task: Task, grammar: Grammar) -> Completion:
     """The shortest answer with the likelier digit, by what the model said of its first token."""
@@ -289,3 +266,27 @@ class Asking(Policy):
       label_mass=float(np.exp(first) + np.exp(second)),
       label_top=None if top is None else max(first, second) >= top - _ROUNDING,
     )
+
+
+def opening_tokens(processor: models.Processor, grammar: Grammar, task: Task) -> list[int]:
+  """The tokens that open a verdict without reasoning, up to its digit, for a direct read.
+
+  Raises:
+    ValueError: the tokenizer has no token for the digit alone there, or the chat template begins
+      the answer with other text.
+  """
+  opening, prefix = prompts.opening(grammar, task), processor.answer_prefix.strip()
+  if not opening.startswith(prefix):
+    raise ValueError(
+      f"a direct read opens an answer with {opening!r}, and the chat template of the model with "
+      f"{prefix!r}: take the grammar that the model was trained with"
+    )
+  tokens = processor.encode_answer(opening)
+  for label in LABELS:
+    found, wanted = processor.encode_answer(opening + label), [*tokens, processor.encode(label)[-1]]
+    if found != wanted:
+      raise ValueError(
+        f"a direct read needs {label!r} to be one token after {opening!r}; the tokenizer makes "
+        f"{found} of both, and {wanted} of each alone"
+      )
+  return tokens

@@ -47,7 +47,7 @@ def write(
     "parser": files.digest(pathlib.Path(inspect.getfile(grammar.parse)).read_bytes()),
     "package": importlib.metadata.version("cot_rm"),
     **counts._asdict(),
-    "votes": knobs.votes,
+    "votes": knobs.votes if conditions["read"] == "text" else 0,
     "vote_pairs": knobs.vote_pairs,
     **conditions,
   }

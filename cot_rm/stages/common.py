@@ -22,6 +22,7 @@ UNWRITTEN = {
   "base": "",
   "pictures": {"turn_exif": True, "over_white": True, "scale_depth": True},
   "repetition_penalty": 1.0,
+  "read": "text",
 }
 CHANGED = ("stop", "continue")  # when examples are others than those of a checkpoint
 

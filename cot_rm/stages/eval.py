@@ -1,17 +1,15 @@
 """Scores models on held-out pairs or a public benchmark, and writes the summary and the report."""
 
 import functools
+import itertools
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-from absl import logging
 from etils import epath
 
 from cot_rm import benchmarks, files, metrics, prompts, registry, report, stages
-from cot_rm import workdir as run_folder  # `workdir` is an argument here
 from cot_rm.benchmarks import baselines, pairs, published_results
 from cot_rm.data import selection
 from cot_rm.stages import (
@@ -22,6 +20,7 @@ from cot_rm.stages import (
   evaluation,
   preflight_examples,
   preflight_memory,
+  scored_models,
 )
 from cot_rm.stages import preflight as checking
 
@@ -32,7 +31,8 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   Answers are in workdir/<name>/<model>/: judgements.jsonl, greedy; votes.jsonl, the samples that
   vote; blank.jsonl, answers to blank pictures. Each line is an answer, by (row, order, sample), and
   is written as soon as it comes: an interrupted run asks only for missing answers, and figures are
-  computed from the files alone. A stage of the plan that left no model is skipped.
+  computed from the files alone. A stage of the plan that left no model is skipped. The direct reads
+  of a model (the knob `read`) have the name <model>--direct, and a folder of their own.
 
   With the knob `compare` no model is asked: the answers of two are compared; see `comparing.run`.
 
@@ -44,7 +44,8 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   prompts.get(config.grammar)
   benchmark = benchmarks.get(knobs.benchmark)
   registry.lookup(benchmark.MODES, knobs.mode, f"config.{section}.mode")
-  models = [] if knobs.compare else _models(config, workdir, section)
+  models = [] if knobs.compare else scored_models.there(config, workdir, section)
+  reads = scored_models.reads(knobs, section)
   skips, summary = common.open_skips(config, workdir, name), {}
   opened = benchmark_pairs.open_pairs(config, workdir, knobs, section)
   examples = benchmark_pairs.usable(
@@ -56,9 +57,10 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   seen: set[str] = set()
   if knobs.contamination:
     seen = contaminated.run(config, knobs, workdir, name, examples=examples)
-  for model in models:
-    label = model.strip("/").replace("/", "--")
-    one = evaluation.Evaluation(config, knobs, workdir, model, folder / label, skips=skips)
+  for model, read in itertools.product(models, reads):
+    label = model.strip("/").replace("/", "--") + ("" if read == "text" else f"--{read}")
+    place = folder / label
+    one = evaluation.Evaluation(config, knobs, workdir, model, place, skips=skips, read=read)
     summary[label] = one.figures(benchmark, examples, seen)
     training = workdir / model / "training.json"
     if training.exists():
@@ -89,7 +91,9 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   checking.check_sampling(
     checks, where, how, n=knobs.votes or 1, n_knob="votes", temperature="vote_temperature"
   )
-  benchmark, folders = pairs, []
+  benchmark, folders, reads = pairs, [], ()
+  with checks.catching():
+    reads = scored_models.reads(knobs, section)
   with checks.catching():
     benchmark = benchmarks.get(knobs.benchmark)
     registry.lookup(benchmark.MODES, knobs.mode, f"{where}.mode")
@@ -97,7 +101,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
     if knobs.compare:
       comparing.folders(workdir, name, knobs.compare)
     else:
-      folders = _folders(checks, config, workdir, section)
+      folders = scored_models.folders(checks, config, workdir, section)
   checks.require(
     not knobs.votes or any(k <= knobs.votes for k in knobs.vote_at),
     f"{where}.votes is {knobs.votes}, and {where}.vote_at, {tuple(knobs.vote_at)}, has no number "
@@ -116,8 +120,8 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
     if checking.planned_data(checks, config, workdir, f"{where}.data", knobs.data):
       return checks
     examples = benchmark_pairs.open_pairs(config, workdir, knobs, section)
-    buckets = common.buckets(config)
     for folder in dict.fromkeys(folders) or [None]:
+      openings = scored_models.openings(config, folder) if folder and "direct" in reads else None
       preflight_examples.check(
         checks,
         config,
@@ -125,58 +129,13 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
         examples,
         name=f"{knobs.data} {knobs.split if benchmark is pairs else knobs.benchmark}",
         folder=folder,
-        rules=[preflight_examples.needs_gold_or_tie, preflight_examples.fits(buckets)],
+        rules=[
+          preflight_examples.needs_gold_or_tie,
+          preflight_examples.fits(common.buckets(config), openings=openings),
+        ],
         swapped=True,
       )
   return checks
-
-
-def _folders(
-  checks: checking.Checks, config: common.Section, workdir: epath.Path, section: str
-) -> list[str]:
-  """The folders with the processors of the models to score, as far as they are there."""
-  found, planned = [], checking.planned(config, checks.name)
-  for model, there in _named_models(config, workdir, section).items():
-    if there or model in planned:
-      with checks.catching():
-        folder = checking.find_model(checks, config, workdir, f"config.{section}.models", model)
-        found += [folder] if folder is not None else []
-  return found
-
-
-def _models(config: common.Section, workdir: epath.Path, section: str) -> list[str]:
-  """The models to score: those of the knob `models` that exist.
-
-  Raises:
-    ValueError: a name that is no stage of this config and no folder.
-  """
-  found = []
-  for model, there in _named_models(config, workdir, section).items():
-    if there:
-      found.append(model)
-    else:
-      logging.info("%s: there is no model of %r to score", section, model)
-  for folder, stage in run_folder.entries(config.stages).items():
-    if stage in ("sft", "rl") and folder not in found and (workdir / folder / "model").exists():
-      logging.info("%s: the model of %r is not in config.%s.models", section, folder, section)
-  return found
-
-
-def _named_models(config: common.Section, workdir: epath.Path, section: str) -> dict[str, bool]:
-  """{model of the knob `models`: whether it is there, or to be looked for by its path or id}.
-
-  Raises:
-    ValueError: a name that is no stage of this config and no folder.
-  """
-  trained = [name for name in config.keys() if "start" in getattr(config[name], "keys", list)()]
-  planned = dict.fromkeys([*run_folder.entries(config.stages), *trained])
-  out = {}
-  for model in map(str.strip, config[section].models.split(",")):
-    there = "/" in model or (workdir / model / "model").exists() or pathlib.Path(model).is_dir()
-    if not there and model not in planned and not (workdir / model).exists():
-      registry.lookup(planned, model, f"model in config.{section}.models")
-    out[model] = there
-  return out
 
 
 def _baselines(

@@ -10,6 +10,7 @@ import jax
 from absl import logging
 from etils import epath
 
+import cot_rm.judge  # by its full name: a stage of this package is called judge too
 from cot_rm import media, metrics, prompts, schema
 from cot_rm import voting as pair_votes  # the benchmarks have a `voting`, too
 from cot_rm.benchmarks import calibration, definitions, pairs, rules, voting
@@ -44,6 +45,7 @@ class Evaluation:
     model: as the knob `models` names it.
     folder: of its answers.
     skips: counts pairs that cannot be judged.
+    read: how verdicts are read, see judge.Read.
   """
 
   def __init__(
@@ -55,11 +57,13 @@ class Evaluation:
     folder: epath.Path,
     *,
     skips: bad_examples.Skips,
+    read: cot_rm.judge.Read = "text",
   ):
+    self._read = read
     self._config, self._knobs, self._folder, self._skips = config, knobs, folder, skips
     self._grammar = prompts.get(config.grammar)
     path = common.resolve_path(workdir, model)
-    self._conditions = _conditions(config, knobs, path)
+    self._conditions = _conditions(config, knobs, path, read)
     answers = [f"{file}.jsonl" for file in ANSWERS]
     common.begin_answers(
       folder,
@@ -96,7 +100,7 @@ class Evaluation:
       given,
       swapped,
       mode=knobs.mode,
-      fidelity=descriptions.fidelity,
+      fidelity=descriptions.fidelity if self._read == "text" else None,  # it has no description
       contradicts=functools.partial(consistency.contradicts, grammar=self._grammar),
     )
     if seen:
@@ -109,7 +113,7 @@ class Evaluation:
       "pairs": calibration.of_pairs(*sides, rule, pair_votes.combine),
       "verdicts": calibration.of_verdicts(*sides, rule),
     }
-    if knobs.votes:
+    if knobs.votes and self._read == "text":  # direct reads of a pair would all be the same
       some = decided[: knobs.vote_pairs or None]
       warm = _sampling(knobs, knobs.vote_temperature)
       voted = self._answers(
@@ -154,7 +158,13 @@ class Evaluation:
 
     def ask(batch, progress):
       return self._judge().judge_usable(
-        batch, grammar=config.grammar, n=n, sampling=how, seed=config.seed, progress=progress
+        batch,
+        grammar=config.grammar,
+        n=n,
+        sampling=how,
+        seed=config.seed,
+        progress=progress,
+        read=self._read,
       )
 
     given, swapped = answer_log.complete(
@@ -207,13 +217,14 @@ def clean(
   }
 
 
-def _conditions(config, knobs, path: str) -> dict[str, Any]:
+def _conditions(config, knobs, path: str, read: cot_rm.judge.Read) -> dict[str, Any]:
   """Everything that an answer depends on, serializable as JSON; see common.begin_answers."""
   return {
     **common.conditions(config, path),
     "data": [knobs.benchmark, knobs.data, knobs.split],
     "sampling": [knobs.max_tokens, knobs.vote_temperature],
     "repetition_penalty": knobs.repetition_penalty,
+    "read": read,
   }
 
 

@@ -152,11 +152,19 @@ def needs_reference(row: Row) -> str | None:
   return row.why or f"example {row.id!r} has no reasoning to learn from"
 
 
-def fits(buckets: packing.Buckets, *, with_reference: bool = False) -> Rule:
-  """The prompt, with its reference, fits the largest buckets."""
+def fits(
+  buckets: packing.Buckets,
+  *,
+  with_reference: bool = False,
+  openings: Mapping[str, int] | None = None,
+) -> Rule:
+  """The prompt, with its reference, or the opening of its answer, fits the largest buckets.
+
+  openings: {task: tokens of the opening of a direct read}; None: nothing is read so.
+  """
 
   def rule(row: Row) -> str | None:
-    tokens = row.tokens + row.reference * with_reference
+    tokens = row.tokens + row.reference * with_reference + (openings or {}).get(row.task, 0)
     try:
       buckets.token_bucket(row.id, tokens)
       buckets.patch_bucket(row.id, row.patches)

@@ -9,6 +9,7 @@ import cot_rm
 from cot_rm import prompts
 from cot_rm.candidates import Candidates
 from cot_rm.data import packing
+from cot_rm.judge import asking
 from cot_rm.sampler import text_stops
 from cot_rm.sampler.sampling import Sampling
 from cot_rm.schema import BadExample, Completion, Media, Verdict
@@ -107,7 +108,8 @@ def test_what_a_direct_read_cannot_be_is_refused(judge, pairs, monkeypatch):
   with pytest.raises(ValueError, match="opens an answer with '<think>.*chat template.*'<reason>'"):
     judge.judge(pairs[:1], n=1, read="direct", **how)
   monkeypatch.undo()
-  monkeypatch.setattr(judge, "label_ids", (5, 6))
+  one = lambda text, **_: [7] if text.endswith("1") else [8, 9]  # "Image 1" is one token
+  monkeypatch.setattr(judge.processor, "encode_answer", one)
   with pytest.raises(ValueError, match="needs '1' to be one token after '<think>"):
     judge.judge(pairs[:1], n=1, read="direct", **how)
 
@@ -116,8 +118,8 @@ def test_a_beginning_of_the_answer_that_the_chat_template_writes_is_not_written_
   judge, monkeypatch
 ):
   grammar = prompts.get("think")
-  whole = judge.opening_tokens(grammar, "image_generation")
+  whole = asking.opening_tokens(judge.processor, grammar, "image_generation")
   monkeypatch.setattr(judge.processor, "answer_prefix", "<think>\n")
-  rest = judge.opening_tokens(grammar, "image_generation")
+  rest = asking.opening_tokens(judge.processor, grammar, "image_generation")
   assert judge.processor.decode(whole) == "<think>\n</think>\n<answer>Image "
   assert judge.processor.decode(rest) == "</think>\n<answer>Image "

@@ -14,7 +14,7 @@ from cot_rm import judge
 from cot_rm.data import datasets, identity, jsonl
 from cot_rm.schema import TASKS, Completion, Verdict
 from cot_rm.stages import eval as eval_stage
-from cot_rm.stages import evaluation
+from cot_rm.stages import evaluation, scored_models
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks" / "fixtures"
 
@@ -302,7 +302,7 @@ def test_a_bad_knob_stops_before_any_model_is_loaded(workdir, config, sure, chan
 
 def test_a_stage_that_left_no_model_is_skipped_with_a_line(workdir, config, sure, monkeypatch):
   lines = []
-  monkeypatch.setattr(eval_stage.logging, "info", lambda text, *args: lines.append(text % args))
+  monkeypatch.setattr(scored_models.logging, "info", lambda text, *args: lines.append(text % args))
   config.eval.blank_pairs = 0
   eval_stage.run(config, workdir, "eval")
   assert list(summary(workdir)) == ["sft"]
@@ -316,3 +316,42 @@ def test_an_eval_in_another_folder_uses_the_section_of_its_name(workdir, config,
   eval_stage.run(config, workdir, "eval2")
   assert summary(workdir)["sft"]["n"] == 2
   assert len(records(workdir / "eval2" / "sft" / "judgements.jsonl")) == 4
+
+
+def test_direct_reads_stand_beside_the_written_judgements_in_a_folder_of_their_own(
+  workdir, config, monkeypatch
+):
+  config.eval.votes, config.eval.vote_at = 2, (1, 2)
+  eval_stage.run(config, workdir, "eval")
+  written = (workdir / "eval" / "sft" / "judgements.jsonl").read_text()
+  config.eval.read = "text,direct"
+  eval_stage.run(config, workdir, "eval")
+  assert list(summary(workdir)) == ["sft", "sft--direct"]
+  assert (workdir / "eval" / "sft" / "judgements.jsonl").read_text() == written
+  assert not (workdir / "eval" / "sft" / "earlier").exists()
+  found, folder = summary(workdir)["sft--direct"], workdir / "eval" / "sft--direct"
+  assert found["parse_rate"] == 1 and found["mean_length"] == 1 and found["n"] == 6
+  assert "blank_accuracy" in found and not {"voting", "fidelity"} & found.keys()
+  for place, read in ((folder, "direct"), (workdir / "eval" / "sft", "text")):
+    assert json.loads((place / "asked.json").read_text())["read"] == read
+  assert not (folder / "votes.jsonl").exists()
+  answers = records(folder / "judgements.jsonl")
+  assert len(answers) == 12
+  for record in answers:
+    assert record["answer"] in (1, 2) and record["tokens"] == 1 and 0 < record["label_mass"] <= 1
+    assert record["text"].startswith("<think>\n</think>\n<answer>")
+  monkeypatch.setattr(judge, "load", lambda *_, **__: pytest.fail("it is asked again"))
+  eval_stage.run(config, workdir, "eval")
+  assert summary(workdir)["sft--direct"] == found
+
+
+def test_answers_of_a_version_without_direct_reads_are_written_ones(workdir, config, sure):
+  config.eval.blank_pairs = 0
+  eval_stage.run(config, workdir, "eval")
+  note = workdir / "eval" / "sft" / "asked.json"
+  asked = json.loads(note.read_text())
+  assert asked.pop("read") == "text"
+  note.write_text(json.dumps(asked))
+  asked = len(sure)
+  eval_stage.run(config, workdir, "eval")
+  assert len(sure) == asked
