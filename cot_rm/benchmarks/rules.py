@@ -6,6 +6,7 @@ N pairs, 2 orders: 0 as given, 1 with the candidates exchanged.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from cot_rm.benchmarks import readings
 from cot_rm.schema import Example, Judged
 
 Cell = tuple[int, int]  # (row of the pair, order)
+_NUMBER = re.compile(r"#\d+$")
 
 
 def both(examples: Sequence[Example]) -> list[tuple[int, ...]]:
@@ -44,7 +46,8 @@ class Rule:
   orders: Callable[[Sequence[Example]], list[tuple[int, ...]]] = both  # of each example, of (0, 1)
   reading: readings.Reading = readings.grammar  # the credit of each answer
   family: Callable[[Example], str] = task_of  # the group whose accuracy an example counts in
-  # Label of an example; answers to examples of one label are correlated. None: one label per pair.
+  # Label of an example; answers to examples of one label are correlated. None: one label per pair,
+  # and one for pairs of the same id, see `by_id`.
   cluster: Callable[[Example], Hashable] | None = None
   # Label of an example; a label counts as right only if all its pairs are. None: no such sets.
   question: Callable[[Example], Hashable] | None = None
@@ -63,7 +66,18 @@ class Rule:
 
   def clusters(self, examples: Sequence[Example]) -> list[Hashable]:
     """The cluster label of each example, for `intervals.share`."""
-    return [self.cluster(e) if self.cluster else row for row, e in enumerate(examples)]
+    return [*map(self.cluster, examples)] if self.cluster else by_id(examples)
+
+
+def by_id(examples: Sequence[Example]) -> list[Hashable]:
+  """A label per pair: its row, and of pairs whose records had one id, the row of the first.
+
+  Where an id comes again, the pairs are called id#2, id#3, ... when they are read.
+  """
+  names = [_NUMBER.sub("", example.id) for example in examples]
+  again = {name for name, example in zip(names, examples, strict=True) if name != example.id}
+  first: dict[str, int] = {}
+  return [first.setdefault(n, row) if n in again else row for row, n in enumerate(names)]
 
 
 class Asked(NamedTuple):

@@ -1,5 +1,7 @@
 """Orders, clusters, and questions whose pairs count jointly."""
 
+import dataclasses
+
 import pytest
 
 from cot_rm.benchmarks import rules
@@ -20,6 +22,12 @@ def test_examples_form_the_clusters_of_the_rule(example):
   rows = [example(id="a"), example(id="b"), example(id="a")]
   assert rules.Rule().clusters(rows) == [0, 1, 2]
   assert rules.Rule(cluster=lambda e: e.extra["id"]).clusters(rows) == ["a", "b", "a"]
+
+
+def test_pairs_whose_records_had_one_id_are_a_cluster(example):
+  ids = ["0", "a", "2", "a#2", "b#1", "a#3"]
+  rows = [dataclasses.replace(example(), id=id) for id in ids]
+  assert rules.Rule().clusters(rows) == [0, 1, 2, 1, 4, 1]
 
 
 def test_the_judgements_of_both_orders_stand_in_one_row_with_their_cells(example, says):
