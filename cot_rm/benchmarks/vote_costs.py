@@ -44,19 +44,18 @@ def expected_draws(first: int, second: int, unparsable: int, k: int) -> tuple[fl
     k: votes, at most their sum.
   """
   total, found = first + second + unparsable, np.zeros(3)
+  factorial = np.array([math.lgamma(i + 1) for i in range(total + 1)])  # logarithms
+
+  def log_comb(n: int, chosen: np.ndarray) -> np.ndarray:
+    return factorial[n] - factorial[chosen] - factorial[n - chosen]
+
   for j in range(k):
     a, b = np.meshgrid(np.arange(min(first, j) + 1), np.arange(min(second, j) + 1))
     c = j - a - b
     goes_on = (0 <= c) & (c <= unparsable) & (np.abs(a - b) <= k - j)
     a, b, c = a[goes_on], b[goes_on], c[goes_on]
-    log_p = _log_comb(first, a) + _log_comb(second, b) + _log_comb(unparsable, c)
-    p = np.exp(log_p - _log_comb(total, np.array([j])))
+    log_p = log_comb(first, a) + log_comb(second, b) + log_comb(unparsable, c)
+    p = np.exp(log_p - log_comb(total, np.array(j)))
     left = np.stack([first - a, second - b, unparsable - c])
     found += left @ p / (total - j)
   return tuple(map(float, found))  # type: ignore[return-value]
-
-
-def _log_comb(n: int, k: np.ndarray) -> np.ndarray:
-  """Logarithm of the number of subsets of k of n, for each k."""
-  gamma = np.array([math.lgamma(i + 1) for i in range(n + 1)])
-  return gamma[n] - gamma[k] - gamma[n - k]
