@@ -4,9 +4,9 @@ import logging
 
 import pytest
 
-from cot_rm import schema
+from cot_rm import benchmarks, schema
 from cot_rm.benchmarks import multimodal_rewardbench, pairs
-from cot_rm.data import bad_examples
+from cot_rm.data import bad_examples, datasets
 from cot_rm.stages import benchmark_pairs
 from tests.published_sets import CHOSEN, QUESTION, REJECTED, Folder, encoded, preferred
 
@@ -156,6 +156,28 @@ def test_what_has_to_be_downloaded_is_said(folder, opened, name, message):
   folder.media("a.png")
   with pytest.raises(FileNotFoundError, match=f"{message}.*holds none of .*config.eval.data"):
     opened(name)
+
+
+@pytest.mark.parametrize("benchmark", benchmarks.BY_LAYOUT.values())
+def test_every_layout_of_a_benchmark_is_known(benchmark):
+  assert benchmark.LAYOUT in datasets.ADAPTERS
+
+
+def test_no_seed_draws_the_order_of_a_benchmark_that_has_one(folder, opened, config):
+  folder.media("0.mp4", "1.mp4")
+  record = {**GENERATED, "video_left": "0.mp4", "video_right": "1.mp4", "vote_type": "leftvote"}
+  folder.write([{"id": i, **record} for i in range(8)], "data.json")
+  multimodal(folder, *({} for _ in range(8)))
+  for config.seed in range(3):
+    assert all(e.media[0].source.endswith("0.mp4") for e in opened("genai_bench"))
+    assert all(e.responses == (CHOSEN, REJECTED) for e in opened("multimodal_rewardbench"))
+
+
+def test_a_layout_that_is_named_before_the_path_is_no_fault(folder, config, workdir):
+  multimodal(folder, {})
+  config.eval.benchmark = "multimodal_rewardbench"
+  config.eval.data = f"reward_benchmarks:{folder.path}"
+  assert len(benchmark_pairs.open_pairs(config, workdir, config.eval, "eval")) == 1
 
 
 def test_pairs_called_equal_are_usable_and_pairs_without_a_label_are_not(tmp_path):
