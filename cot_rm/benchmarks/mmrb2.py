@@ -9,7 +9,8 @@ Its owners' benchmark/build_from_hf.py makes <task>.json, images/ and input_imag
 
 A prompt and a response are lists of ["text", text] and ["image", path]. Texts side by side are one
 text, as a chat template sets them. Prompts and responses that mix both are pairs of
-schema.Example.mixed, and shown in their order.
+schema.Example.mixed, and shown in their order. The owners' judges have a prompt for each task, and
+answer in JSON; here the grammar's prompt asks, so only the scoring is theirs.
 
 The data are licensed CC BY-NC 4.0, for benchmarking only: nothing may be trained on them.
 """

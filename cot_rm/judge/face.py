@@ -361,7 +361,7 @@ def _pairs(examples: Example | Sequence[Example]) -> list[Example]:
     if not isinstance(pair, Example):
       raise TypeError(
         f"examples must be Examples, not {type(pair).__name__}; make them with Example.images, "
-        "Example.videos or Example.answers"
+        "Example.videos, Example.answers or Example.mixed"
       )
   return pairs
 

@@ -245,6 +245,7 @@ class Example:
 
     Args:
       question: what both candidates were made for: a text, Media, or a sequence of both, in order.
+        A string is a text, also if it is the name of a file.
       first, second: the candidates, likewise.
       id: names the example in errors and records; "": the beginning of the question's text.
       gold: the preferred candidate, 1 or 2, if known.
