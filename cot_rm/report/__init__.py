@@ -66,6 +66,7 @@ def write(
     accuracy=interval_plots.families(summary),
     by_family=tables.by_family(summary),
     by_family_plus=tables.by_family(summary, "families_plus"),
+    by_family_tau=tables.by_family(summary, "families_tau"),
     voting=voting_section.section(summary),
     position_bias=interval_plots.position_bias(summary),
     calibration=calibration_section.section(summary),

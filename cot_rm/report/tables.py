@@ -252,8 +252,10 @@ def other_figures(summary: Summary) -> Table:
   return table((*OTHERS, *columns), summary, colors(summary))
 
 
-def by_family(summary: Summary, key: Literal["families", "families_plus"] = "families") -> Table:
-  """Accuracy ("families") or Acc+ ("families_plus") by task family."""
+def by_family(
+  summary: Summary, key: Literal["families", "families_plus", "families_tau"] = "families"
+) -> Table:
+  """Accuracy ("families"), Acc+ ("families_plus") or tau ("families_tau") by task family."""
   families = sorted({name for figures in summary.values() for name in figures.get(key, ())})
   return _members(summary, key, families, sign=1)
 

@@ -36,6 +36,7 @@ VOTING = {
 }
 PUBLIC = {
   "families_plus": {"mcq": 0.4},
+  "families_tau": {"video_generation": 0.4321},
   "accuracy_plus": 0.5,
   "definitions": {"accuracy": {"what": "share of <i>right</i> verdicts", "n": 2500}},
 }
@@ -105,6 +106,7 @@ def test_the_page_has_a_section_for_every_result(page, tmp_path):
     *("85.3 %", "83.0–87.5", "90.0 %", "41.5", "3 min 05 s", "88.0–94.0", "video generation"),
     *("voting@5", "5 samples at temperature 1.0 for each order of 1,000 pairs", "Position bias"),
     *("share of &lt;i&gt;right&lt;/i&gt; verdicts", "2,500", "Acc+ by task family", "40.0 %"),
+    *("tau by task family", "43.2 %"),
     *("Length of the texts", "longer by 10 to 25 %", "62.5 %", "Verdicts for the longer text"),
     *("Pairs, both orders together", "Reliability", "34.6 %"),
     *("Accuracy over tokens", "140.5"),
