@@ -193,3 +193,28 @@ def test_a_miss_leaves_the_denominator_in_mode_official(says):
   assert found["accuracy_macro"] == pytest.approx((1 + 1 / 3 + 0.75) / 3, abs=1e-6)
   assert found["definitions"]["accuracy_macro"]["n"] == 3
   assert "leave the denominator" in found["definitions"]["accuracy"]["what"]
+
+
+def test_the_output_that_the_owners_print_for_their_sample_judgements_comes_out(says):
+  """Their samples name response A in both orders: right where people chose A, in 532 pairs of t2i.
+
+  README of facebookresearch/MMRB2: 53.20, 55.50, 57.50, 47.50, and 53.42 overall.
+  """
+  chosen_a = {"t2i": 532, "edit": 555, "interleaved": 575, "reasoning": 475}
+  rows = [
+    schema.Example(f"{task}:{i}", "s", "image_understanding", "q", gold=1 if i < count else 2)
+    for task, count in chosen_a.items()
+    for i in range(1000)
+  ]
+  for row in rows:
+    row.extra.update(task=row.id.partition(":")[0], prompt=row.id)
+  given = [says(row, 1) for row in rows]
+  swapped = [says(row.swapped(), 2) for row in rows]
+  found = mmrb2.score(given, swapped, mode="official")
+  assert found["families"] == {
+    "t2i": 0.532,
+    "edit": 0.555,
+    "interleaved": 0.575,
+    "reasoning": 0.475,
+  }
+  assert f"{found['accuracy'] * 100:.2f}" == "53.42" and found["order_consistency"] == 1
