@@ -134,7 +134,8 @@ def measure(questions: Sequence[Question]) -> dict[str, dict[str, float]]:
     }
   whole = out["round robin"]
   for figures in out.values():
-    figures["of_round_robin"] = figures["best_found"] / whole["best_found"]
+    if whole["best_found"]:  # a judge that prefers what is wrong never finds it
+      figures["of_round_robin"] = figures["best_found"] / whole["best_found"]
     figures["share_of_comparisons"] = figures["comparisons"] / whole["comparisons"]
   return out
 
@@ -153,10 +154,10 @@ def main() -> None:
   say(f"{len(questions)} questions with {COUNT} candidates, judge: {args.judge or 'simulated'}")
   say(f"{'':<24}" + "".join(f"{head:>16}" for head in heads))
   for name, r in found.items():
+    shown = [r.get(key) for key in ("best_found", "of_round_robin", "same_best", "order")]
     say(
       f"{name:<24}{r['comparisons']:>16.1f}{r['share_of_comparisons']:>16.2f}"
-      f"{r['best_found']:>16.3f}{r['of_round_robin']:>16.3f}{r['same_best']:>16.3f}"
-      f"{r['order']:>16.3f}"
+      + "".join(f"{'-' if value is None else f'{value:.3f}':>16}" for value in shown)
     )
   rounded = {name: {k: round(v, 4) for k, v in r.items()} for name, r in found.items()}
   say(json.dumps({"questions": len(questions), **rounded}))

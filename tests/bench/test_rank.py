@@ -43,3 +43,10 @@ def test_a_judge_that_knows_the_right_picture_has_it_found_by_every_method(bench
   found = bench.measure([bench.Question(2, None, answers)] * 5)
   assert all(r["best_found"] == 1 for r in found.values())
   assert found["adaptive"]["share_of_comparisons"] == pytest.approx(24 / 56)
+
+
+def test_a_judge_that_never_finds_the_best_has_no_share_of_what_it_finds(bench):
+  pairs = itertools.combinations(range(bench.COUNT), 2)
+  answers = {(i, j): bench.Comparison(i, j, 0.01 if i == 0 else 0.5) for i, j in pairs}
+  found = bench.measure([bench.Question(0, None, answers)])
+  assert found["adaptive"]["best_found"] == 0 and "of_round_robin" not in found["adaptive"]
