@@ -196,6 +196,7 @@ def get_config() -> ConfigDict:
     input="",  # pairs: a JSONL file, data in a published layout, or a folder of examples
     split="train",  # of a folder
     votes=1,  # judgements per order; more than one needs a temperature above 0
+    read="text",  # or "direct", see config.eval.read
     both_orders=True,  # judge each pair again with its candidates swapped
     vote_stop=False,  # leave out votes that can no longer change a majority
     temperature=0.0,

@@ -7,10 +7,11 @@ from typing import Any
 from absl import logging
 from etils import epath
 
-from cot_rm import metrics, prompts, schema, stages
+import cot_rm.judge  # by its full name: this module is called judge too
+from cot_rm import metrics, prompts, registry, schema, stages
 from cot_rm.data import answer_log, bad_examples, identity
 from cot_rm.sampler import sampling
-from cot_rm.stages import common, preflight_examples, preflight_memory
+from cot_rm.stages import common, preflight_examples, preflight_memory, scored_models
 from cot_rm.stages import preflight as checking
 
 
@@ -79,6 +80,7 @@ def _conditions(config: common.Section, knobs: common.Section, model: str) -> di
     "sampling": [knobs.temperature, knobs.max_tokens, knobs.votes],
     "repetition_penalty": knobs.repetition_penalty,
     "orders": [knobs.both_orders, knobs.vote_stop],
+    "read": knobs.read,
   }
 
 
@@ -107,6 +109,7 @@ def _judge(
       max_tokens=knobs.max_tokens,
       seed=config.seed,
       vote_stop=knobs.vote_stop,
+      read=knobs.read,
     )
 
   with metrics.bar(name, total=len(examples), done=len(examples) - len(missing)) as bar:
@@ -149,6 +152,8 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
   )
   with checks.catching():
     if not checking.planned_data(checks, config, workdir, f"{where}.input", knobs.input):
+      direct = folder and knobs.read == "direct"
+      openings = scored_models.openings(config, folder) if direct else None
       preflight_examples.check(
         checks,
         config,
@@ -156,7 +161,7 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
         _open(config, workdir, section),
         name=str(knobs.input),
         folder=folder,
-        rules=[preflight_examples.fits(common.buckets(config))],
+        rules=[preflight_examples.fits(common.buckets(config), openings=openings)],
         swapped=knobs.both_orders,
       )
   return checks
@@ -179,6 +184,12 @@ def _check_knobs(config: common.Section, section: str) -> None:
     max_tokens=knobs.max_tokens,
     repetition_penalty=knobs.repetition_penalty,
   )
+  registry.lookup(dict.fromkeys(cot_rm.judge.READS), knobs.read, f"config.{section}.read")
+  if knobs.votes > 1 and knobs.read == "direct":
+    raise ValueError(
+      f"config.{section}.votes is {knobs.votes}, and direct reads of a pair would all be the same; "
+      f"set it to 1, or config.{section}.read to 'text'"
+    )
   if knobs.votes < 1:
     raise ValueError(f"config.{section}.votes is {knobs.votes}; it must be 1 or more")
   if knobs.votes > 1 and knobs.temperature == 0:

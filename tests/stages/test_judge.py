@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -192,3 +193,37 @@ def test_a_file_without_pairs_is_refused(workdir, config, given):
   with pytest.raises(ValueError, match="pairs.jsonl: there are no examples in it"):
     judge.run(config, workdir, "judge")
   assert not (workdir / "judge").exists()
+
+
+def test_direct_reads_have_verdicts_without_reasoning_and_are_not_taken_for_written_ones(
+  workdir, config, given
+):
+  judge.run(config, workdir, "judge")
+  config.judge.read = "direct"
+  assert not judge.preflight(config, workdir, "judge").faults
+  judge.run(config, workdir, "judge")
+  assert (workdir / "judge" / "earlier" / "1" / "verdicts.jsonl").exists()
+  found = [one for one in verdicts(workdir) if "error" not in one]
+  assert len(found) == 5
+  for one in found:
+    assert one["answer"] in (1, 2) and one["reasoning"].strip() == ""
+    assert sum(one["votes"]) == 2 and one["votes"][2] == 0 and one["probability"] >= 0.5
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"judge.read": "drect"}, "config.judge.read.*'drect'.*direct"),
+    (
+      {"judge.read": "direct", "judge.votes": 3, "judge.temperature": 1.0},
+      "direct reads of a pair",
+    ),
+  ],
+)
+def test_a_wrong_way_to_read_stops_before_a_model_is_loaded(
+  workdir, config, given, change, message
+):
+  config.update_from_flattened_dict(change)
+  with pytest.raises(ValueError, match=message):
+    judge.run(config, workdir, "judge")
+  assert any(re.search(message, f) for f in judge.preflight(config, workdir, "judge").faults)
