@@ -1,9 +1,11 @@
 """What the stages build on: judgements with their completions and probabilities."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
+import tokenizers
 
 import cot_rm
 from cot_rm import prompts
@@ -123,3 +125,32 @@ def test_a_beginning_of_the_answer_that_the_chat_template_writes_is_not_written_
   rest = asking.opening_tokens(judge.processor, grammar, "image_generation")
   assert judge.processor.decode(whole) == "<think>\n</think>\n<answer>Image "
   assert judge.processor.decode(rest) == "</think>\n<answer>Image "
+
+
+# Of the tokenizer.json of Qwen2.5-VL: how a text is split before bytes are merged.
+QWEN = (
+  r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+  r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@pytest.mark.parametrize("name", prompts.PROMPTS)
+def test_with_qwens_splits_the_digit_is_a_token_of_its_own_after_every_opening(name):
+  splits = tokenizers.pre_tokenizers
+  bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+  byte_level = splits.ByteLevel(add_prefix_space=False, use_regex=False)
+  bpe.pre_tokenizer = splits.Sequence(
+    [splits.Split(tokenizers.Regex(QWEN), "isolated"), byte_level]
+  )
+  grammar = prompts.get(name)
+  answers = [grammar.unreasoned(task, choice) for task in TASKS for choice in (1, 2)]
+  # Merges as greedy as they can be: every split of these answers becomes one token.
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=1000, initial_alphabet=splits.ByteLevel.alphabet(), show_progress=False
+  )
+  bpe.train_from_iterator(answers * 20, trainer)
+  encode = lambda text: bpe.encode(text).ids
+  processor = types.SimpleNamespace(answer_prefix="", encode=encode, encode_answer=encode)
+  for task in TASKS:
+    tokens = asking.opening_tokens(processor, grammar, task)
+    assert tokens == encode(prompts.opening(grammar, task))
