@@ -3,6 +3,7 @@
 B sequences, T tokens.
 """
 
+import functools
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -28,7 +29,10 @@ class TrainState(NamedTuple):
 
 
 class Loss(Protocol):
-  """`(logps_BT, batch, weights_BT) -> (scalar loss, metrics)`: the objective of a step."""
+  """`(logps_BT, batch, weights_BT) -> (scalar loss, metrics)`: the objective of a step.
+
+  In a step with `outputs` the first argument has those, and the weights are as its objective wants.
+  """
 
   def __call__(
     self, logps_BT: jax.Array, batch: Batch, weights_BT: jax.Array, /
@@ -86,6 +90,7 @@ def make_step(
   frozen: Collection[str],
   accumulate: int = 1,
   temperature: float = 1.0,
+  outputs: Callable[[Any, Batch], jax.Array] | None = None,
 ) -> Step:
   """The compiled train step. A step whose gradient is not finite, or is 0, changes nothing.
 
@@ -107,11 +112,15 @@ def make_step(
     accumulate: microbatches that go through the model one after the other, for less memory. Each
       holds whole groups, see `split`. Best a multiple of the devices that share the batch.
     temperature: of the log-probabilities, see logprobs.batch_logps.
+    outputs: `(model, batch) -> array` of which the loss is computed, with the rows of the batch
+      first; None: the log-probabilities of the tokens in batch.mask.
   """
+  if outputs is None:
+    outputs = functools.partial(logprobs.batch_logps, masked=True, temperature=temperature)
 
   def loss(params: nnx.State, batch: Batch, weights_BT: jax.Array) -> tuple[jax.Array, jax.Array]:
     model = nnx.merge(graphdef, optim.stop_gradients(params, frozen))
-    logps_BT = logprobs.batch_logps(model, batch, masked=True, temperature=temperature)
+    logps_BT = outputs(model, batch)
     return loss_fn(logps_BT, batch, weights_BT)[0], logps_BT
 
   gradient = jax.grad(loss, has_aux=True)

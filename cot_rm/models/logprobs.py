@@ -41,7 +41,7 @@ def batch_logps(
   mask_BT = batch.mask if masked else None
   if batch.prompts is not None:
     return _after_prompts(model, batch, mask_BT, temperature)
-  x_BTD, _ = _prefill(model, batch)
+  x_BTD, _ = prefill(model, batch)
   if masked:
     mask_BT = mask_BT[:, 1:]
   with jax.named_scope("token_logps"):
@@ -73,7 +73,7 @@ def _after_prompts(
 ) -> jax.Array:
   """`batch_logps` of a batch with `prompts`: each prompt is computed once for its answers."""
   B = len(batch.tokens)
-  x_QSD, prompt_kv = _prefill(model, batch.prompts)
+  x_QSD, prompt_kv = prefill(model, batch.prompts)
   segments_QS = batch.prompts.segments
   x_Q1D = layers.last_token(x_QSD, segments_QS)[:, None]
   x_BTD, _ = model.extend(model.embed(batch.tokens), batch.positions, prompt_kv, segments_QS > 0)
@@ -84,8 +84,8 @@ def _after_prompts(
     return token_logps(before_BTD, model.head, batch.tokens, mask_BT, temperature)
 
 
-def _prefill(model: models.Model, batch: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  """(hidden states [B, T, D] of a batch, keys and values of every layer)."""
+def prefill(model: models.Model, batch: Batch) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """(hidden states [B, T, D] of a batch and its pictures, keys and values of every layer)."""
   features_RMD = None if batch.pictures is None else model.features(batch.pictures)
   x_BTD = model.embed(batch.tokens, batch.visual, features_RMD)
   return model.prefill(x_BTD, batch.positions, batch.segments)
