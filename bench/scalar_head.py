@@ -1,6 +1,6 @@
 """What reasoning buys: a scalar-head reward model, trained in the minutes of a run, beside its RL.
 
-  python bench/scalar_head.py runs/tiny [--pairs N] [--seconds N]
+  python bench/scalar_head.py runs/tiny [--pairs N] [--seconds N] [--lr RATE]
   python bench/scalar_head.py --quick
 
 Reads the workdir of a finished run of configs/tiny.py and writes nothing into it. Trains a scalar
@@ -58,7 +58,8 @@ class Setting(NamedTuple):
   judge: str  # folder of the stage that made the model that reasons
   data: Sequence[str]  # "folder:split" of the training pairs
   seconds: float  # of the training
-  count: int  # held-out pairs, the first ones; 0: all
+  count: int = 0  # held-out pairs, the first ones; 0: all
+  lr: float = 0.0  # peak learning rate of the training; 0: that of sft2
 
 
 class Answers(NamedTuple):
@@ -155,7 +156,8 @@ def scored(
     for data, _, split in places
     for example in common.open_examples(config, setting.workdir, data, split)
   ]
-  optimizer = {**config.sft2.optim.to_dict(), "frozen": tuple(config.sft2.optim.frozen)}
+  optimizer = config.sft2.optim.to_dict()
+  optimizer["lr"] = setting.lr or optimizer["lr"]
   say(f"{len(source):,} training pairs, {setting.seconds:.0f} seconds")
   trained = scalar_reward.train_for(
     setting.seconds, base, source, optimizer, pairs=PAIRS, seed=config.seed
@@ -238,7 +240,7 @@ def quick_setting(folder: Path) -> Setting:
   command += ["--config.stages=('world',)", "--workdir", str(workdir)]
   # Standard output is for the table and the JSON of this script alone.
   subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-  return Setting(epath.Path(workdir), "world", "world", DATA[1:], seconds=10, count=0)
+  return Setting(epath.Path(workdir), "world", "world", DATA[1:], seconds=10)
 
 
 def main() -> None:
@@ -249,6 +251,7 @@ def main() -> None:
   parser.add_argument("--quick", action="store_true", help="a few steps in a small new world")
   parser.add_argument("--seconds", type=float, help="of the training; as the run's stages took")
   parser.add_argument("--pairs", type=int, default=0, help="held-out pairs; 0: all")
+  parser.add_argument("--lr", type=float, default=0.0, help="of the training; that of sft2")
   args = parser.parse_args()
   if bool(args.workdir) == args.quick:
     parser.error("give the workdir of a finished run, or --quick")
@@ -261,7 +264,7 @@ def main() -> None:
         seconds = args.seconds or seconds_of(workdir, STAGES)
       except ValueError as error:
         parser.error(str(error))
-      setting = Setting(workdir, "base", STAGES[-1], DATA, seconds, args.pairs)
+      setting = Setting(workdir, "base", STAGES[-1], DATA, seconds, args.pairs, args.lr)
     config = read_config(setting.workdir)
     prepare(config)
     found = measure(config, setting)

@@ -23,7 +23,7 @@ from cot_rm.algorithms import (
   stable_reinforce,
 )
 from cot_rm.data import packing
-from cot_rm.models import qwen2_5_vl
+from cot_rm.models import logprobs, qwen2_5_vl
 from tests import chats, defaults
 
 GOLDEN = Path(__file__).parent / "golden" / "steps.json"
@@ -340,6 +340,30 @@ def test_microbatches_packing_and_devices_change_no_advantage_and_what_is_learnt
     others, run = rewarded(name, layout, mesh, rules, 4)
     np.testing.assert_allclose(advantages, others, rtol=1e-4, atol=1e-5)
     same_trajectory(whole, run)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loss_of_the_sums_of_rows_learns_what_the_same_loss_of_tokens_does(accumulate):
+  fed, mesh, (tx, rate) = batch("sft"), one_device(), SGD
+  targets = fed.mask.sum()
+  tokens = trained([fed], OBJECTIVES["sft"], mesh, {}, SGD)
+  graphdef, _ = train.abstract_model(build)
+  with sharding.use(mesh, {}):
+    state, shardings = train.init_state(train.init_params(build, 0, mesh, {}), tx, mesh, {})
+    step = train.make_step(
+      graphdef,
+      sft.loss,
+      tx,
+      shardings,
+      token_weights=lambda batch: jnp.full(len(batch.tokens), 1 / targets),
+      frozen=(),
+      accumulate=accumulate,
+      outputs=lambda model, part: logprobs.batch_logps(model, part, masked=True).sum(axis=1),
+    )
+    state, metrics = step(state, distributed.shard_batch(fed, mesh, {}), rate(0))
+  assert float(metrics["train/loss"]) == pytest.approx(tokens.metrics[0]["train/loss"], rel=1e-5)
+  for name, value in parameters(state).items():
+    np.testing.assert_allclose(value, tokens.after[0][name], atol=1e-6, err_msg=name)
 
 
 def test_a_microbatch_holds_whole_groups_with_their_prompts_and_pictures():
