@@ -4,7 +4,7 @@ To add one: write its module, add it to PUBLIC or to BY_LAYOUT.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from cot_rm import registry
@@ -43,7 +43,7 @@ class Benchmark(Protocol):
 class PublicBenchmark(Benchmark, Protocol):
   """The interface of a benchmark whose pairs are read from its owners' files."""
 
-  def examples(self, root: str | pathlib.Path) -> list[Example]:
+  def examples(self, root: str | pathlib.Path) -> Sequence[Example]:
     """The pairs, with their gold answers, from the files under `root`."""
     ...
 

@@ -6,7 +6,7 @@ count as right only if all their pairs are right.
 
 import collections
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import logging
@@ -54,7 +54,7 @@ MODES: dict[str, rules.Rule] = {
 }
 
 
-def examples(root: str | pathlib.Path) -> list[Example]:
+def examples(root: str | pathlib.Path) -> Sequence[Example]:
   """The pairs in the order of their rows, the better response first.
 
   Reads FILES in the folder `root`. A path "mcq/1.png" is searched there, then in images/, as on the
@@ -62,20 +62,20 @@ def examples(root: str | pathlib.Path) -> list[Example]:
   are read, evenly over their sorted names. Ids repeat, so an Example's id is "<row>:<id>"; `extra`
   has `id`, `row` and `path`.
 
+  A pair whose record is invalid, whose picture or video is missing, or whose video has no frames
+  raises BadExample where it is read, by row and field.
+
   Raises:
-    FileNotFoundError: no such file, or a missing picture or video, by row.
-    ValueError: an invalid record, by row and field; a video without frames.
+    FileNotFoundError: no such file.
   """
-  out: list[Example] = []
-  for path in published.find_files(root, FILES, "MM-RLHF-RewardBench"):
-    for where, record in published.read_records(path):
-      out.append(_example(len(out), record, path.parent, where))
+  out = published.read_pairs(published.find_files(root, FILES, "MM-RLHF-RewardBench"), _example)
   if len(out) != SIZE:
     logging.warning("MM-RLHF-RewardBench: found %d of its %d pairs", len(out), SIZE)
   return out
 
 
-def _example(row: int, record: published.Record, folder: pathlib.Path, where: str) -> Example:
+def _example(row: int, record: published.Record, path: pathlib.Path, where: str) -> Example:
+  folder = path.parent
   kind = "video" if record.get("video") else "image"
   task: Task = "video_understanding" if kind == "video" else "image_understanding"
   name = published.text_field(record, kind, where)

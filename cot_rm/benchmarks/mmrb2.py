@@ -17,7 +17,7 @@ The data are licensed CC BY-NC 4.0, for benchmarking only: nothing may be traine
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from absl import logging
@@ -60,30 +60,30 @@ MODES: dict[str, rules.Rule] = {
 }
 
 
-def examples(root: str | pathlib.Path) -> list[Example]:
+def examples(root: str | pathlib.Path) -> Sequence[Example]:
   """The pairs of the tasks whose files are in a folder, response A first; or of one such file.
 
   An Example's id is "<task>:<id>"; `extra` has `id`, `task`, `models` and `prompt`, which pairs
   about one prompt share. Paths of pictures start at the file's folder, else at its images/.
 
+  A pair whose record is invalid, whose picture is missing, or whose id was there before raises
+  BadExample where it is read, by record and field.
+
   Raises:
     FileNotFoundError: no file of a task.
-    ValueError: a file that is of no task; an invalid record or a missing picture, by record and
-      field; two pairs of one id.
+    ValueError: a file that is of no task.
   """
   logging.log_first_n(logging.WARNING, LICENCE, 1)
-  out: list[Example] = []
   paths = _files(pathlib.Path(root))
-  for path in paths:
-    found = [*_of_task(path)]
-    published.warn_of_size(f"{NAME}, task {path.stem}", len(found), SIZES)
-    out += found
+  parts = [published.read_pairs([path], _unique()) for path in paths]
+  for path, part in zip(paths, parts, strict=True):
+    published.warn_of_size(f"{NAME}, task {path.stem}", len(part), SIZES)
   if missing := [task for task in TASKS if task not in {path.stem for path in paths}]:
     logging.warning(
       "%s: there is no file of %s in %s; accuracies are over %s alone",
       *(NAME, ", ".join(missing), root, ", ".join(path.stem for path in paths)),
     )
-  return out
+  return published.Pairs.joined(parts)
 
 
 def _files(root: pathlib.Path) -> list[pathlib.Path]:
@@ -98,15 +98,18 @@ def _files(root: pathlib.Path) -> list[pathlib.Path]:
   return found
 
 
-def _of_task(path: pathlib.Path) -> Iterator[Example]:
-  """The pairs of a file. Raises BadRecord if two have one id."""
+def _unique() -> Callable[[int, published.Record, pathlib.Path, str], Example]:
+  """Makes the pairs of a file; one whose id was there before raises BadRecord."""
   known: dict[str, str] = {}
-  for where, record in published.read_records(path):
+
+  def make(row: int, record: published.Record, path: pathlib.Path, where: str) -> Example:
     pair = _example(record, path, where)
     if pair.id in known:
       raise BadRecord(f"{where}: has the id {pair.extra['id']!r}, and so has {known[pair.id]}")
     known[pair.id] = where
-    yield pair
+    return pair
+
+  return make
 
 
 def _example(record: published.Record, path: pathlib.Path, where: str) -> Example:

@@ -3,12 +3,12 @@
 import glob
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from absl import logging
 
 from cot_rm import media, records
-from cot_rm.schema import BadMedia, BadRecord, Media
+from cot_rm.schema import BadExample, BadMedia, BadRecord, Example, Media
 
 Record = Mapping[str, object]
 
@@ -63,15 +63,46 @@ def warn_of_size(benchmark: str, found: int, sizes: Mapping[str, range]) -> None
     logging.warning("%s: found %s pairs; known are %s", benchmark, f"{found:,}", known)
 
 
-def read_records(path: pathlib.Path) -> Iterator[tuple[str, Record]]:
-  """Yields (where, record) of a file of `records.open`; `where` names the row for errors.
+class Pairs(Sequence[Example]):
+  """The pairs of a benchmark in the order of its rows; reading one at fault raises BadExample."""
 
-  Raises:
-    BadRecord: a record cannot be read.
+  def __init__(self, found: Iterable[Example | BadExample]):
+    self._found = [*found]
+
+  @classmethod
+  def joined(cls, parts: Iterable["Pairs"]) -> "Pairs":
+    """The pairs of several files in one sequence."""
+    return cls(pair for part in parts for pair in part._found)
+
+  def __len__(self) -> int:
+    return len(self._found)
+
+  def __getitem__(self, index: int) -> Example:  # type: ignore[override]  # no slices
+    found = self._found[index]
+    if isinstance(found, BadExample):
+      raise found
+    return found
+
+
+def read_pairs(
+  paths: Iterable[pathlib.Path], make: Callable[[int, Record, pathlib.Path, str], Example]
+) -> Pairs:
+  """The pairs of the records of some files.
+
+  Args:
+    paths: of the files, which `records.open` reads.
+    make: `(row over all files, record, path of its file, where) -> pair`; `where` names the record
+      for errors. A BadExample that it raises stands for the pair.
   """
-  found = records.open(path)
-  for index in range(len(found)):
-    yield found.where(index), found[index]
+  found: list[Example | BadExample] = []
+  for path in paths:
+    opened = records.open(path)
+    for index in range(len(opened)):
+      try:
+        found.append(make(len(found), opened[index], path, opened.where(index)))
+      except BadExample as error:
+        found.append(error)
+  return Pairs(found)
 
 
 def text_field(record: Record, name: str, where: str) -> str:

@@ -122,26 +122,26 @@ MODES: dict[str, rules.Rule] = {
 }
 
 
-def examples(root: str | pathlib.Path) -> list[Example]:
+def examples(root: str | pathlib.Path) -> Sequence[Example]:
   """The pairs in the order of their rows, the better response first; see FILES.
 
   Ids repeat, so an Example's id is "<row>:<id>"; `extra` has `id` and `row`, and `better` if the
   file says which of its two responses people preferred.
 
+  A pair whose record is invalid, or whose picture is missing, raises BadExample where it is read,
+  by row and field.
+
   Raises:
-    FileNotFoundError: no such file, or a missing picture, by row.
-    ValueError: an invalid record, by row and field.
+    FileNotFoundError: no such file.
   """
-  out: list[Example] = []
-  for path in published.find_files(root, FILES, "VL-RewardBench"):
-    for where, record in published.read_records(path):
-      out.append(_example(len(out), record, path.parent, where))
+  out = published.read_pairs(published.find_files(root, FILES, "VL-RewardBench"), _example)
   if len(out) != SIZE:
     logging.warning("VL-RewardBench: found %d of its %d pairs", len(out), SIZE)
   return out
 
 
-def _example(row: int, record: published.Record, folder: pathlib.Path, where: str) -> Example:
+def _example(row: int, record: published.Record, path: pathlib.Path, where: str) -> Example:
+  folder = path.parent
   id_ = published.text_field(record, "id", where)
   extra = {"id": id_, "row": row}
   if "chosen" in record:

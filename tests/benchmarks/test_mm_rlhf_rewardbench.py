@@ -148,7 +148,7 @@ def test_a_short_video_repeats_its_frames_and_an_empty_one_is_named(root):
   for path in folder.iterdir():
     path.unlink()
   with pytest.raises(ValueError, match="line 24, field 'video': .*a video without frames"):
-    mm_rlhf_rewardbench.examples(root)
+    list(mm_rlhf_rewardbench.examples(root))
   folder.rmdir()
   with pytest.raises(schema.BadMedia, match="line 24, field 'video': .*-77dfCjTbSc"):
-    mm_rlhf_rewardbench.examples(root)
+    list(mm_rlhf_rewardbench.examples(root))

@@ -110,7 +110,7 @@ def test_files_without_prompts_or_of_no_task_are_named(root, tmp_path):
   other = root / "t2i_response_only.json"
   shutil.copy(root / "t2i.json", other)
   with pytest.raises(ValueError, match=r"t2i_response_only.json is of no task; .*build_from_hf.py"):
-    mmrb2.examples(other)
+    list(mmrb2.examples(other))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_changed_record_is_named_by_its_number_and_field(root, change, message
   }
   path.write_text(json.dumps(found))
   with pytest.raises(schema.BadExample, match=rf"edit.json, \w+ 1.*{message}"):
-    mmrb2.examples(root)
+    list(mmrb2.examples(root))
 
 
 def test_an_empty_response_is_left_to_the_judge_s_own_check(root):

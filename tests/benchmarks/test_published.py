@@ -36,22 +36,34 @@ def test_a_number_of_pairs_that_is_not_known_is_said(found, said, caplog):
   assert (words in caplog.text) == said
 
 
-def test_records_of_both_kinds_of_file(tmp_path):
+def seen(row, record, path, where):
+  """A pair whose caption says what it was made of."""
+  response = record.get("response", ["", ""])[1]
+  return schema.Example(f"{row}:{record['id']}", "", "image_generation", f"{where} {response}")
+
+
+def test_pairs_of_both_kinds_of_file(tmp_path):
   (tmp_path / "a.jsonl").write_text('{"id": "1"}\n\n{"id": "2"}\n')
   table = pyarrow.table({"id": ["1", "2"], "response": [["a", "b"], ["c", "d"]]})
   pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-  lines = list(published.read_records(tmp_path / "a.jsonl"))
-  rows = list(published.read_records(tmp_path / "a.parquet"))
-  assert [record["id"] for _, record in lines] == [record["id"] for _, record in rows] == ["1", "2"]
-  assert lines[1][0].endswith("a.jsonl, line 3") and rows[1][0].endswith("a.parquet, row 1")
-  assert rows[1][1]["response"] == ["c", "d"]
+  found = published.read_pairs([tmp_path / "a.jsonl", tmp_path / "a.parquet"], seen)
+  assert [pair.id for pair in found] == ["0:1", "1:2", "2:1", "3:2"] and len(found) == 4
+  assert found[1].question.strip().endswith("a.jsonl, line 3")
+  assert found[-1].question.endswith("a.parquet, row 1 d")
 
 
-@pytest.mark.parametrize("line, message", [("{", "line 1: not JSON"), ("[1]", "must be an object")])
-def test_a_line_that_is_no_record_is_named(tmp_path, line, message):
-  (tmp_path / "a.jsonl").write_text(line + "\n")
-  with pytest.raises(ValueError, match=message):
-    list(published.read_records(tmp_path / "a.jsonl"))
+@pytest.mark.parametrize("line, message", [("{", "line 2: not JSON"), ("[1]", "must be an object")])
+def test_a_pair_at_fault_is_an_error_where_it_is_read_and_keeps_its_row(tmp_path, line, message):
+  path = tmp_path / "a.jsonl"
+  path.write_text('{"id": "1"}\n' + line + '\n{"id": "3"}\n')
+  found = published.read_pairs([path], seen)
+  assert len(found) == 3 and (found[0].id, found[2].id) == ("0:1", "2:3")
+  with pytest.raises(schema.BadRecord, match=message):
+    found[1]
+  joined = published.Pairs.joined([found, found])
+  assert len(joined) == 6 and joined[5].id == "2:3"
+  with pytest.raises(schema.BadRecord, match=message):
+    joined[4]
 
 
 def test_faults_of_a_record_name_row_and_field(tmp_path):

@@ -271,7 +271,7 @@ def test_records_with_a_ranking_are_turned_to_the_better_one_first(tmp_path):
   for name, value in ((name, value) for name, values in wrong.items() for value in values):
     path.write_text(json.dumps(record | {name: value}) + "\n")
     with pytest.raises(schema.BadRecord, match=f"line 1, field '{name}': must be"):
-      vl_rewardbench.examples(tmp_path)
+      list(vl_rewardbench.examples(tmp_path))
 
 
 def test_an_array_of_records_is_read_like_its_lines(tmp_path):
@@ -305,4 +305,4 @@ def test_the_hub_s_parquet_holds_its_pictures(tmp_path):
 def test_a_missing_picture_is_named_by_its_row(root):
   (root / "vl_reward/img/image_1007.jpg").unlink()
   with pytest.raises(schema.BadMedia, match="line 33, field 'image': no such picture.*image_1007"):
-    vl_rewardbench.examples(root)
+    list(vl_rewardbench.examples(root))

@@ -11,10 +11,11 @@ import PIL.Image
 import pytest
 
 from cot_rm import judge
-from cot_rm.data import datasets, identity, jsonl
+from cot_rm.data import bad_examples, datasets, identity, jsonl
 from cot_rm.schema import TASKS, Completion, Verdict
 from cot_rm.stages import eval as eval_stage
 from cot_rm.stages import evaluation, scored_models
+from tests.stages import answers_by_rule
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks" / "fixtures"
 
@@ -224,17 +225,7 @@ def test_the_probabilities_of_verdicts_pairs_and_votes_are_held_against_the_trut
   assert "Calibration" in (workdir / "report.html").read_text()
 
 
-def test_a_public_benchmark_is_scored_by_its_rule(workdir, config, sure):
-  folder = workdir / "bench"
-  text = (BENCHMARKS / "vl_rewardbench.jsonl").read_text()
-  out = io.BytesIO()
-  PIL.Image.new("RGB", (56, 56), "red").save(out, "JPEG")
-  for record in map(json.loads, text.splitlines()):
-    path = folder / record["image"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(out.getvalue())
-  (folder / "data.jsonl").write_text(text)
-  config.eval.benchmark, config.eval.data, config.eval.blank_pairs = "vl_rewardbench", "bench", 0
+def test_a_public_benchmark_is_scored_by_its_rule(workdir, config, sure, public):
   config.eval.mode = "r1_reward"
   eval_stage.run(config, workdir, "eval")
   found = summary(workdir)["sft"]
@@ -282,6 +273,72 @@ def test_pairs_that_people_call_equal_are_asked_for_tau_alone(workdir, config, s
   assert found["diff"] == 0.5 and "tau" not in found and "not_judged" not in found
   assert sum(map(len, sure)) == before and len(records(judged)) == 10
   assert not (workdir / "eval" / "sft" / "earlier").exists()
+
+
+@pytest.fixture
+def public(workdir, config):
+  """The records of VL-RewardBench with pictures of our own; the path of the folder."""
+  folder = workdir / "bench"
+  text = (BENCHMARKS / "vl_rewardbench.jsonl").read_text()
+  out = io.BytesIO()
+  PIL.Image.new("RGB", (56, 56), "red").save(out, "JPEG")
+  for record in map(json.loads, text.splitlines()):
+    path = folder / record["image"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(out.getvalue())
+  (folder / "data.jsonl").write_text(text)
+  config.eval.benchmark, config.eval.data, config.eval.blank_pairs = "vl_rewardbench", "bench", 0
+  return pathlib.Path(folder)
+
+
+def test_half_the_pictures_missing_costs_half_the_pairs_and_figures_say_so(
+  workdir, config, sure, public
+):
+  files = sorted(public.glob("**/*.jpg"))
+  for path in files[::2]:
+    path.unlink()
+  records = [json.loads(line) for line in (public / "data.jsonl").read_text().splitlines()]
+  there = [record for record in records if (public / record["image"]).exists()]
+  with pytest.raises(bad_examples.TooManyBad, match="config.data.max_bad"):
+    eval_stage.run(config, workdir, "eval")
+  assert not sure
+  config.data.max_bad = len(records)
+  eval_stage.run(config, workdir, "eval")
+  found = summary(workdir)["sft"]
+  assert 0 < found["n"] == len(there) < len(records)
+  assert found["definitions"]["accuracy"]["n"] == len(there)
+  left_out = (workdir / "eval" / "skipped.jsonl").read_text()
+  assert left_out.count("no such picture") == len(records) - len(there)
+
+
+def test_a_cut_line_a_picture_that_does_not_decode_and_another_language_end_no_evaluation(
+  workdir, config, monkeypatch, public
+):
+  lines = (public / "data.jsonl").read_text().splitlines()
+  record = json.loads(lines[3]) | {"chosen": "两只猫", "rejected": "三只猫"}
+  lines[2], lines[3] = lines[2][:40], json.dumps(record, ensure_ascii=False)
+  (public / "data.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+  answers_by_rule.install(monkeypatch, lambda e: None if "猫" in e.responses[0] else 1, "")
+  config.data.max_bad = 5
+  eval_stage.run(config, workdir, "eval")
+  found = summary(workdir)["sft"]
+  assert found["n"] == len(lines) - 1 and found["unparsable"] > 0
+  assert "line 3" in (workdir / "eval" / "skipped.jsonl").read_text()
+
+
+def test_a_judge_that_returns_nothing_is_wrong_everywhere_and_counted(
+  workdir, config, monkeypatch, public
+):
+  answers_by_rule.install(monkeypatch, lambda e: None, "")
+  n = len((public / "data.jsonl").read_text().splitlines())
+  for mode in ("both", "official", "unified_reward"):
+    config.eval.mode = mode
+    eval_stage.run(config, workdir, "eval")
+    found = summary(workdir)["sft"]
+    assert (found["accuracy"], found["parse_rate"], found["n"]) == (0, 0, n)
+  config.eval.mode = "lmms_eval"  # half of nothing, as its coin has it
+  eval_stage.run(config, workdir, "eval")
+  assert summary(workdir)["sft"]["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize(
