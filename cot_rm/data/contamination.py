@@ -1,22 +1,25 @@
 """Finds the pairs of one data set in another: a benchmark's items in training data.
 
 By what they show (pictures, also encoded anew or resized) and by what they say (texts without case,
-marks and white space). Ids and file names say nothing: sets are renamed and mixed.
+marks and white space). Ids and file names say nothing: sets are renamed and mixed. Pictures with
+little in them (a small shape on white) are much alike, and known by their exact pixels alone.
 """
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from cot_rm import media
-from cot_rm.schema import Example
+from cot_rm.schema import Example, Media
 
 NEAR = 12  # bits of 256: pictures whose prints differ in no more show the same
-FLAT = 2.0  # grey levels of standard deviation; a picture below has too little in it to be known
+FAINT = 2  # grey levels; neighbours that differ by no more are equal to the eye
+DETAIL = 64  # neighbours of 256 that differ by more; a picture of fewer has no shape to be known by
+TELLING = 80  # letters and digits; a shorter question and answers are asked about many pictures
 _ROWS = 1 << 21  # comparisons at a time
 
 
@@ -24,7 +27,8 @@ class Picture(NamedTuple):
   """What tells a picture, or the middle frame of a video."""
 
   exact: bytes  # hash of its pixels
-  shape: np.ndarray | None  # u64[4]: what is brighter than its right neighbour; None: flat
+  # u64[4]: what is brighter than its right neighbour; None: there is too little in it, see DETAIL.
+  shape: np.ndarray | None
 
 
 class Prints(NamedTuple):
@@ -33,6 +37,7 @@ class Prints(NamedTuple):
   id: str
   pictures: tuple[Picture, ...]
   answers: bytes | None  # hash of the question and both answers, in any order
+  short: bytes | None  # the same, of texts that do not tell it: see TELLING
   caption: bytes | None  # hash of the caption of a generation task
 
 
@@ -42,47 +47,68 @@ class Match(NamedTuple):
   id: str  # of the item
   picture: list[str]
   answers: list[str]
+  short: list[str]  # the question and both answers are the same, and too short to tell it
   caption: list[str]
 
   @property
   def contaminated(self) -> bool:
     """Whether the item was seen: its picture, or its question with both answers.
 
-    A caption alone is not: people ask for the same pictures, and models draw others.
+    A caption alone is not: people ask for the same pictures, and models draw others. Nor is a short
+    question with short answers: "How many dogs are there?" is asked about many pictures.
     """
     return bool(self.picture or self.answers)
 
 
-def prints(example: Example, options: media.Options = media.DEFAULT) -> Prints:
+def prints(
+  example: Example,
+  options: media.Options = media.DEFAULT,
+  known: dict[str, Picture] | None = None,
+) -> Prints:
   """The prints of an example.
+
+  Args:
+    example: a pair.
+    options: how media are opened.
+    known: {path: prints} of files that other examples have shown, to which its own are added: the
+      pairs of a benchmark may show one video ten times. None: nothing is kept.
 
   Raises:
     BadExample: a picture or video cannot be read.
   """
-  name = f"example {example.id!r}"
-  pictures = []
-  for medium in example.media:
-    if medium.kind == "image":
-      pictures.append(picture(media.picture(medium.source, name=name, options=options)))
-      continue
+  known = {} if known is None else known
+  pictures = tuple(_shown(m, f"example {example.id!r}", options, known) for m in example.media)
+  question, answers = _plain(example.question), sorted(map(_plain, example.responses))
+  said = _hash(question, *answers) if answers else None
+  telling = all(answers) and (not pictures or len(question + "".join(answers)) >= TELLING)
+  caption = _hash(question) if example.generation else None
+  return Prints(example.id, pictures, said if telling else None, None if telling else said, caption)
+
+
+def _shown(medium: Media, name: str, options: media.Options, known: dict[str, Picture]) -> Picture:
+  """The prints of a picture, or of the middle frame of a video."""
+  path = medium.source if isinstance(medium.source, str) and media.is_path(medium.source) else ""
+  if path in known:
+    return known[path]
+  if medium.kind == "image":
+    found = picture(media.picture(medium.source, name=name, options=options))
+  else:
     video = media.video(medium.source, fps=medium.fps, name=name, options=options)
     (middle,) = video.read([video.count // 2])
-    pictures.append(picture(middle))
-  answers = None
-  if example.responses:
-    answers = _hash(_plain(example.question), *sorted(map(_plain, example.responses)))
-  caption = _hash(_plain(example.question)) if example.generation else None
-  return Prints(example.id, tuple(pictures), answers, caption)
+    found = picture(middle)
+  if path:
+    known[path] = found
+  return found
 
 
 def picture(image: Image.Image) -> Picture:
   """The prints of a picture."""
   exact = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
   small = np.asarray(image.convert("L").resize((17, 16), Image.Resampling.BOX), np.int16)
-  if small.std() < FLAT:
+  steps = small[:, :-1] - small[:, 1:]
+  if (np.abs(steps) > FAINT).sum() < DETAIL:
     return Picture(exact, None)
-  bits = small[:, :-1] > small[:, 1:]
-  return Picture(exact, np.packbits(bits).view(np.uint64))
+  return Picture(exact, np.packbits(steps > 0).view(np.uint64))
 
 
 def find(items: Sequence[Prints], training: Iterable[Prints]) -> list[Match]:
@@ -93,14 +119,18 @@ def find(items: Sequence[Prints], training: Iterable[Prints]) -> list[Match]:
     training: of the data that a model was, or will be, trained on.
   """
   known = [*training]
-  exact, answers, captions = (_by_key(known, key) for key in (_exact, _answers, _captions))
+  exact = _by_key(known, lambda one: [p.exact for p in one.pictures])
+  answers = _by_key(known, lambda one: [one.answers])
+  short = _by_key(known, lambda one: [one.short])
+  captions = _by_key(known, lambda one: [one.caption])
   near = _near(items, known)
   return [
     Match(
       item.id,
       _ids([exact.get(p.exact, []) for p in item.pictures] + [near.get(row, [])]),
-      _ids([answers.get(item.answers, [])]) if item.answers else [],
-      _ids([captions.get(item.caption, [])]) if item.caption else [],
+      _ids([answers.get(item.answers, [])]),
+      _ids([short.get(item.short, [])]),
+      _ids([captions.get(item.caption, [])]),
     )
     for row, item in enumerate(items)
   ]
@@ -113,12 +143,22 @@ def _near(items: Sequence[Prints], known: Sequence[Prints]) -> dict[int, list[st
   out: dict[int, list[str]] = {}
   if not len(rows) or not len(owners):
     return out
-  step = max(_ROWS // len(owners), 1)
-  for start in range(0, len(rows), step):
-    part = shapes_A4[start : start + step, None]
-    distances = np.bitwise_count(part ^ shapes_B4[None]).sum(axis=-1, dtype=np.int32)
+  # Pairs of one benchmark share pictures: each is compared once.
+  shapes_I4, of_A = np.unique(shapes_A4, axis=0, return_inverse=True)
+  shapes_J4, of_B = np.unique(shapes_B4, axis=0, return_inverse=True)
+  ids_J: list[list[str]] = [[] for _ in shapes_J4]
+  for owner, j in zip(owners, of_B.ravel(), strict=True):
+    ids_J[j].append(known[owner].id)
+  near_I: list[list[str]] = [[] for _ in shapes_I4]
+  step = max(_ROWS // len(shapes_J4), 1)
+  for start in range(0, len(shapes_I4), step):
+    part = shapes_I4[start : start + step, None]
+    distances = np.bitwise_count(part ^ shapes_J4[None]).sum(axis=-1, dtype=np.int32)
     for i, j in zip(*np.nonzero(distances <= NEAR), strict=True):
-      out.setdefault(int(rows[start + i]), []).append(known[owners[j]].id)
+      near_I[start + i] += ids_J[j]
+  for row, i in zip(rows.tolist(), of_A.ravel(), strict=True):
+    if near_I[i]:
+      out[row] = out.get(row, []) + near_I[i]
   return out
 
 
@@ -130,20 +170,10 @@ def _shapes(prints: Sequence[Prints]) -> tuple[np.ndarray, np.ndarray]:
   return rows, np.array([shape for _, shape in found], np.uint64).reshape(-1, 4)
 
 
-def _exact(one: Prints) -> list[bytes | None]:
-  return [p.exact for p in one.pictures]
-
-
-def _answers(one: Prints) -> list[bytes | None]:
-  return [one.answers]
-
-
-def _captions(one: Prints) -> list[bytes | None]:
-  return [one.caption]
-
-
-def _by_key(known: Sequence[Prints], keys) -> dict[bytes, list[str]]:
-  out: dict[bytes, list[str]] = {}
+def _by_key(
+  known: Sequence[Prints], keys: Callable[[Prints], Iterable[bytes | None]]
+) -> dict[bytes | None, list[str]]:
+  out: dict[bytes | None, list[str]] = {}
   for one in known:
     for key in keys(one):
       if key is not None:

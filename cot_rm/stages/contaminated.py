@@ -50,6 +50,7 @@ def run(
     "training examples": len(training),
     "same picture": sum(bool(match.picture) for match in matches),
     "same question and answers": sum(bool(match.answers) for match in matches),
+    "same short texts": sum(bool(match.short) for match in matches),
     "same caption": sum(bool(match.caption) for match in matches),
     "contaminated": len(found),
   }
@@ -75,9 +76,11 @@ def _prints(
 ) -> Iterator[contamination.Prints]:
   """The prints of all examples that can be read; the others are counted in a warning."""
 
+  shown: dict[str, contamination.Picture] = {}
+
   def read(index: int) -> contamination.Prints | schema.BadExample:
     try:
-      return contamination.prints(examples[index], options)
+      return contamination.prints(examples[index], options, shown)
     except schema.BadExample as error:
       return error
 

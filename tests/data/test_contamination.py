@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from cot_rm import schema
+from cot_rm import media, schema
 from cot_rm.data import contamination
+from cot_rm.toy_world import world
 
 
 def scene(seed, size=(200, 160)):
@@ -66,12 +67,63 @@ def test_flat_pictures_are_known_by_their_pixels_alone():
 
 
 def test_texts_are_found_without_case_marks_and_order():
+  asked = "What do the dogs of the lady with the red umbrella do?"
+  answers = ("Both sleep in front of the door.", "One sleeps, the other one barks at a cat.")
   training = [
-    pair("t0", scene(0), "how many DOGS are there", ("three dogs!", "two")),
-    pair("t1", scene(1), "How many dogs are there?", ("Two.", "Four dogs")),
+    pair("t0", scene(0), asked.upper().replace("?", ""), [a.lower() + "!" for a in answers[::-1]]),
+    pair("t1", scene(1), asked, (answers[0], "One sleeps, the other one barks at a bird.")),
   ]
+  (match,) = found([pair("b", scene(2), asked, answers)], training)
+  assert match.answers == ["t0"] and match.picture == match.short == [] and match.contaminated
+
+
+def test_a_short_question_about_another_picture_is_said_but_is_no_contamination():
+  training = [pair("t0", scene(0)), pair("t1", scene(1), answers=("Two.", "Four dogs"))]
   (match,) = found([pair("b", scene(2))], training)
-  assert match.answers == ["t0"] and match.picture == [] and match.contaminated
+  assert match.short == ["t0"] and match.answers == [] and not match.contaminated
+  (match,) = found([pair("b", scene(0))], training)
+  assert match.picture == ["t0"] and match.contaminated
+  alone = schema.Example.answers("What is 7 times 8?", "56", "54", id="a", gold=1)
+  (match,) = found([alone], [dataclasses.replace(alone, id="t", question="what is 7 times 8")])
+  assert match.answers == ["t"]  # there is no picture that could be another one
+
+
+def drawing(at, size=(200, 160)):
+  """A small red square on white."""
+  image = Image.new("RGB", size, "white")
+  image.paste("red", (at, at, at + 30, at + 30))
+  return image
+
+
+def test_a_small_shape_on_white_is_known_by_its_pixels_alone():
+  training = [pair(f"t{at}", drawing(at), f"question {at}") for at in (10, 60, 110)]
+  (match,) = found([pair("b", drawing(60), "Else?")], training)
+  assert match.picture == ["t60"]
+  assert not found([pair("b", drawing(90), "Else?")], training)[0].picture
+
+
+def test_pictures_of_the_built_in_world_are_not_taken_for_each_other():
+  size = world.World(video_understanding=0, video_generation=0)
+  training = [contamination.prints(e) for e in world.examples(size, "train", count=150)]
+  items = [contamination.prints(e) for e in world.examples(size, "heldout", count=50)]
+  assert not [match for match in contamination.find(items, training) if match.contaminated]
+
+
+def test_a_file_that_several_pairs_show_is_read_once(tmp_path, monkeypatch):
+  paths = [str(tmp_path / f"{seed}.png") for seed in (0, 1)]
+  for seed, path in enumerate(paths):
+    scene(seed).save(path)
+  read, calls = media.picture, []
+  monkeypatch.setattr(media, "picture", lambda *a, **k: calls.append(a[0]) or read(*a, **k))
+  known = {}
+  draw = lambda name, a, b: schema.Example.images("A dog.", paths[a], paths[b], id=name)
+  rows = [
+    contamination.prints(draw(*pair), known=known)
+    for pair in (("a", 0, 1), ("b", 1, 0), ("c", 0, 0))
+  ]
+  assert calls == paths and rows[0].pictures == rows[1].pictures[::-1]
+  (a, b, c) = contamination.find(rows, [contamination.prints(draw("t", 1, 1))])
+  assert (a.picture, b.picture, c.picture) == (["t"], ["t"], [])
 
 
 def test_a_caption_alone_is_said_but_is_no_contamination():
