@@ -126,7 +126,7 @@ def inside_label(judged: Sequence[Judged], /) -> list[Credit]:
     said = any(think.solution(task, c) in text for c in CHOICES)
     other = None if said else j.verdicts[0].answer
     named = (c for c in CHOICES if text in f"{_comparison(j, c)}.")
-    out.append(float(next(named, other) == j.example.gold))
+    out.append(float((other or next(named, None)) == j.example.gold))
   return out
 
 

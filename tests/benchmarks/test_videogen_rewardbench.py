@@ -1,10 +1,11 @@
 """VideoGen-RewardBench by both sets of UnifiedReward's scripts, worked out by hand."""
 
 import dataclasses
+import functools
 
 import pytest
 
-from cot_rm.benchmarks import videogen_rewardbench
+from cot_rm.benchmarks import baselines, videogen_rewardbench
 
 ROWS = (  # (what people say, text, right by the first label, by the substring)
   (1, "Video 1 is better", 1, 1),
@@ -42,6 +43,15 @@ def test_the_llava_scripts_look_for_the_text_in_the_label(judged):
   # first; "Video 2 is better" is a part of a label.
   found = videogen_rewardbench.score(judged, [None] * 7, mode="unified_reward_llava")
   assert found["diff"] == 1 / 4 and found["tau"] == round(2 / 7, 6)
+
+
+def test_a_verdict_without_a_text_counts_as_it_is(example):
+  """Of a judge without a model: its text is no label that the script could look for."""
+  rows = [dataclasses.replace(example(1, "video_generation"), id=str(i)) for i in range(40)]
+  rule = videogen_rewardbench.MODES["unified_reward_llava"]
+  score = functools.partial(videogen_rewardbench.score, mode="unified_reward_llava")
+  found = baselines.figures(rows, rule, score)
+  assert found["always the first"]["diff"] == 1 and 0.2 < found["a coin"]["diff"] < 0.8
 
 
 def test_the_published_order_is_video_a_first(example):
