@@ -61,10 +61,14 @@ def coin(examples: Sequence[Example]) -> list[tuple[int, ...]]:
   """One random order per example, drawn as in UnifiedReward's evaluation: seed 0, one draw per row.
 
   A draw below a half keeps the published order, any other exchanges it. In the published order the
-  better response is the first, except in a few rows (`extra["better"]`).
+  better response is the first, except in a few rows (`extra["better"]`). A row that is left out
+  (its record or picture is at fault) has a draw, too: all others keep theirs.
   """
+  rows = [int(e.extra.get("row", i)) for i, e in enumerate(examples)]  # type: ignore[call-overload]
   draw = random.Random(0).random
-  return [(int((draw() >= 0.5) != (e.extra.get("better", 1) == 2)),) for e in examples]
+  exchanged = [draw() >= 0.5 for _ in range(max(rows, default=-1) + 1)]
+  better = [e.extra.get("better", 1) for e in examples]
+  return [(int(exchanged[row] != (b == 2)),) for row, b in zip(rows, better, strict=True)]
 
 
 def length_parity(examples: Sequence[Example]) -> list[tuple[int, ...]]:

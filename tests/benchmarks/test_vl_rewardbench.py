@@ -146,6 +146,13 @@ def test_the_order_of_unified_reward_is_its_script_s_for_every_row(example):
   assert found == due
 
 
+def test_a_row_that_is_left_out_changes_the_coin_of_no_other(example):
+  rows = [example(1, id=f"mmmu_{row}", row=row) for row in range(100)]
+  coin = vl_rewardbench.MODES["unified_reward"].orders
+  kept = [row for row in rows if row.extra["row"] not in (0, 41, 42)]
+  assert coin(kept) == [coin(rows)[row.extra["row"]] for row in kept]
+
+
 TEXTS = (  # of row 0, 1, 2, 3, 4 and so on, and what R1-Reward's grammar reads in them
   ("<think>1 sees more</think><answer>1</answer>", 1),
   ("**Overall Judgment**:\nAnswer 2 is better.", None),
