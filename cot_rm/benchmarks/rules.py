@@ -72,9 +72,14 @@ class Rule:
 def by_id(examples: Sequence[Example]) -> list[Hashable]:
   """A label per pair: its row, and of pairs whose records had one id, the row of the first.
 
-  Where an id comes again, the pairs are called id#2, id#3, ... when they are read.
+  Where an id comes again, the pairs are called id#2, id#3, ... when they are read. Ids of the data
+  may have such numbers of their own: they are repetitions only if the id without it is there.
   """
-  names = [_NUMBER.sub("", example.id) for example in examples]
+  ids = {example.id for example in examples}
+  plain = [_NUMBER.sub("", example.id) for example in examples]
+  names = [
+    name if name in ids else example.id for name, example in zip(plain, examples, strict=True)
+  ]
   again = {name for name, example in zip(names, examples, strict=True) if name != example.id}
   first: dict[str, int] = {}
   return [first.setdefault(n, row) if n in again else row for row, n in enumerate(names)]

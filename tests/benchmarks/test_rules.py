@@ -30,6 +30,11 @@ def test_pairs_whose_records_had_one_id_are_a_cluster(example):
   assert rules.Rule().clusters(rows) == [0, 1, 2, 1, 4, 1]
 
 
+def test_numbers_that_ids_of_the_data_have_are_no_repetitions(example):
+  rows = [dataclasses.replace(example(), id=f"pair#{number}") for number in range(4)]
+  assert rules.Rule().clusters(rows) == [0, 1, 2, 3]
+
+
 def test_the_judgements_of_both_orders_stand_in_one_row_with_their_cells(example, says):
   one, two = says(example(1), 1), says(example(2), 1)
   cells, judged, rows = rules.flatten([None, one], [two, None])
