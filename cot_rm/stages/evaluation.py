@@ -96,13 +96,11 @@ class Evaluation:
     asked = rule.asked(examples)
     usable, orders, given, swapped = self._answers("judgements", examples, asked, n=1, how=greedy)
     decided = pairs.decided(given, swapped)
-    figures = benchmark.score(
-      given,
-      swapped,
-      mode=knobs.mode,
-      fidelity=descriptions.fidelity if self._read == "text" else None,  # it has no description
-      contradicts=functools.partial(consistency.contradicts, grammar=self._grammar),
-    )
+    of_texts: dict[str, Any] = {}  # a direct read has no description and no reasoning
+    if self._read == "text":
+      contradicts = functools.partial(consistency.contradicts, grammar=self._grammar)
+      of_texts = {"fidelity": descriptions.fidelity, "contradicts": contradicts}
+    figures = benchmark.score(given, swapped, mode=knobs.mode, **of_texts)
     if seen:
       figures |= clean(figures, given, swapped, seen, rule)
     if failed := sum(map(bool, asked)) - len(usable):
@@ -209,10 +207,11 @@ def clean(
   if not (decided := pairs.decided(*zip(*kept, strict=True)) if kept else []):
     return {}
   clean = pairs.tally(*zip(*[kept[i] for i in decided], strict=True), rule)
+  bounds = clean["intervals"].get("accuracy")  # None: the rule's reading counts no answer
   counts = {"accuracy_clean": clean["definitions"]["accuracy"]["n"]}
   return {
     "accuracy_clean": clean["accuracy"],
-    "intervals": figures["intervals"] | {"accuracy_clean": clean["intervals"]["accuracy"]},
+    "intervals": figures["intervals"] | ({"accuracy_clean": bounds} if bounds else {}),
     "definitions": figures["definitions"] | definitions.describe(counts, rule.description),
   }
 

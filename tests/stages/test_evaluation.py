@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cot_rm.benchmarks import rules
+from cot_rm.benchmarks import readings, rules
 from cot_rm.data import answer_log
 from cot_rm.schema import Completion, Example, Verdict
 from cot_rm.stages import evaluation
@@ -22,3 +22,12 @@ def test_pairs_that_were_trained_on_are_left_out_of_the_clean_accuracy():
   assert found["accuracy_clean"] == 0.5 and found["definitions"]["accuracy_clean"]["n"] == 2
   assert found["intervals"].keys() == {"accuracy", "accuracy_clean"}
   assert evaluation.clean(base, given, swapped, {"0", "1", "2", "3"}, rules.Rule()) == {}
+
+
+def test_clean_pairs_without_an_answer_that_counts_have_no_interval():
+  """MMRB2's script leaves out what has no verdict."""
+  given = [judged(row, 0, 1, None) for row in range(2)]
+  base = {"intervals": {}, "definitions": {}}
+  rule = rules.Rule(reading=readings.grammar_or_left_out)
+  found = evaluation.clean(base, given, [None] * 2, {"0"}, rule)
+  assert found["accuracy_clean"] == 0 and found["intervals"] == {}
