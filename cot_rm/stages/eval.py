@@ -107,6 +107,10 @@ def preflight(config: common.Section, workdir: epath.Path, name: str) -> checkin
     f"{where}.votes is {knobs.votes}, and {where}.vote_at, {tuple(knobs.vote_at)}, has no number "
     f"up to it: no figure would be reported; add one",
   )
+  for data in contaminated.sources(knobs.contamination):
+    with checks.catching():
+      if not checking.planned_data(checks, config, workdir, f"{where}.contamination", data):
+        common.open_examples(config, workdir, data, knobs.contamination_split)
   for folder in dict.fromkeys(folders):
     preflight_memory.check(
       checks,

@@ -7,7 +7,7 @@ import pytest
 
 from cot_rm.data import array_record, datasets, jsonl
 from cot_rm.stages import eval as eval_stage
-from cot_rm.stages import importing
+from cot_rm.stages import importing, preflight
 from tests.stages import answers_by_rule
 
 
@@ -40,6 +40,15 @@ def test_contaminated_pairs_are_listed_and_the_others_scored_apart(
   assert figures["definitions"]["accuracy_clean"]["n"] == len(heldout) - len(contaminated)
   low, high = figures["intervals"]["accuracy_clean"]
   assert low <= 0.5 <= high and "contaminated" in capsys.readouterr().out
+
+
+def test_training_data_that_are_not_there_are_said_before_a_model_is_trained(
+  workdir, config, heldout
+):
+  assert preflight.of_stage(config, workdir, "eval", "eval").faults == []
+  config.eval.contamination = f"{config.eval.contamination}, nowhere.jsonl"
+  (fault,) = preflight.of_stage(config, workdir, "eval", "eval").faults
+  assert "nowhere.jsonl" in fault
 
 
 def test_an_import_leaves_out_what_is_in_the_list(workdir, config, heldout, tmp_path):
