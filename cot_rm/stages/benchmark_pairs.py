@@ -56,9 +56,25 @@ def _by_layout(
       "%s: %d pairs have an id that another pair has, and are called id#2 and so on; the first: %s",
       *(benchmark.NAME, again.count, ", ".join(again.first)),
     )
-  for example in itertools.islice(_readable(source), LOOKED_AT):  # before a model is trained
-    benchmark.MODES["both"].family(example)
+  _check_groups(source, benchmark.MODES["both"])
   return source
+
+
+def _check_groups(source: Sequence[schema.Example], rule: rules.Rule) -> None:
+  """Raises BadExample, before a model is trained, if the first pairs are all without a group.
+
+  A single such pair is left out, see `usable`.
+  """
+  faults = []
+  for example in itertools.islice(_readable(source), LOOKED_AT):
+    try:
+      rule.family(example)
+    except schema.BadExample as error:
+      faults.append(error)
+    else:
+      return
+  if faults:
+    raise faults[0]
 
 
 def _readable(source: Sequence[schema.Example]) -> Iterator[schema.Example]:

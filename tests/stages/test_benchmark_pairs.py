@@ -7,7 +7,7 @@ import pytest
 from cot_rm import benchmarks, schema
 from cot_rm.benchmarks import multimodal_rewardbench, pairs
 from cot_rm.data import bad_examples, datasets
-from cot_rm.stages import benchmark_pairs
+from cot_rm.stages import benchmark_pairs, common
 from tests.published_sets import CHOSEN, QUESTION, REJECTED, Folder, encoded, preferred
 
 RECORD = {"Category": "vqa", "Text": QUESTION, "Output1": CHOSEN, "Output2": REJECTED}
@@ -95,6 +95,16 @@ def test_pairs_without_a_group_are_found_before_a_model_is_trained(folder, opene
   multimodal(folder, {"Category": None})
   with pytest.raises(schema.BadRecord, match="'RealworldQA-0': field 'Category' must be text"):
     opened("multimodal_rewardbench")
+
+
+def test_one_pair_without_a_group_costs_its_own_pair(folder, opened, workdir, config):
+  multimodal(folder, {"Category": None}, {})
+  config.data.max_bad = 1
+  skips = common.open_skips(config, workdir, "eval")
+  found = benchmark_pairs.usable(
+    opened("multimodal_rewardbench"), multimodal_rewardbench.MODES["both"], skips
+  )
+  assert [e.id for e in found] == ["RealworldQA-1"]
 
 
 GENERATED = {"prompt": "a box"}
