@@ -4,6 +4,7 @@ import importlib.metadata
 import inspect
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -56,17 +57,25 @@ def write(
 
 
 def prompt_hash(grammar: Grammar) -> str:
-  """A hash of the grammar's prompts of all tasks, rendered about one fixed pair."""
+  """A hash of the grammar's prompts: of all tasks, and of pairs that mix texts and media."""
   rendered = []
+  for example in _fixed_pairs():
+    try:
+      rendered.append([example.task, grammar.render(example)])
+    except schema.BadExample:
+      rendered.append([example.task, "not rendered"])
+  text = json.dumps(rendered, default=lambda medium: [medium.kind, medium.source])
+  return files.digest(text.encode())
+
+
+def _fixed_pairs() -> Iterator[schema.Example]:
   for task in schema.TASKS:
     kind: schema.Kind = "video" if task.startswith("video") else "image"
     generation = task.endswith("generation")
     media = tuple(schema.Media(kind, source) for source in ("1", "2")[: 2 if generation else 1])
     responses = () if generation else ("first", "second")
-    example = schema.Example("card", "card", task, "question", media, responses)
-    try:
-      rendered.append([task, grammar.render(example)])
-    except schema.BadExample:
-      rendered.append([task, "not rendered"])
-  text = json.dumps(rendered, default=lambda medium: [medium.kind, medium.source])
-  return files.digest(text.encode())
+    yield schema.Example("card", "card", task, "question", media, responses)
+  for kind in schema.KINDS:
+    one, two, three = (schema.Media(kind, source) for source in ("1", "2", "3"))
+    yield schema.Example.mixed(["question", one], two, three, id="card")
+    yield schema.Example.mixed("question", ["first", one], ["second", two], id="card")

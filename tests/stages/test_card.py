@@ -30,5 +30,7 @@ def test_the_hash_of_a_prompt_is_that_of_its_words(monkeypatch):
   assert len(hashes) == len(names)
   before = card.prompt_hash(prompts.get("think"))
   text = template.text
-  monkeypatch.setattr(template, "text", lambda name: text(name) + " ")
-  assert card.prompt_hash(prompts.get("think")) != before
+  for part in ("think_mixed", "think_video_generation"):
+    changed = lambda name, part=part: text(name) + " " * (name == part)
+    monkeypatch.setattr(template, "text", changed)
+    assert card.prompt_hash(prompts.get("think")) != before
