@@ -41,10 +41,11 @@ WORDS = {
   "families_tau": "share of right predictions, a tie being one of three (of pairs, ties included)",
   "families": "share of right verdicts (of pairs)",
   "families_plus": "share of questions of which every pair is right (of questions)",
-  "vote": "chance that the majority of k samples is right, over all subsets of k; samples outside "
-  "the grammar abstain, a tie counts half (of pairs)",
+  "vote": "chance that the majority of k samples, read by the grammar, is right, over all subsets "
+  "of k; samples outside the grammar abstain, a tie counts half (of pairs)",
   "vote_plus": "share of questions of which every pair is voted right (of questions)",
-  "any": "chance that one of k samples is right, over all subsets of k (of pairs)",
+  "any": "chance that one of k samples, read by the grammar, is right, over all subsets of k (of "
+  "pairs)",
   "ece": "expected calibration error: mean of |accuracy - mean probability| of a verdict's bin, 20 "
   "bins of equal width from 0 to 1 (of verdicts)",
   "brier": "mean squared difference of a verdict's probability and 1 if right, 0 if wrong (of "

@@ -46,7 +46,9 @@ class PairScore:
   @property
   def probability(self) -> float | None:
     """P(candidate 1 is better) that belongs to `log_odds`; None where that is None."""
-    return None if self.log_odds is None else 1 / (1 + math.exp(-self.log_odds))
+    if self.log_odds is None:
+      return None
+    return math.exp(min(self.log_odds, 0.0)) / (1 + math.exp(-abs(self.log_odds)))
 
 
 def score(

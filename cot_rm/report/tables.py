@@ -78,8 +78,7 @@ HEADLINE = (
   Figure(
     "accuracy",
     "Accuracy",
-    "Share of correct verdicts, mean of both orders of the candidates. An answer without a "
-    "readable verdict counts as wrong.",
+    "Share of correct verdicts, in the orders and by the reading of the mode: see the definitions.",
     sign=1,
   ),
   Figure(

@@ -32,6 +32,12 @@ def test_exchanged_candidates_have_the_negative_score_and_a_liking_for_a_place_i
   assert scoring.score([vote(1, 0.99)], [vote(1, 0.99)]).log_odds == pytest.approx(0, abs=1e-12)
 
 
+def test_a_clip_of_any_size_has_a_probability():
+  for answer, probability in ((1, 1.0), (2, 0.0)):
+    found = scoring.score([vote(answer, 1.0)], clip=1e4)
+    assert found.log_odds == (1e4 if answer == 1 else -1e4) and found.probability == probability
+
+
 @pytest.mark.parametrize("clip", [2.0, scoring.CLIP])
 def test_certainty_is_clipped_and_never_infinite(clip):
   assert scoring.score([vote(1, 1.0)], clip=clip).log_odds == clip
