@@ -16,7 +16,7 @@ from PIL import Image
 from cot_rm import media
 from cot_rm.schema import Example, Media
 
-NEAR = 12  # bits of 256: pictures whose prints differ in no more show the same
+NEAR = 24  # bits of 512: pictures whose shapes differ in no more show the same
 FAINT = 2  # grey levels; neighbours that differ by no more are equal to the eye
 DETAIL = 64  # neighbours of 256 that differ by more; a picture of fewer has no shape to be known by
 TELLING = 80  # letters and digits; a shorter question and answers are asked about many pictures
@@ -27,7 +27,8 @@ class Picture(NamedTuple):
   """What tells a picture, or the middle frame of a video."""
 
   exact: bytes  # hash of its pixels
-  # u64[4]: what is brighter than its right neighbour; None: there is too little in it, see DETAIL.
+  # u64[8]: what is visibly brighter than its right neighbour, and what is visibly darker; None:
+  # there is too little in the picture, see DETAIL.
   shape: np.ndarray | None
 
 
@@ -108,7 +109,8 @@ def picture(image: Image.Image) -> Picture:
   steps = small[:, :-1] - small[:, 1:]
   if (np.abs(steps) > FAINT).sum() < DETAIL:
     return Picture(exact, None)
-  return Picture(exact, np.packbits(steps > 0).view(np.uint64))
+  # Equal neighbours have neither bit: noise of an encoder on plain ground changes nothing.
+  return Picture(exact, np.packbits([steps > FAINT, steps < -FAINT]).view(np.uint64))
 
 
 def find(items: Sequence[Prints], training: Iterable[Prints]) -> list[Match]:
@@ -138,22 +140,22 @@ def find(items: Sequence[Prints], training: Iterable[Prints]) -> list[Match]:
 
 def _near(items: Sequence[Prints], known: Sequence[Prints]) -> dict[int, list[str]]:
   """{row of an item: ids of the examples with a picture like one of its pictures}."""
-  rows, shapes_A4 = _shapes(items)
-  owners, shapes_B4 = _shapes(known)
+  rows, shapes_A8 = _shapes(items)
+  owners, shapes_B8 = _shapes(known)
   out: dict[int, list[str]] = {}
   if not len(rows) or not len(owners):
     return out
   # Pairs of one benchmark share pictures: each is compared once.
-  shapes_I4, of_A = np.unique(shapes_A4, axis=0, return_inverse=True)
-  shapes_J4, of_B = np.unique(shapes_B4, axis=0, return_inverse=True)
-  ids_J: list[list[str]] = [[] for _ in shapes_J4]
+  shapes_I8, of_A = np.unique(shapes_A8, axis=0, return_inverse=True)
+  shapes_J8, of_B = np.unique(shapes_B8, axis=0, return_inverse=True)
+  ids_J: list[list[str]] = [[] for _ in shapes_J8]
   for owner, j in zip(owners, of_B.ravel(), strict=True):
     ids_J[j].append(known[owner].id)
-  near_I: list[list[str]] = [[] for _ in shapes_I4]
-  step = max(_ROWS // len(shapes_J4), 1)
-  for start in range(0, len(shapes_I4), step):
-    part = shapes_I4[start : start + step, None]
-    distances = np.bitwise_count(part ^ shapes_J4[None]).sum(axis=-1, dtype=np.int32)
+  near_I: list[list[str]] = [[] for _ in shapes_I8]
+  step = max(_ROWS // len(shapes_J8), 1)
+  for start in range(0, len(shapes_I8), step):
+    part = shapes_I8[start : start + step, None]
+    distances = np.bitwise_count(part ^ shapes_J8[None]).sum(axis=-1, dtype=np.int32)
     for i, j in zip(*np.nonzero(distances <= NEAR), strict=True):
       near_I[start + i] += ids_J[j]
   for row, i in zip(rows.tolist(), of_A.ravel(), strict=True):
@@ -163,11 +165,11 @@ def _near(items: Sequence[Prints], known: Sequence[Prints]) -> dict[int, list[st
 
 
 def _shapes(prints: Sequence[Prints]) -> tuple[np.ndarray, np.ndarray]:
-  """(i64[A], u64[A, 4]): the row of each picture that has a shape, and the shape."""
+  """(i64[A], u64[A, 8]): the row of each picture that has a shape, and the shape."""
   found = [(row, p.shape) for row, one in enumerate(prints) for p in one.pictures]
   found = [(row, shape) for row, shape in found if shape is not None]
   rows = np.array([row for row, _ in found], np.int64)
-  return rows, np.array([shape for _, shape in found], np.uint64).reshape(-1, 4)
+  return rows, np.array([shape for _, shape in found], np.uint64).reshape(-1, 8)
 
 
 def _by_key(

@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from cot_rm import media, schema
 from cot_rm.data import contamination
@@ -86,6 +86,21 @@ def test_a_short_question_about_another_picture_is_said_but_is_no_contamination(
   alone = schema.Example.answers("What is 7 times 8?", "56", "54", id="a", gold=1)
   (match,) = found([alone], [dataclasses.replace(alone, id="t", question="what is 7 times 8")])
   assert match.answers == ["t"]  # there is no picture that could be another one
+
+
+def test_a_drawing_on_plain_ground_is_found_again_when_it_is_encoded_anew():
+  rng = np.random.default_rng(0)
+  made = []
+  for _ in range(10):
+    image = Image.new("RGB", (320, 240), (235, 240, 250))
+    for ends in rng.integers(0, (300, 220, 300, 220), (14, 4)).tolist():
+      ImageDraw.Draw(image).line(ends, fill=(20, 20, 20), width=2)
+    made.append(image)
+  training = [pair(f"t{i}", image, f"question {i}") for i, image in enumerate(made)]
+  items = [
+    pair(f"b{i}", jpeg(image.resize((150, 113)), 40), "Else?") for i, image in enumerate(made)
+  ]
+  assert [match.picture for match in found(items, training)] == [[f"t{i}"] for i in range(10)]
 
 
 def drawing(at, size=(200, 160)):
