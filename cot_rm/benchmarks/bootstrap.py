@@ -32,6 +32,9 @@ def difference(
   Each resample draws as many clusters as there are, with replacement, and both models' values of
   all items of a drawn cluster: what makes an item hard is hard for both models, and cancels.
 
+  Where all resamples are alike (two models that are right about all of a few items), the bootstrap
+  says nothing, and the interval is that of `intervals.difference`.
+
   Clusters of the same sum and the same size are exchangeable. So a resample is drawn as the number
   of clusters of each such kind (a multinomial): the distribution is the same, and the cost does not
   grow with the number of items.
@@ -60,6 +63,9 @@ def difference(
     number = min(step, resamples - start)
     sums_R2 = rng.multinomial(drawn, counts_K / drawn, size=number) @ kinds_K2
     means.append(sums_R2[:, 0] / sums_R2[:, 1])
-  low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
+  every = np.concatenate(means)
+  low, high = np.quantile(every, [0.025, 0.975])
+  if np.ptp(every) < 1e-12:
+    low, high = intervals.difference(first, second, cluster)
   value, low, high = (round(float(x), 6) for x in (differences.mean(), low, high))
   return Difference(value, low, high)

@@ -76,6 +76,15 @@ def test_values_of_any_kind_give_what_kinds_of_clusters_cannot_shorten(correlate
   )
 
 
+def test_items_that_are_all_alike_are_no_certainty():
+  """Two models that are right about the same 10 pairs, of clusters of unequal sizes."""
+  cluster = [0, 1, 1, 2, 3, 4, 4, 5, 6, 7]
+  found = bootstrap.difference([1] * 10, [1] * 10, cluster)
+  assert found.value == 0 and -0.5 < found.low < -0.1 and found.low == -found.high
+  worse = bootstrap.difference([0] * 10, [1] * 10, cluster)
+  assert worse.value == -1 == worse.low and worse.high > -0.8
+
+
 def test_a_seed_gives_the_same_interval_and_another_seed_nearly_the_same(correlated):
   one = bootstrap.difference(*correlated, seed=4)
   assert one == bootstrap.difference(*correlated, seed=4)
