@@ -271,15 +271,23 @@ def _measured(times: Sequence[int | None], unit: fractions.Fraction | None) -> f
 
 def _turn(frame: "av.VideoFrame") -> Image.Transpose | None:
   """How frames are turned upright: the right angle nearest to the display matrix."""
-  for item in frame.side_data:
-    if item.type.name == "DISPLAYMATRIX":
-      a, b, _, c, d, *_ = struct.unpack("<9i", bytes(item))
-      if abs(a) + abs(d) < abs(b) + abs(c):
-        a = d = 0
-      else:
-        b = c = 0
-      return TURNS.get(tuple((x > 0) - (x < 0) for x in (a, b, c, d)))
-  return None
+  matrix = frame.side_data.get("DISPLAYMATRIX")
+  if matrix is None:
+    return None
+  a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix))
+  if abs(a) + abs(d) < abs(b) + abs(c):
+    a = d = 0
+  else:
+    b = c = 0
+  return TURNS.get(tuple((x > 0) - (x < 0) for x in (a, b, c, d)))
+
+
+def _lenient(version: str) -> dict[str, str]:
+  """Arguments of av.open for metadata in another encoding than UTF-8, by the version of PyAV.
+
+  Versions from 19 on replace what they cannot decode, and have no argument for it.
+  """
+  return {"metadata_errors": "replace"} if int(version.partition(".")[0]) < 19 else {}
 
 
 @contextlib.contextmanager
@@ -297,7 +305,7 @@ def _opened(
     try:
       # "file:": otherwise what stands before a colon in a name is a protocol.
       file = f"file:{located}" if isinstance(located, pathlib.Path) else io.BytesIO(located)
-      container = stack.enter_context(av.open(file, metadata_errors="replace"))
+      container = stack.enter_context(av.open(file, **_lenient(av.__version__)))
       stream = container.streams.best("video")
     except _errors() as error:
       if machine_errors.is_of_machine(error, machine_errors.OPEN_FILES):
