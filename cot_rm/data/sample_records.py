@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from absl import logging
+
 from cot_rm import media
-from cot_rm.schema import Completion, Example, Media, Verdict
+from cot_rm.schema import BadMedia, Completion, Example, Media, Verdict
 
 SIDE = 224  # pixels: longer side of a stored picture, at most
 FRAMES = 8  # of a video, evenly spread
@@ -19,7 +21,8 @@ def to_record(
 ) -> dict[str, object]:
   """The record of one judgement, for JSON.
 
-  Pictures are small PNG data URLs; `options` says how they are opened.
+  Pictures are small PNG data URLs; `options` says how they are opened. A medium that cannot be read
+  any more, such as one on the network, has no pictures: the judgement about it stands.
   """
   return {
     "id": example.id,
@@ -37,10 +40,14 @@ def to_record(
 
 
 def _data_urls(medium: Media, name: str, options: media.Options) -> str | list[str]:
-  """A data URL for an image, a list of data URLs for the frames of a video."""
-  if medium.kind == "image":
-    return media.thumbnail_url(media.picture(medium.source, name=name, options=options), SIDE)
-  video = media.video(medium.source, fps=medium.fps, name=name, options=options)
-  step = max(video.count // FRAMES, 1)
-  frames = video.read(list(range(0, video.count, step))[:FRAMES])
+  """A data URL for an image, a list of data URLs for the frames of a video; [] if it is not there."""
+  try:
+    if medium.kind == "image":
+      return media.thumbnail_url(media.picture(medium.source, name=name, options=options), SIDE)
+    video = media.video(medium.source, fps=medium.fps, name=name, options=options)
+    step = max(video.count // FRAMES, 1)
+    frames = video.read(list(range(0, video.count, step))[:FRAMES])
+  except BadMedia as error:
+    logging.warning("a sample is shown without its picture: %s", error)
+    return []
   return [media.thumbnail_url(frame, SIDE) for frame in frames]

@@ -3,12 +3,14 @@
 import base64
 import io
 import json
+import logging
 
 import numpy as np
 from PIL import Image
 
 from cot_rm import schema
 from cot_rm.data import sample_records
+from cot_rm.report import sample_cards
 
 
 def sample(media, verdict=None):
@@ -62,3 +64,13 @@ def test_the_record_of_a_mixture_says_where_its_media_stand():
   found = sample_records.to_record(pair, done, schema.Verdict(2), {})
   assert found["places"] == [[5], [0], [0]] and len(found["media"]) == 3
   assert "places" not in sample((picture, picture))
+
+
+def test_a_picture_that_is_gone_leaves_the_judgement(caplog):
+  """Figures are computed from kept answers also when the network is not there."""
+  made = tuple(schema.Media("video", f"https://example.invalid/{name}.mp4") for name in "ab")
+  with caplog.at_level(logging.WARNING):
+    found = sample(made)
+  assert found["media"] == [[], []] and found["text"] == "it is the second"
+  assert "example 'e-1'" in caplog.text and "config.data.http" in caplog.text
+  assert sample_cards.card(found).media == [[], []]
