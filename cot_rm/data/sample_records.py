@@ -40,7 +40,7 @@ def to_record(
 
 
 def _data_urls(medium: Media, name: str, options: media.Options) -> str | list[str]:
-  """A data URL for an image, a list of data URLs for the frames of a video; [] if it is not there."""
+  """A data URL of an image, a list of data URLs of the frames of a video; [] if it is not there."""
   try:
     if medium.kind == "image":
       return media.thumbnail_url(media.picture(medium.source, name=name, options=options), SIDE)
