@@ -21,12 +21,16 @@ CATEGORIES = ("mcq", "long", "short", "safety", "video")  # the first one in the
 FRAMES = 32
 
 
-def category(path: str) -> str:
-  """The category in the path of a pair's picture or video. Raises ValueError if there is none."""
+def category(path: str, where: str = "") -> str:
+  """The category in the path of a pair's picture or video.
+
+  Raises BadRecord, which begins with `where`, if there is none.
+  """
   for name in CATEGORIES:
     if name in path:
       return name
-  raise BadRecord(f"{path!r} is of none of the categories {', '.join(CATEGORIES)}")
+  place = f"{where}: " if where else ""
+  raise BadRecord(f"{place}{path!r} is of none of the categories {', '.join(CATEGORIES)}")
 
 
 def _rule(
@@ -88,7 +92,7 @@ def _example(row: int, record: published.Record, path: pathlib.Path, where: str)
   else:
     shown = published.picture(name, folders, where_shown)
   id_ = published.text_field(record, "id", where)
-  category(name)
+  category(name, where_shown)
   return Example(
     id=f"{row}:{id_}",
     source="mm_rlhf_rewardbench",

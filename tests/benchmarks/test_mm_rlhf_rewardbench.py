@@ -103,8 +103,16 @@ def test_the_category_is_the_first_word_in_the_path(fixtures):
   found = collections.Counter(map(mm_rlhf_rewardbench.category, paths))
   assert found == {"mcq": 9, "short": 7, "long": 7, "video": 5}
   assert mm_rlhf_rewardbench.category("long/a_short_video.png") == "long"
-  with pytest.raises(ValueError, match="'other/1.png' is of none"):
+  with pytest.raises(ValueError, match="^'other/1.png' is of none"):
     mm_rlhf_rewardbench.category("other/1.png")
+
+
+def test_a_path_without_a_category_is_named_with_its_row_and_field(root):
+  path = root / "mm_reward_bench.jsonl"
+  path.write_text(path.read_text().replace('"mcq/073712.png"', '"other/073712.png"'))
+  (root / "images" / "mcq").rename(root / "images" / "other")
+  with pytest.raises(schema.BadRecord, match="line 1, field 'image': 'other/.* of none of the cat"):
+    mm_rlhf_rewardbench.examples(root)[0]
 
 
 def test_records_with_pictures_and_videos(root):
