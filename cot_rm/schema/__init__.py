@@ -150,9 +150,12 @@ class Example:
 
   @property
   def pieces(self) -> tuple[tuple[str | Media, ...], ...]:
-    """The question, candidate 1 and candidate 2: their texts and media in their order."""
+    """The question, candidate 1 and candidate 2: their texts and media in their order.
+
+    Where the media are not kept, as in a log of answers, the texts alone.
+    """
     texts = (self.question, *(self.responses or ("", "")))
-    places = self.places or tuple((0,) * len(of) for of in self.media_of)
+    places = (self.media and self.places) or tuple((0,) * len(of) for of in self.media_of)
     return tuple(map(mixture.pieces_of, texts, self.media_of, places))
 
   @classmethod

@@ -132,6 +132,8 @@ def test_candidates_of_texts_and_media_are_answers():
   assert (pair.task, pair.responses) == ("image_understanding", ("One day .", ""))
   assert pair.media == (B, C, A) and pair.places == ((), (8,), (0, 0))
   assert pair.pieces == (("Tell a story.",), ("One day ", B, "."), (C, A))
+  kept = dataclasses.replace(pair, media=())  # as a log of answers has it
+  assert kept.pieces == (("Tell a story.",), ("One day .",), ())
   clip = Media("video", "a.mp4")
   assert Example.mixed("Cut it.", [clip, "cut"], ["no"]).task == "video_understanding"
   assert Example.mixed([A, "Move."], clip, clip).task == "video_generation"
