@@ -19,11 +19,10 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from absl import logging
 
 from cot_rm import registry
-from cot_rm.benchmarks import answers, definitions, pairs, published, readings, rules
+from cot_rm.benchmarks import pairs, published, readings, rules
 from cot_rm.schema import BadRecord, Example, Media
 
 NAME = "MMRB2"
@@ -183,7 +182,5 @@ def score(
   """
   rule = registry.lookup(MODES, mode, "mode")
   out = pairs.tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
-  if means := pairs.family_means(answers.tabulate(judgements, swapped, rule)):
-    out["accuracy_macro"] = round(float(np.mean([*means.values()])), 6)
-    out["definitions"] |= definitions.describe({"accuracy_macro": len(means)}, rule.description)
+  pairs.add_macro(out, judgements, swapped, rule)
   return out

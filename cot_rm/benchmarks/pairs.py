@@ -64,7 +64,7 @@ class Figures(TypedDict):
   n: int
   intervals: dict[str, list[float]]
   definitions: dict[str, definitions.Definition]
-  accuracy_macro: NotRequired[float]  # of VL-RewardBench
+  accuracy_macro: NotRequired[float]  # see `add_macro`
   families_plus: NotRequired[dict[str, float]]  # of MM-RLHF-RewardBench
   diff: NotRequired[float]  # of pairs that people may call equal, see ties.score
   tau: NotRequired[float]
@@ -204,6 +204,20 @@ def decided(judgements: Judgements, swapped: Judgements) -> list[int]:
 def family_means(table: answers.Answers) -> dict[str, float]:
   """{family: its accuracy, not rounded}: for figures that are computed from accuracies."""
   return {name: table.mean(some_A) for name, some_A in table.by_family().items()}
+
+
+def add_macro(
+  figures: Figures, judgements: Judgements, swapped: Judgements, rule: rules.Rule
+) -> None:
+  """Adds accuracy_macro, the mean of the families' accuracies before they are rounded.
+
+  It is left out where no answer counts. Arguments as of `tally`, which made the figures.
+  """
+  means = family_means(answers.tabulate(judgements, swapped, rule))
+  if means:
+    figures["accuracy_macro"] = _round(np.mean([*means.values()]))
+    counts = {"accuracy_macro": len(means)}
+    figures["definitions"] |= definitions.describe(counts, rule.description)
 
 
 def _numbers(table: answers.Answers) -> dict[str, Number]:

@@ -16,11 +16,10 @@ import pathlib
 import random
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from absl import logging
 
 from cot_rm import registry
-from cot_rm.benchmarks import answers, definitions, pairs, published, readings, rules
+from cot_rm.benchmarks import pairs, published, readings, rules
 from cot_rm.schema import BadRecord, Example
 
 SIZE = 1250
@@ -206,9 +205,5 @@ def score(
   """
   rule = registry.lookup(MODES, mode, "mode")
   out = pairs.tally(judgements, swapped, rule, fidelity=fidelity, contradicts=contradicts)
-  means = pairs.family_means(answers.tabulate(judgements, swapped, rule))
-  out["accuracy_macro"] = round(float(np.mean([*means.values()])), 6)
-  out["definitions"] |= definitions.describe(
-    {"accuracy_macro": len(out["families"])}, rule.description
-  )
+  pairs.add_macro(out, judgements, swapped, rule)
   return out
