@@ -104,6 +104,10 @@ def make_plan(config: common.Section, workdir: epath.Path, name: str) -> importi
       no_pairs = {**no_pairs, f"in {where}.exclude": len(examples) - len(kept)}
       examples = kept
     sources.append(importing.Source(source, examples, bad, no_pairs))
+  if not any(len(source.examples) for source in sources):
+    raise ValueError(
+      f"{where}.exclude, {knobs.exclude!r}, names every example of {knobs.source}: none is left"
+    )
   return importing.Plan(
     folder=workdir / name,
     sources=sources,

@@ -66,3 +66,14 @@ def test_an_import_leaves_out_what_is_in_the_list(workdir, config, heldout, tmp_
   config.importing.exclude = "nowhere.txt"
   (fault,) = importing.preflight(config, workdir, "import").faults
   assert "config.import.exclude is 'nowhere.txt'" in fault
+
+
+def test_a_list_that_names_every_example_is_said_before_the_import(
+  workdir, config, heldout, tmp_path
+):
+  every = [example.id for example in datasets.open(config.eval.contamination, "train")]
+  (tmp_path / "all.txt").write_text("\n".join(every))
+  config.importing.source = config.eval.contamination
+  config.importing.exclude = str(tmp_path / "all.txt")
+  (fault,) = importing.preflight(config, workdir, "import").faults
+  assert "config.import.exclude" in fault and "all.txt" in fault and "none is left" in fault
