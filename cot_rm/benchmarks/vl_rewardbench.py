@@ -129,7 +129,8 @@ def examples(root: str | pathlib.Path) -> Sequence[Example]:
   """The pairs in the order of their rows, the better response first; see FILES.
 
   Ids repeat, so an Example's id is "<row>:<id>"; `extra` has `id` and `row`, and `better` if the
-  file says which of its two responses people preferred.
+  file says which of its two responses people preferred. R1-Reward's copy does not: modes that start
+  from the published order then show 5 of the rows in the other one.
 
   A pair whose record is invalid, or whose picture is missing, raises BadExample where it is read,
   by row and field.

@@ -19,7 +19,7 @@ from cot_rm.schema import Example, Media
 NEAR = 24  # bits of 512: pictures whose shapes differ in no more show the same
 FAINT = 2  # grey levels; neighbours that differ by no more are equal to the eye
 DETAIL = 64  # neighbours of 256 that differ by more; a picture of fewer has no shape to be known by
-TELLING = 80  # letters and digits; a shorter question and answers are asked about many pictures
+TELLING = 40  # letters and digits of both answers; shorter ones are given about many pictures
 _ROWS = 1 << 21  # comparisons at a time
 
 
@@ -48,15 +48,15 @@ class Match(NamedTuple):
   id: str  # of the item
   picture: list[str]
   answers: list[str]
-  short: list[str]  # the question and both answers are the same, and too short to tell it
+  short: list[str]  # the question and both answers are the same, and the answers tell nothing
   caption: list[str]
 
   @property
   def contaminated(self) -> bool:
     """Whether the item was seen: its picture, or its question with both answers.
 
-    A caption alone is not: people ask for the same pictures, and models draw others. Nor is a short
-    question with short answers: "How many dogs are there?" is asked about many pictures.
+    A caption alone is not: people ask for the same pictures, and models draw others. Nor is a
+    question with short answers: "Is there a dog?", yes or no, is asked about many pictures.
     """
     return bool(self.picture or self.answers)
 
@@ -81,7 +81,7 @@ def prints(
   pictures = tuple(_shown(m, f"example {example.id!r}", options, known) for m in example.media)
   question, answers = _plain(example.question), sorted(map(_plain, example.responses))
   said = _hash(question, *answers) if answers else None
-  telling = all(answers) and (not pictures or len(question + "".join(answers)) >= TELLING)
+  telling = all(answers) and (not pictures or sum(map(len, answers)) >= TELLING)
   caption = _hash(question) if example.generation else None
   return Prints(example.id, pictures, said if telling else None, None if telling else said, caption)
 

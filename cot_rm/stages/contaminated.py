@@ -50,7 +50,7 @@ def run(
     "training examples": len(training),
     "same picture": sum(bool(match.picture) for match in matches),
     "same question and answers": sum(bool(match.answers) for match in matches),
-    "same short texts": sum(bool(match.short) for match in matches),
+    "same question and short answers": sum(bool(match.short) for match in matches),
     "same caption": sum(bool(match.caption) for match in matches),
     "contaminated": len(found),
   }

@@ -83,6 +83,11 @@ def test_a_short_question_about_another_picture_is_said_but_is_no_contamination(
   assert match.short == ["t0"] and match.answers == [] and not match.contaminated
   (match,) = found([pair("b", scene(0))], training)
   assert match.picture == ["t0"] and match.contaminated
+  asked = "Is there a dog in the picture? Answer the question using a single word or a phrase."
+  (match,) = found(
+    [pair("b", scene(2), asked, ("Yes", "No"))], [pair("t", scene(0), asked, ("No", "Yes"))]
+  )
+  assert match.short == ["t"] and not match.contaminated
   alone = schema.Example.answers("What is 7 times 8?", "56", "54", id="a", gold=1)
   (match,) = found([alone], [dataclasses.replace(alone, id="t", question="what is 7 times 8")])
   assert match.answers == ["t"]  # there is no picture that could be another one
