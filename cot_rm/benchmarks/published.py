@@ -41,8 +41,9 @@ def find_pattern(
   for pattern in patterns:
     if glob.glob(found := os.path.join(base, pattern)):
       return found
+  fault = "holds none of" if os.path.exists(root) else "does not exist; it must hold one of"
   raise FileNotFoundError(
-    f"{benchmark}: {str(root)!r} holds none of {', '.join(patterns)}; root ({knob}) is the folder "
+    f"{benchmark}: {str(root)!r} {fault} {', '.join(patterns)}; root ({knob}) is the folder "
     "into which its owners' files were downloaded, or one of these files"
   )
 

@@ -121,11 +121,12 @@ def too_many(reasons: Sequence[str], limit: int, *, of: int | None = None) -> To
   if len(reasons) > SHOWN:
     shown.append(f"  and {len(reasons) - SHOWN:,} more")
   total = "" if of is None else f" of {of:,}"
-  return TooManyBad(
-    f"{len(reasons):,}{total} examples cannot be used, and {KNOB} allows {limit:,}:\n"
-    + "\n".join(shown)
-    + f"\nmend or remove them, or set {KNOB}={len(reasons)} to leave them out"
-  )
+  if of == len(reasons):
+    begin, end = f"none of {of:,} examples can be used:", "mend them, or give other data"
+  else:
+    begin = f"{len(reasons):,}{total} examples cannot be used, and {KNOB} allows {limit:,}:"
+    end = f"mend or remove them, or set {KNOB}={len(reasons)} to leave them out"
+  return TooManyBad("\n".join([begin, *shown, end]))
 
 
 def kind_of(error: BadExample | str) -> str:

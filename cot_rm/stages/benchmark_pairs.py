@@ -113,5 +113,6 @@ def usable(
     else:
       out.append(i)
   if not decided:
-    raise ValueError(f"none of {len(source):,} pairs has a gold answer; see {skips.path}")
+    why = f"see {skips.path}" if len(skips) else "people call all of them equal"
+    raise ValueError(f"none of {len(source):,} pairs has a gold answer: {why}")
   return selection.Subset(source, tuple(out))

@@ -73,7 +73,8 @@ def run(
     examples: the pairs, with their gold answers.
 
   Raises:
-    ValueError: see `folders`, and `comparison.compare`.
+    ValueError: see `folders`, and `comparison.compare`; or a folder without any answer to the pairs
+      in the orders that the mode asks.
   """
   first, second = folders(workdir, name, knobs.compare)
   names = _names(first, second)
@@ -81,15 +82,19 @@ def run(
   sides = [
     _asked(answer_log.logged(folder / LOG, examples), rule, examples) for folder in (first, second)
   ]
-  found = comparison.compare(*sides, rule)
-  for label, (given, swapped) in zip(names, sides, strict=True):
+  for folder, label, (given, swapped) in zip((first, second), names, sides, strict=True):
     count = sum(
       one is not None or other is not None for one, other in zip(given, swapped, strict=True)
     )
-    logging.info(
-      "%s: answers to %d of %d pairs; %d pairs have answers of both",
-      *(label, count, len(examples), len(found.rows)),
-    )
+    logging.info("%s: answers to %d of %d pairs", label, count, len(examples))
+    if not count:
+      raise ValueError(
+        f"{folder / LOG} has no answer to any of the {len(examples):,} pairs in all orders that "
+        f"the mode {knobs.mode!r} asks ({rule.description}): it is about other pairs, or was asked "
+        f"in another mode (config.eval.mode)"
+      )
+  found = comparison.compare(*sides, rule)
+  logging.info("%d pairs have answers of both", len(found.rows))
   conditions = _differing_conditions(first, second)
   for line in conditions:
     logging.warning("the answers were given under other settings: %s", line)

@@ -19,6 +19,11 @@ def test_the_first_pattern_that_has_files_is_read(tmp_path):
   assert found == [tmp_path / "data.jsonl"] == published.find_files(found[0], (), "Bench")
 
 
+def test_a_folder_that_does_not_exist_is_said_to(tmp_path):
+  with pytest.raises(FileNotFoundError, match="nowhere' does not exist; .* one of data.jsonl"):
+    published.find_files(tmp_path / "nowhere", ("data.jsonl",), "Bench")
+
+
 def test_a_folder_with_marks_of_patterns_in_its_name_is_searched(tmp_path):
   folder = tmp_path / "[1] bench*"
   folder.mkdir()

@@ -51,6 +51,12 @@ def test_a_long_list_is_cut_with_its_number():
   assert "example 19" in str(error) and "example 20" not in str(error)
 
 
+def test_where_every_example_is_bad_no_limit_is_advised():
+  text = str(bad_examples.too_many(["example 0", "example 1"], 2, of=2))
+  assert text.startswith("none of 2 examples can be used:") and "example 1" in text
+  assert bad_examples.KNOB not in text and "give other data" in text
+
+
 def test_a_continued_run_counts_on_from_its_checkpoint(tmp_path):
   first = bad_examples.Skips(tmp_path, limit=2)
   first.add("a", BadMedia("example 'a': no picture"))

@@ -199,6 +199,9 @@ def test_pairs_called_equal_are_usable_and_pairs_without_a_label_are_not(tmp_pat
   assert [e.id for e in found] == ["a", "c"] and "b" in skips and len(skips) == 1
   with pytest.raises(ValueError, match="none of 1 pairs has a gold answer"):
     benchmark_pairs.usable([equal], pairs.MODES["both"], skips)
+  none = bad_examples.Skips(tmp_path / "none", limit=0)  # which lists nothing that could be read
+  with pytest.raises(ValueError, match="gold answer: people call all of them equal"):
+    benchmark_pairs.usable([equal], pairs.MODES["both"], none)
 
 
 def test_a_pair_that_cannot_be_grouped_is_left_out(tmp_path):

@@ -97,3 +97,16 @@ def test_pairs_that_a_log_lacks_are_not_compared(workdir, config, scored):
   assert log.read_text() == text  # nothing of another run is changed
   given, swapped = answer_log.logged(log, scored)
   assert sum(one is None for one in [*given, *swapped]) == 2
+
+
+def test_answers_in_one_order_are_not_compared_in_a_mode_that_asks_both(workdir, config, scored):
+  log = workdir / "eval" / "rl" / comparing.LOG
+  lines = log.read_text().splitlines()
+  log.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["order"] == 0))
+  config.eval.compare = "sft,rl"
+  with pytest.raises(ValueError, match="rl/judgements.jsonl has no answer .* mode 'both' asks"):
+    eval_stage.run(config, workdir, "eval")
+  config.eval.mode = "first"
+  eval_stage.run(config, workdir, "eval")
+  found = json.loads((workdir / "eval" / "comparison.json").read_text())
+  assert found["overall"]["n"] == len(scored)
