@@ -113,26 +113,12 @@ class Evaluation:
     }
     if knobs.votes and self._read == "text":  # direct reads of a pair would all be the same
       some = decided[: knobs.vote_pairs or None]
-      warm = _sampling(knobs, knobs.vote_temperature)
-      voted = self._answers(
-        "votes", usable.take(some), [orders[i] for i in some], n=knobs.votes, how=warm
-      )[2:]
-      at = [k for k in knobs.vote_at if k <= knobs.votes]
-      figures["voting"] = voting.score(*voted, rule, at=at)
-      figures["voting"]["temperature"] = knobs.vote_temperature
-      figures["definitions"] |= figures["voting"].pop("definitions")
+      voted = self._add_votes(figures, usable.take(some), [orders[i] for i in some], rule)
       forecasts["voted_pairs"] = calibration.of_pairs(*voted, rule, pair_votes.combine)
     figures["calibration"], words = calibration.figures(forecasts, rule.description)
     figures["definitions"] |= words
     if knobs.blank_pairs:
-      # With blank pictures a judge that uses the pictures is no better than chance.
-      blanked = self._blanked(usable.take(decided[: knobs.blank_pairs]), options)
-      answered = self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy)
-      blind = pairs.score(*answered[2:])
-      for figure in sorted({"accuracy", "accuracy_parsed"} & blind.keys()):
-        figures[f"blank_{figure}"] = blind[figure]
-        n = {f"blank_{figure}": blind["definitions"][figure]["n"]}
-        figures["definitions"] |= definitions.describe(n, rules.Rule().description)
+      self._add_blank(figures, usable.take(decided[: knobs.blank_pairs]), options)
     if jax.process_index() == 0:
       counts = card.Counts(len(usable), sum(map(bool, asked)) - len(usable))
       card.write(self._folder, self._conditions, knobs, rule, counts)
@@ -141,6 +127,36 @@ class Evaluation:
       writer.write_samples(0, chosen)
     logging.info("%s: %s", self._folder.name, pairs.summary_line(figures))
     return figures
+
+  def _add_votes(
+    self,
+    figures: dict[str, Any],
+    examples: selection.Subset,
+    orders: Sequence[Sequence[int]],
+    rule: rules.Rule,
+  ) -> tuple[Judged, Judged]:
+    """Adds the figures of voting, and returns the answers, as given and exchanged."""
+    knobs = self._knobs
+    warm = _sampling(knobs, knobs.vote_temperature)
+    voted = self._answers("votes", examples, orders, n=knobs.votes, how=warm)
+    at = [k for k in knobs.vote_at if k <= knobs.votes]
+    figures["voting"] = voting.score(voted.given, voted.swapped, rule, at=at)
+    figures["voting"]["temperature"] = knobs.vote_temperature
+    figures["definitions"] |= figures["voting"].pop("definitions")
+    return voted.given, voted.swapped
+
+  def _add_blank(
+    self, figures: dict[str, Any], examples: selection.Subset, options: media.Options
+  ) -> None:
+    """Adds the accuracy with blank pictures: chance, of a judge that uses the pictures."""
+    blanked = self._blanked(examples, options)
+    greedy = _sampling(self._knobs, 0.0)
+    answered = self._answers("blank", blanked, rules.both(blanked), n=1, how=greedy)
+    blind = pairs.score(answered.given, answered.swapped)
+    for figure in sorted({"accuracy", "accuracy_parsed"} & blind.keys()):
+      figures[f"blank_{figure}"] = blind[figure]
+      n = {f"blank_{figure}": blind["definitions"][figure]["n"]}
+      figures["definitions"] |= definitions.describe(n, rules.Rule().description)
 
   def _answers(
     self,
