@@ -54,13 +54,16 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
   if knobs.compare:
     comparing.run(config, knobs, workdir, name, benchmark=benchmark, examples=examples)
     return False
+  unread = len(skips)  # later it has the pairs that a model could not be asked about, too
   seen: set[str] = set()
   if knobs.contamination:
     seen = contaminated.run(config, knobs, workdir, name, examples=examples)
   for model, read in itertools.product(models, reads):
     label = model.strip("/").replace("/", "--") + ("" if read == "text" else f"--{read}")
     place = folder / label
-    one = evaluation.Evaluation(config, knobs, workdir, model, place, skips=skips, read=read)
+    one = evaluation.Evaluation(
+      config, knobs, workdir, model, place, skips=skips, unread=unread, read=read
+    )
     summary[label] = one.figures(benchmark, examples, seen)
     training = workdir / model / "training.json"
     if training.exists():

@@ -45,6 +45,7 @@ class Evaluation:
     model: as the knob `models` names it.
     folder: of its answers.
     skips: counts pairs that cannot be judged.
+    unread: pairs that could not be read, and are none of the examples.
     read: how verdicts are read, see judge.Read.
   """
 
@@ -57,9 +58,10 @@ class Evaluation:
     folder: epath.Path,
     *,
     skips: bad_examples.Skips,
+    unread: int = 0,
     read: cot_rm.judge.Read = "text",
   ):
-    self._read = read
+    self._read, self._unread = read, unread
     self._config, self._knobs, self._folder, self._skips = config, knobs, folder, skips
     self._grammar = prompts.get(config.grammar)
     path = common.resolve_path(workdir, model)
@@ -103,7 +105,7 @@ class Evaluation:
     figures = benchmark.score(given, swapped, mode=knobs.mode, **of_texts)
     if seen:
       figures |= clean(figures, given, swapped, seen, rule)
-    if failed := sum(map(bool, asked)) - len(usable):
+    if failed := self._unread + sum(map(bool, asked)) - len(usable):
       figures["not_judged"] = failed
       figures["definitions"] |= definitions.describe({"not_judged": failed}, rule.description)
     sides = [[side[i] for i in decided] for side in (given, swapped)]
@@ -120,7 +122,7 @@ class Evaluation:
     if knobs.blank_pairs:
       self._add_blank(figures, usable.take(decided[: knobs.blank_pairs]), options)
     if jax.process_index() == 0:
-      counts = card.Counts(len(usable), sum(map(bool, asked)) - len(usable))
+      counts = card.Counts(len(usable), failed)
       card.write(self._folder, self._conditions, knobs, rule, counts)
     with metrics.Writer(self._folder) as writer:
       chosen = _select_samples([*given, *swapped], examples, knobs, self._grammar, options)

@@ -144,8 +144,24 @@ def test_eval_lists_records_that_were_left_out_when_they_were_opened(config, wor
     file.write('{"id": "p-4", "question": ""}\n')
   config.data.max_bad, config.eval.models = 1, "sft"
   eval_stage.run(config, workdir, "eval")
-  assert json.loads((workdir / "summary.json").read_text())["stages"]["sft"]["n"] == 4
+  figures = json.loads((workdir / "summary.json").read_text())["stages"]["sft"]
+  assert figures["n"] == 4 and figures["not_judged"] == 1
+  assert json.loads((workdir / "eval" / "sft" / "card.json").read_text())["not_judged"] == 1
   assert "pairs.jsonl, line 5" in listed(workdir, "eval")[0]
+
+
+def test_every_model_s_figures_count_the_unread_and_the_unasked_pairs(config, workdir, spoil):
+  spoil("eval")
+  with (workdir / "eval.jsonl").open("a") as file:
+    file.write('{"id": "p-8", "question": ""}\n')
+  config.data.max_bad, config.eval.pairs = 2, 8
+  config.eval.models, config.eval.read = "sft", "text,direct"
+  eval_stage.run(config, workdir, "eval")
+  found = json.loads((workdir / "summary.json").read_text())["stages"]
+  assert {name: (f["n"], f["not_judged"]) for name, f in found.items()} == {
+    "sft": (7, 2),
+    "sft--direct": (7, 2),
+  }
 
 
 def test_eval_leaves_out_pairs_without_gold(config, workdir, spoil):
