@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from cot_rm.schema import (
@@ -36,8 +37,7 @@ class Candidates:
   candidates: tuple[mixture.Mixture, ...]
 
   def __post_init__(self) -> None:
-    if isinstance(self.candidates, str):
-      raise TypeError(f"candidates {self.id!r}: several are needed; found one text")
+    _check_several(self.candidates, self.id)
     if len(self) < 2:
       raise BadExample(f"candidates {self.id!r}: two or more are needed; got {len(self)}")
     for at in range(1, len(self)):  # Example checks what it is made of
@@ -67,6 +67,7 @@ class Candidates:
       images: the candidates: Media, or sources as Media takes them.
       id: names the candidates in errors; "": the beginning of the caption.
     """
+    _check_several(images, id or shorten(caption))
     shown = tuple(as_media(one, "image") for one in images)
     return cls(id or shorten(caption), caption, shown)
 
@@ -87,6 +88,7 @@ class Candidates:
       fps: frames per second of the given frames; None: as the files say.
       id: names the candidates in errors; "": the beginning of the caption.
     """
+    _check_several(videos, id or shorten(caption))
     shown = tuple(as_media(one, "video", fps) for one in videos)
     return cls(id or shorten(caption), caption, shown)
 
@@ -107,10 +109,10 @@ class Candidates:
       media: what the question is about, as in Example.answers.
       id: names the candidates in errors; "": the beginning of the question.
     """
+    _check_several(answers, id or shorten(question))
     given = media if isinstance(media, list | tuple) else (media,)
     shown = [as_media(one, "image") for one in given]
-    many = answers if isinstance(answers, str) else tuple(answers)
-    return cls(id or shorten(question), [*shown, question], many)  # type: ignore[arg-type]
+    return cls(id or shorten(question), [*shown, question], tuple(answers))
 
   @classmethod
   def mixed(
@@ -123,4 +125,13 @@ class Candidates:
       candidates: likewise, each.
       id: names the candidates in errors; "": the beginning of the question's text.
     """
-    return cls(id or shorten(mixture.lay_out(question)[0]), question, tuple(candidates))
+    name = id or shorten(mixture.lay_out(question)[0])
+    _check_several(candidates, name)
+    return cls(name, question, tuple(candidates))
+
+
+def _check_several(given: object, name: str) -> None:
+  """Raises TypeError for one text, one path or one medium in place of several candidates."""
+  if isinstance(given, str | bytes | os.PathLike | Media):
+    kind = "text or path" if isinstance(given, str) else type(given).__name__
+    raise TypeError(f"candidates {name!r}: several are needed; found one {kind}")

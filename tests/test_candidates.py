@@ -34,5 +34,10 @@ def test_what_no_judge_could_rank_is_refused_by_its_id():
     Candidates.answers("How many?", ["two"])
   with pytest.raises(TypeError, match="'How many\\?': several are needed; found one text"):
     Candidates.answers("How many?", "two")
+  for made in (Candidates.images, Candidates.videos, Candidates.mixed):
+    with pytest.raises(TypeError, match="'a red star': several are needed; found one text or path"):
+      made("a red star", "a.png")
+    with pytest.raises(TypeError, match="'a red star': several are needed; found one Media"):
+      made("a red star", Media("image", "a.png"))
   with pytest.raises(TypeError, match="not of int"):
     Candidates.answers("How many?", [2, 3])
