@@ -25,6 +25,7 @@ def write(
   summary: tables.Summary,
   *,
   baselines: tables.Summary | None = None,
+  asked: str = "",
   published: tuple[Sequence[str], Sequence[tables.PublishedRow]] = ((), ()),
 ) -> epath.Path:
   """Writes workdir/report.html. The page loads nothing from the network or from other files.
@@ -38,6 +39,7 @@ def write(
     workdir: folder of the run.
     summary: {model: figures}, the "stages" of summary.json; see stages/eval.py.
     baselines: {name: figures} of judges without a model.
+    asked: the benchmark, and how it was asked and scored, in words.
     published: names of figures, and the results of others that have values for them.
 
   Returns:
@@ -46,8 +48,10 @@ def write(
   workdir = epath.Path(workdir)
   run = run_info.read_json(workdir / "config.json")
   plan = run_info.plan(run)
+  short = tables.short_names(summary)
+  summary = {short[model]: figures for model, figures in summary.items()}
   folders = {
-    "/".join(folder.parts[len(workdir.parts) :]): folder
+    "/".join([*folder.parts[len(workdir.parts) : -1], short.get(folder.name, folder.name)]): folder
     for folder in run_info.result_folders(workdir, list(plan))
   }
   plotted = {name: curves.plot_all(path / "metrics.jsonl") for name, path in folders.items()}
@@ -57,6 +61,7 @@ def write(
     title=workdir.name,
     subtitle=run_info.subtitle(run, summary),
     stages=run_info.stages(workdir, run),
+    asked=asked,
     headline=tables.headline(summary, run_info.start_models(run)),
     baselines=tables.baselines(baselines or {}),
     published=tables.published(*published),

@@ -44,6 +44,7 @@ def write(
   names: tuple[str, str],
   *,
   differing: Sequence[Differing],
+  asked: str = "",
   conditions: Sequence[str] = (),
   published: tuple[Sequence[str], Sequence[tables.PublishedRow]] = ((), ()),
 ) -> epath.Path:
@@ -54,6 +55,7 @@ def write(
     compared: the figures, as benchmarks.comparison makes them.
     names: of the models.
     differing: pairs to show.
+    asked: see report.write.
     conditions: settings that differ between the two models' answers, in words.
     published: see report.write.
   """
@@ -71,6 +73,7 @@ def write(
   text = page.render(
     "comparison.html.j2",
     names=names,
+    asked=asked,
     figures=figures(compared, names),
     counts=[(name, f"{count:,}") for name, count in counts],
     conditions=conditions,

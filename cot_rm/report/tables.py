@@ -337,6 +337,21 @@ def readable(name: str) -> str:
   return name.replace("_", " ").replace("/", ": ")
 
 
+def short_names(names: Iterable[str]) -> dict[str, str]:
+  """{name: what tells it from the others}, of models that are named by folders or hub ids.
+
+  "runs--a--rl--model" and "runs--b--rl--model" are "a--rl--model" and "b--rl--model": the parts
+  with which all begin say nothing, and a narrow column would show nothing else.
+  """
+  parts = {name: name.split("--") for name in names}
+  if len(parts) < 2:
+    return {name: name for name in parts}
+  most = min(map(len, parts.values())) - 1
+  columns = list(zip(*parts.values(), strict=False))[:most]
+  shared = next((i for i, column in enumerate(columns) if len(set(column)) > 1), most)
+  return {name: "--".join(of[shared:]) for name, of in parts.items()}
+
+
 def colors(names: Iterable[str]) -> dict[str, str]:
   """{name of a model: its colour on the whole page}."""
   return {name: plots.color(index) for index, name in enumerate(names)}

@@ -40,6 +40,11 @@ def open_pairs(
   return _by_layout(config, benchmarks.BY_LAYOUT[knobs.benchmark], path, f"config.{name}.data")
 
 
+def how_asked(knobs: common.Section, rule: rules.Rule) -> str:
+  """The benchmark, and how it is asked and scored, in words for a page."""
+  return f"{knobs.benchmark}, mode {knobs.mode}: {rule.description}"
+
+
 def _by_layout(
   config: common.Section, benchmark: benchmarks.LayoutBenchmark, path: str, knob: str
 ) -> Sequence[schema.Example]:

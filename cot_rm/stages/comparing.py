@@ -13,8 +13,8 @@ from etils import epath
 from cot_rm import benchmarks, files, media, metrics, schema
 from cot_rm.benchmarks import comparison, published_results, rules
 from cot_rm.data import answer_log, sample_records
-from cot_rm.report import comparison_page
-from cot_rm.stages import common
+from cot_rm.report import comparison_page, tables
+from cot_rm.stages import benchmark_pairs, common
 
 LOG = "judgements.jsonl"  # the greedy answers of a model, in its folder of the stage eval
 
@@ -98,7 +98,9 @@ def run(
   conditions = _differing_conditions(first, second)
   for line in conditions:
     logging.warning("the answers were given under other settings: %s", line)
-  _print(found.figures, names)
+  shown = tables.short_names(names)
+  first_name, second_name = shown[names[0]], shown[names[1]]
+  _print(found.figures, (first_name, second_name))
   if jax.process_index() == 0:
     folder = workdir / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,8 +110,9 @@ def run(
     path = comparison_page.write(
       folder / "comparison.html",
       found.figures,
-      names,
+      (first_name, second_name),
       differing=_differing(found, sides, examples, knobs.compare_pairs, options),
+      asked=benchmark_pairs.how_asked(knobs, rule),
       conditions=conditions,
       published=published_results.of(knobs.benchmark) or ((), ()),
     )

@@ -12,6 +12,7 @@ from etils import epath
 from cot_rm import benchmarks, files, metrics, prompts, registry, report, stages
 from cot_rm.benchmarks import baselines, pairs, published_results
 from cot_rm.data import selection
+from cot_rm.report import tables
 from cot_rm.stages import (
   benchmark_pairs,
   common,
@@ -68,15 +69,22 @@ def run(config: common.Section, workdir: epath.Path, name: str) -> stages.Figure
     training = workdir / model / "training.json"
     if training.exists():
       summary[label] |= json.loads(training.read_text())
+  short = tables.short_names(summary)
   metrics.table(
-    f"{knobs.benchmark}, {knobs.mode}", {label: _columns(f) for label, f in summary.items()}
+    f"{knobs.benchmark}, {knobs.mode}", {short[label]: _columns(f) for label, f in summary.items()}
   )
   if jax.process_index() == 0:
     plain = _baselines(benchmark, examples, knobs)
     content = {"stages": summary} | ({"baselines": plain} if plain else {})
     files.write_atomic(workdir / "summary.json", json.dumps(content, indent=2))
     published = published_results.of(knobs.benchmark)
-    report.write(workdir, summary, baselines=plain, published=published or ((), ()))
+    report.write(
+      workdir,
+      summary,
+      baselines=plain,
+      asked=benchmark_pairs.how_asked(knobs, benchmark.MODES[knobs.mode]),
+      published=published or ((), ()),
+    )
   return False  # a model that is trained later is scored by the same command
 
 

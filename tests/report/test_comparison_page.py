@@ -27,10 +27,16 @@ def test_pairs_stand_side_by_side_and_texts_are_texts(tmp_path, name):
     record(text=f"first {NASTY}"), record(text="second", answer=2), -1.0, "as given"
   )
   path = comparison_page.write(
-    tmp_path / "c.html", COMPARED, (name, "rl"), differing=[one], conditions=["seed: 0 and 1"]
+    tmp_path / "c.html",
+    COMPARED,
+    (name, "rl"),
+    differing=[one],
+    asked="bench, mode odd: backwards",
+    conditions=["seed: 0 and 1"],
   )
   page = path.read_text()
   assert "<script>" not in page and page.count("<article") == 2
+  assert "bench, mode odd: backwards." in page
   assert "seed: 0 and 1" in page and "1,000" in page and "as given" in page
   empty = comparison_page.write(tmp_path / "d.html", COMPARED, ("a", "b"), differing=[])
   assert "Nowhere" in empty.read_text()

@@ -189,3 +189,17 @@ def test_a_mixture_is_shown_with_its_pictures_between_its_texts(page):
   assert "<script" not in html and html.count(picture("red")) == 2
   assert '<div class="mixed preferred">1. one <span class="media"><img' in html
   assert html.index("one <span") < html.index(picture("blue")) < html.index("</span>two")
+
+
+def test_models_named_by_folders_are_told_apart_and_the_mode_is_said(tmp_path):
+  long = "home--someone--checkpoints--the-project"
+  models = [f"{long}--{name}--rl--model" for name in ("run1", "run2")]
+  for model in models:
+    (tmp_path / "eval" / model / "samples").mkdir(parents=True)
+    line = json.dumps(record() | {"kind": "best"})
+    (tmp_path / "eval" / model / "samples" / "0.jsonl").write_text(line)
+  path = report.write(tmp_path, dict.fromkeys(models, FIGURES), asked="bench, mode <i>odd</i>")
+  page = path.read_text()
+  assert long not in page and "eval/run1--rl--model" in page
+  assert page.count('title="run2--rl--model"') >= 2
+  assert "<p>bench, mode &lt;i&gt;odd&lt;/i&gt;.</p>" in page

@@ -140,3 +140,19 @@ def test_bins_of_length_stay_in_their_order():
   found = tables.by_length(summary | {"rl": {"lengths": {"within": 0.6, "longer": 0.9}}})
   assert [head.text for head in found.heads] == ["Model", "shorter", "within", "longer"]
   assert [cell.text for cell in found.rows[1].cells] == ["–", "60.0 %", "90.0 %"]
+
+
+@pytest.mark.parametrize(
+  "names, shown",
+  [
+    (("sft", "rl"), ("sft", "rl")),
+    (("runs--a--rl--model",), ("runs--a--rl--model",)),
+    (("runs--a--rl--model", "runs--b--rl--model"), ("a--rl--model", "b--rl--model")),
+    (("owner--7b", "owner--7b--direct"), ("7b", "7b--direct")),
+    (("a--b", "a"), ("a--b", "a")),
+    (("a--b", "rl"), ("a--b", "rl")),
+    ((), ()),
+  ],
+)
+def test_long_names_of_models_lose_what_all_of_them_begin_with(names, shown):
+  assert tables.short_names(names) == dict(zip(names, shown, strict=True))

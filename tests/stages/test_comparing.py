@@ -39,6 +39,7 @@ def test_the_table_and_the_page_show_where_two_models_differ(
   assert "difference" in capsys.readouterr().out
   page = (workdir / "eval" / "comparison.html").read_text()
   assert page.count("<article") == 2 * 3 and "sft sees" in page and "rl sees" in page
+  assert "pairs, mode both: mean of both orders." in page
   assert "data:image/png;base64" in page and scored[0].id in page
   assert {path: path.read_bytes() for path in (workdir / "eval").glob("*/*.jsonl")} == before
 
