@@ -31,7 +31,7 @@ def write(
   """Writes workdir/report.html. The page loads nothing from the network or from other files.
 
   It shows what the workdir has of these: the summary; the curves of each <stage>/metrics.jsonl;
-  the newest <stage>/samples/<step>.jsonl of each stage and of each model that eval scored (see
+  the newest <stage>/samples/<step>.jsonl of each stage and of each model in the summary (see
   sample_cards.card); the <stage>/figures.json of distill and reject; the config, commands and
   versions in config.json; the durations in <stage>/done.json.
 
@@ -52,7 +52,7 @@ def write(
   summary = {short[model]: figures for model, figures in summary.items()}
   folders = {
     "/".join([*folder.parts[len(workdir.parts) : -1], short.get(folder.name, folder.name)]): folder
-    for folder in run_info.result_folders(workdir, list(plan))
+    for folder in run_info.result_folders(workdir, list(plan), short)
   }
   plotted = {name: curves.plot_all(path / "metrics.jsonl") for name, path in folders.items()}
   samples = {name: sample_cards.newest(path) for name, path in folders.items()}
@@ -67,7 +67,7 @@ def write(
     published=tables.published(*published),
     other_figures=tables.other_figures(summary),
     definitions=tables.definitions(summary),
-    reproduction=run_info.reproduction_cards(workdir),
+    reproduction=run_info.reproduction_cards(workdir, short),
     accuracy=interval_plots.families(summary),
     by_family=tables.by_family(summary),
     by_family_plus=tables.by_family(summary, "families_plus"),

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from etils import epath
 
@@ -23,14 +23,19 @@ def plan(run: Run | None) -> dict[str, str]:
   return run_folder.entries(run["config"]["stages"]) if run else {}
 
 
-def result_folders(workdir: epath.Path, names: Sequence[str]) -> list[epath.Path]:
+def result_folders(
+  workdir: epath.Path, names: Sequence[str], scored: Collection[str]
+) -> list[epath.Path]:
   """The folders of a workdir that hold curves or samples; those of `names` first, in their order.
 
-  eval/<model>, the samples that eval took of a model, follows the folder of the model.
+  eval/<model>, the samples that eval took of a model, follows the folder of the model. Of models
+  that are not among `scored` there may be samples of an earlier command: about other pairs, or in
+  another mode.
   """
   found = {path.parent for path in workdir.glob("*/metrics.jsonl")}
-  for depth in ("*", "*/*"):  # samples of a stage, and of each model that eval scored
-    found |= {path.parent.parent for path in workdir.glob(f"{depth}/samples/*.jsonl")}
+  found |= {path.parent.parent for path in workdir.glob("*/samples/*.jsonl")}
+  of_models = {path.parent.parent for path in workdir.glob("*/*/samples/*.jsonl")}
+  found |= {folder for folder in of_models if folder.name in scored}
   position = {name: i for i, name in enumerate(names)}
 
   def sort_key(folder: epath.Path):
@@ -74,10 +79,14 @@ def subtitle(run: Run | None, summary: tables.Summary) -> list[str]:
   return out
 
 
-def reproduction_cards(workdir: epath.Path) -> dict[str, list[tuple[str, str]]]:
-  """{model: (name, text) of each line of its reproduction card}, of the models that eval scored."""
+def reproduction_cards(
+  workdir: epath.Path, scored: Collection[str]
+) -> dict[str, list[tuple[str, str]]]:
+  """{model: (name, text) of each line of its reproduction card}, of the models `scored`."""
   out = {}
   for path in sorted(workdir.glob("*/*/card.json")):
+    if path.parent.name not in scored:
+      continue
     content = read_json(path) or {}
     out[path.parent.name] = [
       (name, value if isinstance(value, str) else json.dumps(value))

@@ -67,7 +67,7 @@ def test_result_folders_are_in_the_order_of_the_run(tmp_path):
     (tmp_path / name).mkdir(parents=True)
   for name in ("a/metrics.jsonl", "b/metrics.jsonl", "eval/b/samples/000000.jsonl"):
     (tmp_path / name).write_text("")
-  found = run_info.result_folders(epath.Path(tmp_path), ["b", "a", "empty"])
+  found = run_info.result_folders(epath.Path(tmp_path), ["b", "a", "empty"], {"b"})
   assert [str(path.relative_to(tmp_path)) for path in found] == ["b", "eval/b", "a"]
 
 
@@ -93,3 +93,13 @@ def test_the_subtitle_names_pairs_seed_devices_commit_and_time():
 
 def test_a_missing_file_is_none(tmp_path):
   assert run_info.read_json(epath.Path(tmp_path) / "config.json") is None
+
+
+def test_models_that_an_earlier_command_scored_are_not_shown(tmp_path):
+  for name in ("now", "earlier"):
+    (tmp_path / "eval" / name / "samples").mkdir(parents=True)
+    (tmp_path / "eval" / name / "samples" / "000000.jsonl").write_text("{}")
+    (tmp_path / "eval" / name / "card.json").write_text('{"pairs": 7}')
+  folder = epath.Path(tmp_path)
+  assert [path.name for path in run_info.result_folders(folder, ["eval"], {"now"})] == ["now"]
+  assert run_info.reproduction_cards(folder, {"now"}) == {"now": [("pairs", "7")]}
