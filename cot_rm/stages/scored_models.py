@@ -33,7 +33,11 @@ def folders(
 ) -> list[str]:
   """The folders with the processors of the models to score, as far as they are there."""
   found, planned = [], checking.planned(config, checks.name)
-  for model, there in _named_models(config, workdir, section).items():
+  named = _named_models(config, workdir, section)
+  checks.require(
+    any(named.values()) or not planned.keys().isdisjoint(named), _none(config, section)
+  )
+  for model, there in named.items():
     if there or model in planned:
       with checks.catching():
         folder = checking.find_model(checks, config, workdir, f"config.{section}.models", model)
@@ -45,7 +49,7 @@ def there(config: common.Section, workdir: epath.Path, section: str) -> list[str
   """The models to score: those of the knob `models` that exist.
 
   Raises:
-    ValueError: a name that is no stage of this config and no folder.
+    ValueError: a name that is no stage of this config and no folder, or no model is there.
   """
   found = []
   for model, there in _named_models(config, workdir, section).items():
@@ -56,7 +60,16 @@ def there(config: common.Section, workdir: epath.Path, section: str) -> list[str
   for folder, stage in run_folder.entries(config.stages).items():
     if stage in ("sft", "rl") and folder not in found and (workdir / folder / "model").exists():
       logging.info("%s: the model of %r is not in config.%s.models", section, folder, section)
+  if not found:
+    raise ValueError(_none(config, section))
   return found
+
+
+def _none(config: common.Section, section: str) -> str:
+  return (
+    f"config.{section}.models is {config[section].models!r}, and there is no such model to score: "
+    "name folders of models, or hub ids"
+  )
 
 
 def _named_models(config: common.Section, workdir: epath.Path, section: str) -> dict[str, bool]:

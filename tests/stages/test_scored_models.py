@@ -26,6 +26,16 @@ def test_a_model_that_no_stage_trained_is_left_out_and_an_unknown_name_is_refuse
     scored_models.there(config, workdir, "eval")
 
 
+def test_an_evaluation_of_no_model_at_all_is_refused(workdir, config):
+  config.eval.models, config.stages = "rl,control_sft", ("eval",)
+  (fault,) = eval_stage.preflight(config, workdir, "eval").faults
+  assert "config.eval.models is 'rl,control_sft'" in fault and "no such model to score" in fault
+  with pytest.raises(ValueError, match="no such model to score"):
+    eval_stage.run(config, workdir, "eval")
+  config.stages = ("rl", "eval")  # which trains one before
+  assert not eval_stage.preflight(config, workdir, "eval").faults
+
+
 def test_an_unknown_way_to_read_is_refused_before_a_run_by_its_knob(workdir, config):
   config.eval.read = "text, direct"
   assert scored_models.reads(config.eval, "eval") == ("text", "direct")
