@@ -37,6 +37,7 @@ and 67.4 %. Videos at addresses on the network (GenAI-Bench's) need --config.dat
 Of MMRB2, which is for benchmarking only, official leaves answers without a verdict out; its owners
 give Qwen2.5-VL-7B 50.9 %. r1_reward compares texts alone, and takes few of its pairs.
 An interrupted run continues with the same command; another mode asks only for what it lacks.
+Each benchmark needs a workdir of its own: a model's answers to other data are moved aside there.
 """
 
 from ml_collections import ConfigDict
