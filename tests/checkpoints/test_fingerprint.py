@@ -113,4 +113,6 @@ def test_sixteen_bits_on_a_cpu_need_no_copy_of_all_layers_in_float32():
   for keep_casts in (False, True):
     program = fingerprint._program(keep_casts).lower(graphdef, params, fingerprint.probe(config))
     needs[keep_casts] = program.compile().memory_analysis().temp_size_in_bytes
-  assert needs[True] < size / 2 < 1.5 * size < needs[False]
+  assert needs[True] < size / 2
+  if jax.__version_info__ < (0, 12):  # later compilers make no such copy by themselves
+    assert needs[False] > 1.5 * size
