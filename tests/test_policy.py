@@ -292,7 +292,11 @@ def odd_folder(tiny_folder, tmp_path_factory):
   return folder
 
 
-@pytest.mark.parametrize("shape", [dict(fsdp=1, tensor=8), dict(fsdp=4, tensor=2)], ids=str)
+@pytest.mark.parametrize(
+  "shape",
+  [pytest.param(dict(fsdp=1, tensor=8), marks=pytest.mark.slow), dict(fsdp=4, tensor=2)],
+  ids=str,
+)
 def test_sizes_that_do_not_divide_by_the_devices_give_equal_numbers(odd_folder, shape):
   rules = base.get_config().mesh.train_rules.to_dict()
   ask = [chat("Caption: a red star", picture("red"))] * 8

@@ -204,7 +204,10 @@ def test_the_number_of_slots_does_not_change_the_samples(run):
       np.testing.assert_allclose(a.logps, b.logps, atol=2e-5)
 
 
-@pytest.mark.parametrize(("max_prompts", "extra_prompts"), [(4, 0.5), (3, 0.5), (4, 0.0)])
+@pytest.mark.parametrize(
+  ("max_prompts", "extra_prompts"),
+  [(4, 0.5), pytest.param(3, 0.5, marks=pytest.mark.slow), (4, 0.0)],
+)
 def test_slots_sharded_over_devices_give_the_samples_of_one_device(
   parts, run, max_prompts, extra_prompts
 ):
