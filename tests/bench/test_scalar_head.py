@@ -51,5 +51,6 @@ def test_the_short_form_compares_both_models_on_the_same_pairs(bench):
   found = json.loads(done.stdout.splitlines()[-1])
   assert found["pairs"] == found["scalar"]["n"] == found["reasoning"]["n"] == 16
   assert found["scalar"]["steps"] >= 5
-  assert found["scalar"]["losses"][0] == pytest.approx(np.log(2), abs=1e-4)
+  # A mean over the first steps, of which a faster machine makes more; the first is exactly log 2.
+  assert found["scalar"]["losses"][0] == pytest.approx(np.log(2), abs=0.05)
   assert found["scalar"]["losses"][-1] != found["scalar"]["losses"][0]
